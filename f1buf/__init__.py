@@ -1,0 +1,40 @@
+"""f1buf: a bounded ring buffer whose blocking put and get wait without the GIL, and a telemetry system on it.
+
+`RingBuffer` holds fixed-size numpy records; `Tee` puts into several of them; `f1buf.telemetry` is the system of
+sensors, analyzers and thresholds that stands on it.
+"""
+
+from queue import Empty, Full
+from typing import TYPE_CHECKING, Any
+
+from f1buf._shutdown import ShutDown
+
+if TYPE_CHECKING:
+    from f1buf._reading import READING
+    from f1buf._ring import RingBuffer
+    from f1buf._stats import RingStats
+    from f1buf._tee import Tee
+
+__version__ = "0.1.0"
+__all__ = ["READING", "Empty", "Full", "RingBuffer", "RingStats", "ShutDown", "Tee"]
+
+# What needs numpy is loaded when it is first used: importing f1buf alone does not import numpy.
+_HOMES = {
+    "READING": "f1buf._reading",
+    "RingBuffer": "f1buf._ring",
+    "RingStats": "f1buf._stats",
+    "Tee": "f1buf._tee",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'f1buf' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,14 @@
+"""The record that the telemetry system moves: one reading of one sensor."""
+
+import numpy as np
+
+READING = np.dtype(
+    [
+        ("timestamp", "f8"),  # [s]: n / rate, session time or Unix time, by where the reading comes from
+        ("sensor_id", "u4"),  # one number a physical series: each wheel and each axis has its own
+        ("channel", "u2"),  # Channel.number: what is measured
+        ("flags", "u2"),  # free for the user; the package writes 0
+        ("value", "f8"),  # in the channel's unit
+    ]
+)
+"""24 bytes, packed; see the comments above for the units."""

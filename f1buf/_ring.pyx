@@ -1,0 +1,1093 @@
+# distutils: language = c++
+"""`RingBuffer`: fixed-size records in a circle of slots, without Python objects.
+
+The waiting is `_sync`'s; here are the slots, and the copies in and out of them. A record is bytes: what a dtype
+means is looked at before the lock is taken (`pack`, `_convert`) and after it is released.
+
+Invariants, whenever the lock is free (`_check`, after every operation of a debug build):
+
+R1  count == write_seq - read_seq, and 0 <= count <= capacity. The sequence numbers only grow.
+R2  write_pos == write_seq % capacity, and read_pos == read_seq % capacity. (Kept beside, for a division costs more.)
+R3  offered == taken + dropped + discarded + count: every record that a put took from its caller was refused, or has
+    a sequence number; every one with a number was taken, evicted or discarded, or is there.
+
+Who may touch which slots: [read_seq, write_seq) belongs to the gets, the rest to the puts; each side's part to
+whoever holds the lock, or, for a large copy, that side's turn. A put under "drop_oldest" takes slots from the gets
+only while their turn is free: a range that is being read is never overwritten.
+
+Copies up to LOCKED_COPY bytes (with the GIL: ATTACHED_COPY) happen under the lock, larger ones under a turn. So one
+producer and one consumer copy large batches at the same time, and neither holds the GIL.
+"""
+
+import operator
+from queue import Empty, Full
+
+import numpy as np
+
+from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.math cimport isfinite
+from libc.stdint cimport (
+    INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX,
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+)
+from libc.string cimport memcpy, memset
+from libcpp.atomic cimport memory_order_relaxed
+
+from f1buf._sync cimport (
+    NO_MEMORY, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN, DEBUG,
+    Monitor, Side, Status, Wait,
+    acquire, deadline_from, end_wait, hold, insist, monitor_fault, ran_here, register_for_fork, release, shut,
+    start_wait, unregister_for_fork,
+)
+
+from f1buf._convert import check_dtype, to_record, to_records
+from f1buf._reading import READING
+from f1buf._shutdown import ShutDown
+from f1buf._stats import RingStats
+
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object, int*)
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define F1BUF_ATTACHED_COPY 4096
+    #else
+    #define F1BUF_ATTACHED_COPY 16384
+    #endif
+    """
+    # The largest copy under the lock by a thread that keeps the GIL: giving it up costs more than copying less.
+    const size_t ATTACHED_COPY "F1BUF_ATTACHED_COPY"
+
+cdef size_t LOCKED_COPY = 4096    # [bytes] the same for a thread that runs without the GIL
+cdef size_t PIECE = 1 << 20       # [bytes] the largest piece of a put, so that others get their turn
+cdef size_t FIRST_ROOM = 1 << 16  # [bytes] what a get_many allocates before it knows what it will find
+
+cdef enum:
+    RECORD_ON_STACK = 512  # [bytes] the largest record that `put` packs by itself
+
+cdef object ndarray = np.ndarray
+cdef object empty = np.empty
+cdef tuple OVERFLOWS = ("block", "drop_oldest", "drop_newest")  # in the order of `Overflow`
+
+
+cdef class RingBuffer:
+    """
+    A bounded buffer of fixed-size records, for any number of producer and consumer threads.
+
+    Parameters
+    ----------
+    capacity : int
+        How many records it holds, exactly; at least 1. ``capacity * itemsize`` bytes are allocated.
+    dtype : dtype-like, optional
+        What a record is: any numpy dtype without Python objects. Default: `READING`.
+    overflow : {"block", "drop_oldest", "drop_newest"}
+        What a put does when the ring is full: wait for room, overwrite the oldest records, or drop what it brings.
+
+    Raises
+    ------
+    TypeError
+        The dtype holds Python objects.
+    ValueError
+        The capacity is below 1, the records have no size, or the policy is unknown.
+    MemoryError
+        The slots cannot be allocated.
+
+    Notes
+    -----
+    Every method may be called from any thread, with or without the GIL. Waiting never holds the GIL. A signal
+    handler that raises (Ctrl-C) ends a get before it has taken anything; a put keeps what it had accepted.
+
+    Timeouts are seconds on the monotonic clock; None and infinity wait for ever, and so does anything beyond
+    292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.
+
+    A ring cannot be pickled or copied. After a fork the child uses its own copy of the ring; if another thread was
+    in the middle of a copy, every call in the child raises RuntimeError.
+
+    Examples
+    --------
+    >>> from f1buf import RingBuffer
+    >>> ring = RingBuffer(1024)
+    >>> ring.put((0.01, 7, 2, 0, 311.5))
+    >>> ring.put_many([(0.02, 7, 2, 0, 312.0), (0.03, 7, 2, 0, 312.25)])
+    2
+    >>> ring.get_many()["value"].tolist()
+    [311.5, 312.0, 312.25]
+    """
+
+    # -- construction ---------------------------------------------------------------------------------------------
+
+    def __cinit__(self, *args, **kwargs):
+        self.monitor.shut.store(SHUT, memory_order_relaxed)  # until __init__ has run
+        register_for_fork(&self.monitor)
+
+    def __init__(self, capacity, dtype=READING, *, overflow="block"):
+        if self.slots != NULL:
+            raise RuntimeError("this RingBuffer has been initialised already; create another one")
+        checked = check_dtype(dtype)
+        size = checked_capacity(capacity)
+        if overflow not in OVERFLOWS:
+            raise ValueError(f"overflow is {overflow!r}; expected one of {', '.join(map(repr, OVERFLOWS))}")
+        self.itemsize = checked.itemsize
+        self.slots = allocate_slots(size, self.itemsize)
+        self.policy = <Overflow> (<int> OVERFLOWS.index(overflow))
+        self.dtype = checked
+        self.compile_packer()
+        self.monitor.capacity = size
+        self.monitor.shut.store(OPEN, memory_order_relaxed)
+
+    def __dealloc__(self):
+        unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
+        PyMem_RawFree(self.slots)
+        PyMem_RawFree(self.fields)
+
+    cdef int compile_packer(self) except -1:
+        """Make the packer's program: one `Field` each, where all fields are plain native numbers."""
+        cdef Py_ssize_t i
+        program = packer_program(self.dtype)
+        if program is None or self.itemsize > RECORD_ON_STACK:
+            return 0
+        self.fields = <Field*> PyMem_RawMalloc(len(program) * sizeof(Field))
+        if self.fields == NULL:
+            raise MemoryError("no memory for the packer")
+        for i, (kind, offset, _) in enumerate(program):
+            self.fields[i].kind = ord(kind)
+            self.fields[i].offset = offset
+        self.is_struct = self.dtype.names is not None
+        self.padded = sum(size for _, _, size in program) != self.itemsize
+        self.field_count = len(program)
+        return 0
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "a RingBuffer cannot be pickled or copied: threads wait on it; "
+            "create one where it is needed, and send records (get_many, snapshot)"
+        )
+
+    def __repr__(self):
+        state = f", {'shut down' if self.is_shutdown else 'open'}"
+        return f"<RingBuffer of {self.qsize()}/{self.capacity} {self.dtype!s}, overflow={self.overflow!r}{state}>"
+
+    # -- put ------------------------------------------------------------------------------------------------------
+
+    def put(self, record, bint block=True, timeout=None):
+        """
+        Put one record.
+
+        Parameters
+        ----------
+        record : tuple, numpy record or scalar of the dtype
+            Converted without loss: integers must fit, no float enters an integer field, strings are not shortened.
+        block : bool
+            Whether to wait for room. Under a drop policy a put never does.
+        timeout : float or None
+            How long to wait at most [s].
+
+        Raises
+        ------
+        queue.Full
+            There was no room in time. Never under a drop policy.
+        ShutDown
+            The ring is shut down.
+        TypeError, ValueError
+            The record does not fit the dtype, or the timeout is none; nothing has changed.
+        """
+        cdef char local[RECORD_ON_STACK]
+        cdef Py_buffer view
+        if self.pack(record, local):
+            if not self.try_put(local, 1):
+                self.put_waiting(local, 1, block, timeout)
+            return
+        converted = to_record(record, self.dtype)
+        PyObject_GetBuffer(converted, &view, PyBUF_ND)
+        try:
+            self.put_waiting(<char*> view.buf, 1, block, timeout)
+        finally:
+            PyBuffer_Release(&view)
+
+    def put_nowait(self, record):
+        """Put one record if there is room now: ``put(record, block=False)``."""
+        self.put(record, False)
+
+    def put_many(self, records, bint block=True, timeout=None):
+        """
+        Put many records, in order.
+
+        Parameters
+        ----------
+        records : array-like of the dtype
+            Of any length, longer than the capacity too. A contiguous array of exactly the dtype is copied straight
+            into the slots, anything else is converted first, without loss. The array must not change meanwhile.
+        block : bool
+            Whether to wait for room. Under a drop policy a put never does.
+        timeout : float or None
+            How long to wait at most, in all [s].
+
+        Returns
+        -------
+        int
+            How many were accepted, in order from the first: fewer than given only where a timeout or a shutdown
+            ended it early. The rest is still the caller's. Under a drop policy always ``len(records)``.
+
+        Raises
+        ------
+        queue.Full
+            There was no room in time for even one.
+        ShutDown
+            The ring was shut down before it had accepted one.
+        TypeError, ValueError
+            The records do not fit the dtype, or the timeout is none; nothing has changed.
+
+        Notes
+        -----
+        The records of other producers may come between the pieces of a large put; each producer's order holds.
+        """
+        cdef Py_buffer view
+        cdef uint64_t n
+        if not is_plain(records, self.dtype, &view):
+            records = to_records(records, self.dtype)
+            PyObject_GetBuffer(records, &view, PyBUF_ND)
+        try:
+            n = view.len // self.itemsize
+            if n != 0 and not self.try_put(<char*> view.buf, n):
+                n = self.put_waiting(<char*> view.buf, n, block, timeout)
+        finally:
+            PyBuffer_Release(&view)
+        return n
+
+    cdef bint pack(self, object record, char* out):
+        """Write a record of exact Python numbers to `out`; False for anything else, which `_convert` looks at."""
+        cdef Py_ssize_t i
+        if self.field_count == 0:
+            return False
+        if not self.is_struct:
+            return pack_field(self.fields[0].kind, record, out)
+        if not PyTuple_CheckExact(record) or PyTuple_GET_SIZE(record) != self.field_count:
+            return False
+        if self.padded:
+            memset(out, 0, self.itemsize)
+        for i in range(self.field_count):
+            if not pack_field(self.fields[i].kind, <object> PyTuple_GET_ITEM(record, i), out + self.fields[i].offset):
+                return False
+        return True
+
+    cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil:
+        """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
+        cdef Monitor* m = &self.monitor
+        if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
+            return False
+        if (
+            m.puts.turn.load(memory_order_relaxed)
+            or m.shut.load(memory_order_relaxed) != OPEN
+            or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
+        ):
+            m.lock.unlock()
+            return False
+        self.fill_and_publish(source, self.admit(n))
+        release(m)
+        return True
+
+    cdef uint64_t put_waiting(self, const char* source, uint64_t n, bint block, object timeout) except? 0:
+        """Put without the GIL, waiting as long as allowed; returns how many the ring took."""
+        cdef Wait w
+        cdef Outcome outcome = DONE
+        cdef uint64_t done = 0
+        start_wait(&w, 1 if self.policy == BLOCK else 0, deadline_from(block, timeout))
+        try:
+            while True:
+                with nogil:
+                    done += self.put_records(source + done * self.itemsize, n - done, &w, &outcome)
+                if outcome != TICKED:
+                    break
+                PyErr_CheckSignals()
+        finally:
+            with nogil:
+                end_wait(&self.monitor, &self.monitor.puts, &w)
+        if done == 0:
+            raise_put_error(outcome)
+        return done
+
+    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil:
+        """Put piece by piece; returns how many were taken from the caller before `outcome`."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t done = 0
+        cdef uint64_t step
+        cdef Status status
+        outcome[0] = DONE
+        while done < n:
+            status = acquire(m, &m.puts, w)
+            if status != READY:
+                outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+                break
+            if m.shut.load(memory_order_relaxed) != OPEN:
+                outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
+                release(m)
+                break
+            step = self.put_piece(source + done * self.itemsize, n - done)
+            if step == 0:
+                outcome[0] = TIMED_OUT
+                break
+            done += step
+        return done
+
+    cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil:
+        """ACT or TURN, with the lock held; releases it. Returns how many records are the caller's no more."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t admitted
+        n = min(n, m.capacity, max(1, PIECE // self.itemsize))
+        admitted = self.admit(n)
+        if admitted <= LOCKED_COPY // self.itemsize:
+            self.fill_and_publish(source, admitted)
+        else:
+            m.puts.turn.store(1, memory_order_relaxed)
+            release(m)
+            self.fill(source, admitted)
+            m.lock.lock()
+            m.puts.turn.store(0, memory_order_relaxed)
+            self.publish(admitted)
+            if m.shut.load(memory_order_relaxed) == SHUT_NOW:
+                self.discard_rest()
+        release(m)
+        return admitted if self.policy == BLOCK else n
+
+    cdef uint64_t admit(self, uint64_t n) noexcept nogil:
+        """How many of the next n <= capacity records enter, after the overflow policy made room and counted."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
+        if n <= room:
+            return n
+        if self.policy == DROP_OLDEST and not m.gets.turn.load(memory_order_relaxed):
+            self.evicted += n - room
+            self.advance_read(n - room)
+            return n
+        if self.policy != BLOCK:  # or the oldest are being read
+            self.refused += n - room
+        return room
+
+    cdef void fill_and_publish(self, const char* source, uint64_t n) noexcept nogil:
+        self.fill(source, n)
+        self.publish(n)
+
+    cdef void fill(self, const char* source, uint64_t n) noexcept nogil:
+        """Copy into the free slots from write_pos on, around the end."""
+        cdef uint64_t straight = min(n, self.monitor.capacity - self.write_pos)
+        memcpy(self.slots + self.write_pos * self.itemsize, source, straight * self.itemsize)
+        if straight < n:
+            memcpy(self.slots, source + straight * self.itemsize, (n - straight) * self.itemsize)
+
+    cdef void publish(self, uint64_t n) noexcept nogil:
+        """Under the lock: what was filled can be taken."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t count = m.count.load(memory_order_relaxed) + n
+        self.write_seq += n
+        self.write_pos += n
+        if self.write_pos >= m.capacity:
+            self.write_pos -= m.capacity
+        m.count.store(count, memory_order_relaxed)
+        if count > self.high_water:
+            self.high_water = count
+        ran_here(&m.puts)
+        if DEBUG:
+            insist(self.fault())
+
+    # -- get ------------------------------------------------------------------------------------------------------
+
+    def get(self, bint block=True, timeout=None):
+        """
+        Take the oldest record.
+
+        Parameters
+        ----------
+        block : bool
+            Whether to wait for one.
+        timeout : float or None
+            How long to wait at most [s].
+
+        Returns
+        -------
+        numpy scalar
+            A copy: a numpy record for a structured dtype, else a scalar of the dtype.
+
+        Raises
+        ------
+        queue.Empty
+            There was none in time.
+        ShutDown
+            The ring is shut down and empty.
+        """
+        out = empty(1, self.dtype)
+        self.get_array(out, 1, block, timeout, NULL)
+        return out[0]
+
+    def get_nowait(self):
+        """Take the oldest record if there is one now: ``get(block=False)``."""
+        return self.get(False)
+
+    def get_many(self, max_count=None, *, min_count=1, bint block=True, timeout=None, bint return_seq=False):
+        """
+        Take a batch: wait for `min_count` records, then take what is there, up to `max_count`.
+
+        Parameters
+        ----------
+        max_count : int or None
+            The most to take. None: what is there when it looks.
+        min_count : int
+            What to wait for; at least 1, at most `max_count` and the capacity.
+        block : bool
+            False is the same as a timeout of 0.
+        timeout : float or None
+            How long to wait at most [s]; then it takes what is there.
+        return_seq : bool
+            Whether to return the sequence number of the first record, too. Numbers count the records that entered
+            the ring, from 0; a gap between batches is what was overwritten or discarded in between.
+
+        Returns
+        -------
+        numpy.ndarray, or (int, numpy.ndarray) with `return_seq`
+            The records, oldest first, one contiguous range of the stream; the array owns its memory.
+
+        Raises
+        ------
+        queue.Empty
+            There was nothing in time. Fewer than `min_count` are returned.
+        ShutDown
+            The ring is shut down and empty.
+        ValueError
+            `min_count` is out of range, or the timeout is none.
+        """
+        cdef uint64_t first_seq = 0
+        cdef uint64_t least
+        cdef uint64_t most
+        least, most = self.checked_counts(max_count, min_count)
+        out = self.take_batch(least, most, block, timeout, &first_seq)
+        if return_seq:
+            return first_seq, out
+        return out
+
+    def get_into(self, out, *, min_count=1, bint block=True, timeout=None, bint return_seq=False):
+        """
+        Take a batch into the caller's array: `get_many` that allocates nothing.
+
+        Parameters
+        ----------
+        out : numpy.ndarray
+            One-dimensional, contiguous, writeable, of exactly the dtype. Its length is the most to take.
+        min_count, block, timeout, return_seq
+            As in `get_many`.
+
+        Returns
+        -------
+        int, or (int, int) with `return_seq`
+            How many records were written to the front of `out`, after the sequence number of the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `out` is not such an array.
+        queue.Empty, ShutDown, ValueError
+            As `get_many`.
+        """
+        cdef uint64_t first_seq = 0
+        cdef uint64_t n
+        least, _ = self.checked_counts(len_of_out(out, self.dtype), min_count)
+        n = self.get_array(out, least, block, timeout, &first_seq)
+        if return_seq:
+            return first_seq, n
+        return n
+
+    def batches(self, max_count=None, *, min_count=1, timeout=None):
+        """
+        Iterate over batches until the ring is shut down and drained.
+
+        Parameters
+        ----------
+        max_count, min_count
+            As in `get_many`.
+        timeout : float or None
+            How long to wait for each batch [s]. Then it yields what is there, possibly an empty array, so that a
+            consumer can do its housekeeping.
+
+        Yields
+        ------
+        numpy.ndarray
+            As `get_many` returns it.
+        """
+        self.checked_counts(max_count, min_count)
+        deadline_from(True, timeout)
+        return self._batches(max_count, min_count, timeout)
+
+    def _batches(self, max_count, min_count, timeout):
+        while True:
+            try:
+                batch = self.get_many(max_count, min_count=min_count, timeout=timeout)
+            except Empty:
+                batch = empty(0, self.dtype)
+            except ShutDown:
+                return
+            yield batch
+
+    cdef object take_batch(self, uint64_t least, uint64_t most, bint block, object timeout, uint64_t* first_seq):
+        """Allocate for what is there, take it; where it must wait, allocate again for what came."""
+        cdef Monitor* m = &self.monitor
+        cdef Py_buffer view
+        cdef Wait w
+        cdef Outcome outcome
+        cdef uint64_t n
+        cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
+        if least <= room <= ATTACHED_COPY // self.itemsize:
+            out = empty(room, self.dtype)
+            view_plain(out, &view)
+            n = self.try_get(<char*> view.buf, least, room, first_seq)
+            PyBuffer_Release(&view)
+            if n != 0:
+                return out if n == room else shortened(out, n)
+        start_wait(&w, least, deadline_from(block, timeout))
+        room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
+        try:
+            while True:
+                out = empty(room, self.dtype)
+                view_plain(out, &view)
+                try:
+                    n = self.get_ticking(<char*> view.buf, room, most, &w, first_seq, &outcome)
+                finally:
+                    PyBuffer_Release(&view)
+                if outcome != GROW:
+                    break
+                room = n  # promised until we are back, so that nobody is woken for the same records
+        finally:
+            with nogil:
+                end_wait(m, &m.gets, &w)
+        if n == 0:
+            raise_get_error(outcome)
+        return out if n == room else shortened(out, n)
+
+    cdef uint64_t get_array(self, object out, uint64_t least, bint block, object timeout,
+                            uint64_t* first_seq) except? 0:
+        """Take into an array that is known to be plain: up to its length, into its front."""
+        cdef Monitor* m = &self.monitor
+        cdef Py_buffer view
+        cdef Wait w
+        cdef Outcome outcome = DONE
+        cdef uint64_t unused = 0
+        cdef uint64_t room
+        cdef uint64_t n
+        if first_seq == NULL:
+            first_seq = &unused
+        view_plain(out, &view)
+        try:
+            room = view.len // self.itemsize
+            n = self.try_get(<char*> view.buf, least, room, first_seq)
+            if n != 0:
+                return n
+            start_wait(&w, least, deadline_from(block, timeout))
+            try:
+                n = self.get_ticking(<char*> view.buf, room, room, &w, first_seq, &outcome)
+            finally:
+                with nogil:
+                    end_wait(m, &m.gets, &w)
+        finally:
+            PyBuffer_Release(&view)
+        if n == 0:
+            raise_get_error(outcome)
+        return n
+
+    cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) except? 0:
+        """`get_records` without the GIL, with signal handlers run in between."""
+        cdef uint64_t n
+        while True:
+            with nogil:
+                n = self.get_records(out, room, most, w, first_seq, outcome)
+            if outcome[0] != TICKED:
+                return n
+            PyErr_CheckSignals()
+
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq) noexcept nogil:
+        """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t n
+        if not m.lock.try_lock():
+            return 0
+        n = min(room, m.count.load(memory_order_relaxed))
+        if (
+            n < least
+            or n > ATTACHED_COPY // self.itemsize
+            or m.gets.turn.load(memory_order_relaxed)
+            or m.shut.load(memory_order_relaxed) == TORN
+        ):
+            m.lock.unlock()
+            return 0
+        first_seq[0] = self.read_seq
+        self.copy_out(out, self.read_pos, n)
+        self.take(n)
+        release(m)
+        return n
+
+    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) noexcept nogil:
+        """Wait, then take; returns how many, or with GROW how many there are for a larger `room`."""
+        cdef Monitor* m = &self.monitor
+        cdef Status status = acquire(m, &m.gets, w)
+        cdef int state = m.shut.load(memory_order_relaxed)
+        cdef uint64_t n
+        if status != READY:
+            outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+            return 0
+        n = min(most, m.count.load(memory_order_relaxed))
+        if n == 0 or state == TORN:
+            outcome[0] = CUT_IN_TWO if state == TORN else SHUT_DOWN if state != OPEN else TIMED_OUT
+            release(m)
+            return 0
+        if n > room:
+            outcome[0] = GROW
+            hold(&m.gets, w, n)
+            release(m)
+            return n
+        outcome[0] = DONE
+        first_seq[0] = self.read_seq
+        self.get_piece(out, n)
+        return n
+
+    cdef void get_piece(self, char* out, uint64_t n) noexcept nogil:
+        """ACT or TURN, with the lock held; releases it."""
+        cdef Monitor* m = &self.monitor
+        if n <= LOCKED_COPY // self.itemsize:
+            self.copy_out(out, self.read_pos, n)
+        else:
+            self.copy_in_turn(out, self.read_pos, n)
+        self.take(n)
+        if m.shut.load(memory_order_relaxed) == SHUT_NOW:
+            self.discard_rest()
+        release(m)
+
+    cdef void copy_in_turn(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
+        """TURN: copy outside the lock, which is held before and after; until then nothing there is overwritten."""
+        cdef Monitor* m = &self.monitor
+        m.gets.turn.store(1, memory_order_relaxed)
+        release(m)
+        self.copy_out(out, pos, n)
+        m.lock.lock()
+        m.gets.turn.store(0, memory_order_relaxed)
+
+    cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
+        cdef uint64_t straight = min(n, self.monitor.capacity - pos)
+        memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)
+        if straight < n:
+            memcpy(out + straight * self.itemsize, self.slots, (n - straight) * self.itemsize)
+
+    cdef void take(self, uint64_t n) noexcept nogil:
+        """Under the lock: the n oldest are gone."""
+        self.advance_read(n)
+        ran_here(&self.monitor.gets)
+        if DEBUG:
+            insist(self.fault())
+
+    cdef void advance_read(self, uint64_t n) noexcept nogil:
+        cdef Monitor* m = &self.monitor
+        self.read_seq += n
+        self.read_pos += n
+        if self.read_pos >= m.capacity:
+            self.read_pos -= m.capacity
+        m.count.store(m.count.load(memory_order_relaxed) - n, memory_order_relaxed)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def snapshot(self, max_count=None):
+        """
+        Copy the newest records and take nothing.
+
+        Parameters
+        ----------
+        max_count : int or None
+            The most to copy; None: all that are there.
+
+        Returns
+        -------
+        numpy.ndarray
+            Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy to end.
+        """
+        cdef Monitor* m = &self.monitor
+        cdef Py_buffer view
+        cdef uint64_t room = m.count.load(memory_order_relaxed)
+        cdef uint64_t n
+        if max_count is not None:
+            room = min(room, as_count(max_count, "max_count", 0))
+        out = empty(room, self.dtype)
+        view_plain(out, &view)
+        try:
+            n = self.copy_newest(<char*> view.buf, room)
+        finally:
+            PyBuffer_Release(&view)
+        return out if n == room else shortened(out, n)
+
+    cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0:
+        cdef Monitor* m = &self.monitor
+        cdef Wait w
+        cdef uint64_t n = 0
+        cdef Outcome outcome = TICKED
+        start_wait(&w, 0, 0)
+        try:
+            while outcome == TICKED:
+                with nogil:
+                    n = self.copy_newest_records(out, room, &w, &outcome)
+                PyErr_CheckSignals()
+        finally:
+            with nogil:
+                end_wait(m, &m.gets, &w)
+        if outcome != DONE:
+            raise_get_error(outcome)
+        return n
+
+    cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
+        cdef Monitor* m = &self.monitor
+        cdef Status status = acquire(m, &m.gets, w)
+        cdef uint64_t n
+        cdef uint64_t pos
+        if status != READY:
+            outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+            return 0
+        n = min(room, m.count.load(memory_order_relaxed))
+        pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
+        if n <= LOCKED_COPY // self.itemsize:
+            self.copy_out(out, pos, n)
+        else:
+            self.copy_in_turn(out, pos, n)
+        if m.shut.load(memory_order_relaxed) == SHUT_NOW:
+            self.discard_rest()
+        outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
+        release(m)
+        return n
+
+    def qsize(self):
+        """How many records are there: 0 to the capacity, and stale once returned."""
+        return self.monitor.count.load(memory_order_relaxed)
+
+    def __len__(self):
+        return self.monitor.count.load(memory_order_relaxed)
+
+    def empty(self):
+        """Whether nothing is there; stale once returned."""
+        return self.monitor.count.load(memory_order_relaxed) == 0
+
+    def full(self):
+        """Whether there is no room; stale once returned."""
+        return self.monitor.count.load(memory_order_relaxed) == self.monitor.capacity
+
+    @property
+    def capacity(self):
+        """How many records the ring holds, exactly as asked for."""
+        return self.monitor.capacity
+
+    @property
+    def overflow(self):
+        """What a put does when the ring is full: "block", "drop_oldest" or "drop_newest"."""
+        return OVERFLOWS[<int> self.policy]
+
+    @property
+    def is_shutdown(self):
+        """Whether the ring has been shut down."""
+        return self.monitor.shut.load(memory_order_relaxed) != OPEN
+
+    def stats(self):
+        """
+        What the ring has done so far.
+
+        Returns
+        -------
+        RingStats
+            Immutable; all counters from one moment.
+        """
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t refused, evicted, discarded, read_seq, write_seq, high_water, put_waits, get_waits
+        cdef int64_t put_ns, get_ns
+        self.lock()
+        refused, evicted, discarded = self.refused, self.evicted, self.discarded
+        read_seq, write_seq, high_water = self.read_seq, self.write_seq, self.high_water
+        put_waits, get_waits = m.puts.waits, m.gets.waits
+        put_ns, get_ns = m.puts.wait_ns, m.gets.wait_ns
+        m.lock.unlock()
+        return RingStats(
+            offered=write_seq + refused,
+            taken=read_seq - evicted - discarded,
+            dropped=refused + evicted,
+            discarded=discarded,
+            put_waits=put_waits,
+            get_waits=get_waits,
+            put_wait_seconds=put_ns * 1e-9,
+            get_wait_seconds=get_ns * 1e-9,
+            high_water=high_water,
+        )
+
+    # -- shutdown -------------------------------------------------------------------------------------------------
+
+    def shutdown(self, bint immediate=False):
+        """
+        Let nothing more in, and wake everybody.
+
+        Puts raise `ShutDown` from now on; gets do so once the ring is drained. May be called more than once.
+
+        Parameters
+        ----------
+        immediate : bool
+            Discard what is left (`stats` counts it), so that gets raise at once.
+        """
+        self.lock()
+        shut(&self.monitor, SHUT_NOW if immediate else SHUT)
+        if immediate:
+            self.discard_rest()
+        release(&self.monitor)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        self.shutdown(exc_type is not None)
+
+    cdef void discard_rest(self) noexcept nogil:
+        """Under the lock, after an immediate shutdown. What is being read is its reader's; it discards the rest."""
+        cdef Monitor* m = &self.monitor
+        if not m.gets.turn.load(memory_order_relaxed):
+            self.discarded += m.count.load(memory_order_relaxed)
+            self.advance_read(m.count.load(memory_order_relaxed))
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    cdef void lock(self) noexcept:
+        """Take the lock for a moment, with the GIL kept unless it is busy."""
+        if not self.monitor.lock.try_lock():
+            with nogil:
+                self.monitor.lock.lock()
+
+    cdef tuple checked_counts(self, object max_count, object min_count):
+        least = as_count(min_count, "min_count", 1)
+        most = self.capacity if max_count is None else as_count(max_count, "max_count", 0)
+        if least > most and max_count is not None:
+            raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
+        if least > self.capacity:
+            raise ValueError(f"min_count is {least}; expected at most the capacity, which is {self.capacity}")
+        return least, min(most, self.capacity)
+
+    cdef const char* fault(self) noexcept nogil:
+        """Which invariant does not hold, under the lock; NULL where all do."""
+        cdef Monitor* m = &self.monitor
+        if self.write_seq - self.read_seq != m.count.load(memory_order_relaxed):
+            return "count == write_seq - read_seq"
+        if self.write_pos != self.write_seq % m.capacity or self.read_pos != self.read_seq % m.capacity:
+            return "positions follow the sequence numbers"
+        if self.evicted + self.discarded > self.read_seq:
+            return "what was dropped or discarded had entered"
+        return monitor_fault(m)
+
+    def _check(self):
+        """Raise AssertionError where an invariant does not hold (for tests)."""
+        cdef const char* fault
+        self.lock()
+        fault = self.fault()
+        self.monitor.lock.unlock()
+        if fault != NULL:
+            raise AssertionError(fault.decode())
+
+
+# -- construction ---------------------------------------------------------------------------------------------------
+
+cdef uint64_t checked_capacity(object capacity) except 0:
+    size = operator.index(capacity)
+    if size < 1:
+        raise ValueError(f"capacity is {size}; expected at least 1 record")
+    if size >= 1 << 62:
+        raise MemoryError(f"cannot allocate a ring of {size} records")
+    return size
+
+
+cdef char* allocate_slots(uint64_t capacity, size_t itemsize) except NULL:
+    cdef char* slots = NULL
+    if capacity <= (<size_t> -1 >> 1) // itemsize:
+        slots = <char*> PyMem_RawMalloc(capacity * itemsize)
+    if slots == NULL:
+        raise MemoryError(
+            f"cannot allocate a ring of {capacity} records of {itemsize} bytes ({capacity * itemsize} in all); "
+            "choose a smaller capacity"
+        )
+    return slots
+
+
+# By kind and itemsize, for `pack_field`.
+cdef dict PACKED = {
+    "f8": "d", "f4": "f", "b1": "?",
+    "i1": "b", "i2": "h", "i4": "i", "i8": "q",
+    "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+}
+
+
+def packer_program(dtype):
+    """[(code, offset, itemsize), ...] of the fields, or None where some of them are no plain native numbers."""
+    fields = [(dtype, 0)] if dtype.names is None else [dtype.fields[name][:2] for name in dtype.names]
+    program = []
+    for field, offset in fields:
+        code = PACKED.get(f"{field.kind}{field.itemsize}")
+        if code is None or not field.isnative or field.subdtype is not None:
+            return None
+        program.append((code, offset, field.itemsize))
+    return program
+
+
+cdef inline bint pack_field(char kind, object value, char* out):
+    """Write one exact Python number; False where it is something else or does not fit."""
+    if kind == c"d" or kind == c"f":
+        return pack_float(kind, value, out)
+    if kind == c"?":
+        if value is not True and value is not False:
+            return False
+        out[0] = value is True
+        return True
+    return PyLong_CheckExact(value) and pack_int(kind, value, out)
+
+
+cdef inline bint pack_float(char kind, object value, char* out):
+    cdef double number
+    cdef float narrow
+    if PyFloat_CheckExact(value):
+        number = PyFloat_AS_DOUBLE(value)
+    elif PyLong_CheckExact(value):
+        try:
+            number = PyLong_AsDouble(value)
+        except OverflowError:
+            return False
+    else:
+        return False
+    if kind == c"d":
+        memcpy(out, &number, sizeof(double))
+        return True
+    narrow = <float> number
+    memcpy(out, &narrow, sizeof(float))
+    return isfinite(narrow) or not isfinite(number)
+
+
+cdef inline bint pack_int(char kind, object value, char* out):
+    cdef int overflow = 0
+    cdef int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    cdef uint64_t unsigned
+    if kind == c"Q":
+        if overflow < 0 or (overflow == 0 and number < 0):
+            return False
+        try:
+            unsigned = PyLong_AsUnsignedLongLong(value)
+        except OverflowError:
+            return False
+        memcpy(out, &unsigned, 8)
+        return True
+    if overflow != 0 or not fits(kind, number):
+        return False
+    # Little or big end, the low bytes of a native integer are what a narrower cast keeps.
+    store(kind, number, out)
+    return True
+
+
+cdef inline bint fits(char kind, int64_t number) noexcept nogil:
+    if kind == c"I":
+        return 0 <= number <= UINT32_MAX
+    if kind == c"H":
+        return 0 <= number <= UINT16_MAX
+    if kind == c"i":
+        return INT32_MIN <= number <= INT32_MAX
+    if kind == c"h":
+        return INT16_MIN <= number <= INT16_MAX
+    if kind == c"B":
+        return 0 <= number <= UINT8_MAX
+    if kind == c"b":
+        return INT8_MIN <= number <= INT8_MAX
+    return True
+
+
+cdef inline void store(char kind, int64_t number, char* out) noexcept nogil:
+    cdef int32_t four = <int32_t> number
+    cdef int16_t two = <int16_t> number
+    if kind == c"I" or kind == c"i":
+        memcpy(out, &four, 4)
+    elif kind == c"H" or kind == c"h":
+        memcpy(out, &two, 2)
+    elif kind == c"B" or kind == c"b":
+        out[0] = <char> number
+    else:
+        memcpy(out, &number, 8)
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+#
+# The buffer protocol without a format gives the plain bytes of any dtype, datetime64 too.
+
+cdef int view_plain(object array, Py_buffer* view) except -1:
+    return PyObject_GetBuffer(array, view, PyBUF_ND | PyBUF_WRITABLE)
+
+
+cdef bint is_plain(object records, object dtype, Py_buffer* view) except -1:
+    """Whether these are records as they lie in the slots; if so, with `view` on them, to be released."""
+    if type(records) is not ndarray:
+        return False
+    found = records.dtype
+    if found is not dtype and found != dtype:
+        return False
+    try:
+        PyObject_GetBuffer(records, view, PyBUF_ND)
+    except (BufferError, ValueError):  # not contiguous
+        return False
+    if view.ndim == 1:
+        return True
+    PyBuffer_Release(view)
+    return False
+
+
+cdef object shortened(object array, uint64_t n):
+    array.resize(n, refcheck=False)  # in place: a slice would keep the whole block and own nothing
+    return array
+
+
+cdef object len_of_out(object out, object dtype):
+    if not isinstance(out, ndarray):
+        raise TypeError(f"out is {type(out).__name__!r}; expected a numpy array of dtype {dtype!s}")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype!s}; expected exactly {dtype!s}")
+    if out.ndim != 1:
+        raise ValueError(f"out has shape {out.shape}; expected one dimension")
+    if not out.flags.c_contiguous:
+        raise ValueError(f"out is not contiguous (strides {out.strides}); expected an array of one piece")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; expected a writeable array")
+    return out.shape[0]
+
+
+cdef object as_count(object value, str name, int least):
+    count = operator.index(value)
+    if count < least:
+        raise ValueError(f"{name} is {count}; expected at least {least}")
+    return count
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+cdef int raise_put_error(Outcome outcome) except -1:
+    if outcome == TIMED_OUT:
+        raise Full("the ring is full; nothing was put")
+    return raise_error(outcome, "put into")
+
+
+cdef int raise_get_error(Outcome outcome) except -1:
+    if outcome == TIMED_OUT:
+        raise Empty("the ring is empty")
+    return raise_error(outcome, "get from")
+
+
+cdef int raise_error(Outcome outcome, str verb) except -1:
+    if outcome == OUT_OF_MEMORY:
+        raise MemoryError("no memory to wait with; nothing has changed")
+    if outcome == CUT_IN_TWO:
+        raise RuntimeError(
+            "this process was forked while another thread was copying into or out of the ring, "
+            "whose records cannot be trusted here; create a new ring in the child"
+        )
+    raise ShutDown(f"cannot {verb} the ring: it is shut down")

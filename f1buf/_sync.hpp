@@ -1,0 +1,156 @@
+// The data of the lock and wait protocol, and the few things that Cython cannot say.
+// The functions on it, and the reasoning, are in _sync.pxd and _sync.pyx.
+
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#ifndef F1BUF_DEBUG
+#define F1BUF_DEBUG 0
+#endif
+
+namespace f1buf {
+
+// A deadline that never comes. Timeouts that reach past it saturate here: 292 years of monotonic clock.
+constexpr std::int64_t FOREVER = INT64_MAX;
+
+inline std::int64_t now_ns() noexcept {
+  using namespace std::chrono;
+  return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+// The processor that runs the caller, or -1 where the platform does not tell (then nobody spins).
+inline int current_cpu() noexcept {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+inline void spin_pause() noexcept {
+#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// One waiter, one waker, one token: a wake-up that comes before the wait is kept.
+// (glibc before 2.41 can lose a wake-up where several waiters share a condition variable, bug 25847; here none do.)
+class Parker {
+ public:
+  // Sleeps until the token is there, and takes it; false where the deadline came first.
+  bool park(std::int64_t deadline_ns) noexcept {
+    std::unique_lock<std::mutex> held(mutex_);
+    while (!token_) {
+      if (deadline_ns == FOREVER) {
+        changed_.wait(held);
+      } else if (now_ns() >= deadline_ns) {
+        return false;
+      } else {
+        changed_.wait_until(held, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns)));
+      }
+    }
+    token_ = false;
+    return true;
+  }
+
+  // Notifies under the mutex: the sleeper may free this parker as soon as it has the token,
+  // and it cannot have it before the unlock, which is the last touch.
+  void unpark() noexcept {
+    std::lock_guard<std::mutex> held(mutex_);
+    token_ = true;
+    changed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool token_ = false;
+};
+
+// Somebody who waits. On the heap: a daemon thread that Python ends while it re-takes the GIL never unwinds.
+struct Waiter {
+  Waiter *prev = nullptr;               // neighbours while it is queued; `next` also chains those to be woken
+  Waiter *next = nullptr;
+  std::uint64_t ticket = 0;             // its place: given at the first wait of an operation, kept until the end of it
+  std::uint64_t need = 0;               // records (get) or slots (put) it waits for; 0: only for its side's turn
+  bool queued = false;                  // is in the list
+  bool granted = false;                 // was unlinked and promised `need`; a wake-up is on its way or has come
+  void (*wake)(void *) = nullptr;      // how it is woken: called once a grant, without any lock, with or without the GIL
+  void *wake_arg = nullptr;
+  Parker parker;                        // what `wake` unparks where the waiter is a thread
+};
+
+// Waiters of one side, first come first served. All of it under the monitor's lock.
+struct WaitList {
+  Waiter *head = nullptr;
+  Waiter *tail = nullptr;
+  std::uint64_t next_ticket = 1;
+  std::uint64_t promised = 0;           // sum of the needs of granted waiters that have not come back to the lock yet
+  std::size_t granted = 0;              // how many these are
+};
+
+// One of the two directions. Atomics are written under the lock and also read outside it, by spinners.
+struct Side {
+  WaitList waiters;
+  std::atomic<int> turn{0};             // 1: somebody copies on this side outside the lock
+  std::atomic<int> cpu{-1};             // where this side last ran
+  std::uint64_t waits = 0;              // operations that had to wait (spinning counts)
+  std::int64_t wait_ns = 0;             // how long, in all
+};
+
+// States of a monitor, each harder than the one before; it never goes back.
+constexpr int OPEN = 0;
+constexpr int SHUT = 1;      // nothing enters any more, what is there can be taken
+constexpr int SHUT_NOW = 2;  // what is there is discarded, too
+constexpr int TORN = 3;      // a fork cut a copy in two: what is there is not to be trusted
+
+// A bounded count with two sides that wait for it: everything of a buffer but its storage.
+struct Monitor {
+  std::mutex lock;
+  std::atomic<std::uint64_t> count{0};  // records that can be taken; 0 <= count <= capacity
+  std::uint64_t capacity = 0;
+  Side puts;
+  Side gets;
+  std::atomic<int> shut{OPEN};
+  Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
+  Monitor *fork_next = nullptr;
+};
+
+inline Waiter *new_waiter() noexcept { return new (std::nothrow) Waiter; }
+inline void delete_waiter(Waiter *waiter) noexcept { delete waiter; }
+
+inline int install_fork_handlers(void (*prepare)(), void (*parent)(), void (*child)()) noexcept {
+#if defined(_WIN32)
+  return 0;
+#else
+  return pthread_atfork(prepare, parent, child);
+#endif
+}
+
+// An invariant of a debug build does not hold: nothing that runs on could be believed.
+inline void broken_invariant(const char *what) noexcept {
+  std::fprintf(stderr, "f1buf: broken invariant: %s\n", what);
+  std::abort();
+}
+
+}  // namespace f1buf

@@ -1,0 +1,129 @@
+# cython: language_level=3
+"""The lock and wait protocol: its data and what is inline. The reasoning is in `_sync.pyx`."""
+
+from libc.stdint cimport int64_t, uint64_t
+from libcpp.atomic cimport atomic, memory_order_relaxed
+
+
+cdef extern from "_sync.hpp" namespace "f1buf" nogil:
+    const int64_t FOREVER
+    const bint DEBUG "F1BUF_DEBUG"
+    const int OPEN
+    const int SHUT
+    const int SHUT_NOW
+    const int TORN
+
+    int64_t now_ns() noexcept
+    int current_cpu() noexcept
+    void spin_pause() noexcept
+    void broken_invariant(const char*) noexcept
+    int install_fork_handlers(void (*)() noexcept nogil, void (*)() noexcept nogil, void (*)() noexcept nogil) noexcept
+
+    cppclass Mutex "std::mutex":
+        void lock() noexcept
+        bint try_lock() noexcept
+        void unlock() noexcept
+
+    cppclass Parker:
+        bint park(int64_t) noexcept
+        void unpark() noexcept
+
+    # Each field is explained where it is defined, in _sync.hpp.
+    cppclass Waiter:
+        Waiter* prev
+        Waiter* next
+        uint64_t ticket
+        uint64_t need
+        bint queued
+        bint granted
+        void (*wake)(void*) noexcept nogil
+        void* wake_arg
+        Parker parker
+
+    cppclass WaitList:
+        Waiter* head
+        Waiter* tail
+        uint64_t next_ticket
+        uint64_t promised
+        size_t granted
+
+    cppclass Side:
+        WaitList waiters
+        atomic[int] turn
+        atomic[int] cpu
+        uint64_t waits
+        int64_t wait_ns
+
+    cppclass Monitor:
+        Mutex lock
+        atomic[uint64_t] count
+        uint64_t capacity
+        Side puts
+        Side gets
+        atomic[int] shut
+        Monitor* fork_prev
+        Monitor* fork_next
+
+    Waiter* new_waiter() noexcept
+    void delete_waiter(Waiter*) noexcept
+
+
+cdef enum Status:
+    READY = 0    # the lock is held and the caller may act
+    TICK = 1     # the lock is not held: let signal handlers run, then call again
+    NO_MEMORY = 2  # the lock is not held, nothing was changed
+
+
+cdef struct Wait:
+    # One operation's waiting, on the stack of its caller; `start_wait` begins it, `end_wait` ends it.
+    Waiter* node       # NULL until it parks for the first time
+    int64_t deadline   # [ns] monotonic; FOREVER
+    uint64_t need      # what `acquire` waits for; 0: only for the side's turn
+    uint64_t held      # a promise that `hold` keeps while the caller is away without the lock
+    bint expired       # the deadline has come: act on what is there
+    bint spun          # has spun already; once is what pays
+    bint ticks         # the main thread, which must look for signals
+    int64_t began      # [ns] when it began to wait; 0: it did not
+
+
+cdef inline uint64_t available(Monitor* m, Side* side) noexcept nogil:
+    """Records that the gets could take, or slots that the puts could fill."""
+    cdef uint64_t count = m.count.load(memory_order_relaxed)
+    return m.capacity - count if side == &m.puts else count
+
+
+cdef inline bint ready(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Whether `acquire` may return. Exact under the lock; outside it (spinners) a hint."""
+    if side.turn.load(memory_order_relaxed):
+        return False
+    return available(m, side) >= w.need or w.expired or m.shut.load(memory_order_relaxed) != OPEN
+
+
+cdef inline void release(Monitor* m) noexcept nogil:
+    """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost."""
+    if DEBUG:
+        insist(monitor_fault(m))
+    if m.puts.waiters.head == NULL and m.gets.waiters.head == NULL:
+        m.lock.unlock()
+    else:
+        settle_and_unlock(m)
+
+
+cdef inline void ran_here(Side* side) noexcept nogil:
+    """Note the processor, for those of the other side who wonder whether to spin. Under the lock."""
+    side.cpu.store(current_cpu(), memory_order_relaxed)
+
+
+cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept
+cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil
+cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil
+cdef void settle_and_unlock(Monitor* m) noexcept nogil
+cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil
+cdef void shut(Monitor* m, int how) noexcept nogil
+cdef const char* monitor_fault(Monitor* m) noexcept nogil
+cdef void insist(const char* fault) noexcept nogil
+
+cdef void register_for_fork(Monitor* m) noexcept nogil
+cdef void unregister_for_fork(Monitor* m) noexcept nogil
+
+cdef int64_t deadline_from(bint block, object timeout) except -1

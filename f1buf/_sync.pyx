@@ -1,0 +1,430 @@
+# distutils: language = c++
+"""The lock and wait protocol that every buffer stands on.
+
+A `Monitor` is a bounded count with two sides, puts and gets, that wait for it: everything of a buffer but its
+storage. One lock protects all of it. An operation on either side runs through these steps; the model of the
+protocol in `tests/protocol_model.py` steps through every interleaving of them, under the same names:
+
+    LOOK    under the lock: may I act? (my side's turn is free, and there is what I need)
+    SPIN    without the lock and the GIL, for 10 us at most, where the other side last ran on another processor
+    ENTER   under the lock: into my side's list, by ticket; then unlock
+    PARK    sleep until woken, or the deadline, or (main thread) the next look for signals
+    RETURN  under the lock: leave the list, or give back what I was promised; then LOOK again
+    ACT     under the lock: move the records, change the count
+    TURN    instead of ACT for a large copy: take my side's turn and unlock; copy; lock; give the turn back (END)
+    SETTLE  under the lock, at every unlock: grant the next waiter of each side that can be served
+    WAKE    after the unlock: wake whoever was granted
+
+Invariants, whenever the lock is free (a debug build checks them after every operation):
+
+I1  0 <= count <= capacity.
+I2  A side's list holds waiters in the order of their tickets, none of them granted.
+I3  Where a side's turn is free and one of its waiters could be served from what is not promised yet, at least one
+    of that side's waiters has been granted and has not returned. (Its RETURN ends in a SETTLE of its own.)
+
+Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
+promise, or the shutdown. Each such section ends in `release`, whose SETTLE restores I3. A granted waiter sleeps no
+longer: the grant is followed by exactly one wake-up, and a wake-up that comes before the sleep is kept as a token.
+It then returns to the lock without needing the GIL, acts or re-enters with its old ticket, and SETTLEs again; so
+the chain of grants goes on until nobody can be served. A waiter that leaves by timeout or for a signal does the
+same; where it was granted meanwhile, it first takes the token that is on its way, for its node is about to be freed.
+
+What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up),
+but a promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters
+need, and later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which
+takes what it can and wakes the next only if something is left.
+
+Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a
+Python object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if
+it is busy. A turn is held for one copy by a thread that runs without the GIL. Of locks, only the fork handlers hold
+several: the registry's, then each monitor's.
+
+Spinning. By time, not by count, since a `pause` costs anything from 4 to 40 ns: a wake-up through the kernel costs
+some 50 us between processors, so 10 us of looking are a fair bet, once an operation.
+
+How a waiter is woken: through `wake(wake_arg)`, so that threads (`unpark_thread`), nogil callers and event loops
+(an eventfd) can wait in the same list. It is called without any lock and must neither block nor need the GIL.
+
+The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
+re-check after waking (Lampson and Redell, 1980).
+"""
+
+import threading
+
+from libc.math cimport isinf, isnan
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+# Measured with two threads on two processors: shorter loses round trips to the kernel, longer wins nothing.
+cdef int64_t SPIN_NS = 10_000
+# The promise is Ctrl-C within 100 ms.
+cdef int64_t SIGNAL_TICK_NS = 50_000_000
+
+cdef unsigned long main_thread = threading.main_thread().ident
+
+
+# -- one operation's wait -----------------------------------------------------------------------------------------
+
+cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept:
+    w.node = NULL
+    w.deadline = deadline
+    w.need = need
+    w.held = 0
+    w.expired = deadline == 0
+    w.spun = False
+    w.ticks = PyThread_get_thread_ident() == main_thread
+    w.began = 0
+
+
+cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    if w.held != 0:  # it was away to allocate, and failed
+        m.lock.lock()
+        unhold(side, w)
+        release(m)
+    if w.node != NULL:
+        delete_waiter(w.node)
+        w.node = NULL
+
+
+cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Wait until the caller may act, and return READY with the lock held.
+
+    READY: the side's turn is free, and there is `w.need`, or the deadline has passed (`w.expired`), or the monitor
+    is shut; the caller looks which. Otherwise the lock is not held. Call it without the GIL.
+    """
+    cdef Status status
+    m.lock.lock()
+    unhold(side, w)
+    while not ready(m, side, w):                # LOOK
+        if w.began == 0:
+            w.began = now_ns()
+        if not w.spun:
+            w.spun = True
+            if spin(m, side, w):
+                continue
+        status = park(m, side, w)
+        if status != READY:
+            return status
+    if w.began != 0:
+        side.waits += 1
+        side.wait_ns += now_ns() - w.began
+        w.began = 0
+    return READY
+
+
+cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """SPIN: look for a while without the lock. Returns with the lock held; False where it was not worth trying."""
+    cdef Side* runs = side if side.turn.load(memory_order_relaxed) else (&m.gets if side == &m.puts else &m.puts)
+    cdef int other = runs.cpu.load(memory_order_relaxed)
+    cdef int64_t until
+    cdef int i
+    if other < 0 or other == current_cpu():
+        return False
+    m.lock.unlock()  # nothing was changed: no settling
+    until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
+    while not ready(m, side, w):
+        for i in range(16):
+            spin_pause()
+        if now_ns() >= until:
+            break
+    m.lock.lock()
+    return True
+
+
+cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """ENTER, PARK, RETURN. Returns READY with the lock held, woken or not: look again."""
+    cdef Waiter* node = w.node
+    cdef int64_t deadline = FOREVER if w.expired else w.deadline
+    cdef int64_t tick = now_ns() + SIGNAL_TICK_NS if w.ticks else FOREVER
+    cdef bint woken
+    if node == NULL:
+        node = new_waiter()
+        if node == NULL:
+            release(m)
+            return NO_MEMORY
+        node.wake = unpark_thread
+        node.wake_arg = &node.parker
+        w.node = node
+    node.need = 0 if w.expired else w.need
+    enter(&side.waiters, node)
+    release(m)
+    woken = node.parker.park(min(deadline, tick))
+    m.lock.lock()
+    if not woken and node.granted:
+        # Granted just as it gave up: the wake-up is on its way to a node that is about to be used again or freed.
+        m.lock.unlock()
+        node.parker.park(FOREVER)
+        m.lock.lock()
+        woken = True
+    leave(&side.waiters, node)
+    if now_ns() >= deadline:
+        w.expired = True
+    elif not woken:
+        release(m)
+        return TICK
+    return READY
+
+
+cdef void unpark_thread(void* parker) noexcept nogil:
+    (<Parker*> parker).unpark()
+
+
+# -- lists, grants ------------------------------------------------------------------------------------------------
+
+cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil:
+    """Queue by ticket: whoever was overtaken, or looked for signals, gets its old place back."""
+    cdef Waiter* before = waiters.tail
+    if node.ticket == 0:
+        node.ticket = waiters.next_ticket
+        waiters.next_ticket += 1
+    while before != NULL and before.ticket > node.ticket:
+        before = before.prev
+    node.prev = before
+    node.next = waiters.head if before == NULL else before.next
+    if node.next == NULL:
+        waiters.tail = node
+    else:
+        node.next.prev = node
+    if before == NULL:
+        waiters.head = node
+    else:
+        before.next = node
+    node.queued = True
+
+
+cdef void unlink(WaitList* waiters, Waiter* node) noexcept nogil:
+    if node.prev == NULL:
+        waiters.head = node.next
+    else:
+        node.prev.next = node.next
+    if node.next == NULL:
+        waiters.tail = node.prev
+    else:
+        node.next.prev = node.prev
+    node.prev = node.next = NULL
+    node.queued = False
+
+
+cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil:
+    """Out of the list, or give the promise back. The caller's `release` passes it on if it is not used."""
+    if node.granted:
+        node.granted = False
+        waiters.promised -= node.need
+        waiters.granted -= 1
+    elif node.queued:
+        unlink(waiters, node)
+
+
+cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil:
+    """Under the lock: keep `need` promised while the caller is away to allocate. `acquire` and `end_wait` end it."""
+    w.held = need
+    side.waiters.promised += need
+    side.waiters.granted += 1
+
+
+cdef void unhold(Side* side, Wait* w) noexcept nogil:
+    if w.held != 0 and side.waiters.granted != 0:  # none are left in the child of a fork that came in between
+        side.waiters.promised -= w.held
+        side.waiters.granted -= 1
+    w.held = 0
+
+
+cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
+    """The first waiter that could be served from what is not promised yet, or NULL.
+
+    Not the head alone: a consumer that waits for many records must not stop one behind it that needs few.
+    """
+    cdef Waiter* node = side.waiters.head
+    cdef uint64_t stock = available(m, side)
+    if side.turn.load(memory_order_relaxed):
+        return NULL
+    if m.shut.load(memory_order_relaxed) != OPEN:
+        return node
+    while node != NULL and stock < side.waiters.promised + node.need:
+        node = node.next
+    return node
+
+
+cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
+    """SETTLE one side: one grant, or all of them after a shutdown. Returns `chain` with the granted in front."""
+    cdef Waiter* node = servable(m, side)
+    while node != NULL:
+        unlink(&side.waiters, node)
+        node.granted = True
+        side.waiters.promised += node.need
+        side.waiters.granted += 1
+        node.next = chain
+        chain = node
+        if m.shut.load(memory_order_relaxed) == OPEN:
+            break
+        node = servable(m, side)
+    return chain
+
+
+cdef void settle_and_unlock(Monitor* m) noexcept nogil:
+    cdef Waiter* chain = grant(m, &m.puts, grant(m, &m.gets, NULL))
+    cdef Waiter* woken
+    if DEBUG:
+        insist(settled_fault(m, &m.puts))
+        insist(settled_fault(m, &m.gets))
+    m.lock.unlock()
+    while chain != NULL:                        # WAKE
+        woken = chain
+        chain = chain.next  # before the wake-up: its owner may free the node right after
+        woken.wake(woken.wake_arg)
+
+
+cdef void shut(Monitor* m, int how) noexcept nogil:
+    """Under the lock; the caller's `release` wakes everybody. A shutdown never turns milder."""
+    if how > m.shut.load(memory_order_relaxed):
+        m.shut.store(how, memory_order_relaxed)
+
+
+# -- invariants ---------------------------------------------------------------------------------------------------
+
+cdef const char* monitor_fault(Monitor* m) noexcept nogil:
+    """Which of I1 and I2 does not hold, under the lock; NULL where both do."""
+    cdef const char* fault = waiters_fault(&m.puts.waiters)
+    if m.count.load(memory_order_relaxed) > m.capacity:
+        return "count <= capacity"
+    return fault if fault != NULL else waiters_fault(&m.gets.waiters)
+
+
+cdef const char* waiters_fault(WaitList* waiters) noexcept nogil:
+    cdef Waiter* node = waiters.head
+    cdef Waiter* before = NULL
+    while node != NULL:
+        if node.prev != before or not node.queued or node.granted:
+            return "a list links queued, ungranted waiters"
+        if before != NULL and before.ticket >= node.ticket:
+            return "waiters are queued by ticket"
+        before = node
+        node = node.next
+    if waiters.tail != before:
+        return "a list ends at its tail"
+    if waiters.granted == 0 and waiters.promised != 0:
+        return "promises belong to granted waiters"
+    return NULL
+
+
+cdef const char* settled_fault(Monitor* m, Side* side) noexcept nogil:
+    """I3, under the lock and after settling."""
+    if side.waiters.granted == 0 and servable(m, side) != NULL:
+        return "a waiter that can be served has been granted"
+    return NULL
+
+
+cdef void insist(const char* fault) noexcept nogil:
+    if fault != NULL:
+        broken_invariant(fault)
+
+
+# -- fork ---------------------------------------------------------------------------------------------------------
+#
+# pthread_atfork rather than os.register_at_fork: nothing of Python runs between these handlers and the fork, so no
+# other hook can find the locks taken. Taking them is short, since nobody waits while holding one.
+
+cdef Mutex registry_lock
+cdef Monitor* registry = NULL
+
+
+cdef void register_for_fork(Monitor* m) noexcept nogil:
+    global registry
+    registry_lock.lock()
+    m.fork_next = registry
+    if registry != NULL:
+        registry.fork_prev = m
+    registry = m
+    registry_lock.unlock()
+
+
+cdef void unregister_for_fork(Monitor* m) noexcept nogil:
+    global registry
+    registry_lock.lock()
+    if m.fork_prev != NULL:
+        m.fork_prev.fork_next = m.fork_next
+    elif registry == m:
+        registry = m.fork_next
+    if m.fork_next != NULL:
+        m.fork_next.fork_prev = m.fork_prev
+    registry_lock.unlock()
+
+
+cdef void before_fork() noexcept nogil:
+    cdef Monitor* m
+    registry_lock.lock()
+    m = registry
+    while m != NULL:
+        m.lock.lock()
+        m = m.fork_next
+
+
+cdef void after_fork_in_parent() noexcept nogil:
+    cdef Monitor* m = registry
+    while m != NULL:
+        m.lock.unlock()
+        m = m.fork_next
+    registry_lock.unlock()
+
+
+cdef void after_fork_in_child() noexcept nogil:
+    """Only the forking thread lives on: nobody waits, and a copy that another thread had begun will never end."""
+    global main_thread
+    cdef Monitor* m = registry
+    main_thread = PyThread_get_thread_ident()
+    while m != NULL:
+        if m.puts.turn.load(memory_order_relaxed) or m.gets.turn.load(memory_order_relaxed):
+            m.shut.store(TORN, memory_order_relaxed)
+        forget_waiters(&m.puts)
+        forget_waiters(&m.gets)
+        m.lock.unlock()
+        m = m.fork_next
+    registry_lock.unlock()
+
+
+cdef void forget_waiters(Side* side) noexcept nogil:
+    side.turn.store(0, memory_order_relaxed)
+    side.waiters.head = side.waiters.tail = NULL
+    side.waiters.promised = 0
+    side.waiters.granted = 0
+
+
+if install_fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child) != 0:
+    raise MemoryError("f1buf: no memory for the fork handlers")
+
+
+# -- deadlines ----------------------------------------------------------------------------------------------------
+
+cdef int64_t deadline_from(bint block, object timeout) except -1:
+    """The absolute deadline [ns] of a call: 0 for one that must not wait, FOREVER without a timeout.
+
+    A timeout is looked at only where the call may block, as in the standard library.
+    """
+    cdef double seconds
+    if not block:
+        return 0
+    if timeout is None:
+        return FOREVER
+    seconds = seconds_from(timeout)
+    if isnan(seconds) or seconds < 0.0:
+        raise ValueError(f"timeout is {timeout!r}; expected a number of seconds >= 0, or None to wait for ever")
+    if seconds == 0.0:
+        return 0
+    if isinf(seconds) or seconds >= <double> (FOREVER - now_ns()) * 1e-9:
+        return FOREVER
+    return min(now_ns() + <int64_t> (seconds * 1e9), FOREVER - 1)
+
+
+cdef double seconds_from(object timeout) except? -1.0:
+    if isinstance(timeout, str):
+        raise TypeError(f"timeout is {timeout!r}; expected a number of seconds, or None to wait for ever")
+    try:
+        return float(timeout)
+    except OverflowError:  # an integer beyond a float's range
+        return float("inf") if timeout > 0 else -1.0
+    except TypeError:
+        raise TypeError(
+            f"timeout is {timeout!r}; expected a number of seconds, or None to wait for ever"
+        ) from None

@@ -1,0 +1,661 @@
+"""Sensors: where readings begin.
+
+`Sensor` is what the telemetry system runs, one thread each: a channel, a number, and ``read()``. The five simulated
+sensors stand for a racing car's; `readings_from_block` turns what a data-acquisition card delivers into readings.
+
+How a simulated sensor moves
+    A *motion* is a sequence of waypoints, (seconds to get there, level), drawn from the seed. The value eases from one
+    to the next (zero slope at each). It is worked out at *knots* 0.16 s apart, a third of the shortest move below,
+    where a small random deviation is added, and is linear between knots. There is no noise from reading to reading: at
+    10 kHz it would cross a threshold hundreds of times on the way past. Time is n / rate, so the same seed gives the
+    same motion at 100 Hz and at 10 kHz. (Where 0.16 s is not a whole number of readings, the knots are as near to it as
+    can be, and the deviations fall elsewhere.)
+
+Why it is fast
+    Readings are made in blocks of about 4,096 (98 KB, which stays in a core's second-level cache), with a dozen numpy
+    operations a block, in place; the block's sensor number and channel are written once. Handing out a batch copies
+    bytes: numpy copies structured records field by field, which takes over ten times as long (12 against 0.8 ns each).
+"""
+
+import math
+import operator
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from f1buf._reading import READING
+from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+
+__all__ = [
+    "EngineTemperatureSensor",
+    "FuelLevelSensor",
+    "GForceSensor",
+    "Reading",
+    "Sensor",
+    "SimulatedSensor",
+    "SpeedSensor",
+    "TirePressureSensor",
+    "readings_from_block",
+]
+
+Reading = tuple[float, int, int, int, float]
+"""One reading as a tuple: timestamp, sensor_id, channel number, flags, value: the fields of `READING`."""
+
+Floats = NDArray[np.float64]
+
+_MAX_SENSOR_ID = 2**32 - 1  # READING.sensor_id is u4
+_RECORD = np.dtype((np.void, READING.itemsize))  # a reading as plain bytes: see "Why it is fast"
+
+
+class Sensor(ABC):
+    """Something that gives readings of one channel.
+
+    A sensor of your own needs a class attribute `channel` and a method `read`::
+
+        class OilPressureSensor(Sensor):
+            channel = Channel("OIL_PRESSURE", "bar", (0.0, 8.0))
+
+            def read(self):
+                return self.reading(query_the_device())
+
+    Where many readings come at once, override `read_batch` too and build its result with `readings`. A sensor is used
+    by one thread at a time.
+
+    Parameters
+    ----------
+    sensor_id : int
+        0 to 4,294,967,295 (the field is u4); one number for each physical series.
+    rate : float
+        Readings a second [Hz]: what `read` keeps to in simulated time, and what a live system may pace it by.
+
+    Raises
+    ------
+    TypeError
+        The class has no channel.
+    ValueError
+        The number or the rate is out of range.
+    """
+
+    channel: ClassVar[Channel]
+
+    def __init__(self, sensor_id: int, *, rate: float = 100.0) -> None:
+        if not isinstance(getattr(self, "channel", None), Channel):
+            raise TypeError(f"{type(self).__name__} needs a class attribute `channel`, a f1buf.telemetry.Channel")
+        self.sensor_id = _checked_sensor_id(sensor_id)
+        self.rate = _checked_rate(rate)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sensor_id}: {self.channel} at {self.rate:g} Hz>"
+
+    @abstractmethod
+    def read(self) -> Reading:
+        """Return the next reading; may block until there is one.
+
+        Raises
+        ------
+        StopIteration
+            The sensor has ended: there will be no more.
+        """
+
+    def read_batch(self, n: int) -> NDArray[np.void]:
+        """Return the next readings.
+
+        This default calls `read` `n` times, and so blocks until it has `n` or the sensor has ended.
+
+        Parameters
+        ----------
+        n : int
+            The most to return; at least 1.
+
+        Returns
+        -------
+        ndarray of READING, shape (up to n,)
+            The caller's own. Empty: the sensor has ended.
+        """
+        readings: list[Reading] = []
+        for _ in range(_checked_count(n)):
+            try:
+                readings.append(self.read())
+            except StopIteration:
+                break
+        return np.array(readings, READING)
+
+    def reading(self, value: float, timestamp: float | None = None) -> Reading:
+        """Return one reading of this sensor.
+
+        Parameters
+        ----------
+        value : float
+            In the channel's unit.
+        timestamp : float, optional
+            [s]; now, as Unix time, where it is not given.
+        """
+        return (time.time() if timestamp is None else timestamp, self.sensor_id, self.channel.number, 0, value)
+
+    def readings(self, values: ArrayLike, timestamps: ArrayLike) -> NDArray[np.void]:
+        """Return many readings of this sensor.
+
+        Parameters
+        ----------
+        values : array_like, shape (n,)
+            In the channel's unit.
+        timestamps : array_like, shape (n,)
+            [s], one for each value.
+
+        Returns
+        -------
+        ndarray of READING, shape (n,)
+            A copy.
+        """
+        values, timestamps = np.asarray(values), np.asarray(timestamps)
+        if values.ndim != 1 or values.shape != timestamps.shape:
+            raise ValueError(
+                f"{self!r}: {values.shape} values with {timestamps.shape} timestamps: expected two of shape (n,)"
+            )
+        out = _blank(len(values), self)
+        out["timestamp"] = timestamps
+        out["value"] = values
+        return out
+
+
+def _checked_sensor_id(sensor_id: SupportsIndex) -> int:
+    number = operator.index(sensor_id)
+    if not 0 <= number <= _MAX_SENSOR_ID:
+        raise ValueError(f"sensor_id is {number}: expected 0 to {_MAX_SENSOR_ID:,}, what a reading's 32 bits hold")
+    return number
+
+
+def _checked_rate(rate: SupportsFloat) -> float:
+    hertz = float(rate)
+    if not (math.isfinite(hertz) and hertz > 0):
+        raise ValueError(f"rate is {rate}: expected a finite number of readings a second, above 0")
+    return hertz
+
+
+def _checked_count(n: SupportsIndex) -> int:
+    count = operator.index(n)
+    if count < 1:
+        raise ValueError(f"n is {n}: expected at least 1 reading (an empty batch means that the sensor has ended)")
+    return count
+
+
+def _blank(n: int, sensor: Sensor) -> NDArray[np.void]:
+    """Return `n` readings of `sensor` at time 0 with value 0."""
+    out = np.zeros(n, READING)
+    out["sensor_id"] = sensor.sensor_id
+    out["channel"] = sensor.channel.number
+    return out
+
+
+# --- simulated sensors ---------------------------------------------------------------------------------------------
+
+_KNOT_SECONDS = 0.16
+_BLOCK = 4_096  # readings, about: 98 KB
+_CHUNK = 2_048  # knots worked out at once, at least: enough that their dozen numpy calls do not show
+_GROUPS = 16  # laps, stints or episodes that a motion draws at once: likewise
+
+Motion = tuple[Floats, Floats]
+
+
+class SimulatedSensor(Sensor):
+    """A sensor that makes its readings up: reproducible, plausible, and fast.
+
+    The n-th reading has the timestamp n / rate, from 0, whatever the clock says. What it reads depends on the seed, the
+    sensor's number and the channel only, not on how the reads are split: ten `read` equal one ``read_batch(10)``. It
+    never ends.
+
+    A subclass needs a `channel`, and may override `motion` to move in a way of its own; without that it wanders over
+    the middle four fifths of the channel's range.
+
+    Parameters
+    ----------
+    sensor_id : int
+        As for `Sensor`. Sensors with different numbers give different series.
+    rate : float
+        Readings a second [Hz]. Changes how finely the motion is sampled, not how fast it goes.
+    seed : int, optional
+        At least 0; without it every sensor is different each time.
+    noise : {"walk", "uniform"}
+        ``"walk"``: the motion described above; ``"uniform"``: independent values, uniform over the channel's range.
+
+    Notes
+    -----
+    A sensor keeps about 200 KB once it has been read. The numbers come from numpy's SFC64 generator: another version
+    of numpy may give other ones.
+    """
+
+    wander: ClassVar[float] = 0.0
+    """The most by which a knot deviates at random from the motion, in the channel's unit."""
+
+    def __init__(
+        self,
+        sensor_id: int,
+        *,
+        rate: float = 100.0,
+        seed: int | None = None,
+        noise: Literal["walk", "uniform"] = "walk",
+    ) -> None:
+        super().__init__(sensor_id, rate=rate)
+        if noise not in ("walk", "uniform"):
+            raise ValueError(f"noise is {noise!r}: expected 'walk' or 'uniform'")
+        if not all(map(math.isfinite, self.channel.range)):
+            raise ValueError(f"{self.channel}: a simulated sensor needs a channel with a finite range")
+        self.noise = noise
+        self._number = self.channel.number
+        self._values: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
+        self._size = self._values.size  # readings a block: fixed, so that how reads are split changes nothing
+        self._next = self._size  # the block's next reading to hand out; starts at its end: nothing made yet
+        self._first = -self._size  # the number of the block's first reading in the series
+        self._counting = _counting(self._size)
+        self._block: NDArray[np.void] = _blank(0, self)  # grows when first filled: not all that are made are read
+        self._bytes: NDArray[np.void] = self._block.view(_RECORD)
+        self._columns: tuple[list[float], list[float]] | None = None  # the block's times and values, once `read` wants
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        """Draw the next stretch of the motion.
+
+        Called again and again, as simulated time goes on; each result continues the one before. The very first
+        waypoint is where the motion starts, at time 0.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The only source of randomness to use.
+
+        Returns
+        -------
+        durations : ndarray of float, shape (waypoints,)
+            [s] from the waypoint before to this one; above 0.
+        levels : ndarray of float, shape (waypoints,)
+            The value there, in the channel's unit.
+        """
+        low, high = self.channel.range
+        margin = 0.1 * (high - low)
+        return rng.uniform(2.0, 8.0, 64), rng.uniform(low + margin, high - margin, 64)
+
+    def read(self) -> Reading:
+        """Return the next reading; never blocks, never ends."""
+        if self._next == self._size:
+            self._fill()
+        if self._columns is None:  # lists: taking one number at a time from an array costs more than all else here
+            self._columns = self._block["timestamp"].tolist(), self._block["value"].tolist()
+        timestamps, values = self._columns
+        i = self._next
+        self._next = i + 1
+        return timestamps[i], self.sensor_id, self._number, 0, values[i]
+
+    def read_batch(self, n: int) -> NDArray[np.void]:
+        """Return the next `n` readings.
+
+        Parameters
+        ----------
+        n : int
+            At least 1.
+
+        Returns
+        -------
+        ndarray of READING, shape (n,)
+            A copy, the caller's own.
+        """
+        n = _checked_count(n)
+        out: NDArray[np.void] = np.empty(n, _RECORD)
+        done = 0
+        while done < n:
+            if self._next == self._size:
+                self._fill()
+            start = self._next
+            stop = min(self._size, start + n - done)
+            out[done : done + stop - start] = self._bytes[start:stop]
+            done += stop - start
+            self._next = stop
+        return out.view(READING)
+
+    def _fill(self) -> None:
+        """Make the next block of readings."""
+        if not len(self._block):
+            self._block = _blank(self._size, self)
+            self._bytes = self._block.view(_RECORD)
+        self._first += self._size
+        scratch = self._values.scratch
+        np.add(self._counting, self._first, out=scratch)
+        np.divide(scratch, self.rate, out=self._block["timestamp"])
+        self._values.fill(self._block["value"])
+        self._columns = None
+        self._next = 0
+
+
+def _generators(sensor: SimulatedSensor, seed: int | None) -> list[np.random.Generator]:
+    """Return two independent generators for this sensor: of its motion and of its noise."""
+    name = zlib.crc32(sensor.channel.name.encode())  # sensors that share a number still differ by channel
+    seeds = np.random.SeedSequence(seed, spawn_key=(sensor.sensor_id, name)).spawn(2)
+    return [np.random.Generator(np.random.SFC64(each)) for each in seeds]
+
+
+@lru_cache(maxsize=16)
+def _counting(size: int) -> Floats:
+    """Return 0, 1, 2, ..., size - 1, shared by all sensors; read-only."""
+    numbers = np.arange(size, dtype=np.float64)
+    numbers.flags.writeable = False
+    return numbers
+
+
+class _Uniform:
+    """Values for `SimulatedSensor`: independent, uniform over the channel's range."""
+
+    def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
+        self.size = _BLOCK
+        self.scratch: Floats = np.empty(self.size)
+        self._rng = generators[1]
+        self._low, high = sensor.channel.range
+        self._span = high - self._low
+        while self._low + self._span > high:  # one rounding error too much
+            self._span = math.nextafter(self._span, 0.0)
+
+    def fill(self, values: Floats) -> None:
+        self._rng.random(out=self.scratch)
+        self.scratch *= self._span
+        np.add(self.scratch, self._low, out=values)
+
+
+class _Walk:
+    """Values for `SimulatedSensor`: its motion, sampled.
+
+    A block is `rows` stretches of `steps` readings; within each the value is linear. At most rates a stretch lies
+    between two knots. Where that would be more readings than a block has, `parts` stretches do.
+    """
+
+    def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
+        a_knot = max(1.0, sensor.rate * _KNOT_SECONDS)  # readings between knots, before rounding
+        self.parts = math.ceil(a_knot / _BLOCK)
+        self.steps = round(a_knot / self.parts)
+        self.rows = max(1, _BLOCK // self.steps)
+        self.size = self.rows * self.steps
+        self.scratch: Floats = np.empty(self.size)
+        self._grid = self.scratch.reshape(self.rows, self.steps)
+        self._ramp = _counting(self.steps)
+        self._knot_seconds = self.parts * self.steps / sensor.rate
+        self._path = _Path(sensor.motion, generators[0])
+        self._rng = generators[1]
+        self._wander = sensor.wander
+        self._range = sensor.channel.range
+        # A chunk is whole blocks and whole knots.
+        self._knots = self.rows * math.ceil(_CHUNK / self.rows / self.parts)
+        self._made = 0  # knots so far
+        self._last: Floats = np.empty(0)  # the chunk's last knot, from which the next one goes on
+        self._starts: Floats = np.empty((0, 1))  # one for each stretch of the chunk
+        self._slopes: Floats = np.empty((0, 1))  # by reading
+        self._row = 0  # the next stretch
+
+    def fill(self, values: Floats) -> None:
+        if self._row == len(self._starts):
+            self._work_out_chunk()
+        rows = slice(self._row, self._row + self.rows)
+        self._row += self.rows
+        np.multiply(self._slopes[rows], self._ramp, out=self._grid)
+        np.add(self._grid, self._starts[rows], out=values.reshape(self.rows, self.steps))  # a view: equal strides
+
+    def _work_out_chunk(self) -> None:
+        knots = np.concatenate((self._last, self._more_knots(self._knots + (self._made == 0))))
+        self._last = knots[-1:]
+        if self.parts > 1:
+            knots = np.interp(np.arange(self.parts * self._knots + 1) / self.parts, np.arange(len(knots)), knots)
+        self._starts = knots[:-1, None]
+        self._slopes = np.diff(knots)[:, None] / self.steps
+        self._row = 0
+
+    def _more_knots(self, n: int) -> Floats:
+        times: Floats = np.arange(self._made, self._made + n, dtype=np.float64) * self._knot_seconds
+        self._made += n
+        knots = self._path.at(times)
+        knots += self._rng.uniform(-self._wander, self._wander, n)
+        return np.clip(knots, *self._range, out=knots)
+
+
+class _Path:
+    """A motion as a function of time; asked about later and later times only, so that it may forget."""
+
+    def __init__(self, motion: Callable[[np.random.Generator], Motion], rng: np.random.Generator) -> None:
+        self._motion = motion
+        self._rng = rng
+        self._times: Floats = np.empty(0)
+        self._levels: Floats = np.empty(0)
+
+    def at(self, times: Floats) -> Floats:
+        """Return the values at `times` [s], which ascend."""
+        self._extend_past(float(times[-1]))
+        before = self._times.searchsorted(times, side="right") - 1
+        start, level = self._times[before], self._levels[before]
+        share = (times - start) / (self._times[before + 1] - start)
+        share *= share * (3.0 - 2.0 * share)  # eases in and out
+        values: Floats = level + (self._levels[before + 1] - level) * share
+        self._times, self._levels = self._times[before[-1] :], self._levels[before[-1] :]
+        return values
+
+    def _extend_past(self, end: float) -> None:
+        all_times, all_levels = [self._times], [self._levels]
+        last = self._times[-1] if len(self._times) else None
+        while last is None or last <= end:
+            durations, levels = self._motion(self._rng)
+            times = np.cumsum(durations)
+            times += -times[0] if last is None else last  # the very first waypoint is at time 0
+            last = times[-1]
+            all_times.append(times)
+            all_levels.append(levels)
+        self._times, self._levels = np.concatenate(all_times), np.concatenate(all_levels)
+
+
+def _cruise_and_episode(
+    rng: np.random.Generator,
+    cruise: tuple[float, float],
+    episode: tuple[float, float],
+    *,
+    change: float,
+    hold: tuple[float, float],
+) -> Motion:
+    """Draw stretches of three slow moves within `cruise`, then a visit to a level within `episode`.
+
+    A stretch takes 3 * U(6, 14) s, the change there [s], the hold [s] and the change back: 33 to 36 s on average.
+    """
+    durations = rng.uniform(6.0, 14.0, (_GROUPS, 6))
+    durations[:, 3] = durations[:, 5] = change
+    durations[:, 4] = rng.uniform(*hold, _GROUPS)
+    levels = rng.uniform(*cruise, (_GROUPS, 6))
+    levels[:, 3] = levels[:, 4] = rng.uniform(*episode, _GROUPS)
+    return durations.ravel(), levels.ravel()
+
+
+def _laps(
+    rng: np.random.Generator,
+    track: Floats,
+    *,
+    spread: float,
+    peaks: tuple[float, float],
+    ordinary: tuple[float, float],
+    share: float,
+) -> Motion:
+    """Draw laps of a `track`: rows of (seconds to get there, level).
+
+    Each lap's times vary by 5 %, its levels by up to `spread`. A pair of rows with the level NaN is a place where the
+    level is drawn anew each lap, and held between the two: within `peaks` in a `share` of the cases, else within
+    `ordinary`.
+    """
+    durations = track[:, 0] * rng.uniform(0.95, 1.05, (_GROUPS, len(track)))
+    levels = track[:, 1] + rng.uniform(-spread, spread, (_GROUPS, len(track)))
+    first = np.flatnonzero(np.isnan(track[:, 1]))[::2]
+    size = (_GROUPS, len(first))
+    drawn = np.where(rng.random(size) < share, rng.uniform(*peaks, size), rng.uniform(*ordinary, size))
+    levels[:, first] = levels[:, first + 1] = drawn
+    return durations.ravel(), levels.ravel()
+
+
+class EngineTemperatureSensor(SimulatedSensor):
+    """Engine temperature, 80 to 120 °C.
+
+    Wanders between 97 and 107 °C. Once in 34 s on average it overheats to between 112 and 117 °C, and is above 110 °C
+    for 1.2 to 3.1 s.
+    """
+
+    channel = ENGINE_TEMP
+    wander = 0.1
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        return _cruise_and_episode(rng, (97.0, 107.0), (112.0, 117.0), change=1.5, hold=(0.4, 1.5))
+
+
+class TirePressureSensor(SimulatedSensor):
+    """The pressure of one tyre, 1.8 to 2.5 bar.
+
+    Breathes between 1.98 and 2.3 bar as the tyre warms and cools. Once in 33 s on average it dips to between 1.83 and
+    1.87 bar, and is below 1.9 bar for 0.7 to 2.2 s.
+    """
+
+    channel = TIRE_PRESSURE
+    wander = 0.003
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        return _cruise_and_episode(rng, (1.98, 2.3), (1.83, 1.87), change=0.8, hold=(0.3, 1.5))
+
+
+class SpeedSensor(SimulatedSensor):
+    """Speed, 0 to 350 km/h.
+
+    Laps of 71 s with three long straights. On two thirds of these it reaches 342 to 347 km/h, so once in 36 s on
+    average, and is above 340 km/h for 1.5 to 2.7 s; on the others it stays below 338 km/h.
+    """
+
+    channel = SPEED
+    wander = 0.3
+    TRACK: ClassVar[Floats] = np.array(
+        [  # [s] from the row before, [km/h]; braking peaks at 4 to 4.5 G
+            *[(1.0, 95), (4.0, 265), (1.6, 150), (1.0, 155), (5.0, 300), (2.0, 120), (1.0, 125)],
+            *[(8.0, np.nan), (1.2, np.nan), (2.6, 80), (1.2, 85)],
+            *[(3.5, 240), (1.2, 175), (1.5, 190), (4.5, 290), (1.8, 130), (0.8, 135)],
+            *[(7.0, np.nan), (1.0, np.nan), (2.4, 110), (1.0, 115), (3.0, 230), (1.4, 160), (1.0, 170)],
+            *[(8.0, np.nan), (1.4, np.nan), (2.6, 90)],
+        ]
+    )
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        return _laps(rng, self.TRACK, spread=4.0, peaks=(342.0, 347.0), ordinary=(325.0, 337.0), share=2 / 3)
+
+
+class GForceSensor(SimulatedSensor):
+    """The size of the acceleration, 0 to 6 G.
+
+    Laps of 71 s: 0.3 to 0.7 G on straights, 2 to 5 G in braking zones and corners. In two thirds of the three fastest
+    corners it reaches 5.7 to 5.9 G, so once in 36 s on average, and is above 5.5 G for 0.9 to 1.5 s.
+    """
+
+    channel = G_FORCE
+    wander = 0.05
+    TRACK: ClassVar[Floats] = np.array(
+        [  # [s] from the row before, [G]
+            *[(1.0, 3.0), (2.5, 1.4), (3.0, 0.7), (0.6, 4.2), (1.2, 3.1), (1.5, 1.6), (4.0, 0.6)],
+            *[(0.7, np.nan), (0.8, np.nan), (1.0, 2.2), (1.5, 3.4), (2.5, 1.5), (6.0, 0.5), (0.6, 4.6), (1.6, 2.4)],
+            *[(2.0, 3.6), (2.0, 1.3), (5.0, 0.6), (0.7, np.nan), (1.0, np.nan), (1.2, 2.6), (2.4, 1.2)],
+            *[(3.0, 0.5), (0.6, 4.4), (1.8, 3.3), (3.0, 1.3), (5.5, 0.5), (0.5, 4.8), (1.4, 3.0), (2.5, 1.5)],
+            *[(5.0, 0.6), (0.7, np.nan), (0.9, np.nan), (1.5, 2.0), (2.0, 0.6)],
+        ]
+    )
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        return _laps(rng, self.TRACK, spread=0.2, peaks=(5.7, 5.9), ordinary=(4.2, 5.2), share=2 / 3)
+
+
+class FuelLevelSensor(SimulatedSensor):
+    """The fuel in the tank, 0 to 100 %.
+
+    Stints of about ten minutes: burns down from between 98 and 99.9 % to between 5 and 11 %, then is refuelled in 6 to
+    9 s. Below 15 % once a stint, for its last 25 to 70 s.
+    """
+
+    channel = FUEL_LEVEL
+    wander = 0.01  # less than is burnt between two knots: the level never climbs but at a stop
+    LAPS = 9  # a stint
+
+    def motion(self, rng: np.random.Generator) -> Motion:
+        full = rng.uniform(98.0, 99.9, _GROUPS)
+        durations = rng.uniform(63.0, 70.0, (_GROUPS, 1 + self.LAPS))
+        durations[:, 0] = rng.uniform(6.0, 9.0, _GROUPS)
+        levels = np.linspace(full, rng.uniform(5.0, 11.0, _GROUPS), 1 + self.LAPS, axis=1)
+        return durations.ravel(), levels.ravel()
+
+
+# --- data-acquisition cards ----------------------------------------------------------------------------------------
+
+
+def readings_from_block(
+    block: ArrayLike, sensor_ids: Sequence[int], t0: float, rate: float, *, channels: Channel | Sequence[Channel]
+) -> NDArray[np.void]:
+    """Turn a block of a data-acquisition card into readings.
+
+    Parameters
+    ----------
+    block : array_like of numbers, shape (scans, columns)
+        A row for each scan, a column for each input; in the channels' units, so raw counts are to be scaled first
+        (``counts * gain + offset``, where both may be arrays with a number a column).
+    sensor_ids : sequence of int, length columns
+        The sensor behind each column; no number twice.
+    t0 : float
+        [s] when the first scan was taken. The next block's is ``t0 + scans / rate``.
+    rate : float
+        Scans a second [Hz].
+    channels : Channel, or sequence of Channel, length columns
+        What each column measures; one channel goes for all of them.
+
+    Returns
+    -------
+    ndarray of READING, shape (scans * columns,)
+        A copy: scan by scan, and in each column by column; scan i's timestamps are t0 + i / rate.
+
+    Raises
+    ------
+    TypeError
+        The block holds no real numbers, or the channels are none.
+    ValueError
+        A shape, number or rate does not fit.
+    """
+    ids = [_checked_sensor_id(each) for each in sensor_ids]
+    block = _checked_block(block, len(ids))
+    scans, columns = block.shape
+    if len(set(ids)) != columns:
+        raise ValueError(f"sensor_ids {ids} has a number twice: each column is a sensor of its own")
+    t0, rate = float(t0), _checked_rate(rate)
+    if not math.isfinite(t0):
+        raise ValueError(f"t0 is {t0}: expected a finite time in seconds")
+    out = np.zeros((scans, columns), READING)
+    out["timestamp"] = (t0 + np.arange(scans) / rate)[:, None]
+    out["sensor_id"] = ids
+    out["channel"] = _channel_numbers(channels, columns)
+    out["value"] = block
+    return out.reshape(-1)
+
+
+def _checked_block(block: ArrayLike, columns: int) -> NDArray[Any]:
+    array = np.asarray(block)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"the block holds {array.dtype}: expected real numbers")
+    if array.ndim != 2:
+        hint = "; one input makes a block[:, np.newaxis]" if array.ndim == 1 else ""
+        raise ValueError(f"the block has the shape {array.shape}: expected (scans, columns){hint}")
+    if array.shape[1] != columns:
+        hint = "; it looks transposed: pass block.T" if array.shape[0] == columns else ""
+        raise ValueError(f"the block has {array.shape[1]} columns, but there are {columns} sensor_ids{hint}")
+    return array
+
+
+def _channel_numbers(channels: Channel | Sequence[Channel], columns: int) -> list[int]:
+    if isinstance(channels, Channel):
+        return [channels.number] * columns
+    channels = list(channels)
+    if not all(isinstance(each, Channel) for each in channels):
+        raise TypeError(f"channels is {channels!r}: expected a Channel, or one for each column")
+    if len(channels) != columns:
+        raise ValueError(f"{len(channels)} channels for {columns} columns: expected one for each, or a single Channel")
+    return [each.number for each in channels]

@@ -1,0 +1,547 @@
+"""Readings from the datagrams that the F1 games send over UDP: packet layouts and the decoder.
+
+The layouts follow EA's published UDP specification of F1 25, in its 2025 and its 2026 format; names of fields are those
+of the package f1-packets (MIT, one format a release), against which the tests compare every field. A datagram is one
+packet: little-endian, packed, a common header first. The format is the header's `packet_format`, a year, which a player
+chooses in the game's settings.
+
+Four packets are decoded: motion (0), participants (4), car telemetry (6) and car status (7). Adding a format is adding
+an entry to `FORMATS`; adding a packet is adding its layout there and, if it holds readings, a `_Recipe`.
+
+Anybody can send a datagram: size, format, packet id and version, session time, player and car count are checked before
+one is used, and each value after.
+"""
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from f1buf._reading import READING
+
+from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+
+__all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
+
+Array = npt.NDArray[Any]
+
+MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 4, 6, 7  # packet ids
+PACKET_VERSION = 1  # of each of these packets in both formats
+BAR_PER_PSI = 0.0689475729
+
+
+# Layouts ------------------------------------------------------------------------------------------------------------
+
+HEADER = np.dtype(
+    [
+        ("packet_format", "<u2"),  # the year: says how all that follows is laid out
+        ("game_year", "u1"),
+        ("game_major_version", "u1"),
+        ("game_minor_version", "u1"),
+        ("packet_version", "u1"),
+        ("packet_id", "u1"),
+        ("session_uid", "<u8"),
+        ("session_time", "<f4"),  # [s]
+        ("frame_identifier", "<u4"),  # goes back after a flashback
+        ("overall_frame_identifier", "<u4"),  # never goes back
+        ("player_car_index", "u1"),
+        ("secondary_player_car_index", "u1"),  # 255: no second player
+    ]
+)
+"""The 29 bytes that every packet starts with, in both formats."""
+
+
+def _packet(*fields: tuple[Any, ...]) -> np.dtype[np.void]:
+    return np.dtype([("header", HEADER), *fields])
+
+
+def _motion(slots: int, g_force: str) -> np.dtype[np.void]:
+    axes = "xyz"
+    car = np.dtype(
+        [
+            *((f"world_position_{axis}", "<f4") for axis in axes),
+            *((f"world_velocity_{axis}", "<f4") for axis in axes),
+            *((f"world_forward_dir_{axis}", "<i2") for axis in axes),
+            *((f"world_right_dir_{axis}", "<i2") for axis in axes),
+            ("g_force_lateral", g_force),
+            ("g_force_longitudinal", g_force),
+            ("g_force_vertical", g_force),
+            ("yaw", "<f4"),
+            ("pitch", "<f4"),
+            ("roll", "<f4"),
+        ]
+    )
+    return _packet(("car_motion_data", car, slots))
+
+
+def _participants(slots: int, identifier: str) -> np.dtype[np.void]:
+    colour = np.dtype([("red", "u1"), ("green", "u1"), ("blue", "u1")])
+    participant = np.dtype(
+        [
+            ("ai_controlled", "u1"),
+            ("driver_id", identifier),
+            ("network_id", identifier),
+            ("team_id", identifier),
+            ("my_team", "u1"),
+            ("race_number", "u1"),
+            ("nationality", "u1"),
+            ("name", "S32"),  # UTF-8, ended by a zero byte
+            ("your_telemetry", "u1"),
+            ("show_online_names", "u1"),
+            ("tech_level", "<u2"),
+            ("platform", "u1"),
+            ("num_colours", "u1"),
+            ("livery_colours", colour, 4),
+        ]
+    )
+    return _packet(("num_active_cars", "u1"), ("participants", participant, slots))
+
+
+def _car_telemetry(slots: int, engine_temperature: str) -> np.dtype[np.void]:
+    car = np.dtype(
+        [
+            ("speed", "<u2"),  # [km/h]
+            ("throttle", "<f4"),
+            ("steer", "<f4"),
+            ("brake", "<f4"),
+            ("clutch", "u1"),
+            ("gear", "i1"),
+            ("engine_rpm", "<u2"),
+            ("drs", "u1"),
+            ("rev_lights_percent", "u1"),
+            ("rev_lights_bit_value", "<u2"),
+            ("brakes_temperature", "<u2", 4),
+            ("tyres_surface_temperature", "u1", 4),
+            ("tyres_inner_temperature", "u1", 4),
+            ("engine_temperature", engine_temperature),  # [°C]
+            ("tyres_pressure", "<f4", 4),  # [psi], RL, RR, FL, FR
+            ("surface_type", "u1", 4),
+        ]
+    )
+    return _packet(
+        ("car_telemetry_data", car, slots),
+        ("mfd_panel_index", "u1"),
+        ("mfd_panel_index_secondary_player", "u1"),
+        ("suggested_gear", "i1"),
+    )
+
+
+def _car_status(slots: int, *, harvest_limit: bool) -> np.dtype[np.void]:
+    car = np.dtype(
+        [
+            ("traction_control", "u1"),
+            ("anti_lock_brakes", "u1"),
+            ("fuel_mix", "u1"),
+            ("front_brake_bias", "u1"),
+            ("pit_limiter_status", "u1"),
+            ("fuel_in_tank", "<f4"),  # [kg]
+            ("fuel_capacity", "<f4"),  # [kg]; 0 for a driver who keeps the telemetry private in an online race
+            ("fuel_remaining_laps", "<f4"),
+            ("max_rpm", "<u2"),
+            ("idle_rpm", "<u2"),
+            ("max_gears", "u1"),
+            ("drs_allowed", "u1"),
+            ("drs_activation_distance", "<u2"),
+            ("actual_tyre_compound", "u1"),
+            ("visual_tyre_compound", "u1"),
+            ("tyres_age_laps", "u1"),
+            ("vehicle_fia_flags", "i1"),
+            ("engine_power_ice", "<f4"),
+            ("engine_power_mguk", "<f4"),
+            ("ers_store_energy", "<f4"),
+            ("ers_deploy_mode", "u1"),
+            ("ers_harvested_this_lap_mguk", "<f4"),
+            ("ers_harvested_this_lap_mguh", "<f4"),
+            *([("ers_harvest_limit_per_lap", "<f4")] if harvest_limit else []),
+            ("ers_deployed_this_lap", "<f4"),
+            ("network_paused", "u1"),
+        ]
+    )
+    return _packet(("car_status_data", car, slots))
+
+
+class Format(NamedTuple):
+    """The datagrams of one format year.
+
+    Attributes
+    ----------
+    slots : int
+        Cars that a packet has room for; the first `num_active_cars` of them are in use.
+    packet_ids : range
+        Every packet id that the game sends in this format, decoded or not.
+    g_units : float
+        What the g_force fields hold for 1 G.
+    packets : dict of int to numpy.dtype
+        The layout of each packet that is decoded, by packet id.
+    """
+
+    slots: int
+    packet_ids: range
+    g_units: float
+    packets: dict[int, np.dtype[np.void]]
+
+
+FORMATS: dict[int, Format] = {
+    2025: Format(
+        slots=22,
+        packet_ids=range(16),
+        g_units=1.0,
+        packets={
+            MOTION: _motion(22, g_force="<f4"),
+            PARTICIPANTS: _participants(22, identifier="u1"),
+            CAR_TELEMETRY: _car_telemetry(22, engine_temperature="<u2"),
+            CAR_STATUS: _car_status(22, harvest_limit=False),
+        },
+    ),
+    2026: Format(
+        slots=24,
+        packet_ids=range(17),
+        g_units=1000.0,
+        packets={
+            MOTION: _motion(24, g_force="<i2"),
+            PARTICIPANTS: _participants(24, identifier="<u2"),
+            CAR_TELEMETRY: _car_telemetry(24, engine_temperature="u1"),
+            CAR_STATUS: _car_status(24, harvest_limit=True),
+        },
+    ),
+}
+"""The known formats by year."""
+
+
+# What becomes a reading ---------------------------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """One sensor of a car; `low` and `high` are generous bounds of what is physically possible [channel's unit]."""
+
+    channel: Channel
+    name: str | None
+    low: float
+    high: float
+
+
+# A part's place in this table is its number in the sensor id: append, never insert.
+_PARTS = (
+    _Part(SPEED, None, 0.0, 500.0),
+    _Part(ENGINE_TEMP, None, 0.0, 300.0),
+    *(_Part(TIRE_PRESSURE, wheel, 0.0, 10.0) for wheel in ("RL", "RR", "FL", "FR")),
+    *(_Part(G_FORCE, axis, -250.0, 250.0) for axis in ("lateral", "longitudinal", "vertical")),
+    _Part(FUEL_LEVEL, None, 0.0, 100.0),
+)
+_IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
+_MAX_SLOTS = max(form.slots for form in FORMATS.values())
+
+# A conversion takes one row a car, one column a raw value (float64), and returns one column a part in its unit.
+_Conversion = Callable[[Array, Format], Array]
+
+
+def _to_g(raw: Array, form: Format) -> Array:
+    # Divided, not multiplied by 0.001: then 5500 is exactly the 5.5 that a threshold says.
+    return raw / form.g_units
+
+
+_TELEMETRY_FACTORS: Array = np.array([1.0, 1.0] + [BAR_PER_PSI] * 4)
+
+
+def _to_bar(raw: Array, form: Format) -> Array:
+    converted: Array = raw * _TELEMETRY_FACTORS
+    return converted
+
+
+def _to_percent(raw: Array, form: Format) -> Array:
+    in_tank, capacity = raw[:, :1], raw[:, 1:]
+    return 100.0 * in_tank / capacity
+
+
+class _Recipe(NamedTuple):
+    """Which fields of a packet become readings, the same in every format."""
+
+    cars: str  # the packet's array with one element a car
+    fields: tuple[str, ...]
+    parts: range
+    convert: _Conversion
+
+
+_RECIPES = {
+    MOTION: _Recipe(
+        "car_motion_data", ("g_force_lateral", "g_force_longitudinal", "g_force_vertical"), range(6, 9), _to_g
+    ),
+    CAR_TELEMETRY: _Recipe("car_telemetry_data", ("speed", "engine_temperature", "tyres_pressure"), range(6), _to_bar),
+    CAR_STATUS: _Recipe("car_status_data", ("fuel_in_tank", "fuel_capacity"), range(9, 10), _to_percent),
+}
+
+
+class _Extractor:
+    """A recipe prepared for the layout of one format, so that a datagram costs a fixed handful of array operations."""
+
+    def __init__(self, form: Format, packet: np.dtype[np.void], recipe: _Recipe) -> None:
+        assert packet.fields is not None
+        cars, self._offset = packet.fields[recipe.cars][:2]
+        self._form = form
+        self._convert = recipe.convert
+        # One element a car that shows only the fields of the recipe, at their places.
+        self._raw = cars.base[list(recipe.fields)]
+        # The same fields as doubles without gaps: a cast to it, one operation, leaves a plain table of float64.
+        self._wide = np.dtype([(name, "f8", self._raw[name].shape) for name in recipe.fields])
+        self._columns = self._wide.itemsize // 8
+        self._template = _template(form.slots, recipe.parts)
+        self._low = np.array([_PARTS[part].low for part in recipe.parts])
+        self._high = np.array([_PARTS[part].high for part in recipe.parts])
+
+    def __call__(self, datagram: bytes, active: int, chosen: slice | Array, time: float) -> tuple[Array, int]:
+        """Return the readings of the `chosen` ones of the `active` cars, and how many absurd ones were left out."""
+        cars = np.frombuffer(datagram, self._raw, active, self._offset)[chosen]
+        table = cars.astype(self._wide).view("f8").reshape(len(cars), self._columns)
+        values = self._convert(table, self._form)
+        readings = np.array(self._template[:active][chosen])
+        readings["timestamp"] = time
+        readings["value"] = values
+        readings = readings.reshape(-1)
+        sound = (values >= self._low) & (values <= self._high)  # NaN is neither
+        if sound.all():
+            return readings, 0
+        kept = readings[sound.reshape(-1)]
+        return kept, len(readings) - len(kept)
+
+
+def _template(slots: int, parts: range) -> Array:
+    """Return readings of shape (slots, parts) that lack only their timestamp and value."""
+    template = np.zeros((slots, len(parts)), READING)
+    template["sensor_id"] = np.arange(slots)[:, np.newaxis] * _IDS_PER_CAR + np.array(parts)
+    template["channel"] = [_PARTS[part].channel.number for part in parts]
+    return template
+
+
+_EXTRACTORS = {
+    (year, packet_id): _Extractor(form, form.packets[packet_id], recipe)
+    for year, form in FORMATS.items()
+    for packet_id, recipe in _RECIPES.items()
+}
+
+
+# The decoder --------------------------------------------------------------------------------------------------------
+
+
+_BEFORE_PARTICIPANTS = "before participants"
+
+
+class _Header(NamedTuple):
+    """The fields of `HEADER`, as Python numbers."""
+
+    packet_format: int
+    game_year: int
+    game_major_version: int
+    game_minor_version: int
+    packet_version: int
+    packet_id: int
+    session_uid: int
+    session_time: float
+    frame_identifier: int
+    overall_frame_identifier: int
+    player_car_index: int
+    secondary_player_car_index: int
+
+    @property
+    def session(self) -> tuple[int, int]:
+        return self.packet_format, self.session_uid
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        return self.packet_format, self.session_uid, self.overall_frame_identifier
+
+
+class Decoder:
+    """Turns the datagrams of one game into readings.
+
+    Which slots of a packet are cars, and who drives them, the game says in the participants packet: at the start of a
+    session and every 5 s. Readings of a session that come before it are rejected ("before participants"), except those
+    of its very frame: the game sends a frame's packets by packet id, motion (0) before participants (4). These are kept
+    back until the participants packet comes, and returned for it.
+
+    Parameters
+    ----------
+    cars : "all", "player" or iterable of int
+        Whose readings to return: every active car's, the player's, or those of these car indices.
+
+    Attributes
+    ----------
+    rejected : collections.Counter
+        How many datagrams were not used, by reason; and under "absurd value" how many single readings were left out of
+        datagrams that were used: NaN, infinite or physically impossible values, such as fuel with a capacity of 0.
+        Packets that the game sends and that hold nothing for us are not counted.
+
+    Raises
+    ------
+    ValueError
+        `cars` is something else, empty, or names a car index outside 0 to 23.
+
+    Notes
+    -----
+    One thread at a time may call `decode`; `describe` may be called from others meanwhile.
+    """
+
+    def __init__(self, cars: str | Iterable[int] = "all") -> None:
+        self.rejected: Counter[str] = Counter()
+        self._cars = _checked_cars(cars)
+        self._session: tuple[int, int] | None = None  # the one that the three below are of
+        self._active = 0
+        self._chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
+        self._drivers: tuple[str | None, ...] = ()
+        self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
+        self._held: dict[int, tuple[_Header, bytes]] = {}  # by packet id, so that a flood cannot fill the memory
+
+    def decode(self, datagram: bytes) -> Array:
+        """Return the readings of one datagram; never raises for what it contains.
+
+        Parameters
+        ----------
+        datagram : bytes
+            One UDP payload, of anybody. Not referred to afterwards, unless it is kept back for the participants packet.
+
+        Returns
+        -------
+        numpy.ndarray of READING, shape (n,)
+            The caller's own, contiguous, by car, then by part; empty if the datagram holds nothing for us. Timestamps
+            are session time [s]. Values: speed [km/h], engine temperature [°C], tyre pressures [bar], G-forces with
+            their sign [G], fuel [%].
+        """
+        if len(datagram) < HEADER.itemsize:
+            return self._reject("truncated datagram")
+        header = _Header(*np.frombuffer(datagram, HEADER, 1).item())
+        form = FORMATS.get(header.packet_format)
+        if form is None:
+            return self._reject("unknown format year")
+        if header.packet_id not in form.packet_ids:
+            return self._reject("unknown packet id")
+        if header.packet_id not in form.packets:
+            return _nothing()
+        fault = _fault(form, header, len(datagram))
+        if fault is not None:
+            return self._reject(fault)
+        if header.packet_id == PARTICIPANTS:
+            return self._take_participants(form, header, datagram)
+        if header.session != self._session:
+            return self._hold(header, datagram)
+        return self._extract(header, datagram)
+
+    def describe(self, sensor_id: SupportsIndex) -> dict[str, int | str | None]:
+        """Say what a sensor id of this decoder stands for, for people.
+
+        Parameters
+        ----------
+        sensor_id : int
+            As in a reading: car * 16 + part.
+
+        Returns
+        -------
+        dict
+            ``"car"``: the car's index; ``"driver"``: the name in the last participants packet, or None; ``"part"``: the
+            wheel ("RL", "RR", "FL", "FR") or axis ("lateral", "longitudinal", "vertical"), or None where a car has one
+            such sensor only.
+
+        Raises
+        ------
+        ValueError
+            No reading of this decoder has this sensor id.
+        """
+        car, part = divmod(operator.index(sensor_id), _IDS_PER_CAR)
+        if not (0 <= car < _MAX_SLOTS and part < len(_PARTS)):
+            raise ValueError(
+                f"sensor_id is {sensor_id}: expected car * {_IDS_PER_CAR} + part, car 0 to {_MAX_SLOTS - 1}, "
+                f"part 0 to {len(_PARTS) - 1}, as in the readings that Decoder.decode returns"
+            )
+        drivers = self._drivers
+        return {"car": car, "driver": drivers[car] if car < len(drivers) else None, "part": _PARTS[part].name}
+
+    def _reject(self, reason: str) -> Array:
+        self.rejected[reason] += 1
+        return _nothing()
+
+    def _take_participants(self, form: Format, header: _Header, datagram: bytes) -> Array:
+        """Remember who drives; return what was held back of this packet's frame."""
+        packet = np.frombuffer(datagram, form.packets[PARTICIPANTS], 1)[0]
+        active = int(packet["num_active_cars"])
+        if active > form.slots:
+            return self._reject("impossible car count")
+        self._session = header.session
+        self._active = active
+        if isinstance(self._cars, tuple):
+            self._chosen = np.array([car for car in self._cars if car < active], np.intp)
+        self._drivers = tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist())
+        return self._release(header)
+
+    def _hold(self, header: _Header, datagram: bytes) -> Array:
+        """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
+        if header.frame != self._held_frame:
+            self._held_frame = header.frame
+            self._held.clear()
+        self._held[header.packet_id] = header, bytes(datagram)
+        return self._reject(_BEFORE_PARTICIPANTS)
+
+    def _release(self, participants: _Header) -> Array:
+        held = list(self._held.values()) if participants.frame == self._held_frame else []
+        self._held.clear()
+        if not held:
+            return _nothing()
+        self.rejected[_BEFORE_PARTICIPANTS] -= len(held)
+        if not self.rejected[_BEFORE_PARTICIPANTS]:
+            del self.rejected[_BEFORE_PARTICIPANTS]
+        return np.concatenate([self._extract(header, datagram) for header, datagram in held])
+
+    def _extract(self, header: _Header, datagram: bytes) -> Array:
+        player = header.player_car_index
+        chosen = slice(player, player + 1) if self._cars == "player" else self._chosen
+        extract = _EXTRACTORS[header.packet_format, header.packet_id]
+        with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
+            readings, absurd = extract(datagram, self._active, chosen, header.session_time)
+        if absurd:
+            self.rejected["absurd value"] += absurd
+        return readings
+
+
+def _fault(form: Format, header: _Header, size: int) -> str | None:
+    """Return why a datagram of a packet that is decoded cannot be trusted, None if it can."""
+    expected = form.packets[header.packet_id].itemsize
+    if size < expected:
+        return "truncated datagram"
+    if size > expected:
+        return "oversized datagram"
+    if header.packet_version != PACKET_VERSION:
+        return "unknown packet version"
+    if not 0.0 <= header.session_time < float("inf"):
+        return "absurd session time"
+    if header.player_car_index >= form.slots:
+        return "impossible player index"
+    return None
+
+
+def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
+    """Return "all", "player" or the car indices, ascending, each once."""
+    expected = f"expected 'all', 'player' or car indices from 0 to {_MAX_SLOTS - 1}"
+    if isinstance(cars, str):
+        if cars not in ("all", "player"):
+            raise ValueError(f"cars is {cars!r}: {expected}")
+        return cars
+    try:
+        indices = sorted({operator.index(car) for car in cars})
+    except TypeError:
+        raise ValueError(f"cars is {cars!r}: {expected}") from None
+    if not indices:
+        raise ValueError(f"cars is empty: {expected}")
+    for index in indices:
+        if not 0 <= index < _MAX_SLOTS:
+            raise ValueError(f"cars holds {index}: {expected}")
+    return tuple(indices)
+
+
+def _driver(name: bytes) -> str | None:
+    """Return a driver's name, fit to be printed: a datagram may hold anything, terminal control characters included."""
+    text = name.partition(b"\0")[0].decode(errors="replace")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text) or None
+
+
+def _nothing() -> Array:
+    return np.empty(0, READING)

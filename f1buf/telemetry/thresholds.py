@@ -1,0 +1,637 @@
+"""Thresholds: what counts as too much or too little, and finding it in a stream of readings.
+
+Words
+    A reading is *over* a threshold if it is beyond it: above an ``above``, below a ``below``. NaN is never over. Each
+    reading that is over is a *sample*; a *rise* is a change from not over to over in one sensor's own series, where a
+    first reading that is over counts as one. A series is the readings of one sensor on one channel.
+
+How the work is divided
+    `ThresholdTable.check` looks at one batch and keeps nothing, so any number of threads may call it on the batches of
+    one stream at the same time. `Tracker.merge` takes the results one at a time, in stream order; it alone knows which
+    sensors were over when the batch before ended, which is what telling a rise from mere samples takes. So that this
+    serial part is short, it touches only sensors that cross a threshold in the batch or were over before it, and the
+    result is the same however the stream was cut into batches.
+
+What check costs
+    A screen over the whole batch decides most batches: each reading against the lowest and highest limit of its
+    channel. Only where something is beyond these is there more to do: the readings of the sensors concerned are sorted
+    by series, and each threshold is looked at by itself.
+
+Threshold files are TOML, one ``[[threshold]]`` table for each; `dumps` writes one to start from.
+"""
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from itertools import compress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf._reading import READING
+from f1buf.telemetry.channels import MAX_CHANNELS, Channel, known_channels
+
+__all__ = [
+    "PROFILES",
+    "Crossings",
+    "Event",
+    "Threshold",
+    "ThresholdError",
+    "ThresholdTable",
+    "Tracker",
+    "dumps",
+    "load_thresholds",
+    "loads",
+]
+
+Readings = NDArray[np.void]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+
+
+# --- one threshold -------------------------------------------------------------------------------------------------
+
+
+class ThresholdError(ValueError):
+    """A threshold that makes no sense, or a file of them that cannot be used.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong and what was expected.
+    key : str
+        Where: ``"above"``, or in a file ``"threshold[2].above"``, counted from 0; empty for the whole.
+    source : str
+        The file; empty where there is none.
+    """
+
+    def __init__(self, problem: str, key: str = "", source: str = "") -> None:
+        super().__init__(": ".join(filter(None, (source, key, problem))))
+        self.problem = problem
+        self.key = key
+        self.source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, self.key, self.source)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit for the readings of a channel, and what to say when it is crossed.
+
+    Parameters
+    ----------
+    channel : str
+        The channel's name. The threshold applies to every channel of that name, whatever its unit.
+    above, below : float
+        The limit, in the channel's unit; exactly one of them, finite. A reading equal to it is not over.
+    message : str
+        For people.
+    absolute : bool
+        Compare the absolute value of a reading: for quantities with a direction, such as one axis of acceleration.
+
+    Raises
+    ------
+    ThresholdError
+        One of the above does not hold.
+    """
+
+    channel: str
+    _: KW_ONLY
+    above: float | None = None
+    below: float | None = None
+    message: str
+    absolute: bool = False
+
+    def __post_init__(self) -> None:
+        _require_text("channel", self.channel)
+        _require_text("message", self.message)
+        if self.above is None and self.below is None:
+            raise ThresholdError("missing: expected above or below, the limit", "above")
+        if self.above is not None and self.below is not None:
+            raise ThresholdError("above is given too: expected one of them; write two thresholds for a band", "below")
+        limit = _finite(self.side, getattr(self, self.side))
+        object.__setattr__(self, self.side, limit)
+        if not isinstance(self.absolute, bool):
+            raise ThresholdError(f"{self.absolute!r}: expected true or false", "absolute")
+        if self.absolute and limit < 0:
+            raise ThresholdError(f"{limit:g}: an absolute value is never below 0: expected 0 or more", self.side)
+
+    @property
+    def side(self) -> Literal["above", "below"]:
+        """Which of the two limits it has."""
+        return "above" if self.above is not None else "below"
+
+    @property
+    def limit(self) -> float:
+        """The limit, in the channel's unit."""
+        limit = self.above if self.above is not None else self.below
+        assert limit is not None
+        return limit
+
+    def over(self, values: NDArray[np.float64]) -> Bools:
+        """Tell which values are over; a new array of bool of the same shape."""
+        if self.absolute:
+            values = np.abs(values)
+        return values > self.limit if self.above is not None else values < self.limit
+
+
+def _require_text(key: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ThresholdError(f"{value!r}: expected a text that is not empty", key)
+
+
+def _finite(key: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ThresholdError(f"{value!r}: expected a finite number", key)
+    return number
+
+
+# --- profiles and files --------------------------------------------------------------------------------------------
+
+PROFILES: Mapping[str, tuple[Threshold, ...]] = MappingProxyType(
+    {
+        # A racing car in general; the simulated sensors are made for these.
+        "default": (
+            Threshold("ENGINE_TEMP", above=110.0, message="High engine temperature"),
+            Threshold("TIRE_PRESSURE", below=1.9, message="Low tire pressure"),
+            Threshold("SPEED", above=340.0, message="Approaching top speed"),
+            Threshold("G_FORCE", above=5.5, message="Extreme G-Force detected"),
+            Threshold("FUEL_LEVEL", below=15.0, message="Low fuel warning"),
+        ),
+        # The cars of the F1 game, judged by a recorded race of 22 cars: 21 s, 82 s after the start of its session.
+        "f1game": (
+            # Cars driven by the computer always report 110; the player's ran at 115 to 119.
+            Threshold("ENGINE_TEMP", above=118.0, message="High engine temperature"),
+            # 1.49 to 1.51 bar behind and 1.61 to 1.70 in front, so all are "low" by the default profile.
+            Threshold("TIRE_PRESSURE", below=1.4, message="Low tire pressure: puncture?"),
+            # The fastest reached 342.
+            Threshold("SPEED", above=340.0, message="Approaching top speed"),
+            # Each axis for itself, and braking is negative; the hardest braking was 4.8, the hardest corner 4.1.
+            Threshold("G_FORCE", above=4.5, absolute=True, message="Extreme G-Force detected"),
+            # Per cent of the tank, not of the load that a car starts with: they held about 6 with a lap to spare, and
+            # burnt 0.3 in 21 s, so 1.2 in a lap of 90 s.
+            Threshold("FUEL_LEVEL", below=2.5, message="Low fuel warning: about two laps left"),
+        ),
+    }
+)
+"""Sets of thresholds by name."""
+
+_KEYS = ("channel", "above", "below", "message", "absolute")
+
+_HEADER = """\
+# Thresholds: one [[threshold]] table for each, any number for a channel.
+#
+#   channel    the channel's name; applies to every channel of that name, whatever its unit
+#   above      over if a reading is greater than this ...
+#   below      ... or less than this: one of the two, in the channel's unit
+#   message    what to tell people
+#   absolute   true compares the absolute value of a reading; left out: false
+"""
+
+
+def load_thresholds(source: str | os.PathLike[str]) -> tuple[Threshold, ...]:
+    """Return the thresholds of a profile or of a TOML file.
+
+    Parameters
+    ----------
+    source : str or path
+        The name of a profile (see `PROFILES`) or a file. A string that is both means the profile: write ``./default``
+        for a file of such a name.
+
+    Raises
+    ------
+    ThresholdError
+        It is neither, or the file's content is no set of thresholds.
+    OSError
+        The file cannot be read.
+    """
+    if isinstance(source, str) and source in PROFILES:
+        return PROFILES[source]
+    try:
+        content = Path(source).read_bytes()
+    except FileNotFoundError:
+        raise ThresholdError(
+            f"neither a file nor a profile of thresholds; the profiles are {', '.join(PROFILES)}", source=str(source)
+        ) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ThresholdError(f"not UTF-8, as TOML must be: {error}", source=str(source)) from None
+    return loads(text, source=str(source))
+
+
+def loads(text: str, *, source: str = "") -> tuple[Threshold, ...]:
+    """Return the thresholds of a TOML text.
+
+    Parameters
+    ----------
+    text : str
+        What `dumps` writes.
+    source : str
+        The name of the file, for error messages.
+
+    Raises
+    ------
+    ThresholdError
+        The text is no TOML, or something in it is no threshold; `ThresholdError.key` says where.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ThresholdError(f"not TOML: {error}", source=source) from None
+    for key in document:
+        if key != "threshold":
+            raise ThresholdError("unknown key: expected only [[threshold]] tables", key, source)
+    tables = document.get("threshold", [])
+    if not isinstance(tables, list):
+        raise ThresholdError("expected tables in double brackets: [[threshold]]", "threshold", source)
+    return tuple(_from_table(table, f"threshold[{i}]", source) for i, table in enumerate(tables))
+
+
+def _from_table(table: Any, path: str, source: str) -> Threshold:
+    if not isinstance(table, dict):
+        raise ThresholdError(f"{table!r}: expected a table, [[threshold]]", path, source)
+    for key in table:
+        if key not in _KEYS:
+            raise ThresholdError(f"unknown key: expected {', '.join(_KEYS)}", f"{path}.{key}", source)
+    for key in ("channel", "message"):
+        if key not in table:
+            raise ThresholdError("missing: expected a text", f"{path}.{key}", source)
+    try:
+        return Threshold(**table)
+    except ThresholdError as error:
+        raise ThresholdError(error.problem, f"{path}.{error.key}", source) from None
+
+
+def dumps(thresholds: Iterable[Threshold]) -> str:
+    """Return the thresholds as a TOML text with comments, which `loads` reads back."""
+    return "\n".join([_HEADER, *map(_as_table, thresholds)])
+
+
+def _as_table(threshold: Threshold) -> str:
+    lines = [
+        "[[threshold]]",
+        f"channel = {_quoted(threshold.channel)}",
+        f"{threshold.side} = {threshold.limit!r}",
+        f"message = {_quoted(threshold.message)}",
+    ]
+    if threshold.absolute:
+        lines.append("absolute = true")
+    return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    # JSON's escapes are all TOML's too; TOML also wants DEL escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# --- checking one batch --------------------------------------------------------------------------------------------
+
+_CHANNEL_NUMBERS = MAX_CHANNELS + 1
+_SORT_ALL = 512  # readings: sorting a batch of up to this many costs less than first picking out some sensors' readings
+_FEW = 8  # sensors: looking for up to this many one by one costs less than making a set of all that a batch holds
+_HASH_BITS = 12  # 4,096 flags: many more than sensors that cross at once, and few enough for the first-level cache
+_HASH_FACTOR = np.uint32(2_654_435_769)  # 2**32 / golden ratio, odd: spreads ids however they are numbered (Knuth)
+_SENSOR_BITS = 32  # READING.sensor_id; a series' key is its channel's number above its sensor's
+
+
+class _Rule(NamedTuple):
+    """A threshold applied to one channel: there are several, where several channels have its name."""
+
+    threshold: int  # its index in the table
+    channel: int  # the channel's number
+
+
+class _RuleCrossings(NamedTuple):
+    """What one batch says about one rule: about the series looked at, which are all that have samples, and others."""
+
+    positions: Ints  # in the batch, of the readings looked at, series by series
+    over: Bools  # for each of these
+    samples: int
+    rises: Ints  # positions where a series went from not over to over within the batch
+    opened: dict[int, int]  # sensor -> position of its first reading, where that is over: a rise if it was not before
+    lasting: set[int]  # sensors whose last reading is over
+    ended: set[int]  # sensors whose last reading is not
+
+
+@dataclass(frozen=True, slots=True)
+class Crossings:
+    """What `ThresholdTable.check` found in one batch, for `Tracker.merge`; true if any reading is over.
+
+    It refers to the batch, which must stay as it is until it has been merged.
+    """
+
+    readings: Readings
+    _seen: Ints  # for each rule, how many readings its channel has
+    _rules: dict[int, _RuleCrossings]  # by rule; only those that have samples
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+
+class ThresholdTable:
+    """Thresholds made ready to check batches.
+
+    Parameters
+    ----------
+    thresholds : iterable of Threshold
+        Any number for a channel.
+    channels : iterable of Channel, optional
+        Where to look for the thresholds' channels; all that this process knows by now, if it is not given. A channel
+        that is created later is not checked.
+
+    Attributes
+    ----------
+    thresholds : tuple of Threshold
+        In the order in which they were given.
+
+    Raises
+    ------
+    ThresholdError
+        A threshold names a channel that is not there.
+
+    Notes
+    -----
+    Takes 1 MB: two limits for each of the 65,536 channel numbers, so that no reading needs a test of bounds.
+    """
+
+    def __init__(self, thresholds: Iterable[Threshold], channels: Iterable[Channel] | None = None) -> None:
+        self.thresholds = tuple(thresholds)
+        known = known_channels() if channels is None else tuple(channels)
+        self._rules = tuple(
+            _Rule(i, number)
+            for i, threshold in enumerate(self.thresholds)
+            for number in _numbers_of(threshold.channel, known)
+        )
+        self._channels: Ints = np.array([rule.channel for rule in self._rules], np.intp)
+        self._span = max((rule.channel for rule in self._rules), default=0) + 1
+        self._rules_of: dict[int, list[int]] = {}
+        # Within its channel's limits a reading is over no threshold; NaN compares as within.
+        self._low = np.full(_CHANNEL_NUMBERS, -np.inf)
+        self._high = np.full(_CHANNEL_NUMBERS, np.inf)
+        for i, rule in enumerate(self._rules):
+            self._rules_of.setdefault(rule.channel, []).append(i)
+            self._narrow(rule)
+        self._has_low = bool((self._low > -np.inf).any())
+
+    def _narrow(self, rule: _Rule) -> None:
+        threshold, channel = self.thresholds[rule.threshold], rule.channel
+        if threshold.side == "below":  # an absolute one: lets through too much, and what it lets through is looked at
+            self._low[channel] = max(self._low[channel], threshold.limit)
+            return
+        self._high[channel] = min(self._high[channel], threshold.limit)
+        if threshold.absolute:
+            self._low[channel] = max(self._low[channel], -threshold.limit)
+
+    def check(self, readings: Readings) -> Crossings:
+        """Compare a batch with all thresholds.
+
+        Keeps nothing, so threads may call it at the same time.
+
+        Parameters
+        ----------
+        readings : ndarray of READING, shape (n,)
+            A batch of a stream, in the stream's order. Not changed; the result refers to it.
+
+        Returns
+        -------
+        Crossings
+            For `Tracker.merge`; true if any reading is over.
+
+        Raises
+        ------
+        TypeError
+            It is no one-dimensional array of READING.
+        """
+        _require_readings(readings)
+        if not len(readings):
+            return Crossings(readings, np.zeros_like(self._channels), {})
+        numbers = readings["channel"]
+        only = _only_number(numbers)
+        # One channel, one pair of limits; else a pair for each reading.
+        channels: Any = numbers.astype(np.intp) if only is None else only
+        values = readings["value"].copy()  # contiguous: comparing then takes a third of the time
+        over: Bools = values > self._high[channels]
+        if self._has_low:
+            over |= values < self._low[channels]
+        rules = self._look_closer(readings, values, over) if np.count_nonzero(over) else {}
+        return Crossings(readings, self._count(channels, len(readings)), rules)
+
+    def _count(self, channels: Any, n: int) -> Ints:
+        """Return for each rule how many of the `n` readings are of its channel."""
+        if isinstance(channels, int):
+            return (self._channels == channels) * n
+        return np.bincount(channels, minlength=self._span)[self._channels]
+
+    def _look_closer(self, readings: Readings, values: NDArray[np.float64], over: Bools) -> dict[int, _RuleCrossings]:
+        """Sort by series the readings of all sensors that are `over` some limit, and look at each rule in turn."""
+        numbers, sensors = readings["channel"], readings["sensor_id"]
+        crossed = np.bincount(numbers[over]).nonzero()[0].tolist()
+        chosen: Any = slice(None) if len(readings) <= _SORT_ALL else _same_sensors(sensors, over)
+        series = numbers[chosen].astype(np.int64) << _SENSOR_BITS
+        series |= sensors[chosen]
+        order = series.argsort(kind="stable")  # stable: within a series the batch's order stays
+        series = series[order]
+        positions = order if isinstance(chosen, slice) else chosen[order]
+        values = values[positions]
+        first = np.ones(len(series), np.bool_)
+        np.not_equal(series[1:], series[:-1], out=first[1:])
+        rules = {}
+        for channel in crossed:
+            start, stop = series.searchsorted((channel << _SENSOR_BITS, (channel + 1) << _SENSOR_BITS))
+            part = slice(start, stop)
+            for rule in self._rules_of[channel]:
+                beyond = self.thresholds[self._rules[rule].threshold].over(values[part])
+                if np.count_nonzero(beyond):
+                    rules[rule] = _crossings_of_rule(beyond, positions[part], series[part], first[part])
+        return rules
+
+
+def _numbers_of(name: str, channels: tuple[Channel, ...]) -> list[int]:
+    # Once each: the caller's list may hold equal channels.
+    numbers = sorted({channel.number for channel in channels if channel.name == name})
+    if not numbers:
+        names = ", ".join(sorted({channel.name for channel in channels})) or "none"
+        raise ThresholdError(f"{name!r}: no such channel; the known ones are {names}", "channel")
+    return numbers
+
+
+def _require_readings(readings: Readings) -> None:
+    if not isinstance(readings, np.ndarray) or readings.ndim != 1 or readings.dtype != READING:
+        what = f"{readings.shape} {readings.dtype}" if isinstance(readings, np.ndarray) else type(readings).__name__
+        raise TypeError(f"expected a one-dimensional array of f1buf.READING, got {what}")
+
+
+def _only_number(numbers: NDArray[np.uint16]) -> int | None:
+    """Return the one channel number that all readings have, or None if there are several."""
+    number: int = numbers.item(0)
+    # Comparing bytes takes a third of (numbers == number).all().
+    same = number == numbers.item(-1) and numbers.tobytes() == numbers[:1].tobytes() * len(numbers)
+    return number if same else None
+
+
+def _same_sensors(sensors: NDArray[np.uint32], over: Bools) -> Ints:
+    """Return the positions of all readings of the sensors that have one `over`; of a few other sensors too."""
+    hashed = (sensors * _HASH_FACTOR) >> np.uint32(_SENSOR_BITS - _HASH_BITS)
+    wanted = np.zeros(1 << _HASH_BITS, np.bool_)
+    wanted[hashed[over]] = True
+    return wanted[hashed].nonzero()[0]
+
+
+def _crossings_of_rule(over: Bools, positions: Ints, series: NDArray[np.int64], first: Bools) -> _RuleCrossings:
+    """Summarise readings sorted by series; `first` marks where each one starts."""
+    rising = over[1:] > over[:-1]
+    rising &= ~first[1:]
+    starts = first.nonzero()[0]
+    ends = np.append(starts[1:], len(series)) - 1
+    sensors = (series[starts] & (2**_SENSOR_BITS - 1)).tolist()
+    lasting = set(compress(sensors, over[ends].tolist()))
+    return _RuleCrossings(
+        positions=positions,
+        over=over,
+        samples=int(np.count_nonzero(over)),
+        rises=positions[1:][rising],
+        opened=dict(compress(zip(sensors, positions[starts].tolist(), strict=True), over[starts].tolist())),
+        lasting=lasting,
+        ended=set(sensors) - lasting,
+    )
+
+
+# --- following a stream --------------------------------------------------------------------------------------------
+
+
+class Event(NamedTuple):
+    """A reading that is over a threshold."""
+
+    position: int
+    """In the stream, as `Tracker.merge` was told."""
+    threshold: int
+    """The threshold's index in the table."""
+    reading: np.void
+    """A copy of the record, of dtype READING."""
+    kind: Literal["rise", "sample"]
+    """``"rise"``: the sensor was not over before; ``"sample"``: it was. (Counts of samples include the rises.)"""
+
+
+class Tracker:
+    """Puts the results of `ThresholdTable.check` together: finds rises, and counts.
+
+    Used by one thread at a time. The events and counts do not depend on how the stream was cut into batches.
+
+    Parameters
+    ----------
+    table : ThresholdTable
+        The table whose results will come.
+    samples : bool
+        Whether to make events of all readings that are over, not of rises alone.
+    """
+
+    def __init__(self, table: ThresholdTable, *, samples: bool = False) -> None:
+        self._table = table
+        self._want_samples = samples
+        rules = range(len(table._rules))
+        self._over: list[set[int]] = [set() for _ in rules]  # by rule: the sensors whose latest reading is over
+        self._open: set[int] = set()  # the rules where that is not empty
+        self._seen = np.zeros(len(rules), np.int64)
+        self._samples = [0 for _ in rules]
+        self._rises = [0 for _ in rules]
+
+    def merge(self, crossings: Crossings, first_position: int) -> list[Event]:
+        """Take the result for the next batch of the stream.
+
+        Parameters
+        ----------
+        crossings : Crossings
+            From the table's `check`; the batch in it must be as it was then.
+        first_position : int
+            The position in the stream of the batch's first reading.
+
+        Returns
+        -------
+        list of Event
+            By position, then by threshold; one at most for each reading and threshold.
+        """
+        self._seen += crossings._seen
+        found: list[tuple[int, int, Literal["rise", "sample"]]] = []
+        for rule in self._open | crossings._rules.keys():
+            crossing = crossings._rules.get(rule)
+            rises = self._advance(rule, crossing, crossings)
+            threshold = self._table._rules[rule].threshold
+            if crossing is not None and self._want_samples:
+                rest = set(crossing.positions[crossing.over].tolist()).difference(rises)
+                found += [(position, threshold, "sample") for position in rest]
+            found += [(position, threshold, "rise") for position in rises]
+        found.sort()
+        records = crossings.readings[[position for position, _, _ in found]] if found else ()
+        return [
+            Event(first_position + position, threshold, record, kind)
+            for (position, threshold, kind), record in zip(found, records, strict=True)
+        ]
+
+    def _advance(self, rule: int, crossing: _RuleCrossings | None, crossings: Crossings) -> list[int]:
+        """Bring one rule's state past the batch; return the positions of its rises there."""
+        over = self._over[rule]
+        unsettled = over  # sensors that were over, and of which this batch has told nothing yet
+        looked_at = 0
+        rises: list[int] = []
+        if crossing is not None:
+            looked_at = len(crossing.positions)
+            rises = crossing.rises.tolist()
+            rises += [position for sensor, position in crossing.opened.items() if sensor not in over]
+            unsettled = over - crossing.lasting - crossing.ended
+            over -= crossing.ended
+            over |= crossing.lasting
+            self._samples[rule] += crossing.samples
+            self._rises[rule] += len(rises)
+        if unsettled and looked_at < crossings._seen[rule]:
+            # Not among the series that were looked at, so if a sensor has readings here none of them is over.
+            over -= _present(crossings.readings, self._table._rules[rule].channel, unsettled)
+        (self._open.add if over else self._open.discard)(rule)
+        return rises
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Return for each threshold what it is and what came of it, ready for JSON.
+
+        Returns
+        -------
+        list of dict
+            ``channel``, ``above`` or ``below``, ``absolute`` where it is true, ``message``, and the counts
+            ``readings`` (of the threshold's channel), ``samples`` and ``rises``.
+        """
+        counts = [_described(threshold) for threshold in self._table.thresholds]
+        for i, rule in enumerate(self._table._rules):
+            entry = counts[rule.threshold]
+            entry["readings"] += int(self._seen[i])
+            entry["samples"] += self._samples[i]
+            entry["rises"] += self._rises[i]
+        return counts
+
+
+def _present(readings: Readings, channel: int, sensors: set[int]) -> set[int]:
+    """Return those of `sensors` that have a reading of `channel` in the batch."""
+    ids = readings["sensor_id"]
+    if len(sensors) <= _FEW:
+        found = {sensor for sensor in sensors if np.count_nonzero(ids == sensor)}
+    else:
+        found = sensors.intersection(ids.tolist())
+    if not found:  # nearly always: most sensors that are over have a reading that is over, or none
+        return found
+    return found.intersection(ids[readings["channel"] == channel].tolist())
+
+
+def _described(threshold: Threshold) -> dict[str, Any]:
+    entry: dict[str, Any] = {"channel": threshold.channel, threshold.side: threshold.limit}
+    if threshold.absolute:
+        entry["absolute"] = True
+    return {**entry, "message": threshold.message, "readings": 0, "samples": 0, "rises": 0}

@@ -1,0 +1,59 @@
+"""The extension modules. Everything else about the package is in pyproject.toml.
+
+Two switches in the environment:
+
+F1BUF_DEBUG=1         bounds checks, invariants checked after every operation, line tracing for coverage
+F1BUF_SANITIZE=NAME   gcc's or clang's -fsanitize=NAME: thread, address, undefined, ...
+"""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+debug = os.environ.get("F1BUF_DEBUG", "0") not in ("", "0")
+sanitizer = os.environ.get("F1BUF_SANITIZE", "")
+
+if sys.platform == "win32":
+    compile_args = ["/std:c++17", "/O2"]
+    link_args = []
+else:
+    compile_args = ["-std=c++17", "-O1" if debug else "-O3"]
+    link_args = ["-pthread"]
+
+macros = [("F1BUF_DEBUG", "1" if debug else "0")]
+if debug:
+    macros += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+if sanitizer:
+    compile_args += [f"-fsanitize={sanitizer}", "-g", "-fno-omit-frame-pointer"]
+    link_args += [f"-fsanitize={sanitizer}"]
+
+directives = {
+    "language_level": 3,
+    "binding": False,  # plain C functions: a call costs a third of a bound one's
+    "embedsignature": True,
+    "embedsignature.format": "clinic",  # so that inspect.signature works all the same
+    "freethreading_compatible": True,  # rests on the ThreadSanitizer runs of the test suite
+    "boundscheck": debug,
+    "wraparound": debug,
+    "initializedcheck": debug,
+    "cdivision": True,
+    "linetrace": debug,
+}
+
+extensions = [
+    Extension(
+        f"f1buf.{name}",
+        [f"f1buf/{name}.pyx"],
+        depends=["f1buf/_sync.hpp"],
+        include_dirs=["f1buf"],
+        language="c++",
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        define_macros=macros,
+    )
+    for name in ("_sync", "_ring")
+]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=debug or bool(sanitizer)))

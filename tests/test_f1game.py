@@ -1,0 +1,500 @@
+"""The decoder of the F1 games' datagrams: layouts against the package f1-packets, values, and hostile input."""
+
+import ctypes
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from f1buf._reading import READING
+from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
+from f1buf.telemetry.sources.f1game import FORMATS, HEADER, Decoder
+
+pytestmark = pytest.mark.filterwarnings("error")  # numpy would warn of NaN and of division by zero
+
+RELEASES = {2025: "2025.1.1", 2026: "2026.1.1"}  # of f1-packets: each knows one format
+YEARS = sorted(FORMATS)
+MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 4, 6, 7
+DECODED = (MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS)
+PARTS = {MOTION: 3, CAR_TELEMETRY: 6, CAR_STATUS: 1}  # readings a car
+CARS = {MOTION: "car_motion_data", CAR_TELEMETRY: "car_telemetry_data", CAR_STATUS: "car_status_data"}
+ACTIVE = 20
+
+each_year = pytest.mark.parametrize("year", YEARS)
+each_packet = pytest.mark.parametrize("packet_id", DECODED)
+
+
+# The layouts, against f1-packets -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def f1_packets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with f1-packets for 2025 in 2025/ and for 2026 in 2026/: $F1BUF_F1_PACKETS, or freshly installed."""
+    given_folder = os.environ.get("F1BUF_F1_PACKETS")
+    if given_folder:
+        return Path(given_folder)
+    folder = tmp_path_factory.mktemp("f1_packets")
+    for year, release in RELEASES.items():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--target", str(folder / str(year)), f"f1-packets=={release}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"pip could not install f1-packets {release}; set F1BUF_F1_PACKETS or fix pip:\n{done.stderr}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def f1_packets(f1_packets_dir: Path) -> dict[int, ModuleType]:
+    """The module f1.packets of each year, loaded from its file: the releases share one module name."""
+    modules = {}
+    for year in RELEASES:
+        spec = importlib.util.spec_from_file_location(
+            f"f1_packets_{year}", f1_packets_dir / str(year) / "f1" / "packets.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        modules[year] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(modules[year])
+    return modules
+
+
+def reference(modules: dict[int, ModuleType], year: int, packet_id: int) -> type[ctypes.Structure]:
+    return modules[year].HEADER_FIELD_TO_PACKET_TYPE[year, 1, packet_id]
+
+
+Leaf = tuple[str, int, int, str]  # path, offset, size, type
+
+
+def ctypes_leaves(kind: Any, path: str = "", offset: int = 0) -> Iterator[Leaf]:
+    if issubclass(kind, ctypes.Structure):
+        for name, field_type in kind._fields_:
+            yield from ctypes_leaves(field_type, f"{path}.{name}", offset + getattr(kind, name).offset)
+    elif issubclass(kind, ctypes.Array) and kind._type_ is not ctypes.c_char:
+        for index in range(kind._length_):
+            yield from ctypes_leaves(kind._type_, f"{path}[{index}]", offset + index * ctypes.sizeof(kind._type_))
+    else:
+        is_text = issubclass(kind, ctypes.Array)
+        yield path, offset, ctypes.sizeof(kind), "text" if is_text else np.dtype(kind).newbyteorder("<").str
+
+
+def numpy_leaves(kind: np.dtype[Any], path: str = "", offset: int = 0) -> Iterator[Leaf]:
+    if kind.names is not None:
+        for name in kind.names:
+            field_type, field_offset = kind.fields[name][:2]
+            yield from numpy_leaves(field_type, f"{path}.{name}", offset + field_offset)
+    elif kind.subdtype is not None:
+        for index in range(kind.shape[0]):
+            yield from numpy_leaves(kind.base, f"{path}[{index}]", offset + index * kind.base.itemsize)
+    else:
+        yield path, offset, kind.itemsize, "text" if kind.kind == "S" else kind.newbyteorder("<").str
+
+
+@each_packet
+@each_year
+def test_every_field_is_where_f1_packets_has_it(f1_packets, year, packet_id):
+    theirs = reference(f1_packets, year, packet_id)
+    ours = FORMATS[year].packets[packet_id]
+    assert list(numpy_leaves(ours)) == list(ctypes_leaves(theirs))
+    assert ours.itemsize == ctypes.sizeof(theirs)
+
+
+@each_year
+def test_header_layout(f1_packets, year):
+    assert list(numpy_leaves(HEADER)) == list(ctypes_leaves(f1_packets[year].PacketHeader))
+    assert HEADER.itemsize == 29
+
+
+@each_year
+def test_known_packet_ids_are_those_of_f1_packets(f1_packets, year):
+    ids = [packet_id for (_, _, packet_id) in f1_packets[year].HEADER_FIELD_TO_PACKET_TYPE]
+    assert list(FORMATS[year].packet_ids) == sorted(ids)
+
+
+@pytest.mark.parametrize(("year", "slots", "telemetry_size"), [(2025, 22, 60), (2026, 24, 59)])
+def test_slots_and_size_of_a_car(year, slots, telemetry_size):
+    cars = FORMATS[year].packets[CAR_TELEMETRY]["car_telemetry_data"]
+    assert FORMATS[year].slots == slots
+    assert cars.shape == (slots,)
+    assert cars.base.itemsize == telemetry_size
+
+
+# Building datagrams --------------------------------------------------------------------------------------------------
+
+
+def blank(year: int, packet_id: int, *, time: float = 12.5, frame: int = 7, player: int = 1, uid: int = 99) -> Any:
+    """A packet as a numpy record, all zero but for the header and, in participants, the car count."""
+    packet = np.zeros((), FORMATS[year].packets[packet_id])
+    header = packet["header"]
+    header["packet_format"] = year
+    header["packet_version"] = 1
+    header["packet_id"] = packet_id
+    header["session_uid"] = uid
+    header["session_time"] = time
+    header["overall_frame_identifier"] = frame
+    header["player_car_index"] = player
+    header["secondary_player_car_index"] = 255
+    if packet_id == PARTICIPANTS:
+        packet["num_active_cars"] = ACTIVE
+    if packet_id == CAR_STATUS:
+        packet["car_status_data"]["fuel_capacity"] = 110.0
+    return packet
+
+
+def datagram(year: int, packet_id: int, **header: Any) -> bytes:
+    return blank(year, packet_id, **header).tobytes()
+
+
+def primed(year: int, cars: Any = "all") -> Decoder:
+    decoder = Decoder(cars)
+    assert len(decoder.decode(datagram(year, PARTICIPANTS))) == 0
+    return decoder
+
+
+# Values --------------------------------------------------------------------------------------------------------------
+
+
+def filled(modules: dict[int, ModuleType], year: int, packet_id: int, time: float = 12.5) -> Any:
+    """A packet of f1-packets, with the header that `primed` expects."""
+    packet = reference(modules, year, packet_id)()
+    packet.header.packet_format = year
+    packet.header.packet_version = 1
+    packet.header.packet_id = packet_id
+    packet.header.session_uid = 99
+    packet.header.session_time = time
+    packet.header.player_car_index = 1
+    return packet
+
+
+@each_year
+def test_car_telemetry(f1_packets, year):
+    packet = filled(f1_packets, year, CAR_TELEMETRY)
+    for index, car in enumerate(packet.car_telemetry_data):
+        car.speed = 300 + index
+        car.engine_temperature = 100 + index
+        car.tyres_pressure[:] = [20 + index, 21 + index, 22 + index, 23 + index]
+    readings = primed(year).decode(bytes(packet))
+    assert readings.dtype == READING
+    assert readings.flags.c_contiguous
+    assert readings.flags.writeable
+    assert (readings["timestamp"] == 12.5).all()
+    assert (readings["flags"] == 0).all()
+    assert readings["sensor_id"].tolist() == [car * 16 + part for car in range(ACTIVE) for part in range(6)]
+    channels = [SPEED.number, ENGINE_TEMP.number, *[TIRE_PRESSURE.number] * 4]
+    assert readings["channel"].tolist() == channels * ACTIVE
+    values = readings["value"].reshape(ACTIVE, 6)
+    cars = np.arange(ACTIVE)
+    assert (values[:, 0] == 300 + cars).all()
+    assert (values[:, 1] == 100 + cars).all()
+    for wheel in range(4):
+        assert values[:, 2 + wheel] == pytest.approx((20 + wheel + cars) * 0.0689475729)
+
+
+@each_year
+def test_motion(f1_packets, year):
+    packet = filled(f1_packets, year, MOTION)
+    units = {2025: 1, 2026: 1000}[year]
+    for index, car in enumerate(packet.car_motion_data):
+        car.g_force_lateral = -4 * units
+        car.g_force_longitudinal = index * units
+        car.g_force_vertical = 5.5 * units if year == 2025 else 5500
+    readings = primed(year).decode(bytes(packet))
+    assert readings["sensor_id"].tolist() == [car * 16 + part for car in range(ACTIVE) for part in (6, 7, 8)]
+    assert (readings["channel"] == G_FORCE.number).all()
+    expected = [value for car in range(ACTIVE) for value in (-4.0, float(car), 5.5)]
+    assert readings["value"].tolist() == expected
+
+
+@each_year
+def test_car_status(f1_packets, year):
+    packet = filled(f1_packets, year, CAR_STATUS)
+    for index, car in enumerate(packet.car_status_data):
+        car.fuel_in_tank = index
+        car.fuel_capacity = 110
+    readings = primed(year).decode(bytes(packet))
+    assert readings["sensor_id"].tolist() == [car * 16 + 9 for car in range(ACTIVE)]
+    assert (readings["channel"] == FUEL_LEVEL.number).all()
+    assert readings["value"].tolist() == [100 * car / 110 for car in range(ACTIVE)]
+
+
+@pytest.mark.parametrize("value", [7.25, float("nan"), float("inf"), float("-inf"), -1e30, 1e30])
+def test_only_an_absurd_value_is_left_out(value):
+    decoder = primed(2025)
+    packet = blank(2025, MOTION)
+    packet["car_motion_data"]["g_force_longitudinal"][3] = value
+    readings = decoder.decode(packet.tobytes())
+    everything = ACTIVE * 3
+    if value == 7.25:
+        assert len(readings) == everything
+        assert not decoder.rejected
+    else:
+        assert 3 * 16 + 7 not in readings["sensor_id"]
+        assert len(readings) == everything - 1
+        assert decoder.rejected == {"absurd value": 1}
+
+
+@pytest.mark.parametrize(("in_tank", "capacity"), [(0, 0), (5, 0), (111, 110), (-1, 110), (5, -1), (1e38, 1e-45)])
+def test_impossible_fuel_is_left_out(in_tank, capacity):
+    decoder = primed(2026)
+    packet = blank(2026, CAR_STATUS)
+    packet["car_status_data"]["fuel_in_tank"][0] = in_tank
+    packet["car_status_data"]["fuel_capacity"][0] = capacity
+    assert decoder.decode(packet.tobytes())["sensor_id"].tolist() == [car * 16 + 9 for car in range(1, ACTIVE)]
+    assert decoder.rejected == {"absurd value": 1}
+
+
+def test_signalling_nan_is_left_out():
+    decoder = primed(2025)
+    packet = blank(2025, MOTION)
+    packet["car_motion_data"]["g_force_lateral"].view("<u4")[0] = 0x7FA00000
+    assert len(decoder.decode(packet.tobytes())) == ACTIVE * 3 - 1
+
+
+def test_readings_are_the_callers_own():
+    decoder = primed(2026)
+    first = decoder.decode(datagram(2026, MOTION))
+    first["value"] = 9.0
+    first["sensor_id"] = 0
+    second = decoder.decode(datagram(2026, MOTION))
+    assert (second["value"] == 0).all()
+    assert second["sensor_id"].max() == (ACTIVE - 1) * 16 + 8
+
+
+# Cars and drivers ----------------------------------------------------------------------------------------------------
+
+
+@each_year
+@pytest.mark.parametrize("packet_id", PARTS)
+def test_choice_of_cars(year, packet_id):
+    packet = blank(year, packet_id, player=5)
+    everything = primed(year).decode(packet.tobytes())
+    cars = everything["sensor_id"] // 16
+    assert np.array_equal(primed(year, "player").decode(packet.tobytes()), everything[cars == 5])
+    some = primed(year, iter([21, 7, 3, 7])).decode(packet.tobytes())  # car 21 is not active
+    assert np.array_equal(some, everything[np.isin(cars, [3, 7])])
+    assert len(primed(year, [21]).decode(packet.tobytes())) == 0
+
+
+def test_player_outside_the_active_cars_gives_nothing():
+    decoder = primed(2026, "player")
+    assert len(decoder.decode(datagram(2026, MOTION, player=ACTIVE))) == 0
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize("cars", ["leader", "", [], [-1], [24], [1.5], ["1"], 3, None])
+def test_senseless_choice_of_cars(cars):
+    with pytest.raises(ValueError, match=r"^cars .*expected 'all', 'player' or car indices from 0 to 23$"):
+        Decoder(cars)
+
+
+@each_year
+def test_describe(year):
+    packet = blank(year, PARTICIPANTS)
+    packet["participants"]["name"][:4] = ["PÉREZ".encode(), b"", b"A\0B", b"\xff\x1b[2J"]
+    decoder = Decoder()
+    assert decoder.describe(0) == {"car": 0, "driver": None, "part": None}
+    decoder.decode(packet.tobytes())
+    assert decoder.describe(0) == {"car": 0, "driver": "PÉREZ", "part": None}
+    assert decoder.describe(np.uint32(16 + 1)) == {"car": 1, "driver": None, "part": None}
+    assert decoder.describe(2 * 16 + 4) == {"car": 2, "driver": "A", "part": "FL"}
+    assert decoder.describe(3 * 16 + 8) == {"car": 3, "driver": "��[2J", "part": "vertical"}
+    assert decoder.describe(23 * 16 + 9) == {"car": 23, "driver": None, "part": None}
+
+
+def test_names_of_all_parts():
+    decoder = Decoder()
+    names = [None, None, "RL", "RR", "FL", "FR", "lateral", "longitudinal", "vertical", None]
+    assert [decoder.describe(part)["part"] for part in range(10)] == names
+
+
+@pytest.mark.parametrize("sensor_id", [-1, 10, 15, 24 * 16, 2**32 - 1])
+def test_describe_unknown_sensor(sensor_id):
+    with pytest.raises(ValueError, match=f"sensor_id is {sensor_id}: expected car"):
+        Decoder().describe(sensor_id)
+
+
+# Participants come first ---------------------------------------------------------------------------------------------
+
+
+def test_readings_before_participants_are_rejected():
+    decoder = Decoder()
+    for frame in range(5):
+        assert len(decoder.decode(datagram(2026, CAR_TELEMETRY, frame=frame))) == 0
+    assert len(decoder.decode(datagram(2026, PARTICIPANTS, frame=5))) == 0
+    assert decoder.rejected == {"before participants": 5}
+    assert len(decoder.decode(datagram(2026, CAR_TELEMETRY, frame=5))) == ACTIVE * 6
+
+
+def test_readings_of_the_participants_own_frame_are_kept_back():
+    decoder = Decoder()
+    decoder.decode(datagram(2026, MOTION, frame=6, time=1.0))
+    decoder.decode(datagram(2026, MOTION, frame=7, time=2.0))
+    assert decoder.rejected == {"before participants": 2}
+    readings = decoder.decode(datagram(2026, PARTICIPANTS, frame=7, time=2.0))
+    assert np.array_equal(readings, decoder.decode(datagram(2026, MOTION, frame=7, time=2.0)))
+    assert (readings["timestamp"] == 2.0).all()
+    assert decoder.rejected == {"before participants": 1}
+    assert len(decoder.decode(datagram(2026, PARTICIPANTS, frame=7))) == 0  # once only
+
+
+def test_a_flood_in_one_frame_is_not_kept():
+    decoder = Decoder()
+    for _ in range(100):
+        decoder.decode(datagram(2026, MOTION))
+        decoder.decode(datagram(2026, CAR_STATUS))
+    assert len(decoder.decode(datagram(2026, PARTICIPANTS))) == ACTIVE * (3 + 1)
+    assert decoder.rejected == {"before participants": 198}
+
+
+def test_another_session_needs_its_own_participants():
+    decoder = primed(2026)
+    assert len(decoder.decode(datagram(2026, MOTION, uid=100, frame=1))) == 0
+    assert len(decoder.decode(datagram(2025, MOTION, frame=1))) == 0
+    assert decoder.rejected == {"before participants": 2}
+    packet = blank(2025, PARTICIPANTS, frame=2)
+    packet["num_active_cars"] = 2
+    decoder.decode(packet.tobytes())
+    assert len(decoder.decode(datagram(2025, MOTION))) == 2 * 3
+
+
+@each_year
+def test_car_counts(year):
+    slots = FORMATS[year].slots
+    packet = blank(year, PARTICIPANTS)
+    decoder = Decoder()
+    for count in (slots, 1, 0):
+        packet["num_active_cars"] = count
+        decoder.decode(packet.tobytes())
+        assert len(decoder.decode(datagram(year, CAR_TELEMETRY))) == count * 6
+    packet["num_active_cars"] = 3
+    decoder.decode(packet.tobytes())
+    packet["num_active_cars"] = slots + 1
+    decoder.decode(packet.tobytes())
+    assert decoder.rejected == {"impossible car count": 1}
+    assert len(decoder.decode(datagram(year, CAR_TELEMETRY))) == 3 * 6  # the good count stays
+
+
+# Datagrams that are not to be trusted --------------------------------------------------------------------------------
+
+
+@each_packet
+@each_year
+def test_every_truncation_is_rejected(year, packet_id):
+    whole = datagram(year, packet_id)
+    decoder = primed(year)
+    for length in range(len(whole)):
+        assert len(decoder.decode(whole[:length])) == 0
+    assert decoder.rejected == {"truncated datagram": len(whole)}
+    assert len(decoder.decode(whole + b"\0")) == 0
+    assert decoder.rejected["oversized datagram"] == 1
+
+
+@each_year
+def test_packets_that_hold_nothing_for_us_are_not_counted(year):
+    decoder = primed(year)
+    for packet_id in FORMATS[year].packet_ids:
+        if packet_id not in DECODED:
+            packet = blank(year, MOTION)
+            packet["header"]["packet_id"] = packet_id
+            assert len(decoder.decode(packet.tobytes())) == 0
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("packet_format", 2024, "unknown format year"),
+        ("packet_format", 0, "unknown format year"),
+        ("packet_id", 17, "unknown packet id"),
+        ("packet_id", 255, "unknown packet id"),
+        ("packet_version", 2, "unknown packet version"),
+        ("session_time", float("nan"), "absurd session time"),
+        ("session_time", float("inf"), "absurd session time"),
+        ("session_time", -1.0, "absurd session time"),
+        ("player_car_index", 24, "impossible player index"),
+        ("player_car_index", 255, "impossible player index"),
+    ],
+)
+@each_packet
+def test_header_that_cannot_be_trusted(packet_id, field, value, reason):
+    decoder = primed(2026)
+    packet = blank(2026, packet_id)
+    packet["header"][field] = value
+    assert len(decoder.decode(packet.tobytes())) == 0
+    assert decoder.rejected == {reason: 1}
+
+
+def test_packet_16_came_with_2026():
+    decoder = primed(2025)
+    packet = blank(2025, MOTION)
+    packet["header"]["packet_id"] = 16
+    decoder.decode(packet.tobytes())
+    assert decoder.rejected == {"unknown packet id": 1}
+
+
+def check_decoding(decoder: Decoder, data: bytes) -> None:
+    """Decode; check that every value is finite and that what came out and what was rejected add up."""
+    before = decoder.rejected.copy()
+    readings = decoder.decode(data)
+    rejected = {reason: decoder.rejected[reason] - before[reason] for reason in {*before, *decoder.rejected}}
+    absurd = rejected.pop("absurd value", 0)
+    released = -min(rejected.get("before participants", 0), 0)
+    assert np.isfinite(readings["timestamp"]).all()
+    assert np.isfinite(readings["value"]).all()
+    if len(readings) or absurd:
+        packet_id = data[6]
+        if packet_id == PARTICIPANTS:
+            assert released
+        else:
+            cars, rest = divmod(len(readings) + absurd, PARTS[packet_id])
+            assert rest == 0
+            assert 1 <= cars <= 24
+            assert not any(rejected.values())
+    else:
+        assert sum(rejected.values()) in (0, 1, -released)
+
+
+year_and_packet = st.tuples(st.sampled_from(YEARS), st.sampled_from(DECODED))
+flips = st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(year_and_packet, flips, st.integers(-2, 2)), max_size=6))
+def test_flipped_bytes(mutations):
+    decoder = primed(2026)
+    for (year, packet_id), changes, extra in mutations:
+        data = bytearray(datagram(year, packet_id))
+        for position, value in changes:
+            data[position % len(data)] = value
+        data = data + b"x" * extra if extra > 0 else data[: len(data) + extra]
+        check_decoding(decoder, bytes(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(year_and_packet, st.integers(0, 2**32 - 1))
+def test_noise_behind_a_good_header(which, seed):
+    year, packet_id = which
+    header = datagram(year, packet_id)[: HEADER.itemsize]
+    body = np.random.default_rng(seed).bytes(FORMATS[year].packets[packet_id].itemsize - len(header))
+    decoder = primed(year)
+    check_decoding(decoder, header + body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=1500))
+def test_foreign_data(data):
+    decoder = primed(2026)
+    check_decoding(decoder, data)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_bytes_like_object_will_do(kind):
+    assert len(primed(2026).decode(kind(datagram(2026, MOTION)))) == ACTIVE * 3

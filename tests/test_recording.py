@@ -1,0 +1,323 @@
+"""Recordings in SQLite: what is read, what is refused, and the real recording against its known answers."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
+from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.recording import RecordingError, open_recording
+
+# As f1-2020-telemetry creates it, but for NOT NULL, so that broken rows can be written.
+SCHEMA = """
+    CREATE TABLE packets (
+        pkt_id INTEGER PRIMARY KEY, timestamp REAL, packetFormat INTEGER, gameMajorVersion INTEGER,
+        gameMinorVersion INTEGER, packetVersion INTEGER, packetId INTEGER, sessionUID CHAR(16), sessionTime REAL,
+        frameIdentifier INTEGER, playerCarIndex INTEGER, packet BLOB
+    )
+"""
+Row = tuple[Any, Any, Any]  # pkt_id, timestamp, packet
+
+
+@pytest.fixture(scope="session")
+def recordings_dir() -> Path:
+    """The folder of the real recordings: $F1BUF_DATA, or ../shared/data beside the project."""
+    folder = Path(os.environ.get("F1BUF_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"the real recordings are missing: {folder} is no folder (set F1BUF_DATA)")
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a recording of given rows, in a folder of its own."""
+
+    def write(rows: Iterable[Row], name: str = "a recording?#%.sqlite3", *pragmas: str) -> Path:
+        path = tmp_path / name
+        connection = sqlite3.connect(path)
+        for pragma in pragmas:
+            connection.execute(pragma)
+        connection.execute(SCHEMA)
+        connection.executemany("INSERT INTO packets (pkt_id, timestamp, packet) VALUES (?, ?, ?)", rows)
+        connection.commit()
+        connection.close()
+        return path
+
+    return write
+
+
+def refusal(path: Path) -> str:
+    """The message, without the path, with which a file is refused."""
+    before = sorted(path.parent.iterdir()) if path.parent.is_dir() else None
+    with pytest.raises(RecordingError) as caught:
+        open_recording(path)
+    if before is not None:
+        assert sorted(path.parent.iterdir()) == before
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+# What is read --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_come_in_recorded_order(make):
+    path = make([(3, 2.0, b"third"), (1, 5, b"first"), (2, 2.5, b"")])
+    with open_recording(str(path)) as recording:
+        assert list(recording.datagrams()) == [(5.0, b"first"), (2.5, b""), (2.0, b"third")]
+        assert list(recording.datagrams()) != []  # again from the start
+        assert recording.count == 3
+        assert not recording.rejected
+        assert recording.path == path
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_unreadable_rows_are_counted_not_fatal(make):
+    rows = [
+        (1, 1.0, b"good"),
+        (2, 1.0, "text"),
+        (3, 1.0, None),
+        (4, 1.0, 17),
+        (5, None, b"x"),
+        (6, "soon", b"x"),
+        (7, float("inf"), b"x"),
+        (8, b"1.0", b"x"),
+        (9, 2.0, b"good"),
+    ]
+    path = make(rows)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE packets SET packet = CAST(x'ff41' AS TEXT) WHERE pkt_id = 2")  # no UTF-8
+    connection.close()
+    with open_recording(path) as recording:
+        assert list(recording.datagrams()) == [(1.0, b"good"), (2.0, b"good")]
+        assert recording.rejected == {"unreadable row": 7}
+        assert recording.count == 9
+
+
+def test_empty_recording(make):
+    with open_recording(make([])) as recording:
+        assert list(recording.datagrams()) == []
+        assert recording.count == 0
+
+
+def test_rows_are_streamed(make):
+    with open_recording(make((n, n, bytes(1000)) for n in range(1000))) as recording:
+        rows = recording.datagrams()
+        assert next(rows) == (0.0, bytes(1000))
+        rows.close()
+
+
+def test_one_thread_opens_another_iterates(make):
+    found: list[Any] = []
+    with open_recording(make([(1, 1.0, b"a")])) as recording:
+        thread = threading.Thread(target=lambda: found.extend(recording.datagrams()))
+        thread.start()
+        thread.join()
+    assert found == [(1.0, b"a")]
+
+
+def test_nothing_is_written_beside_a_recording_in_wal_mode(make):
+    path = make([(1, 1.0, b"a")], "wal.sqlite3", "PRAGMA journal_mode=WAL")
+    contents = path.read_bytes()
+    assert list(path.parent.iterdir()) == [path]
+    with open_recording(path) as recording:
+        assert list(recording.datagrams()) == [(1.0, b"a")]
+        assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == contents
+
+
+def test_a_zeroed_journal_does_not_matter(make):
+    path = make([(1, 1.0, b"a")], "persist.sqlite3", "PRAGMA journal_mode=PERSIST")
+    assert path.with_name("persist.sqlite3-journal").exists()
+    with open_recording(path) as recording:
+        assert recording.count == 1
+
+
+# What is refused -----------------------------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path):
+    assert refusal(tmp_path / "missing") == "No such file or directory; expected a recording, an SQLite database"
+    assert refusal(tmp_path / "missing" / "too").startswith("No such file or directory")
+
+
+def test_directory(tmp_path):
+    assert refusal(tmp_path).startswith("not a regular file")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(tmp_path / "pipe").startswith("not a regular file")
+
+
+@pytest.mark.parametrize("contents", [b"", b"SQLite", b"(1436509052.249713) vcan0 044#2A366C2BBA\n" * 10])
+def test_no_sqlite(tmp_path, contents):
+    path = tmp_path / "file"
+    path.write_bytes(contents)
+    assert refusal(path) == "not an SQLite database; expected a recording with a table 'packets'"
+
+
+def test_sqlite_in_name_only(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"SQLite format 3\0" + bytes(5000))
+    assert refusal(path).startswith("damaged or unreadable database (reading its schema): ")
+
+
+def test_no_table(tmp_path):
+    path = tmp_path / "file"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE laps (time)")
+    connection.close()
+    assert refusal(path) == "has no table 'packets'; expected a recording in the schema of f1-2020-telemetry"
+
+
+def test_no_columns(tmp_path):
+    path = tmp_path / "file"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE packets (PKT_ID INTEGER PRIMARY KEY, data BLOB)")
+    connection.close()
+    assert refusal(path) == ("its table 'packets' has no column timestamp, packet; expected pkt_id, timestamp, packet")
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_recording_still_written_to(make, mode):
+    path = make([(1, 1.0, b"a")], "live.sqlite3", f"PRAGMA journal_mode={mode}")
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA cache_spill = 1")
+    writer.execute("PRAGMA cache_size = 1")
+    writer.executemany("INSERT INTO packets (timestamp, packet) VALUES (1.0, ?)", [(bytes(9000),)] * 100)
+    assert refusal(path).startswith("still written to, or not closed properly (live.sqlite3-")
+    writer.rollback()
+    writer.close()
+    with open_recording(path) as recording:
+        assert recording.count == 1
+
+
+def damaged(path: Path) -> Path:
+    """Overwrite every page but the first 20."""
+    contents = bytearray(path.read_bytes())
+    contents[20 * 4096 :] = b"\xa5" * (len(contents) - 20 * 4096)
+    path.write_bytes(contents)
+    return path
+
+
+def test_damage_in_the_middle(make):
+    path = damaged(make([(n, n, bytes(1000)) for n in range(500)], "damaged.sqlite3", "PRAGMA page_size=4096"))
+    with open_recording(path) as recording:
+        found: list[Any] = []
+        with pytest.raises(RecordingError, match=r"damaged or unreadable database \(after row \d+\): ") as caught:
+            found.extend(recording.datagrams())
+        assert len(found) > 10
+        assert f"after row {len(found)}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(RecordingError, match=r"counting its rows"):
+            _ = recording.count
+
+
+def test_truncated_file(make):
+    path = make([(n, n, bytes(1000)) for n in range(500)])
+    contents = path.read_bytes()
+    for size in [*range(16, len(contents), 4096 * 7), len(contents) - 4096, len(contents) - 1]:
+        path.write_bytes(contents[:size])
+        with pytest.raises(RecordingError), open_recording(path) as recording:
+            for _ in recording.datagrams():
+                pass
+
+
+def test_closed_recording(make):
+    recording = open_recording(make([(n, n, b"a") for n in range(10)]))
+    rows = recording.datagrams()
+    next(rows)
+    recording.close()
+    recording.close()
+    with pytest.raises(RecordingError, match="the recording is closed"):
+        next(rows)
+    with pytest.raises(RecordingError, match="the recording is closed"):
+        next(recording.datagrams())
+
+
+# The real recording --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def race(recordings_dir: Path) -> tuple[Decoder, np.ndarray]:
+    """Every reading of all cars of the real race, and the decoder that made them."""
+    decoder = Decoder("all")
+    with open_recording(recordings_dir / "f1_2026_race.sqlite3") as recording:
+        assert recording.count == 7124
+        batches = [decoder.decode(datagram) for _, datagram in recording.datagrams()]
+        assert not recording.rejected
+    return decoder, np.concatenate(batches)
+
+
+def test_race_is_read_completely(race):
+    decoder, readings = race
+    assert len(readings) == 220_000
+    assert not decoder.rejected
+    assert 82.0 <= readings["timestamp"].min() < readings["timestamp"].max() <= 103.0
+    numbers, counts = np.unique(readings["channel"], return_counts=True)
+    assert dict(zip(numbers.tolist(), counts.tolist(), strict=True)) == {
+        SPEED.number: 22_000,
+        ENGINE_TEMP.number: 22_000,
+        TIRE_PRESSURE.number: 88_000,
+        G_FORCE.number: 66_000,
+        FUEL_LEVEL.number: 22_000,
+    }
+    assert (np.unique(readings["sensor_id"], return_counts=True)[1] == 1000).all()
+
+
+def test_race_drivers(race):
+    decoder, _ = race
+    assert decoder.describe(0)["driver"] == "PIASTRI"
+    assert decoder.describe(8 * 16)["driver"] == "PÉREZ"
+    assert decoder.describe(21 * 16)["driver"] == "NORRIS"
+    assert decoder.describe(22 * 16)["driver"] is None
+
+
+def count_rises(readings: np.ndarray, over: np.ndarray) -> int:
+    """How often a sensor's own series changes to over; a first reading that is over counts."""
+    rises = 0
+    for sensor_id in np.unique(readings["sensor_id"]):
+        series = over[readings["sensor_id"] == sensor_id]
+        rises += int(series[0]) + int((series[1:] & ~series[:-1]).sum())
+    return rises
+
+
+@pytest.mark.parametrize(
+    ("channel", "is_over", "samples", "rises"),
+    [
+        (SPEED, lambda value: value > 330, 1_401, 13),
+        (SPEED, lambda value: value > 340, 40, 2),
+        (ENGINE_TEMP, lambda value: value > 110, 1_000, 1),
+        (ENGINE_TEMP, lambda value: value > 118, 101, 1),
+        (TIRE_PRESSURE, lambda value: value < 1.9, 88_000, 88),
+        (FUEL_LEVEL, lambda value: value < 15, 22_000, 22),
+        (G_FORCE, lambda value: abs(value) > 5.5, 0, 0),
+    ],
+    ids=["SPEED>330", "SPEED>340", "ENGINE_TEMP>110", "ENGINE_TEMP>118", "TIRE_PRESSURE<1.9", "FUEL<15", "G>5.5"],
+)
+def test_race_against_independent_answers(race, channel, is_over, samples, rises):
+    readings = race[1]
+    readings = readings[readings["channel"] == channel.number]
+    over = is_over(readings["value"])
+    assert int(over.sum()) == samples
+    assert count_rises(readings, over) == rises
+
+
+@pytest.mark.parametrize(("cars", "expected"), [("player", 10_000), ([0, 21], 20_000), ([23], 0)])
+def test_race_of_chosen_cars(recordings_dir, race, cars, expected):
+    decoder = Decoder(cars)
+    with open_recording(recordings_dir / "f1_2026_race.sqlite3") as recording:
+        readings = np.concatenate([decoder.decode(datagram) for _, datagram in recording.datagrams()])
+    chosen = [21] if cars == "player" else cars
+    everything = race[1]
+    assert len(readings) == expected
+    assert np.array_equal(readings, everything[np.isin(everything["sensor_id"] // 16, chosen)])

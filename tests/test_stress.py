@@ -1,0 +1,231 @@
+"""Many threads on one ring, for a while: each record arrives exactly once, in its producer's order.
+
+`F1BUF_STRESS` is the number of seconds that each scenario runs (default 0.5). The same scenarios run under
+ThreadSanitizer, see `.ci/run`.
+"""
+
+import os
+import random
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from f1buf import Empty, Full, RingBuffer, ShutDown
+
+SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))
+WATCHDOG = 60 + 20 * SECONDS
+RECORD = np.dtype([("producer", "u4"), ("number", "u8")])
+
+
+class Crowd:
+    """Threads that must all end well; the first exception of any of them is raised by `join`."""
+
+    def __init__(self):
+        self.threads = []
+        self.errors = []
+
+    def start(self, target, *args):
+        def run():
+            try:
+                target(*args)
+            except BaseException as error:
+                self.errors.append(error)
+
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def join(self):
+        deadline = time.monotonic() + WATCHDOG
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive(), "a thread hangs"
+        if self.errors:
+            raise self.errors[0]
+
+
+def produce(ring, producer, rng, batch, stop, done):
+    """Put numbers 0, 1, 2, ... in one way after the other; `done` gets how many were put."""
+    number = 0
+    while not stop.is_set():
+        n = rng.randrange(1, 2 * batch)
+        records = np.zeros(n, RECORD)
+        records["producer"] = producer
+        records["number"] = np.arange(number, number + n)
+        way = rng.randrange(4)
+        try:
+            if way == 0:
+                ring.put((producer, number))
+                number += 1
+            elif way == 1:
+                ring.put((producer, number), timeout=rng.random() * 1e-3)
+                number += 1
+            elif way == 2:
+                number += ring.put_many(records, timeout=rng.random() * 1e-3)
+            else:
+                number += ring.put_many(records, block=rng.random() < 0.9)
+        except Full:
+            pass
+        except ShutDown:
+            break
+    done[producer] = number
+
+
+def consume(ring, rng, batch, taken):
+    """Take in one way after the other until the ring is shut down and drained."""
+    out = np.zeros(batch, RECORD)
+    least = min(batch, ring.capacity)
+    while True:
+        way = rng.randrange(5)
+        try:
+            if way == 0:
+                taken.append(np.array([ring.get()], RECORD))
+            elif way == 1:
+                taken.append(ring.get_many(batch, timeout=rng.random() * 1e-3))
+            elif way == 2:
+                taken.append(ring.get_many(min_count=rng.randrange(1, least + 1), timeout=rng.random() * 1e-3))
+            elif way == 3:
+                n = ring.get_into(out, min_count=rng.randrange(1, least + 1), timeout=1e-3)
+                taken.append(out[:n].copy())
+            else:
+                ring.snapshot(batch)
+        except Empty:
+            pass
+        except ShutDown:
+            return
+
+
+def check_once_and_in_order(done, takes):
+    for taken in takes:
+        for producer in done:
+            numbers = taken["number"][taken["producer"] == producer].astype("i8")
+            assert (np.diff(numbers) > 0).all(), f"producer {producer}'s order"
+    everything = np.concatenate(takes)
+    for producer, count in done.items():
+        numbers = np.sort(everything["number"][everything["producer"] == producer])
+        np.testing.assert_array_equal(numbers, np.arange(count, dtype="u8"))
+    assert len(everything) == sum(done.values())
+
+
+@pytest.mark.parametrize(
+    ("producers", "consumers", "capacity", "batch"),
+    [
+        (1, 1, 1, 1),
+        (2, 2, 1, 3),
+        (2, 2, 2, 2),
+        (1, 1, 7, 20),
+        (4, 4, 7, 3),
+        (8, 2, 1024, 64),
+        (2, 8, 1024, 2000),  # copies under a turn
+        (3, 3, 4096, 5000),
+    ],
+    ids=lambda value: str(value),
+)
+def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, batch):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    ring = RingBuffer(capacity, RECORD)
+    stop, done, crowd = threading.Event(), {}, Crowd()
+    takes = [[np.zeros(0, RECORD)] for _ in range(consumers)]
+    for i in range(consumers):
+        crowd.start(consume, ring, random.Random(seed + 1000 + i), batch, takes[i])
+    makers = Crowd()
+    for i in range(producers):
+        makers.start(produce, ring, i, random.Random(seed + i), batch, stop, done)
+    time.sleep(SECONDS)  # the length of the run, not a wait for something
+    stop.set()
+    makers.join()
+    ring.shutdown()
+    crowd.join()
+    check_once_and_in_order(done, [np.concatenate(taken) for taken in takes])
+    ring._check()
+    stats = ring.stats()
+    assert stats.offered == stats.taken == sum(done.values())
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_under_a_drop_policy_the_counters_balance(overflow):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    ring = RingBuffer(512, RECORD, overflow=overflow)
+    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
+    takes = [[np.zeros(0, RECORD)] for _ in range(3)]
+    for i, taken in enumerate(takes):
+        crowd.start(consume, ring, random.Random(seed + 1000 + i), 700, taken)
+    for i in range(3):
+        makers.start(produce, ring, i, random.Random(seed + i), 300, stop, done)
+    time.sleep(SECONDS)
+    stop.set()
+    makers.join()
+    ring.shutdown()
+    crowd.join()
+    stats = ring.stats()
+    assert stats.offered == sum(done.values())
+    assert stats.taken == sum(len(batch) for taken in takes for batch in taken)
+    assert stats.offered == stats.taken + stats.dropped
+    for taken in map(np.concatenate, takes):
+        for producer in done:
+            numbers = taken["number"][taken["producer"] == producer].astype("i8")
+            assert (np.diff(numbers) > 0).all()
+
+
+def test_shutdown_races_with_everything():
+    """Rings that are shut down, immediately or not, at a random moment of a busy life."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        ring = RingBuffer(rng.choice([1, 2, 64, 1024]), RECORD)
+        stop, done, crowd = threading.Event(), {}, Crowd()
+        takes = [[], []]
+        for i in range(2):
+            crowd.start(produce, ring, i, random.Random(rng.random()), 400, stop, done)
+            crowd.start(consume, ring, random.Random(rng.random()), 400, takes[i])
+        time.sleep(rng.random() * 2e-3)
+        ring.shutdown(immediate=rng.random() < 0.5)
+        crowd.join()
+        stats = ring.stats()
+        assert stats.offered == sum(done.values())
+        assert stats.taken == sum(len(batch) for taken in takes for batch in taken)
+        assert stats.offered == stats.taken + stats.discarded
+        ring._check()
+
+
+def test_waiters_that_time_out_just_as_they_are_served():
+    """Timeouts about as long as the gap between records: many grants meet a waiter that has given up."""
+    ring = RingBuffer(1, "u8")
+    total, got, crowd = int(2000 * SECONDS), [], Crowd()
+
+    def take():
+        while True:
+            try:
+                got.append(int(ring.get(timeout=5e-5)))
+            except Empty:
+                continue
+            except ShutDown:
+                return
+
+    for _ in range(4):
+        crowd.start(take)
+    for number in range(total):
+        ring.put(number, timeout=WATCHDOG)
+    ring.shutdown()
+    crowd.join()
+    assert sorted(got) == list(range(total))
+
+
+def test_hand_overs_with_a_tiny_switch_interval():
+    """Capacity 1, both sides waiting for each record, threads switched as often as possible."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        ring, total, crowd, got = RingBuffer(1, "u8"), int(4000 * SECONDS), Crowd(), []
+        crowd.start(lambda: [ring.put(number) for number in range(total)])
+        crowd.start(lambda: [got.append(int(ring.get())) for _ in range(total)])
+        crowd.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert got == list(range(total))
