@@ -21,6 +21,7 @@ Results start as zeros, so padding carries nothing from the heap. In what follow
 """
 
 import datetime
+import numbers
 import operator
 import reprlib
 from collections.abc import Callable, Mapping
@@ -37,6 +38,10 @@ _Path = tuple[str | int | None, ...]
 
 _NUMBERS = (int, float, complex, np.generic)
 _NAT = -(2**63)  # the one int64 that numpy reads as "not a time"
+_BARE_TIMES = tuple(np.dtype(f"{order}{kind}8") for order in "<>" for kind in "mM")
+_MONTHS = {"Y": 12, "M": 1}
+_ATTOSECONDS = {"W": 604_800 * 10**18, "D": 86_400 * 10**18, "h": 3_600 * 10**18, "m": 60 * 10**18, "s": 10**18}
+_ATTOSECONDS |= {"ms": 10**15, "us": 10**12, "ns": 10**9, "ps": 10**6, "fs": 10**3, "as": 1}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -73,7 +78,8 @@ def check_dtype(dtype: DTypeLike) -> _DType:
             f"dtype {_short_dtype(checked)} has no size; expected records of at least 1 byte; "
             "give it a length (such as 'U16') or a field"
         )
-    return checked
+    # numpy 2 allocates times without a unit in native byte order, whatever it is asked for
+    return checked.newbyteorder("=") if checked in _BARE_TIMES else checked
 
 
 def to_record(value: object, dtype: _DType) -> _Array:
@@ -201,7 +207,7 @@ def _is_one_record(values: object, dtype: _DType) -> bool:
     """Whether `values`, which should be many records, is one: a scalar, or a tuple of plain values for the fields."""
     if isinstance(values, tuple) and dtype.names is not None:
         return not all(isinstance(row, (tuple, np.void, np.ndarray)) for row in values)
-    return np.isscalar(values)
+    return isinstance(values, (str, bytes, numbers.Number, np.generic))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,8 +250,9 @@ def _castable(source: _DType, dtype: _DType) -> bool:
         return source.kind == dtype.kind
     if dtype.kind == "V" or source.names is not None:
         return False
-    # safe: for times that is the same unit or one that this unit divides
-    return bool(np.can_cast(source, dtype, "safe" if source.kind in "mM" else "same_kind"))
+    if source.kind in "mM":
+        return source.kind == dtype.kind and _time_factor(source, dtype) is not None
+    return bool(np.can_cast(source, dtype, "same_kind"))
 
 
 def _cast(source: _Array, dtype: _DType) -> tuple[_Array, NDArray[np.bool_]]:
@@ -253,14 +260,14 @@ def _cast(source: _Array, dtype: _DType) -> tuple[_Array, NDArray[np.bool_]]:
     if source.dtype.kind in "mM":
         return _cast_times(source, dtype)
     stored = source.astype(dtype)
-    if dtype.kind in "ium":  # before "safe": an int64 may be NaT's number
-        low, high = _limits(dtype)
-        return stored, (source < low) | (source > high)
     if dtype.kind in "SU":
         return stored, stored != source
-    if dtype.kind in "fc" and not np.can_cast(source.dtype, dtype, "safe"):
-        return stored, _overflowed(stored.real, source.real) | _overflowed(stored.imag, source.imag)
-    return stored, np.zeros(source.shape, np.bool_)
+    if np.can_cast(source.dtype, dtype, "safe") and dtype.kind != "m":  # an int64 may be NaT's number
+        return stored, np.zeros(source.shape, np.bool_)
+    if dtype.kind in "ium":
+        low, high = _limits(dtype)
+        return stored, (source < low) | (source > high)
+    return stored, _overflowed(stored.real, source.real) | _overflowed(stored.imag, source.imag)
 
 
 def _overflowed(stored: _Array, source: _Array) -> NDArray[np.bool_]:
@@ -268,14 +275,37 @@ def _overflowed(stored: _Array, source: _Array) -> NDArray[np.bool_]:
 
 
 def _cast_times(source: _Array, dtype: _DType) -> tuple[_Array, NDArray[np.bool_]]:
-    """Times in finer units; numpy wraps those that are out of range, so convert them back and compare."""
-    absent = np.isnat(source)
-    try:
-        stored = source.astype(dtype)
-        back = stored.astype(source.dtype)
-    except OverflowError:  # units too far apart, such as years in attoseconds
-        return np.full(source.shape, "NaT", dtype), ~absent
-    return stored, (back != source) & ~(absent & np.isnat(stored))
+    """Times in finer units, by integers: numpy wraps what is out of range, and now and then its own factor."""
+    counts = source.astype(np.int64)
+    absent = counts == _NAT
+    unfit = np.zeros(source.shape, np.bool_)
+    if _by_days(source.dtype, dtype):
+        days = source.astype("M8[D]")
+        unfit |= days.astype(source.dtype) != source
+        counts = days.astype(np.int64)
+    factor = _time_factor(source.dtype, dtype) or 1
+    limit = (2**63 - 1) // factor
+    unfit |= (counts < -limit) | (counts > limit)
+    stored = np.where(absent, _NAT, counts * min(factor, 2**63 - 1))
+    return stored.view(dtype.newbyteorder("=")), unfit & ~absent
+
+
+def _time_factor(source: _DType, dtype: _DType) -> int | None:
+    """How many units of `dtype` make one of `source`; None where that is no whole number."""
+    unit, count = ("D", 1) if _by_days(source, dtype) else np.datetime_data(source)[:2]
+    our_unit, our_count = np.datetime_data(dtype)[:2]
+    if unit == "generic":  # a bare number, or NaT
+        return 1
+    table = _MONTHS if unit in _MONTHS else _ATTOSECONDS
+    if our_unit not in table:
+        return None
+    factor, rest = divmod(table[unit] * count, table[our_unit] * our_count)
+    return None if rest else factor
+
+
+def _by_days(source: _DType, dtype: _DType) -> bool:
+    """Whether the calendar comes in: the days of a month and of a year vary."""
+    return source.kind == "M" and np.datetime_data(source)[0] in _MONTHS and np.datetime_data(dtype)[0] in _ATTOSECONDS
 
 
 @lru_cache(maxsize=64)
@@ -515,17 +545,20 @@ def _voids(values: list[Any], dtype: _DType) -> _Array:
 
 def _times(values: list[Any], dtype: _DType) -> _Array:
     """datetime64 or timedelta64: the array rule on the values of each unit."""
-    as_time = _as_datetime64 if dtype.kind == "M" else _as_timedelta64
-    times = [as_time(value) for value in values]
-    stored = np.empty(len(values), dtype)
-    for index, time in enumerate(times):
+    as_time: Callable[[Any], np.generic | None] = _as_datetime64 if dtype.kind == "M" else _as_timedelta64
+    times: list[np.generic] = []
+    for value in values:
+        time = as_time(value)
         if time is None:
-            raise _UnfitError(index)
-    for unit in dict.fromkeys(time.dtype for time in times if time is not None):
-        chosen = [index for index, time in enumerate(times) if time is not None and time.dtype == unit]
+            raise _UnfitError(len(times))
+        times.append(time)
+    native = dtype.newbyteorder("=")  # numpy before 2 assigns bare numbers in the other byte order wrongly
+    stored = np.empty(len(times), native)
+    for unit in dict.fromkeys(time.dtype for time in times):
+        chosen = [index for index, time in enumerate(times) if time.dtype == unit]
         if not _castable(unit, dtype):
             raise _UnfitError(chosen[0], TypeError)
-        cast, unfit = _cast(np.array([times[index] for index in chosen], unit), dtype)
+        cast, unfit = _cast(np.array([times[index] for index in chosen], unit), native)
         if unfit.any():
             raise _UnfitError(chosen[int(unfit.argmax())])
         stored[chosen] = cast
@@ -674,5 +707,6 @@ def _short(value: object) -> str:
 
 
 def _short_dtype(dtype: _DType) -> str:
-    text = str(dtype)
+    plain = dtype.names is None and not dtype.hasobject
+    text = str(dtype.newbyteorder("=") if plain else dtype)  # "float64" in either byte order
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,61 @@
+"""Sensors, thresholds, analyzers, and the system that starts, runs and stops them."""
+
+from f1buf._reading import READING
+from f1buf.telemetry.alerts import Alert
+from f1buf.telemetry.analyzers import Analyzer
+from f1buf.telemetry.channels import (
+    ENGINE_TEMP,
+    FUEL_LEVEL,
+    G_FORCE,
+    SPEED,
+    TIRE_PRESSURE,
+    Channel,
+    TelemetryData,
+    channel_by_number,
+    channels_by_name,
+)
+from f1buf.telemetry.sensors import (
+    EngineTemperatureSensor,
+    FuelLevelSensor,
+    GForceSensor,
+    Sensor,
+    SimulatedSensor,
+    SpeedSensor,
+    TirePressureSensor,
+    readings_from_block,
+)
+from f1buf.telemetry.system import F1TelemetrySystem, Summary, TelemetryError, make_sensors
+from f1buf.telemetry.thresholds import PROFILES, Threshold, ThresholdError, ThresholdTable, Tracker, load_thresholds
+
+__all__ = [
+    "ENGINE_TEMP",
+    "FUEL_LEVEL",
+    "G_FORCE",
+    "PROFILES",
+    "READING",
+    "SPEED",
+    "TIRE_PRESSURE",
+    "Alert",
+    "Analyzer",
+    "Channel",
+    "EngineTemperatureSensor",
+    "F1TelemetrySystem",
+    "FuelLevelSensor",
+    "GForceSensor",
+    "Sensor",
+    "SimulatedSensor",
+    "SpeedSensor",
+    "Summary",
+    "TelemetryData",
+    "TelemetryError",
+    "Threshold",
+    "ThresholdError",
+    "ThresholdTable",
+    "TirePressureSensor",
+    "Tracker",
+    "channel_by_number",
+    "channels_by_name",
+    "load_thresholds",
+    "make_sensors",
+    "readings_from_block",
+]

@@ -498,21 +498,21 @@ class EngineTemperatureSensor(SimulatedSensor):
     """Engine temperature, 80 to 120 °C.
 
     Wanders between 97 and 107 °C. Once in 34 s on average it overheats to between 112 and 117 °C, and is above 110 °C
-    for 1.2 to 3.1 s.
+    for 1.1 to 3.1 s.
     """
 
     channel = ENGINE_TEMP
     wander = 0.1
 
     def motion(self, rng: np.random.Generator) -> Motion:
-        return _cruise_and_episode(rng, (97.0, 107.0), (112.0, 117.0), change=1.5, hold=(0.4, 1.5))
+        return _cruise_and_episode(rng, (97.0, 107.0), (112.0, 117.0), change=1.5, hold=(0.4, 1.3))
 
 
 class TirePressureSensor(SimulatedSensor):
     """The pressure of one tyre, 1.8 to 2.5 bar.
 
     Breathes between 1.98 and 2.3 bar as the tyre warms and cools. Once in 33 s on average it dips to between 1.83 and
-    1.87 bar, and is below 1.9 bar for 0.7 to 2.2 s.
+    1.87 bar, and is below 1.9 bar for 0.5 to 2.3 s.
     """
 
     channel = TIRE_PRESSURE
@@ -526,7 +526,7 @@ class SpeedSensor(SimulatedSensor):
     """Speed, 0 to 350 km/h.
 
     Laps of 71 s with three long straights. On two thirds of these it reaches 342 to 347 km/h, so once in 36 s on
-    average, and is above 340 km/h for 1.5 to 2.7 s; on the others it stays below 338 km/h.
+    average, and is above 340 km/h for 1.4 to 2.8 s; on the others it stays below 338 km/h.
     """
 
     channel = SPEED
@@ -549,7 +549,7 @@ class GForceSensor(SimulatedSensor):
     """The size of the acceleration, 0 to 6 G.
 
     Laps of 71 s: 0.3 to 0.7 G on straights, 2 to 5 G in braking zones and corners. In two thirds of the three fastest
-    corners it reaches 5.7 to 5.9 G, so once in 36 s on average, and is above 5.5 G for 0.9 to 1.5 s.
+    corners it reaches 5.7 to 5.9 G, so once in 36 s on average, and is above 5.5 G for 0.8 to 1.6 s.
     """
 
     channel = G_FORCE
@@ -576,7 +576,7 @@ class FuelLevelSensor(SimulatedSensor):
     """
 
     channel = FUEL_LEVEL
-    wander = 0.01  # less than is burnt between two knots: the level never climbs but at a stop
+    wander = 0.0  # so the level never climbs but at a stop
     LAPS = 9  # a stint
 
     def motion(self, rng: np.random.Generator) -> Motion:

@@ -325,7 +325,7 @@ class _RuleCrossings(NamedTuple):
     ended: set[int]  # sensors whose last reading is not
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that alone would take a tenth of the time that a small batch does
 class Crossings:
     """What `ThresholdTable.check` found in one batch, for `Tracker.merge`; true if any reading is over.
 
@@ -372,7 +372,7 @@ class ThresholdTable:
         self._rules = tuple(
             _Rule(i, number)
             for i, threshold in enumerate(self.thresholds)
-            for number in _numbers_of(threshold.channel, known)
+            for number in _numbers_of(threshold.channel, known, f"threshold[{i}].channel")
         )
         self._channels: Ints = np.array([rule.channel for rule in self._rules], np.intp)
         self._span = max((rule.channel for rule in self._rules), default=0) + 1
@@ -415,55 +415,59 @@ class ThresholdTable:
             It is no one-dimensional array of READING.
         """
         _require_readings(readings)
-        if not len(readings):
+        n = len(readings)
+        if not n:
             return Crossings(readings, np.zeros_like(self._channels), {})
         numbers = readings["channel"]
-        only = _only_number(numbers)
-        # One channel, one pair of limits; else a pair for each reading.
+        only = _only_one(numbers)
+        # One channel has one pair of limits; else there is a pair for each reading.
         channels: Any = numbers.astype(np.intp) if only is None else only
         values = readings["value"].copy()  # contiguous: comparing then takes a third of the time
         over: Bools = values > self._high[channels]
         if self._has_low:
             over |= values < self._low[channels]
-        rules = self._look_closer(readings, values, over) if np.count_nonzero(over) else {}
-        return Crossings(readings, self._count(channels, len(readings)), rules)
-
-    def _count(self, channels: Any, n: int) -> Ints:
-        """Return for each rule how many of the `n` readings are of its channel."""
-        if isinstance(channels, int):
-            return (self._channels == channels) * n
-        return np.bincount(channels, minlength=self._span)[self._channels]
+        seen: Ints
+        if only is None:
+            seen = np.bincount(channels, minlength=self._span)[self._channels]
+        else:
+            seen = (self._channels == only) * n
+        return Crossings(readings, seen, self._look_closer(readings, values, over) if np.count_nonzero(over) else {})
 
     def _look_closer(self, readings: Readings, values: NDArray[np.float64], over: Bools) -> dict[int, _RuleCrossings]:
         """Sort by series the readings of all sensors that are `over` some limit, and look at each rule in turn."""
         numbers, sensors = readings["channel"], readings["sensor_id"]
         crossed = np.bincount(numbers[over]).nonzero()[0].tolist()
-        chosen: Any = slice(None) if len(readings) <= _SORT_ALL else _same_sensors(sensors, over)
-        series = numbers[chosen].astype(np.int64) << _SENSOR_BITS
-        series |= sensors[chosen]
+        chosen = None
+        if len(readings) > _SORT_ALL and _only_one(sensors) is None:
+            chosen = _of_same_sensors(sensors, over)
+            numbers, sensors = numbers[chosen], sensors[chosen]
+        series = numbers.astype(np.int64) << _SENSOR_BITS
+        series |= sensors
         order = series.argsort(kind="stable")  # stable: within a series the batch's order stays
-        series = series[order]
-        positions = order if isinstance(chosen, slice) else chosen[order]
+        series, sensors = series[order], sensors[order]
+        positions = order if chosen is None else chosen[order]
         values = values[positions]
-        first = np.ones(len(series), np.bool_)
+        first = np.empty(len(series), np.bool_)
+        first[0] = True
         np.not_equal(series[1:], series[:-1], out=first[1:])
         rules = {}
         for channel in crossed:
-            start, stop = series.searchsorted((channel << _SENSOR_BITS, (channel + 1) << _SENSOR_BITS))
+            start = series.searchsorted(channel << _SENSOR_BITS)
+            stop = series.searchsorted((channel + 1) << _SENSOR_BITS)
             part = slice(start, stop)
             for rule in self._rules_of[channel]:
                 beyond = self.thresholds[self._rules[rule].threshold].over(values[part])
                 if np.count_nonzero(beyond):
-                    rules[rule] = _crossings_of_rule(beyond, positions[part], series[part], first[part])
+                    rules[rule] = _crossings_of_rule(beyond, positions[part], sensors[part], first[part])
         return rules
 
 
-def _numbers_of(name: str, channels: tuple[Channel, ...]) -> list[int]:
+def _numbers_of(name: str, channels: tuple[Channel, ...], key: str) -> list[int]:
     # Once each: the caller's list may hold equal channels.
     numbers = sorted({channel.number for channel in channels if channel.name == name})
     if not numbers:
         names = ", ".join(sorted({channel.name for channel in channels})) or "none"
-        raise ThresholdError(f"{name!r}: no such channel; the known ones are {names}", "channel")
+        raise ThresholdError(f"{name!r}: no such channel; the known ones are {names}", key)
     return numbers
 
 
@@ -473,38 +477,40 @@ def _require_readings(readings: Readings) -> None:
         raise TypeError(f"expected a one-dimensional array of f1buf.READING, got {what}")
 
 
-def _only_number(numbers: NDArray[np.uint16]) -> int | None:
-    """Return the one channel number that all readings have, or None if there are several."""
-    number: int = numbers.item(0)
-    # Comparing bytes takes a third of (numbers == number).all().
-    same = number == numbers.item(-1) and numbers.tobytes() == numbers[:1].tobytes() * len(numbers)
+def _only_one(column: NDArray[Any]) -> int | None:
+    """Return the one number that a column consists of, or None if there are several."""
+    number: int = column.item(0)
+    # Comparing bytes takes a third of (column == number).all().
+    same = number == column.item(-1) and column.tobytes() == column[:1].tobytes() * len(column)
     return number if same else None
 
 
-def _same_sensors(sensors: NDArray[np.uint32], over: Bools) -> Ints:
+def _of_same_sensors(sensors: NDArray[np.uint32], over: Bools) -> Ints:
     """Return the positions of all readings of the sensors that have one `over`; of a few other sensors too."""
     hashed = (sensors * _HASH_FACTOR) >> np.uint32(_SENSOR_BITS - _HASH_BITS)
     wanted = np.zeros(1 << _HASH_BITS, np.bool_)
     wanted[hashed[over]] = True
-    return wanted[hashed].nonzero()[0]
+    positions: Ints = wanted[hashed].nonzero()[0]
+    return positions
 
 
-def _crossings_of_rule(over: Bools, positions: Ints, series: NDArray[np.int64], first: Bools) -> _RuleCrossings:
-    """Summarise readings sorted by series; `first` marks where each one starts."""
-    rising = over[1:] > over[:-1]
-    rising &= ~first[1:]
+def _crossings_of_rule(over: Bools, positions: Ints, sensors: NDArray[np.uint32], first: Bools) -> _RuleCrossings:
+    """Summarise readings that are sorted by sensor; `first` marks where each one starts."""
+    rising = (over[1:] > over[:-1]) > first[1:]  # of bools: the greater one is true, the other is not
     starts = first.nonzero()[0]
-    ends = np.append(starts[1:], len(series)) - 1
-    sensors = (series[starts] & (2**_SENSOR_BITS - 1)).tolist()
-    lasting = set(compress(sensors, over[ends].tolist()))
+    names = sensors[starts].tolist()
+    opening = compress(zip(names, positions[starts].tolist(), strict=True), over[starts].tolist())
+    closing = over[starts - 1].tolist()  # each series ends before the next one starts, and the last at -1
+    closing.append(closing.pop(0))
+    lasting = set(compress(names, closing))
     return _RuleCrossings(
         positions=positions,
         over=over,
         samples=int(np.count_nonzero(over)),
         rises=positions[1:][rising],
-        opened=dict(compress(zip(sensors, positions[starts].tolist(), strict=True), over[starts].tolist())),
+        opened=dict(opening),
         lasting=lasting,
-        ended=set(sensors) - lasting,
+        ended=set(names) - lasting,
     )
 
 
@@ -563,6 +569,8 @@ class Tracker:
             By position, then by threshold; one at most for each reading and threshold.
         """
         self._seen += crossings._seen
+        if not (self._open or crossings._rules):
+            return []
         found: list[tuple[int, int, Literal["rise", "sample"]]] = []
         for rule in self._open | crossings._rules.keys():
             crossing = crossings._rules.get(rule)

@@ -1,0 +1,143 @@
+"""What the commands say to people: on standard error, in colour where that is wanted and rich is there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from f1buf.telemetry import Alert, F1TelemetrySystem, Summary
+
+_ALERTS_PER_SECOND = 20  # what a person can follow; a burst may be longer
+_BURST = 200
+
+
+class Console:
+    """
+    Prints lines, from any thread, around a status line on a terminal.
+
+    Without rich, or where standard error is no terminal, it prints the same lines plainly and no status.
+    NO_COLOR and TERM are honoured (by rich).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._allowed, self._last = float(_BURST), time.monotonic()
+        self._not_shown = 0
+        self._rich: Any = None
+        self._status: Any = None
+        try:
+            from rich.console import Console as RichConsole
+        except ImportError:
+            return
+        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Console:
+        if self._rich is not None and self._rich.is_terminal:
+            self._status = self._rich.status("starting", refresh_per_second=8)
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end_status()
+
+    def end_status(self) -> None:
+        """Take the status line away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def restore_terminal(self) -> None:
+        """For a signal handler that ends the process: show the cursor, which the status line hides."""
+        if self._status is not None:
+            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
+
+    def line(self, text: str, style: str = "") -> None:
+        """Print a line."""
+        with self._lock:
+            self._print(text, style)
+
+    def _print(self, text: str, style: str) -> None:
+        try:
+            if self._rich is None:
+                print(text, file=sys.stderr)
+            else:
+                self._rich.print(text, style=style or None, markup=False)
+        except OSError:
+            pass  # nobody listens; the work goes on
+
+    def alert(self, alert: Alert) -> None:
+        """Print an alert, unless more come than a person can follow; how many were left out is said then."""
+        now = time.monotonic()
+        with self._lock:
+            self._allowed = min(_BURST, self._allowed + (now - self._last) * _ALERTS_PER_SECOND)
+            self._last = now
+            if self._allowed < 1:
+                self._not_shown += 1
+                return
+            self._allowed -= 1
+            self._say_not_shown()
+            self._print(str(alert), "bold red" if alert.kind == "rise" else "red")
+
+    def _say_not_shown(self) -> None:
+        if self._not_shown:
+            self._print(f"... {self._not_shown:,} more alerts, too many to show (--alerts FILE keeps all)", "dim")
+            self._not_shown = 0
+
+    def progress(self, system: F1TelemetrySystem, draining: bool) -> None:
+        """Bring the status line up to date."""
+        if self._status is not None:
+            what = f"draining: {system.remaining:,} left  " if draining else ""
+            self._status.update(
+                f"{what}{system.analysed:,} readings analysed  "
+                f"buffer {system.ring.qsize():,}/{system.ring.capacity:,}"
+            )
+
+    def summary(self, summary: Summary, rejected: dict[str, int]) -> None:
+        """Print the summary."""
+        self.end_status()
+        with self._lock:
+            self._say_not_shown()
+        for text in summary_lines(summary, rejected):
+            self.line(text)
+
+
+def summary_lines(summary: Summary, rejected: dict[str, int]) -> list[str]:
+    """Return the summary for people, line by line."""
+    buffer, latency = summary.buffer, summary.latency_s
+    lines = [
+        "",
+        f"readings   {summary.readings:,} made, {summary.analysed:,} analysed, {summary.dropped:,} dropped",
+        f"rate       {summary.readings_per_s:,.0f} readings/s over {summary.seconds:.3f} s",
+        f"latency    {_time(latency['p50'])} p50, {_time(latency['p99'])} p99, {_time(latency['max'])} max "
+        "from put to check",
+        f"buffer     {buffer.high_water:,} at most; "
+        f"puts waited {buffer.put_waits:,} times ({buffer.put_wait_seconds:.3f} s), "
+        f"gets {buffer.get_waits:,} times ({buffer.get_wait_seconds:.3f} s)",
+    ]
+    if rejected:
+        lines.append("rejected   " + ", ".join(f"{count:,} x {reason}" for reason, count in rejected.items()))
+    lines.append("alerts")
+    for each in summary.thresholds:
+        side, sign = ("above", ">") if "above" in each else ("below", "<")
+        limit = f"{'|x| ' if each.get('absolute') else ''}{sign} {each[side]:g}"
+        lines.append(
+            f"  {each['channel']:<14} {limit:<10} {each['rises']:>9,} rises  {each['samples']:>12,} samples  "
+            f"{each['message']}"
+        )
+    return lines
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"

@@ -1,0 +1,104 @@
+"""Alerts: what is said when a reading is over its threshold."""
+
+import json
+import math
+from typing import Any, Literal, NamedTuple
+
+from f1buf.telemetry.channels import channel_by_number
+from f1buf.telemetry.thresholds import Event, Threshold
+
+__all__ = ["ALERT_SCHEMA", "Alert"]
+
+ALERT_SCHEMA = 1
+"""The version of the JSON form; a higher one may lack or rename fields."""
+
+
+class Alert(NamedTuple):
+    """A reading over its threshold, with all that somebody who hears of it needs."""
+
+    kind: Literal["rise", "sample"]
+    """``"rise"``: the sensor was not over before."""
+    time: float
+    """The reading's timestamp [s]."""
+    position: int
+    """The reading's position in the stream, from 0."""
+    sensor_id: int
+    """The number of the physical series."""
+    channel: str
+    """The channel's name."""
+    value: float
+    """In `unit`."""
+    unit: str
+    """The channel's unit."""
+    threshold: Threshold
+    """What it is over."""
+    car: int | None = None
+    """The car's index, where the source knows cars."""
+    driver: str | None = None
+    """Who drives it, where the source knows."""
+    part: str | None = None
+    """Which wheel or axis, where a car has several such sensors."""
+
+    @classmethod
+    def from_event(cls, event: Event, threshold: Threshold, described: dict[str, Any]) -> "Alert":
+        """Make one from what `Tracker.merge` returned.
+
+        Parameters
+        ----------
+        event : Event
+            The event.
+        threshold : Threshold
+            The event's threshold.
+        described : dict
+            What the source says of the sensor: ``car``, ``driver``, ``part``, each optional.
+        """
+        timestamp, sensor_id, number, _flags, value = event.reading.item()
+        channel = channel_by_number(number)
+        return cls(
+            event.kind, timestamp, event.position, sensor_id, channel.name, value, channel.unit, threshold, **described
+        )
+
+    @property
+    def message(self) -> str:
+        """The threshold's message."""
+        return self.threshold.message
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON: ``type``, ``schema`` and the fields, those that are not known left out."""
+        threshold: dict[str, Any] = {self.threshold.side: self.threshold.limit}
+        if self.threshold.absolute:
+            threshold["absolute"] = True
+        fields = {
+            "type": "alert",
+            "schema": ALERT_SCHEMA,
+            "kind": self.kind,
+            "time": self.time,
+            "position": self.position,
+            "sensor": self.sensor_id,
+            "car": self.car,
+            "driver": self.driver,
+            "part": self.part,
+            "channel": self.channel,
+            # JSON knows no infinity.
+            "value": self.value if math.isfinite(self.value) else str(self.value),
+            "unit": self.unit,
+            "threshold": threshold,
+            "message": self.message,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def as_json(self) -> str:
+        """Return it as one line of JSON, without the line's end."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        sign = ">" if self.threshold.side == "above" else "<"
+        reading = f"{self.channel} {self.value:.6g} {self.unit}".rstrip()
+        return f"{self.time:9.3f} s  {self.message}: {reading} ({sign} {self.threshold.limit:g})  {self.origin}"
+
+    @property
+    def origin(self) -> str:
+        """The car, driver and part where the source knows them, else the sensor's number; for people."""
+        if self.car is None:
+            return f"sensor {self.sensor_id}"
+        return " ".join(filter(None, (f"car {self.car}", self.driver, self.part)))

@@ -1,0 +1,127 @@
+"""Analyzers: threads that check batches at the same time, and report in the order of the stream.
+
+What may happen in parallel and what may not
+    Checking a batch needs nothing but the batch, so each analyzer checks its own (`ThresholdTable.check`). Whether a
+    reading is a *rise* depends on the readings before it, so the results are merged one at a time, in the order in
+    which the batches were taken (`BatchOrder`). The alerts are therefore those of one analyzer that reads the stream
+    from end to end, however many there are and however they are scheduled.
+
+How the order is kept
+    Batches are taken one at a time, under a lock, and queued as taken; of the analyzers, one waits at the ring, the
+    others for that lock. A finished batch waits in the queue until all before it are finished, too. Whoever finishes
+    the first one merges all that are ready. A batch whose analyzer fails is passed over.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from f1buf import RingBuffer, ShutDown
+from f1buf.telemetry.thresholds import Crossings, ThresholdTable
+
+__all__ = ["Analyzer", "Batch", "BatchOrder"]
+
+_SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, so that the others get some too
+
+
+class Batch:
+    """Readings on their way through an analyzer."""
+
+    __slots__ = ("crossings", "finished", "first_position", "readings")
+
+    def __init__(self, first_position: int, readings: NDArray[Any]) -> None:
+        self.first_position = first_position
+        """Position in the stream of the first reading."""
+        self.readings = readings
+        """READING, the analyzer's own."""
+        self.crossings: Crossings | None = None
+        """What the check found; None where it failed."""
+        self.finished = False
+
+
+class BatchOrder:
+    """
+    Hands out a ring's batches and merges the results in the same order.
+
+    Parameters
+    ----------
+    ring : RingBuffer
+        Of READING.
+    merge : callable
+        Called with one finished `Batch` after the other, never by two threads at once.
+    """
+
+    def __init__(self, ring: RingBuffer, merge: Callable[[Batch], None]) -> None:
+        self._ring = ring
+        self._merge = merge
+        self._taking = threading.Lock()  # held while one analyzer waits at the ring
+        self._merging = threading.Lock()
+        self._taken: deque[Batch] = deque()  # appended to under _taking, emptied under _merging
+
+    def take(self, max_count: int) -> Batch | None:
+        """Wait for the next batch; None once the ring is shut down and drained."""
+        with self._taking:
+            try:
+                batch = Batch(*self._ring.get_many(max_count, return_seq=True))
+            except ShutDown:
+                return None
+            self._taken.append(batch)
+        return batch
+
+    def finish(self, batch: Batch) -> None:
+        """Merge it, and what waited for it; or leave that to whoever finishes the ones before it."""
+        with self._merging:
+            batch.finished = True
+            while self._taken and self._taken[0].finished:
+                self._merge(self._taken.popleft())
+
+
+class Analyzer:
+    """
+    Takes batches and checks them, until the ring is shut down and drained.
+
+    Subclass it to look at the readings in ways of your own: override `check`, and call it.
+
+    Parameters
+    ----------
+    order : BatchOrder
+        Where the batches come from and go to.
+    table : ThresholdTable
+        What to check.
+    delay : float
+        Seconds of further work for each reading, to stand for a slower analysis.
+    """
+
+    max_count = 8192
+    """The most readings to take at once; with a delay fewer."""
+
+    def __init__(self, order: BatchOrder, table: ThresholdTable, delay: float = 0.0) -> None:
+        self.table = table
+        self._order = order
+        self._delay = delay
+        if delay > 0:
+            self.max_count = max(1, min(self.max_count, int(_SLICE / delay)))
+
+    def run(self) -> None:
+        """Work until the ring is drained; in a thread."""
+        while (batch := self._order.take(self.max_count)) is not None:
+            try:
+                batch.crossings = self.check(batch.readings)
+                if self._delay > 0:
+                    time.sleep(self._delay * len(batch.readings))
+            finally:
+                self._order.finish(batch)
+
+    def check(self, readings: NDArray[Any]) -> Crossings:
+        """Compare a batch with the thresholds; called by several analyzers at once, so it keeps nothing.
+
+        Parameters
+        ----------
+        readings : ndarray of READING
+            The next batch that this analyzer has got: its own, not to be changed.
+        """
+        return self.table.check(readings)

@@ -1,0 +1,95 @@
+"""How long readings take from the put to the check.
+
+Sampled beside the readings, not in them: now and then a producer notes when it began a put, and how many records had
+entered the ring when the put was over. Once the analyzers are past that position, the whole put has been checked, and
+what has gone by is one sample: at least what any of its readings waited.
+"""
+
+import math
+import time
+from collections import deque
+from typing import Any
+
+from f1buf import RingBuffer
+
+__all__ = ["LatencyHistogram", "LatencySampler"]
+
+_PER_DECADE = 100  # buckets 2.3 % wide
+_LOWEST = 1e-7  # [s] the upper end of the first bucket
+_DECADES = 10  # up to 1,000 s
+_INTERVAL = 1e-3  # [s] between two samples of one producer
+
+
+class LatencyHistogram:
+    """Counts durations in buckets 2.3 % wide, so that quantiles cost the same memory however long it runs."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (_DECADES * _PER_DECADE + 1)
+        self.count = 0
+        self.max = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration [s]."""
+        bucket = math.ceil(math.log10(max(seconds, _LOWEST) / _LOWEST) * _PER_DECADE)
+        self._counts[min(bucket, len(self._counts) - 1)] += 1
+        self.count += 1
+        self.max = max(self.max, seconds)
+
+    def quantile(self, q: float) -> float | None:
+        """Return a duration [s] that a share `q` of those counted does not exceed, 2.3 % too high at most; or None."""
+        wanted = math.ceil(q * self.count)
+        seen = 0
+        for bucket, count in enumerate(self._counts):
+            seen += count
+            if count and seen >= wanted:
+                return min(_LOWEST * 10 ** (bucket / _PER_DECADE), self.max)
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``p50``, ``p99`` and ``max`` [s], each None where nothing was counted."""
+        return {
+            "p50": self.quantile(0.5),
+            "p99": self.quantile(0.99),
+            "max": self.max if self.count else None,
+        }
+
+
+class LatencySampler:
+    """Notes puts (any thread) and finds out when they had been checked (one thread at a time)."""
+
+    def __init__(self, ring: RingBuffer) -> None:
+        self._ring = ring
+        self._noted: deque[tuple[int, float]] = deque()  # position to pass, time of the put; appends are atomic
+        self.histogram = LatencyHistogram()
+
+    def note(self, began: float) -> None:
+        """After a put that began then (``time.perf_counter()``): remember it."""
+        stats = self._ring.stats()
+        # A refused record has no position. Under "drop_oldest" hardly any are refused; those make samples late.
+        entered = stats.offered - (stats.dropped if self._ring.overflow == "drop_newest" else 0)
+        self._noted.append((entered, began))
+
+    def checked(self, position: int) -> None:
+        """Everything before `position` has been checked: count the puts that lie there."""
+        if not self._noted:
+            return
+        now = time.perf_counter()
+        while self._noted and self._noted[0][0] <= position:
+            self.histogram.add(now - self._noted.popleft()[1])
+
+
+class PutTimer:
+    """One producer's part in the sampling: when it is time for the next sample."""
+
+    def __init__(self, sampler: LatencySampler) -> None:
+        self._sampler = sampler
+        self._next = 0.0
+
+    def put(self, ring: RingBuffer, readings: Any) -> int:
+        """``ring.put_many(readings)``, sampled where it is time."""
+        began = time.perf_counter()
+        accepted = ring.put_many(readings)
+        if began >= self._next:
+            self._next = began + _INTERVAL
+            self._sampler.note(began)
+        return accepted

@@ -1,0 +1,214 @@
+"""What the ring's tests share: threads with a watchdog, a look at what is parked, child processes, known records."""
+
+import contextlib
+import faulthandler
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+
+import numpy as np
+import pytest
+
+from f1buf import Empty, Full, RingBuffer
+
+WATCHDOG = 20.0  # [s] how long a test waits for what must come
+LATE = 1.0  # [s] what is promised within 100 ms must be there by then
+
+
+# Threads --------------------------------------------------------------------------------------------------------------
+
+
+class Task(threading.Thread):
+    """A call in a thread of its own that starts at once; `result()` gives what it returned or raised."""
+
+    def __init__(self, function, *args, **kwargs):
+        super().__init__(daemon=True)
+        self._call = functools.partial(function, *args, **kwargs)
+        self._value = self._error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._value = self._call()
+        except BaseException as error:  # result() raises it where it is awaited
+            self._error = error
+
+    def result(self):
+        self.join(WATCHDOG)
+        if self.is_alive():
+            hangs(self._call)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def hangs(what):
+    """End a wait that has gone on for too long, with every thread's stack on standard error."""
+    faulthandler.dump_traceback(file=sys.__stderr__)
+    raise AssertionError(f"still waiting for {what} after {WATCHDOG} s")
+
+
+def wait_until(condition, what="a condition"):
+    deadline = time.monotonic() + WATCHDOG
+    while not condition():
+        if time.monotonic() > deadline:
+            hangs(what)
+        time.sleep(1e-4)
+
+
+def parked(function, *args, **kwargs):
+    """A task that has been seen to wait in its call."""
+    task = Task(function, *args, **kwargs)
+    wait_parked(task)
+    return task
+
+
+def wait_parked(thread):
+    """Wait until a thread sleeps in the kernel for something other than the GIL.
+
+    A thread that waits for the GIL wakes up every switch interval to ask for it, and one that runs does not sleep; so
+    whoever sleeps without a context switch for two such intervals is parked.
+    """
+    while True:
+        before = _sleeping_since(thread)
+        time.sleep(2.5 * sys.getswitchinterval())
+        assert thread.is_alive(), f"it did not wait: {thread.result()!r}"
+        if before is not None and before == _sleeping_since(thread):
+            return
+
+
+def _sleeping_since(thread):
+    """The number of context switches of a thread that sleeps, None where it runs."""
+    try:
+        with open(f"/proc/self/task/{thread.native_id}/status") as file:
+            status = dict(line.split(":", 1) for line in file)
+    except FileNotFoundError:  # it has ended
+        return None
+    if not status["State"].strip().startswith("S"):
+        return None
+    return status["voluntary_ctxt_switches"], status["nonvoluntary_ctxt_switches"]
+
+
+# Child processes ------------------------------------------------------------------------------------------------------
+
+
+def in_fork(check):
+    """Run `check` in a forked child, which must end it without an exception, a crash or a hang."""
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
+        pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(int(WATCHDOG))
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0, f"the child ended by signal {-status}" if status < 0 else "the child failed, see standard error"
+
+
+def run_python(code, timeout=WATCHDOG):
+    """Run a program in an interpreter of its own; its standard output, once it has ended with status 0."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    command = [sys.executable, "-W", "error", "-X", "faulthandler", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+# The calls that wait ---------------------------------------------------------------------------------------------------
+
+PUTS = {
+    "put": lambda ring, **how: ring.put(7, **how),
+    "put_many": lambda ring, **how: ring.put_many([7, 8], **how),
+}
+GETS = {
+    "get": lambda ring, **how: ring.get(**how),
+    "get_many": lambda ring, **how: ring.get_many(**how),
+    "get_into": lambda ring, **how: ring.get_into(np.zeros(1, ring.dtype), **how),
+    "batches": lambda ring, **how: next(ring.batches(**how)),
+}
+CALLS = PUTS | GETS
+
+each_call = pytest.mark.parametrize("name", CALLS)
+each_put = pytest.mark.parametrize("name", PUTS)
+each_get = pytest.mark.parametrize("name", GETS)
+
+
+def stuck_ring(name, **options):
+    """A ring on which the call of that name has to wait: full or empty."""
+    return ring_with(1, **options) if name in PUTS else RingBuffer(1, "i8", **options)
+
+
+def assert_times_out(name, ring, **how):
+    if name == "batches":
+        assert len(CALLS[name](ring, **how)) == 0
+        return
+    with pytest.raises(Full if name in PUTS else Empty):
+        CALLS[name](ring, **how)
+
+
+# Rings and records ----------------------------------------------------------------------------------------------------
+
+
+def ring_with(*values, capacity=None, dtype="i8", overflow="block"):
+    """A ring that holds `values`, of just that capacity unless told otherwise."""
+    ring = RingBuffer(capacity or len(values), dtype, overflow=overflow)
+    ring.put_many(list(values), block=False)
+    return ring
+
+
+def contents(ring):
+    return ring.snapshot().tolist()
+
+
+def check_balance(ring):
+    """What holds at rest, always."""
+    stats = ring.stats()
+    assert stats.offered == stats.taken + stats.dropped + stats.discarded + ring.qsize()
+    ring._check()
+
+
+@contextlib.contextmanager
+def unchanged(ring):
+    """What happens inside leaves the ring's records and counters as they were."""
+    before = ring.snapshot().tobytes(), ring.stats()
+    yield
+    assert (ring.snapshot().tobytes(), ring.stats()) == before
+    ring._check()
+
+
+def records(dtype, n, start=1):
+    """`n` records of any dtype, numbered from `start`: no two neighbours are equal, and none is all zeros but for bools."""
+    dtype = np.dtype(dtype)
+    out = np.zeros(n, dtype)
+    for leaf in _leaves(out):
+        numbers = np.arange(start, start + leaf.size).reshape(leaf.shape)
+        if leaf.dtype.kind in "mM":
+            leaf[...] = numbers.astype("i8").view(leaf.dtype.newbyteorder("="))
+        elif leaf.dtype.kind == "V":
+            raw = b"".join(bytes([1 + i % 255]) * leaf.dtype.itemsize for i in numbers.flat)
+            leaf[...] = np.frombuffer(raw, leaf.dtype).reshape(leaf.shape)
+        elif leaf.dtype.kind == "b":
+            leaf[...] = numbers % 2 == 1
+        else:
+            leaf[...] = (numbers % 100).astype(leaf.dtype)
+    return out
+
+
+def _leaves(array):
+    if array.dtype.names is None:
+        return [array]
+    return [leaf for name in array.dtype.names for leaf in _leaves(array[name])]
