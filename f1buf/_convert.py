@@ -38,7 +38,6 @@ _Path = tuple[str | int | None, ...]
 
 _NUMBERS = (int, float, complex, np.generic)
 _NAT = -(2**63)  # the one int64 that numpy reads as "not a time"
-_BARE_TIMES = tuple(np.dtype(f"{order}{kind}8") for order in "<>" for kind in "mM")
 _MONTHS = {"Y": 12, "M": 1}
 _ATTOSECONDS = {"W": 604_800 * 10**18, "D": 86_400 * 10**18, "h": 3_600 * 10**18, "m": 60 * 10**18, "s": 10**18}
 _ATTOSECONDS |= {"ms": 10**15, "us": 10**12, "ns": 10**9, "ps": 10**6, "fs": 10**3, "as": 1}
@@ -78,8 +77,9 @@ def check_dtype(dtype: DTypeLike) -> _DType:
             f"dtype {_short_dtype(checked)} has no size; expected records of at least 1 byte; "
             "give it a length (such as 'U16') or a field"
         )
-    # numpy 2 allocates times without a unit in native byte order, whatever it is asked for
-    return checked.newbyteorder("=") if checked in _BARE_TIMES else checked
+    if checked.kind in "mM" and np.datetime_data(checked)[0] == "generic":
+        return checked.newbyteorder("=")  # numpy 2 allocates times without a unit so, whatever it is asked for
+    return checked
 
 
 def to_record(value: object, dtype: _DType) -> _Array:
@@ -89,7 +89,7 @@ def to_record(value: object, dtype: _DType) -> _Array:
     ----------
     value
         A tuple with one value a field, a numpy record (``np.void`` or an array of shape ()), or, where `dtype` has no
-        fields, a scalar. A record that is no tuple and no array is read as the tuple of its fields.
+        fields, a scalar. A numpy record of another dtype is read as the tuple of its fields.
     dtype
         What `check_dtype` returned.
 
@@ -101,7 +101,7 @@ def to_record(value: object, dtype: _DType) -> _Array:
     record = np.zeros(1, dtype)
     cell = record.reshape(())
     if _is_array(value):
-        value = _as_array(value)
+        value = _as_array(value, ())
         if value.ndim:
             raise ValueError(f"the record has shape {value.shape}; expected shape (); use put_many for many records")
     with np.errstate(all="ignore"):  # floats may round and underflow; infinities are looked for
@@ -132,7 +132,7 @@ def to_records(values: object, dtype: _DType) -> _Array:
     if _is_one_record(values, dtype):
         raise TypeError(f"{_short(values)} is one record; expected many; use put for one record")
     if _is_array(values):
-        return _from_array(_as_array(values), dtype)
+        return _from_array(_as_array(values, (None,)), dtype)
     if not _is_sequence(values):
         raise TypeError(
             f"{_short(values)} ({type(values).__name__}) is no sequence; expected an array or a sequence of records; "
@@ -190,9 +190,12 @@ def _offers_buffer(value: object) -> bool:
     return True
 
 
-def _as_array(value: object) -> _Array:
+def _as_array(value: object, path: _Path) -> _Array:
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("a masked array: a ring has no place for the mask; use its filled() or compressed()")
+        raise TypeError(
+            f"{_where(path)}: a masked array, but a ring has no place for the mask; "
+            "expected a plain array; use its filled() or compressed()"
+        )
     return np.asarray(value)
 
 
@@ -240,7 +243,7 @@ def _fill_field(out: _Array, source: _Array, path: _Path, outer: int) -> None:
     """One field of all records; its dimensions after the first `outer` are those of a sub-array."""
     ours, theirs = out.shape[outer:], source.shape[outer:]
     if ours != theirs:
-        _refuse_shape(theirs, ours, path)
+        _refuse_shape(source, theirs, ours, path)
     _fill_array(out, source, path + (None,) * len(ours))
 
 
@@ -370,7 +373,7 @@ def _fill_rows(out: _Array, rows: list[Any], path: _Path) -> None:
 def _as_tuple(row: Any, out: _Array, path: _Path, index: int) -> tuple[Any, ...]:
     """A record that is no plain tuple as the tuple of its fields."""
     if isinstance(row, tuple):
-        return row
+        return tuple(row)
     if isinstance(row, np.ndarray):
         row = _as_item(row, out, path, index)
     if isinstance(row, np.void) and row.dtype.names is not None:
@@ -383,7 +386,7 @@ def _as_tuple(row: Any, out: _Array, path: _Path, index: int) -> tuple[Any, ...]
 def _fill_blocks(out: _Array, blocks: list[Any], path: _Path, outer: int) -> None:
     """A field that is a sub-array: the dimensions of `out` after the first `outer`."""
     inner = (None,) * (out.ndim - outer)
-    if len(inner) == 1 and all(isinstance(block, (list, tuple)) and len(block) == out.shape[-1] for block in blocks):
+    if len(inner) == 1 and all(type(block) in (list, tuple) and len(block) == out.shape[-1] for block in blocks):
         _fill_values(out, list(chain.from_iterable(blocks)), path + inner)  # the usual case, one column for all
         return
     for index, block in enumerate(blocks):
@@ -394,17 +397,18 @@ def _fill_blocks(out: _Array, blocks: list[Any], path: _Path, outer: int) -> Non
 def _fill_block(out: _Array, value: Any, path: _Path) -> None:
     """One sub-array from an array or nested sequences of its shape."""
     if _is_array(value):
-        source = _as_array(value)
+        source = _as_array(value, path)
         if source.shape != out.shape:
-            _refuse_shape(source.shape, out.shape, path)
+            _refuse_shape(source, source.shape, out.shape, path)
         _fill_array(out, source, path)
         return
-    if not _is_sequence(value) or len(value) != len(out):
-        _refuse_shape(_shape(value), out.shape, path)
+    items = list(value) if _is_sequence(value) else []
+    if not _is_sequence(value) or len(items) != len(out):
+        _refuse_shape(value, _shape(value), out.shape, path)
     if out.ndim == 1:
-        _fill_values(out, list(value), path)
+        _fill_values(out, items, path)
         return
-    for index, item in enumerate(value):
+    for index, item in enumerate(items):
         _fill_block(out[index], item, _at(path, (index,)))
 
 
@@ -429,9 +433,9 @@ def _as_item(value: Any, out: _Array, path: _Path, index: int) -> Any:
     """The item of an array of shape (), which is a numpy scalar; anything else as it is."""
     if not _offers_array(type(value)):  # type: ignore[arg-type]
         return value
-    source = _as_array(value)
+    source = _as_array(value, _item_path(path, out, index))
     if source.ndim:
-        _refuse_shape(source.shape, (), _item_path(path, out, index))
+        _refuse_shape(source, source.shape, (), _item_path(path, out, index))
     return source[()]
 
 
@@ -545,14 +549,13 @@ def _voids(values: list[Any], dtype: _DType) -> _Array:
 
 def _times(values: list[Any], dtype: _DType) -> _Array:
     """datetime64 or timedelta64: the array rule on the values of each unit."""
-    as_time: Callable[[Any], np.generic | None] = _as_datetime64 if dtype.kind == "M" else _as_timedelta64
+    native = dtype.newbyteorder("=")  # numpy before 2 assigns times without a unit in the other byte order wrongly
     times: list[np.generic] = []
     for value in values:
-        time = as_time(value)
+        time = _as_datetime64(value) if dtype.kind == "M" else _as_timedelta64(value, native)
         if time is None:
             raise _UnfitError(len(times))
         times.append(time)
-    native = dtype.newbyteorder("=")  # numpy before 2 assigns bare numbers in the other byte order wrongly
     stored = np.empty(len(times), native)
     for unit in dict.fromkeys(time.dtype for time in times):
         chosen = [index for index, time in enumerate(times) if time.dtype == unit]
@@ -575,15 +578,15 @@ def _as_datetime64(value: Any) -> np.datetime64 | None:
     return time if time.item() == value else None
 
 
-def _as_timedelta64(value: Any) -> np.timedelta64 | None:
-    """None for what a timedelta64 cannot hold. Integers count the units of the field, as numpy has it."""
+def _as_timedelta64(value: Any, unit: _DType) -> np.generic | None:
+    """None for what a timedelta64 cannot hold. Integers count units of the field, as numpy has it."""
     if isinstance(value, np.timedelta64):
         return value
     if isinstance(value, datetime.timedelta):
         span = np.timedelta64(value, "us")
         return span if span.item() == value else None
     number = _as_int(value)
-    return np.timedelta64(number) if _NAT < number < 2**63 else None
+    return np.int64(number).view(unit) if _NAT < number < 2**63 else None
 
 
 class _Leaf(NamedTuple):
@@ -618,7 +621,7 @@ def _refuse(error: type[Exception], value: Any, out: _Array, path: _Path, index:
     """Refuse the value that stands at `index` of `out`, counted in C order."""
     path = _item_path(path, out, index)
     if out.dtype.names is None and isinstance(value, (list, tuple)):
-        _refuse_shape(_shape(value), (), path)
+        _refuse_shape(value, _shape(value), (), path)
     raise error(f"{_where(path)}: {_short(value)} ({type(value).__name__}); {_expected(out.dtype)}")
 
 
@@ -640,8 +643,11 @@ def _refuse_names(theirs: tuple[str, ...], ours: tuple[str, ...], path: _Path) -
     )
 
 
-def _refuse_shape(theirs: tuple[int, ...], ours: tuple[int, ...], path: _Path) -> NoReturn:
-    raise ValueError(f"{_where(path)}: shape {theirs}; expected shape {ours}; nothing is broadcast or cut")
+def _refuse_shape(value: Any, theirs: tuple[int, ...], ours: tuple[int, ...], path: _Path) -> NoReturn:
+    what = "an array" if isinstance(value, np.ndarray) else _short(value)
+    raise ValueError(
+        f"{_where(path)}: {what} of shape {theirs}; expected shape {ours}; nothing is broadcast, so give every value"
+    )
 
 
 def _expected(dtype: _DType) -> str:

@@ -4,9 +4,13 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from typing_extensions import disjoint_base
 
 from f1buf._stats import RingStats
 
+__all__ = ["RingBuffer"]
+
+@disjoint_base
 class RingBuffer:
     def __init__(
         self,

@@ -26,8 +26,8 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_Check
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite
@@ -49,6 +49,8 @@ from f1buf._convert import check_dtype, to_record, to_records
 from f1buf._reading import READING
 from f1buf._shutdown import ShutDown
 from f1buf._stats import RingStats
+
+__all__ = ["RingBuffer"]
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*)
@@ -261,7 +263,7 @@ cdef class RingBuffer:
         return n
 
     cdef bint pack(self, object record, char* out):
-        """Write a record of exact Python numbers to `out`; False for anything else, which `_convert` looks at."""
+        """Write a record of Python numbers to `out`; False for anything else, which `_convert` looks at."""
         cdef Py_ssize_t i
         if self.field_count == 0:
             return False
@@ -339,7 +341,7 @@ cdef class RingBuffer:
         """ACT or TURN, with the lock held; releases it. Returns how many records are the caller's no more."""
         cdef Monitor* m = &self.monitor
         cdef uint64_t admitted
-        n = min(n, m.capacity, max(1, PIECE // self.itemsize))
+        n = min(n, m.capacity, max(<size_t> 1, PIECE // self.itemsize))
         admitted = self.admit(n)
         if admitted <= LOCKED_COPY // self.itemsize:
             self.fill_and_publish(source, admitted)
@@ -924,7 +926,7 @@ cdef dict PACKED = {
 }
 
 
-def packer_program(dtype):
+cdef list packer_program(object dtype):
     """[(code, offset, itemsize), ...] of the fields, or None where some of them are no plain native numbers."""
     fields = [(dtype, 0)] if dtype.names is None else [dtype.fields[name][:2] for name in dtype.names]
     program = []
@@ -937,7 +939,7 @@ def packer_program(dtype):
 
 
 cdef inline bint pack_field(char kind, object value, char* out):
-    """Write one exact Python number; False where it is something else or does not fit."""
+    """Write one Python number (np.float64 is one); False where it is something else or does not fit."""
     if kind == c"d" or kind == c"f":
         return pack_float(kind, value, out)
     if kind == c"?":
@@ -945,15 +947,15 @@ cdef inline bint pack_field(char kind, object value, char* out):
             return False
         out[0] = value is True
         return True
-    return PyLong_CheckExact(value) and pack_int(kind, value, out)
+    return PyLong_Check(value) and pack_int(kind, value, out)
 
 
 cdef inline bint pack_float(char kind, object value, char* out):
     cdef double number
     cdef float narrow
-    if PyFloat_CheckExact(value):
+    if PyFloat_Check(value):
         number = PyFloat_AS_DOUBLE(value)
-    elif PyLong_CheckExact(value):
+    elif PyLong_Check(value):
         try:
             number = PyLong_AsDouble(value)
         except OverflowError:

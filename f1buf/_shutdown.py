@@ -1,10 +1,12 @@
 """`ShutDown`: the standard library's from Python 3.13 on, before that our own."""
 
-try:
-    from queue import ShutDown
-except ImportError:
+import sys
 
-    class ShutDown(Exception):  # type: ignore[no-redef]  # noqa: N818 - the standard library's name
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
+else:
+
+    class ShutDown(Exception):  # noqa: N818 - the standard library's name
         """Raised by a put on a buffer that is shut down, and by a get once it is drained, too."""
 
         __module__ = "f1buf"

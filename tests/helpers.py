@@ -95,6 +95,81 @@ def _sleeping_since(thread):
     return status["voluntary_ctxt_switches"], status["nonvoluntary_ctxt_switches"]
 
 
+@contextlib.contextmanager
+def frozen(thread):
+    """Hold a thread where it is, such as in the middle of a copy. For the main thread to use.
+
+    Python's signal handler (the one in C) writes to the wakeup descriptor, in the thread that got the signal and without
+    the GIL. Here that is a full pipe, so the thread waits for it to be emptied.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    handler_before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    descriptor_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for filling in (bytes(1 << 20), b"\0"):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, filling)
+    os.set_blocking(writer, True)
+    try:
+        signal.pthread_kill(thread.ident, signal.SIGUSR1)
+        wait_parked(thread)
+        yield
+    finally:
+        while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
+            pass
+        signal.set_wakeup_fd(descriptor_before)
+        signal.signal(signal.SIGUSR1, handler_before)
+        os.close(reader)
+        os.close(writer)
+
+
+def copying(thread):
+    """Wait until a thread has run for a millisecond, which is long after it began to copy and long before it ends.
+
+    What is written where does not tell: memcpy may go backwards.
+    """
+    clock = time.pthread_getcpuclockid(thread.ident)
+    wait_until(lambda: time.clock_gettime(clock) > 0.001, "a copy to begin")
+
+
+MANY = 8 << 20  # records of 8 bytes: a copy of 64 MB takes some 10 ms
+LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (128 << 20,))])  # no put is cut into less than records
+
+
+@contextlib.contextmanager
+def reading(overflow="block", spare=0, more=()):
+    """A ring while another thread is held in the middle of taking the first `MANY` of its records, 1, 2, 3, ..."""
+    ring, out = RingBuffer(MANY + len(more) + spare, "i8", overflow=overflow), np.zeros(MANY, "i8")
+    ring.put_many(np.arange(1, MANY + 1))
+    ring.put_many(more)
+    reader = Task(ring.get_into, out, return_seq=True)
+    copying(reader)
+    with frozen(reader):
+        assert out.any(), "the copy had not begun"
+        assert not out.all(), "the copy was over too soon"
+        yield ring
+    assert reader.result() == (0, MANY)
+    assert np.array_equal(out, np.arange(1, MANY + 1))
+
+
+@contextlib.contextmanager
+def writing(capacity=2, overflow="block", before=()):
+    """A ring of `LARGE` while another thread is held in the middle of putting number 7, behind those `before`."""
+    ring = RingBuffer(capacity, LARGE, overflow=overflow)
+    record = np.zeros(1, LARGE)
+    for number in (*before, 7):
+        record["number"] = number
+        if number != 7:
+            ring.put_many(record)
+    writer = Task(ring.put_many, record)
+    copying(writer)
+    with frozen(writer):
+        assert ring.qsize() == len(before), "the copy was over too soon"
+        yield ring
+    assert writer.result() == 1
+
+
 # Child processes ------------------------------------------------------------------------------------------------------
 
 

@@ -1,98 +1,117 @@
 """A model of the lock-and-wait protocol (`f1buf/_sync.pyx`, as `f1buf/_ring.pyx` uses it), explored completely.
 
-`explore` walks through every interleaving of a scenario: a handful of threads, each with a short program of puts, gets
-and shutdowns, on a ring of one or two records. Every reachable state is checked; the first violation is returned
-with the shortest trace that leads to it. `python tests/protocol_model.py` explores the scenarios, and
-`python tests/protocol_model.py mutations` shows for each mutation (the protocol with one piece switched off) the trace
-by which it fails. Names are those of the code: LOOK, SPIN, ENTER, PARK, RETURN, ACT, TURN and END, SETTLE, WAKE.
-
+`explore` goes through every interleaving of a scenario: a handful of threads, each with a short program of puts, gets
+and shutdowns, on a ring of one or two records. It checks every state that can be reached; the first violation is
+reported with the shortest trace that leads to it. `python tests/protocol_model.py` explores all scenarios;
+`python tests/protocol_model.py mutations` switches off one piece of the protocol after the other, and prints the
+trace by which each of these fails. The names are those of the code: LOOK, SPIN, ENTER, PARK, RETURN, ACT, TURN and
+END, SETTLE, WAKE.
 
 One step
 --------
-is what a thread does while it holds the lock, or one thing that it does without it:
+is all that a thread does from lock to unlock, or one thing that it does without the lock:
 
-    LOOK        lock; unhold; may I act? Yes: ACT or TURN. No: SPIN (unlock, and LOOK later) or ENTER; unlock (SETTLE)
-    PARK        fall asleep; with a token already there, that is no sleep
-    DEADLINE    `park` gives up because the deadline has come: at any moment of a sleep
-    TICK        `park` of the main thread gives up to look for signals: at any moment of a sleep
-    RETURN      lock; leave the list or give the promise back; LOOK, and so on; unlock (SETTLE). Where `park` gave up
-                but the waiter has been granted: only unlock, and wait for the token
-    HANDLERS    signal handlers have run; one raised: the operation ends (otherwise the next step is LOOK)
-    COPY        a copy under a turn, without the lock
-    END         lock; give the turn back, publish or take; unlock (SETTLE)
-    WAKE        deliver one token. What a SETTLE granted is woken one by one, before anything else the thread does
-    NO MEMORY   the thread that was away to allocate failed (`end_wait`); or LOOK, but there is no memory for a node
-    SHUTDOWN    lock; shut, discard where immediate; unlock (SETTLE)
+    LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock
+    PARK        fall asleep; with the token already there, that is no sleep
+    DEADLINE    `park` gives up, for the deadline has come: at any moment of a sleep
+    TICK        `park` of the main thread gives up, to look for signals: at any moment of a sleep
+    RETURN      lock; leave the list, or give the promise back; LOOK, and so on; unlock. Where `park` gave up, but the
+                waiter has been granted meanwhile: nothing but to wait for the token. LATE: the deadline has come
+    HANDLERS    a signal handler raised: the operation ends (where none did, the next step is LOOK)
+    COPY        copy under a turn, without the lock
+    END         lock; give the turn back; publish or take; unlock
+    WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
+    NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends
+    SHUTDOWN    lock; shut, and discard where immediate; unlock
+
+Every unlock SETTLEs, except where nothing was changed.
 
 What a state holds
 ------------------
-Of the ring: the shutdown, the count, the sequence numbers, the slots with the records in them, the counters of
-`stats`. Of each side: turn, list of waiters, tickets, promised, granted. Of each thread: where it is, how far its
-operation got, `expired`, `spun`, `held`; its node's `granted` and token; the slots it copies; the wake-ups that it
-still has to deliver. So a wake-up may be on its way for as long as one likes, and likewise everything that happens
-between two sections under the lock. Some of it are ghosts, which the code does not have and no step looks at:
-`accepted`, `taken`, `passed` and `drained`, for the checks.
+Of the ring: the shutdown, the count, the sequence numbers, the slots with the records in them, and the counters. Of a
+side: turn, list, tickets, `promised`, `granted`. Of a thread: where it is, how far its operation got, `expired`,
+`spun`, `held`; its node's `granted` and token; the slots that it copies; the wake-ups that it has yet to deliver. So a
+wake-up can be on its way for as long as it likes. Ghosts are what the code does not have and no step looks at:
+`accepted`, `taken`, `passed`, `sent` and `drained` serve the checks alone.
 
-What is left out, and why that loses nothing
---------------------------------------------
-* What happens within a locked section is one step: all it reads and writes is written under that lock only. The
-  exceptions are tokens, and what spinners read. A token is touched under the lock by nobody. Whatever a spinner
-  saw, the next thing it does is to lock and LOOK again; so what it saw is not modelled, only that it was away.
-* Time is not measured: a deadline or a tick may come at any moment of a sleep, early or never. After a RETURN the
-  deadline may have come or not, whatever ended the sleep. A thread that does not sleep does not look at the clock.
-* To take the token and to RETURN is one step: between the two the sleeper touches nothing, and cannot give up.
-* Which slots a turn copies is noted when it is taken, and no two such ranges, nor a locked copy and a range, may
-  overlap in any state. So a COPY may be one step, in spite of its many bytes.
-* The fast paths (`try_put`, `try_get`) are a LOOK that acts at once, or change nothing: they are LOOKs here.
-* Tickets are kept as the order of their holders, since nothing but their order is looked at.
-* An operation's node is freed with its last locked section, earlier than in truth: that hides no use after it.
-* The GIL, forks, memory order (all shared data is under the lock; TSan looks after the rest) and event loops. A
-  thread that holds the GIL never waits for the lock, nor for the GIL while it holds the lock; so the GIL is one more
-  reason for a thread to be slow, as any thread here may be.
+What is left out, and why nothing is lost by it
+-----------------------------------------------
+* A locked section is one step. What it reads and writes is written under that lock only, but for tokens, which no
+  section touches. Spinners read outside the lock, but whatever they see, they lock and LOOK next: so what they see
+  is left out, and only that they were away is kept.
+* Time has no length. A deadline or tick comes at any moment of a sleep, or not at all; at a RETURN the deadline may
+  have come, whatever ended the sleep. Who does not sleep does not look at the clock.
+* To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
+* A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
+* The fast paths (`try_put`, `try_get`) either act at once, as a LOOK here does, or change nothing. Whoever acts
+  without having waited overtakes those who wait.
+* Tickets are kept as the order of their holders: nothing else about them is looked at.
+* A node is freed with its operation's last locked section, a little early: that hides no use after it.
+* The GIL. Nobody waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
+  any thread here may be slow anywhere.
+* Forks and event loops. Memory order, too: what is shared is under the lock (and ThreadSanitizer looks after that).
 
 What is checked
 ---------------
-In every state: I1, I2, I3 (each section that ends has put things in order, so they hold in all of them, not only
-after a SETTLE); R1, R3 of `_ring`; a side's turn has exactly one owner; the range a turn reads and the one the other
-writes do not overlap; promises balance: `promised` and `granted` are those of waiters that have not returned and of
-holders; a wake-up on its way, or a token, belongs to a granted waiter that still waits for it, one each.
+In every state, since the lock is free in all of them: I1, I2, I3; R1 and R3 of `_ring`. A turn has one owner; no slot
+is written while it is being read. The promises balance: `promised` and `granted` are those of the waiters that have
+not returned and of those who are away to allocate. A wake-up on its way, or a token, belongs to a granted waiter that
+has yet to take it, one to each: never to a node that was freed or used again.
 
-In the steps: each record is delivered at most once, each producer's in order, without a gap that is not counted as
-dropped or discarded; nothing is written over a slot that is being read, nor read where one is being written; a get
-or put that may wait ends neither before its need is met, nor before its deadline or the shutdown; no record enters
-once a get was told that the ring is shut down and drained; nothing is promised twice.
+In the steps: records are delivered at most once, each producer's in order, without gaps but for what is counted as
+dropped or discarded. A put or get ends neither before its need is met nor before its deadline or the shutdown. No
+record enters once a get was told that the ring is shut down and drained. Nothing is promised twice.
 
-Where only time could go on (all that is left are deadlines and ticks): every thread is done or sleeps, granted by
-nobody, and may indeed not act. So a lost wake-up is found even where a timeout would have mended it.
+Where nothing but time can go on (what is left are deadlines and ticks): every thread is done or asleep, and whoever
+is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up.
 
-At the end (all that is left are ticks): put = taken + dropped + discarded + left; nothing is left by an immediate
-shutdown; and all threads are done, unless the scenario says that some sleep on. From every state such an end can be
-reached (no livelock that cannot be left).
+At an end (what is left are ticks): put = taken + dropped + discarded + left; an immediate shutdown left nothing; all
+threads are done, unless the scenario lets some sleep on. And from every state an end can be reached: no livelock.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 OPEN, SHUT, SHUT_NOW = "open", "shut", "shut now"
 BLOCK, DROP_OLDEST, DROP_NEWEST = "block", "drop_oldest", "drop_newest"
+FOR_EVER, TIMED, NOT = "for ever", "timed", "not"  # how long an operation waits
 MANY = 9  # more than there ever is
 
-# Where a thread is: what it does next, if no wake-up is left to be delivered.
+# Where a thread is: what it does next, once it has no wake-up left to deliver.
 LOOKS, ENTERED, ASLEEP, GAVE_UP, AWAITS_TOKEN = "looks", "entered", "asleep", "gave up", "awaits its token"
 HANDLES, ALLOCATES, COPIES, COPIED, DONE = "runs handlers", "allocates", "copies", "copied", "done"
-WAITING = (ENTERED, ASLEEP, GAVE_UP, AWAITS_TOKEN)  # its node is in the list or granted
+QUEUED = (ENTERED, ASLEEP, GAVE_UP)
+WAITS = (*QUEUED, AWAITS_TOKEN)
+
+# The steps, and the functions of `Protocol` that take them.
+STEPS = {
+    "LOOK": "acquire",
+    "LOOK, NO MEMORY": "acquire_without_memory",
+    "PARK": "fall_asleep",
+    "DEADLINE": "give_up_late",
+    "TICK": "give_up",
+    "RETURN": "come_back",
+    "RETURN, LATE": "come_back_late",
+    "HANDLERS": "end_wait",
+    "NO MEMORY": "end_wait",
+    "COPY": "copy",
+    "END": "end_turn",
+    "WAKE": "wake_next",
+    "SHUTDOWN": "shutdown",
+}
+TIME = ("DEADLINE", "TICK")  # those that need not come
 
 
 class Violation(Exception):  # noqa: N818
     """Something that must hold does not."""
 
 
-def insist(holds: bool, what: str) -> None:
+def insist(holds: Any, what: str) -> None:
     if not holds:
         raise Violation(what)
 
@@ -104,14 +123,24 @@ def insist(holds: bool, what: str) -> None:
 class Op:
     """One operation of a thread's program."""
 
-    kind: str  # "put", "get", "snapshot", "shutdown"
-    n: int = 1  # records: put all of them, or take so many at most
-    least: int = 1  # get: how many to wait for
-    wait: str = "for ever"  # or "timed": until a deadline that may come at any moment; or "not": block=False
+    kind: str  # "put", "get", "snapshot" or "shutdown"
+    n: int = 0  # records: put all of them, or take that many at most
+    least: int = 0  # get: how many it waits for
+    wait: str = FOR_EVER
     locked: int = MANY  # the largest copy under the lock [records]; a larger one takes a turn
-    piece: int = MANY  # put: the largest piece [records]
-    room: int = MANY  # get: what was allocated before it knew how many there are [records]
+    room: int = MANY  # get: what it allocates before it knows what is there [records]
     immediate: bool = False  # shutdown
+
+    def __str__(self) -> str:
+        words = [self.kind]
+        if self.kind == "get":
+            words.append(f"{self.least}" if self.least == self.n else f"{self.least}-{self.n}")
+        elif self.kind == "put":
+            words.append(str(self.n))
+        words += ["timed"] * (self.wait is TIMED) + ["nowait"] * (self.wait is NOT and self.kind != "snapshot")
+        words += [f"turn>{self.locked}"] * (self.locked < MANY) + [f"room {self.room}"] * (self.room < MANY)
+        words += ["now"] * self.immediate
+        return " ".join(words)
 
 
 def put(n: int = 1, **how: Any) -> Op:
@@ -122,8 +151,8 @@ def get(least: int = 1, most: int | None = None, **how: Any) -> Op:
     return Op("get", least if most is None else most, least, **how)
 
 
-def snapshot(most: int = MANY, **how: Any) -> Op:
-    return Op("snapshot", most, 0, "not", **how)
+def snapshot(**how: Any) -> Op:
+    return Op("snapshot", MANY, wait=NOT, **how)
 
 
 def shutdown(immediate: bool = False) -> Op:
@@ -132,18 +161,1103 @@ def shutdown(immediate: bool = False) -> Op:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Threads that use one ring. Those named M... look for signals; P puts, C gets."""
+    """Some threads that use one ring."""
 
     name: str
     capacity: int
     threads: dict[str, tuple[Op, ...]]
     overflow: str = BLOCK
-    spins: bool = False  # who may not act spins once, before it enters the list
-    memory: bool = True  # False: it may run out at any allocation
-    all_end: bool = True  # False: some may sleep for ever, rightly
+    ticks: str = ""  # who is the main thread, which looks for signals
+    spins: bool = False  # whoever may not act spins once before it enters the list
+    memory: bool = True  # False: any allocation may fail
+    all_end: bool = True  # False: some may sleep on for ever, and rightly
+
+    def __str__(self) -> str:
+        threads = [f"{who}: {', '.join(map(str, ops))}" for who, ops in self.threads.items()]
+        settings = [f"capacity {self.capacity}"]
+        settings += [self.overflow] * (self.overflow is not BLOCK) + [f"{self.ticks} ticks"] * bool(self.ticks)
+        settings += ["spins"] * self.spins + ["memory fails"] * (not self.memory)
+        return "; ".join([", ".join(settings), *threads])
 
 
-def scenario(name: str, capacity: int, *, overflow: str = BLOCK, spins: bool = False, memory: bool = True,
-             all_end: bool = True, **threads: Op | tuple[Op, ...]) -> Scenario:
-    programs = {who: ops if isinstance(ops, tuple) else (ops,) for who, ops in threads.items()}
-    return Scenario(name, capacity, programs, overflow, spins, memory, all_end)
+def scenario(name: str, capacity: int, **settings: Any) -> Scenario:
+    """A `Scenario`; every keyword in capitals is a thread's program, of one operation or several."""
+    threads = {who: ops if isinstance(ops, tuple) else (ops,) for who, ops in settings.items() if who.isupper()}
+    return Scenario(name, capacity, threads, **{key: it for key, it in settings.items() if not key.isupper()})
+
+
+# -- the state --------------------------------------------------------------------------------------------------------
+
+
+class Thread:
+    """A thread, with its operation's wait, its node and its copy."""
+
+    def __init__(self, name: str, index: int, program: tuple[Op, ...], ticks: bool) -> None:
+        self.name = name
+        self.index = index
+        self.program = program
+        self.ticks = ticks
+        self.side: Side
+        self.place = 0  # in its program
+        self.sent = 0  # ghost: how many records it has put; thread and number name a record
+        self.wakes: tuple[int, ...] = ()  # whom it granted and has yet to wake
+        self.begin()
+
+    def begin(self) -> None:
+        """`start_wait` of the operation at `place`, if there is one."""
+        self.op = self.program[self.place] if self.place < len(self.program) else None
+        self.at = LOOKS if self.op else DONE
+        self.expired = bool(self.op) and self.op.wait is NOT
+        self.spun = False
+        self.held = 0
+        self.granted = False  # of the node
+        self.token = False  # of the node's parker
+        self.late = False  # of `park`: it was the deadline that ended the sleep
+        self.done = 0  # put: records that are the caller's no more
+        self.room = self.op.room if self.op else 0
+        self.span: tuple[int, int] | None = None  # being copied: sequence number of the first record, how many
+        self.piece = 0  # put: records that are the caller's no more once this copy has ended
+        self.copied: tuple[Any, ...] = ()  # get under a turn: the records read
+
+    def freeze(self) -> tuple[Any, ...]:
+        return (self.place, self.sent, self.wakes, self.at, self.expired, self.spun, self.held, self.granted,
+                self.token, self.late, self.done, self.room, self.span, self.piece, self.copied)
+
+    def thaw(self, state: tuple[Any, ...]) -> None:
+        (self.place, self.sent, self.wakes, self.at, self.expired, self.spun, self.held, self.granted,
+         self.token, self.late, self.done, self.room, self.span, self.piece, self.copied) = state
+        self.op = self.program[self.place] if self.place < len(self.program) else None
+
+
+class Side:
+    """One of the two directions."""
+
+    def __init__(self, name: str, threads: list[Thread]) -> None:
+        self.name = name
+        self.threads = threads
+        self.turn = False
+        self.waiters: list[Thread] = []  # the list
+        self.tickets: list[Thread] = []  # who has a ticket, in the order of the tickets
+        self.promised = 0
+        self.granted = 0
+        for t in threads:
+            t.side = self
+
+    def freeze(self) -> tuple[Any, ...]:
+        return (self.turn, tuple([t.index for t in self.waiters]), tuple([t.index for t in self.tickets]),
+                self.promised, self.granted)
+
+    def thaw(self, state: tuple[Any, ...], threads: list[Thread]) -> None:
+        self.turn, waiters, tickets, self.promised, self.granted = state
+        self.waiters = [threads[index] for index in waiters]
+        self.tickets = [threads[index] for index in tickets]
+
+
+class Protocol:
+    """A ring and its threads in one state, and the steps that lead on from it."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.capacity = scenario.capacity
+        self.threads = [
+            Thread(name, index, program, name == scenario.ticks)
+            for index, (name, program) in enumerate(scenario.threads.items())
+        ]
+        self.puts = Side("puts", [t for t in self.threads if t.op.kind == "put"])
+        self.gets = Side("gets", [t for t in self.threads if t.op.kind != "put"])
+        self.story: list[str] | None = None  # what the steps tell of themselves, while a trace is told
+        self.shut = OPEN
+        self.count = self.write_seq = self.read_seq = 0
+        self.evicted = self.refused = self.discarded = 0
+        self.slots: list[Any] = [None] * self.capacity
+        self.accepted = 0  # ghost: records that are their producers' no more
+        self.taken = 0  # ghost: records that consumers have got
+        self.passed = [0] * len(self.threads)  # ghost: of each producer, the last record taken, evicted or discarded
+        self.drained = False  # ghost: a get was told that the ring is shut down and drained
+
+    def freeze(self) -> tuple[Any, ...]:
+        return (
+            self.shut, self.count, self.write_seq, self.read_seq, self.evicted, self.refused, self.discarded,
+            self.accepted, self.taken, self.drained, tuple(self.slots), tuple(self.passed),
+            self.puts.freeze(), self.gets.freeze(), *[t.freeze() for t in self.threads],
+        )
+
+    def thaw(self, state: tuple[Any, ...]) -> None:
+        (
+            self.shut, self.count, self.write_seq, self.read_seq, self.evicted, self.refused, self.discarded,
+            self.accepted, self.taken, self.drained, slots, passed, puts, gets, *threads,
+        ) = state
+        self.slots = list(slots)
+        self.passed = list(passed)
+        for t, its in zip(self.threads, threads, strict=True):
+            t.thaw(its)
+        self.puts.thaw(puts, self.threads)
+        self.gets.thaw(gets, self.threads)
+
+    def say(self, *words: Any) -> None:
+        if self.story is not None:
+            self.story.append(" ".join(map(str, words)))
+
+    # -- what comes next ----------------------------------------------------------------------------------------------
+
+    def choices(self, t: Thread) -> tuple[str, ...]:
+        """The steps that the thread may take now."""
+        if t.wakes:
+            return ("WAKE",)
+        if t.at is LOOKS:
+            return self.looks(t)
+        if t.at in WAITS:
+            return self.waits(t)
+        if t.at is HANDLES:
+            return ("LOOK", "HANDLERS")
+        if t.at is ALLOCATES:
+            return self.looks(t) + ("NO MEMORY",) * (not self.scenario.memory)
+        return {COPIES: ("COPY",), COPIED: ("END",), DONE: ()}[t.at]
+
+    def looks(self, t: Thread) -> tuple[str, ...]:
+        if t.op.kind == "shutdown":
+            return ("SHUTDOWN",)
+        if self.scenario.memory or t in t.side.tickets:  # with a ticket, it has a node
+            return ("LOOK",)
+        return ("LOOK", "LOOK, NO MEMORY")
+
+    def waits(self, t: Thread) -> tuple[str, ...]:
+        has_deadline = t.op.wait is TIMED and not t.expired and not t.late
+        if t.at is ENTERED:
+            return ("PARK",)
+        if t.at is ASLEEP and not t.token:
+            return ("DEADLINE",) * has_deadline + ("TICK",) * t.ticks
+        if t.at is AWAITS_TOKEN and not t.token:
+            return ()
+        return ("RETURN", "RETURN, LATE") if has_deadline else ("RETURN",)
+
+    def step(self, t: Thread, choice: str) -> None:
+        getattr(self, STEPS[choice])(t)
+
+    # -- one operation's wait -----------------------------------------------------------------------------------------
+
+    def acquire(self, t: Thread) -> None:
+        self.unhold(t)
+        self.look(t)
+
+    def acquire_without_memory(self, t: Thread) -> None:
+        self.unhold(t)
+        if self.ready(t) or self.may_spin(t):
+            self.look(t)
+        else:
+            self.say("may not act, no memory for a node")
+            self.release(t)
+            self.finish(t)
+
+    def look(self, t: Thread) -> None:
+        """LOOK and what follows, to the unlock."""
+        if self.ready(t):
+            self.act(t)
+        elif self.may_spin(t):
+            self.say("may not act: SPIN")
+            t.at = LOOKS
+            t.spun = True
+            self.release_to_spin(t)
+        else:
+            self.say("may not act: ENTER")
+            self.enter(t)
+            t.at = ENTERED
+            self.release(t)
+
+    def ready(self, t: Thread) -> bool:
+        if t.side.turn:
+            return False
+        return self.available(t.side) >= self.need(t) or t.expired or self.over(t.side)
+
+    def may_spin(self, t: Thread) -> bool:
+        return self.scenario.spins and not t.spun
+
+    def release_to_spin(self, t: Thread) -> None:
+        self.release(t)
+
+    def fall_asleep(self, t: Thread) -> None:
+        t.at = ASLEEP
+
+    def give_up(self, t: Thread) -> None:
+        t.at = GAVE_UP
+
+    def give_up_late(self, t: Thread) -> None:
+        t.at = GAVE_UP
+        t.late = True
+
+    def come_back_late(self, t: Thread) -> None:
+        t.late = True
+        self.come_back(t)
+
+    def come_back(self, t: Thread) -> None:
+        if t.at is GAVE_UP and t.granted:
+            self.await_token(t)
+        else:
+            self.return_(t)
+
+    def await_token(self, t: Thread) -> None:
+        self.say("has been granted: wait for the token")
+        t.at = AWAITS_TOKEN
+
+    def return_(self, t: Thread) -> None:
+        """RETURN and what follows, to the unlock."""
+        woken = t.at is not GAVE_UP
+        t.token = False
+        self.leave(t)
+        if t.late:
+            t.late = False
+            t.expired = True
+        elif not woken:
+            t.at = HANDLES
+            self.release(t)
+            return
+        self.look(t)
+
+    def end_wait(self, t: Thread) -> None:
+        """An exception ends the operation."""
+        if t.held:
+            self.unhold(t)
+            self.release(t)
+        self.finish(t)
+
+    def finish(self, t: Thread) -> None:
+        """The operation is over, and its node freed."""
+        insist(not t.granted and not t.token and t not in t.side.waiters, f"{t.name} frees a node that is in use")
+        if t in t.side.tickets:
+            t.side.tickets.remove(t)
+        t.place += 1
+        t.begin()
+
+    # -- lists, grants ------------------------------------------------------------------------------------------------
+
+    def need(self, t: Thread) -> int:
+        if t.op.kind == "put":
+            return 1 if self.scenario.overflow is BLOCK else 0
+        return t.op.least
+
+    def node_need(self, t: Thread) -> int:
+        return 0 if t.expired else self.need(t)
+
+    def available(self, side: Side) -> int:
+        return self.capacity - self.count if side is self.puts else self.count
+
+    def over(self, side: Side) -> bool:
+        """Whether a shutdown ends the waiting. Gets still wait for a put that is copying: its records are to come."""
+        return self.shut is not OPEN and not (side is self.gets and self.shut is SHUT and self.puts.turn)
+
+    def enter(self, t: Thread) -> None:
+        waiters, tickets = t.side.waiters, t.side.tickets
+        if t not in tickets:
+            tickets.append(t)
+        place = len(waiters)
+        while place and tickets.index(waiters[place - 1]) > tickets.index(t):
+            place -= 1
+        waiters.insert(place, t)
+
+    def leave(self, t: Thread) -> None:
+        if t.granted:
+            t.granted = False
+            t.side.promised -= self.node_need(t)
+            t.side.granted -= 1
+        else:
+            t.side.waiters.remove(t)
+
+    def hold(self, t: Thread, need: int) -> None:
+        t.held = need
+        t.side.promised += need
+        t.side.granted += 1
+
+    def unhold(self, t: Thread) -> None:
+        if t.held:
+            t.side.promised -= t.held
+            t.side.granted -= 1
+            t.held = 0
+
+    def servable(self, side: Side) -> Thread | None:
+        if side.turn:
+            return None
+        stock = self.available(side) - side.promised
+        return next((t for t in side.waiters if self.over(side) or stock >= self.node_need(t)), None)
+
+    def grant(self, side: Side, chain: tuple[int, ...]) -> tuple[int, ...]:
+        """SETTLE one side: one grant, or all of them after a shutdown."""
+        t = self.servable(side)
+        while t:
+            self.say("SETTLE grants", t.name)
+            side.waiters.remove(t)
+            t.granted = True
+            side.promised += self.node_need(t)
+            side.granted += 1
+            chain = (t.index, *chain)
+            if not self.over(side):
+                insist(side.promised <= self.available(side), f"{t.name} is promised what is promised already")
+                break
+            t = self.servable(side)
+        return chain
+
+    def settle(self) -> tuple[int, ...]:
+        return self.grant(self.puts, self.grant(self.gets, ()))
+
+    def release(self, t: Thread) -> None:
+        """SETTLE and unlock; the WAKEs follow."""
+        t.wakes += self.settle()
+
+    def wake_next(self, t: Thread) -> None:
+        woken = self.threads[t.wakes[0]]
+        t.wakes = t.wakes[1:]
+        self.say(woken.name)
+        self.wake(woken)
+
+    def wake(self, woken: Thread) -> None:
+        woken.token = True
+
+    # -- put ----------------------------------------------------------------------------------------------------------
+
+    def act(self, t: Thread) -> None:
+        """ACT or TURN, with the lock held, to the unlock."""
+        insist(not t.side.turn, f"{t.name} acts in another's turn")
+        {"put": self.put_records, "get": self.get_records, "snapshot": self.copy_newest}[t.op.kind](t)
+
+    def put_records(self, t: Thread) -> None:
+        if self.shut is not OPEN:
+            self.say("ShutDown")
+            self.release(t)
+            self.finish(t)
+        else:
+            self.put_piece(t)
+
+    def put_piece(self, t: Thread) -> None:
+        n = min(t.op.n - t.done, self.capacity)
+        admitted = self.admit(n)
+        t.span = (self.write_seq, admitted)
+        t.piece = admitted if self.scenario.overflow is BLOCK else n
+        insist(t.piece or t.expired, f"{t.name} does not wait for what it needs")
+        if admitted <= t.op.locked:
+            self.fill(t)
+            self.publish(t)
+            self.release(t)
+            self.end_piece(t)
+        else:
+            self.say("TURN: puts", admitted)
+            t.side.turn = True
+            t.at = COPIES
+            self.release(t)
+
+    def end_piece(self, t: Thread) -> None:
+        """Without the lock: on to the next piece, in the same wait, with the same ticket."""
+        piece, t.piece = t.piece, 0
+        t.done += piece
+        self.accepted += piece
+        t.at = LOOKS
+        if piece == 0 or t.done == t.op.n:
+            self.finish(t)
+
+    def admit(self, n: int) -> int:
+        room = self.capacity - self.count
+        if n <= room:
+            return n
+        if self.scenario.overflow is DROP_OLDEST and not self.gets.turn:
+            self.say("drops the oldest")
+            self.evicted += n - room
+            self.pass_by(n - room)
+            return n
+        if self.scenario.overflow is not BLOCK:
+            self.say("drops the newest")
+            self.refused += n - room
+        return room
+
+    def fill(self, t: Thread) -> None:
+        first, n = t.span
+        being_read = self.slots_in_turn(self.gets)
+        for i in range(n):
+            slot = (first + i) % self.capacity
+            insist(slot not in being_read, f"{t.name} writes over what is being read")
+            self.slots[slot] = (t.index, t.sent + i + 1)
+
+    def publish(self, t: Thread) -> None:
+        _, n = t.span
+        t.span = None
+        t.sent += n
+        self.write_seq += n
+        self.count += n
+        self.say("puts", n)
+        insist(not n or not self.drained or self.shut is SHUT_NOW, "a record enters after a get was told: drained")
+
+    # -- get ----------------------------------------------------------------------------------------------------------
+
+    def get_records(self, t: Thread) -> None:
+        n = min(t.op.n, self.count)
+        insist(n >= t.op.least or t.expired or self.over(t.side), f"{t.name} does not wait for what it needs")
+        if n == 0:
+            self.say("ShutDown" if self.over(t.side) else "Empty")
+            self.drained |= self.over(t.side)
+            self.release(t)
+            self.finish(t)
+        elif n > t.room:
+            self.say("has room for", t.room, "of", n, "only: away to allocate")
+            t.room = n
+            t.at = ALLOCATES
+            self.hold(t, n)
+            self.release(t)
+        elif n <= t.op.locked:
+            self.take(self.copy_out(self.read_seq, n))
+            self.end_get(t)
+        else:
+            self.copy_in_turn(t, self.read_seq, n)
+
+    def copy_newest(self, t: Thread) -> None:
+        """`snapshot`."""
+        n = min(t.op.n, self.count)
+        self.say("looks at", n)
+        first = self.write_seq - n
+        if n <= t.op.locked:
+            self.copy_out(first, n)
+            self.end_get(t)
+        else:
+            self.copy_in_turn(t, first, n)
+
+    def copy_in_turn(self, t: Thread, first: int, n: int) -> None:
+        self.say("TURN: reads", n)
+        t.side.turn = True
+        t.span = (first, n)
+        t.at = COPIES
+        self.release(t)
+
+    def end_get(self, t: Thread) -> None:
+        self.discard_if_shut_now(t)
+        self.release(t)
+        self.finish(t)
+
+    def copy_out(self, first: int, n: int) -> tuple[Any, ...]:
+        being_written = self.slots_in_turn(self.puts)
+        slots = [seq % self.capacity for seq in range(first, first + n)]
+        for slot in slots:
+            insist(slot not in being_written and self.slots[slot], "a slot is read that holds no record")
+        return tuple([self.slots[slot] for slot in slots])
+
+    def take(self, records: tuple[Any, ...]) -> None:
+        self.say("takes", len(records))
+        insist(records == self.copy_out(self.read_seq, len(records)), "what was read has changed meanwhile")
+        self.taken += len(records)
+        self.pass_by(len(records))
+
+    def pass_by(self, n: int) -> None:
+        """`advance_read`: the n oldest are taken, evicted or discarded."""
+        for producer, number in self.copy_out(self.read_seq, n):
+            insist(number == self.passed[producer] + 1, "a record comes twice, out of order, or after a gap")
+            self.passed[producer] = number
+        for seq in range(self.read_seq, self.read_seq + n):
+            self.slots[seq % self.capacity] = None
+        self.read_seq += n
+        self.count -= n
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    def copy(self, t: Thread) -> None:
+        if t.side is self.puts:
+            self.fill(t)
+        else:
+            t.copied = self.copy_out(*t.span)
+        t.at = COPIED
+
+    def end_turn(self, t: Thread) -> None:
+        """END, to the unlock."""
+        t.side.turn = False
+        if t.side is self.puts:
+            self.publish(t)
+            self.discard_if_shut_now(t)
+            self.release(t)
+            self.end_piece(t)
+        else:
+            t.span = None
+            if t.op.kind == "get":
+                self.take(t.copied)
+            self.end_get(t)
+
+    def slots_in_turn(self, side: Side) -> set[int]:
+        """Those that are being copied outside the lock."""
+        spans = [t.span for t in side.threads if t.at is COPIES or t.at is COPIED] if side.turn else []
+        return {seq % self.capacity for first, n in spans for seq in range(first, first + n)}
+
+    # -- shutdown -----------------------------------------------------------------------------------------------------
+
+    def shutdown(self, t: Thread) -> None:
+        if t.op.immediate:
+            self.shut = SHUT_NOW
+            self.discard_rest()
+        elif self.shut is OPEN:
+            self.shut = SHUT
+        self.release(t)
+        self.finish(t)
+
+    def discard_if_shut_now(self, t: Thread) -> None:
+        if self.shut is SHUT_NOW:
+            self.discard_rest()
+
+    def discard_rest(self) -> None:
+        if not self.gets.turn:  # what is being read is its reader's; it discards the rest
+            self.say("discards", self.count)
+            self.discarded += self.count
+            self.pass_by(self.count)
+
+
+# -- what must hold ---------------------------------------------------------------------------------------------------
+#
+# Written apart from the protocol's own functions, so that a mutation of those cannot blind these.
+
+
+def check_state(m: Protocol) -> None:
+    """In every state."""
+    insist(0 <= m.count <= m.capacity, "I1: 0 <= count <= capacity")
+    insist(m.count == m.write_seq - m.read_seq, "R1: count == write_seq - read_seq")
+    insist(m.read_seq == m.taken + m.evicted + m.discarded, "R3: what has left was taken, dropped or discarded")
+    insist(m.shut is not SHUT_NOW or m.gets.turn or m.count == 0, "an immediate shutdown leaves nothing")
+    for side in (m.puts, m.gets):
+        check_list(side)
+        check_grants(m, side)
+        owners = sum(t.at in (COPIES, COPIED) for t in side.threads)
+        insist(owners == side.turn, f"the turn of the {side.name} has one owner")
+    check_wake_ups(m)
+    if m.puts.turn and m.gets.turn:
+        insist(m.slots_in_turn(m.puts).isdisjoint(m.slots_in_turn(m.gets)), "no slot is written while being read")
+
+
+def check_list(side: Side) -> None:
+    places = [side.tickets.index(t) for t in side.waiters]
+    insist(places == sorted(set(places)), f"I2: the {side.name} wait in the order of their tickets")
+    for t in side.waiters:
+        insist(not t.granted, f"I2: {t.name} is in the list, though it was granted")
+        insist(t.at in QUEUED, f"{t.name} is in the list, though it does not wait")
+
+
+def check_grants(m: Protocol, side: Side) -> None:
+    promises = [m.node_need(t) for t in side.threads if t.granted] + [t.held for t in side.threads if t.held]
+    insist((side.granted, side.promised) == (len(promises), sum(promises)), f"the promises of the {side.name} balance")
+    served = side.granted or not any(could_act(m, t, side.promised) for t in side.waiters)
+    insist(served, f"I3: one of the {side.name} could be served, and none is granted")
+
+
+def check_wake_ups(m: Protocol) -> None:
+    coming = [m.threads[index] for t in m.threads for index in t.wakes] + [t for t in m.threads if t.token]
+    for t in coming:
+        insist(t.granted and t.at in WAITS, f"a wake-up comes to {t.name}, whose node was freed or is used again")
+        insist(coming.count(t) == 1, f"{t.name} is woken twice")
+
+
+def could_act(m: Protocol, t: Thread, promised: int = 0) -> bool:
+    if t.side.turn:
+        return False
+    if m.shut is not OPEN and not (t.side is m.gets and m.shut is SHUT and m.puts.turn):
+        return True
+    stock = m.capacity - m.count if t.side is m.puts else m.count
+    return stock >= promised + (0 if t.expired else m.need(t))
+
+
+def check_sleepers(m: Protocol) -> None:
+    """Where nothing but time can go on."""
+    for t in m.threads:
+        insist(t.at in (DONE, ASLEEP), f"deadlock: {t.name} {t.at}, and nobody brings it")
+        insist(not t.granted, f"deadlock: {t.name} was granted, and nobody wakes it")
+        insist(t.at is DONE or not could_act(m, t), f"deadlock: {t.name} sleeps, though it could act")
+
+
+def check_end(m: Protocol) -> None:
+    insist(m.accepted == m.write_seq + m.refused, "offered: what has entered or was refused")
+    gone = m.taken + m.evicted + m.refused + m.discarded
+    insist(m.accepted == gone + m.count, "put = taken + dropped + discarded + left")
+    insist(not m.scenario.all_end or all(t.at is DONE for t in m.threads), "all threads end")
+
+
+# -- the explorer -----------------------------------------------------------------------------------------------------
+
+Step = tuple[int, int, str]  # from which state; which thread; what it did
+
+
+@dataclass
+class Exploration:
+    """What `explore` found."""
+
+    states: int = 0
+    steps: int = 0
+    ends: int = 0  # states in which nothing but ticks can follow
+    kinds: set[str] = field(default_factory=set)  # of steps
+    violation: str | None = None
+    trace: str = ""  # the shortest way to the violation
+
+
+def explore(scenario: Scenario, mutations: Iterable[str] = ()) -> Exploration:
+    """Go through every interleaving, breadth first; end at the first violation."""
+    m = mutated(mutations)(scenario)
+    states = [m.freeze()]
+    numbers = {states[0]: 0}
+    came: list[Step | None] = [None]  # how each state was reached first
+    following: list[list[int]] = []
+    found = Exploration()
+    ends = []
+    for here, state in enumerate(states):  # which grows meanwhile
+        m.thaw(state)
+        choices = [(t, choice) for t in m.threads for choice in m.choices(t)]
+        step = None
+        try:
+            if check_rest(m, choices):
+                ends.append(here)
+            following.append([])
+            for t, choice in choices:
+                step = (here, t.index, choice)
+                m.thaw(state)
+                m.step(t, choice)
+                reached = m.freeze()
+                if reached not in numbers:
+                    check_state(m)
+                    numbers[reached] = len(states)
+                    states.append(reached)
+                    came.append(step)
+                following[here].append(numbers[reached])
+                found.kinds.add(choice)
+        except Violation as violation:
+            found.violation = str(violation)
+            found.trace = tell(m, states[0], way_to(here, came) + [step] * (step is not None), found.violation)
+            break
+    found.states, found.steps, found.ends = len(states), sum(map(len, following)), len(ends)
+    trap = None if found.violation else without_end(following, ends)
+    if trap is not None:
+        found.violation = "livelock: from here no end can be reached"
+        found.trace = tell(m, states[0], way_to(trap, came), found.violation)
+    return found
+
+
+def check_rest(m: Protocol, choices: list[tuple[Thread, str]]) -> bool:
+    """Check the states where only time can go on; True for an end."""
+    if any(choice not in TIME for _, choice in choices):
+        return False
+    check_sleepers(m)
+    if any(choice != "TICK" for _, choice in choices):
+        return False
+    check_end(m)
+    return True
+
+
+def without_end(following: list[list[int]], ends: list[int]) -> int | None:
+    """The first state, if any, from which no end can be reached."""
+    before: list[list[int]] = [[] for _ in following]
+    for state, reached in enumerate(following):
+        for later in reached:
+            before[later].append(state)
+    good = bytearray(len(following))
+    todo = list(ends)
+    while todo:
+        state = todo.pop()
+        if not good[state]:
+            good[state] = 1
+            todo += before[state]
+    trap = good.find(0)
+    return None if trap < 0 else trap
+
+
+def way_to(state: int, came: list[Step | None]) -> list[Step]:
+    way = []
+    step = came[state]
+    while step is not None:
+        way.append(step)
+        step = came[step[0]]
+    return way[::-1]
+
+
+def tell(m: Protocol, start: tuple[Any, ...], way: list[Step], violation: str) -> str:
+    """A trace for people: the steps, and how it stands at the end."""
+    lines = [str(m.scenario)]
+    m.thaw(start)
+    for number, (_, index, choice) in enumerate(way, 1):
+        m.story = []
+        try:
+            m.step(m.threads[index], choice)
+        except Violation:
+            m.story.append("...")
+        lines.append(f"{number:4}  {m.threads[index].name:3} {choice:16} {'; '.join(m.story)}".rstrip())
+    m.story = None
+    return "\n".join([*lines, f"  =>  {violation}", f"      {describe(m)}"])
+
+
+def describe(m: Protocol) -> str:
+    sides = [
+        f"{side.name}: waiting {' '.join(t.name for t in side.waiters) or '-'}, granted {side.granted}, "
+        f"promised {side.promised}" + ", turn" * side.turn
+        for side in (m.puts, m.gets)
+    ]
+    threads = ", ".join(f"{t.name} {t.at}" for t in m.threads)
+    return "; ".join([f"{m.shut}, {m.count} of {m.capacity} records", *sides, threads])
+
+
+# -- scenarios --------------------------------------------------------------------------------------------------------
+#
+# P puts, C gets, S shuts down. "get 1-2" waits for one and takes up to two; "turn>1" copies more than one record under
+# a turn; "room 1" must go away to allocate where more than one is there.
+
+SCENARIOS = {
+    it.name: it
+    for it in (
+        # Small copies, nobody gives up. One slot; then needs that differ, and batches longer than the ring.
+        scenario("one record each", 1, P1=put(), P2=put(), C1=get(), C2=get()),
+        scenario("two records each", 1, P1=(put(), put()), P2=(put(), put()), C1=(get(), get()), C2=(get(), get())),
+        scenario("room for two", 2, P1=(put(), put()), P2=(put(), put()), C1=(get(), get()), C2=(get(), get())),
+        scenario("needs that differ", 2, P1=(put(), put()), P2=put(2), C1=get(2), C2=(get(), get())),
+        scenario("pieces of one", 1, P1=put(3), P2=put(2), C1=(get(), get(), get()), C2=(get(), get())),
+        scenario(
+            "pieces of two", 2, all_end=False,
+            P1=put(4), P2=put(3), C1=(get(1, 2), get(2)), C2=(get(1, 2), get()),
+        ),
+        # Spinning.
+        scenario("spinning", 1, P1=(put(), put()), P2=put(2), C1=(get(), get()), C2=(get(), get()), spins=True),
+        # Large copies.
+        scenario(
+            "turns", 2, all_end=False, spins=True,
+            P1=put(3, locked=0), P2=put(2, locked=0), C1=(get(1, 2, locked=0), get(locked=0)), C2=get(2, locked=0),
+        ),
+        scenario(
+            "large and small copies", 2, all_end=False,
+            P1=put(4, locked=1), P2=put(), C1=(get(1, 2, locked=1), get(1, 2, locked=1)), C2=(get(), get()),
+        ),
+        # Deadlines. In the second, all of them; in the third, operations that wait for nothing but a copy.
+        scenario(
+            "deadlines", 1, all_end=False,
+            P1=(put(wait=TIMED), put(wait=TIMED)), P2=put(), C1=(get(wait=TIMED), get(wait=TIMED)), C2=get(),
+        ),
+        scenario(
+            "deadlines everywhere", 2,
+            P1=put(3, wait=TIMED), P2=put(2, wait=TIMED),
+            C1=get(2, wait=TIMED), C2=(get(2, wait=TIMED), get(wait=TIMED)),
+        ),
+        scenario(
+            "without waiting", 2, all_end=False,
+            P1=put(3, locked=0), P2=(put(wait=NOT), put(wait=NOT)),
+            C1=get(1, 2, locked=0), C2=(get(2, wait=NOT), get(2, wait=NOT)),
+        ),
+        scenario(
+            "deadlines and turns", 2,
+            P1=put(3, locked=0, wait=TIMED), P2=put(2, locked=0, wait=TIMED),
+            C1=get(1, 2, locked=0, wait=TIMED), C2=get(2, locked=0, wait=TIMED),
+        ),
+        # Signals: the waiter leaves and comes back with its ticket, or a handler raises.
+        scenario(
+            "signals to a consumer", 1, ticks="C1", all_end=False,
+            P1=(put(), put()), P2=put(), C1=(get(), get()), C2=(get(), get()),
+        ),
+        scenario(
+            "signals to a producer", 1, ticks="P1", all_end=False,
+            P1=put(3, wait=TIMED), P2=(put(), put()), C1=get(), C2=(get(), get()),
+        ),
+        # Away to allocate, with a promise; without memory.
+        scenario(
+            "away to allocate", 2, memory=False, all_end=False,
+            P1=put(2), P2=put(2), C1=get(2, room=1), C2=get(1, 2, room=1), C3=get(),
+        ),
+        scenario(
+            "away, then spinning", 2, spins=True, memory=False, all_end=False,
+            P1=put(2), P2=put(), C1=get(2, room=1), C2=get(), C3=get(),
+        ),
+        # Shutdowns.
+        scenario(
+            "shutdown", 1,
+            P1=(put(), put()), P2=put(2), C1=(get(), get()), C2=(get(), get()), S=shutdown(),
+        ),
+        scenario(
+            "shutdown amid turns", 2,
+            P1=put(3, locked=0), P2=put(2, locked=1),
+            C1=(get(1, 2, locked=0), get(1, 2, locked=0)), C2=get(2, locked=0), S=shutdown(),
+        ),
+        scenario(
+            "immediate shutdown", 2,
+            P1=put(3, locked=0), P2=put(2, locked=1),
+            C1=(get(1, 2, locked=0), get(1, 2, locked=0)), C2=get(2, locked=0), S=shutdown(immediate=True),
+        ),
+        scenario(
+            "one shutdown, then another", 2,
+            P1=put(3, locked=0), P2=put(), C1=get(1, 2, locked=0), C2=get(),
+            S1=shutdown(), S2=shutdown(immediate=True),
+        ),
+        # Drop policies, with a snapshot, which reads under a turn.
+        scenario(
+            "drop_oldest", 2, overflow=DROP_OLDEST, all_end=False,
+            P1=(put(2, locked=0), put(2, locked=0)), P2=put(3), C1=get(1, 2, locked=0), C2=(snapshot(locked=0), get()),
+        ),
+        scenario(
+            "drop_newest", 2, overflow=DROP_NEWEST,
+            P1=(put(2, locked=0), put()), P2=put(3), C1=get(1, 2, locked=0), C2=(snapshot(locked=0), get()),
+            S=shutdown(immediate=True),
+        ),
+        # All of it.
+        scenario(
+            "everything", 2, spins=True, memory=False, ticks="C1",
+            P1=put(3, locked=1, wait=TIMED), P2=put(wait=NOT),
+            C1=get(1, 2, locked=1, room=1, wait=TIMED), C2=get(2), S=shutdown(),
+        ),
+    )
+}
+
+
+# -- mutations --------------------------------------------------------------------------------------------------------
+#
+# Each switches off one piece of the protocol.
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A protocol that is wrong, and where that shows."""
+
+    name: str
+    scenario: str
+    finds: str  # what the violation says
+    protocol: type[Protocol]
+
+
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def mutation(name: str, *, scenario: str, finds: str) -> Callable[[type[Protocol]], type[Protocol]]:
+    def enlist(protocol: type[Protocol]) -> type[Protocol]:
+        MUTATIONS[name] = Mutation(name, scenario, finds, protocol)
+        return protocol
+
+    return enlist
+
+
+def mutated(names: Iterable[str]) -> type[Protocol]:
+    bases = tuple(MUTATIONS[name].protocol for name in names)
+    return type("Mutated", bases, {}) if bases else Protocol
+
+
+# Wake-ups.
+
+
+@mutation("a get does not SETTLE", scenario="two records each", finds="I3")
+class GetDoesNotSettle(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.op.kind != "get":
+            super().release(t)
+
+
+@mutation("END does not SETTLE", scenario="turns", finds="I3")
+class EndDoesNotSettle(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.at is not COPIED:
+            super().release(t)
+
+
+@mutation("SPIN unlocks without a SETTLE", scenario="away, then spinning", finds="I3")
+class SpinDoesNotSettle(Protocol):
+    def release_to_spin(self, t: Thread) -> None:
+        pass
+
+
+@mutation("NO MEMORY unlocks without a SETTLE", scenario="away to allocate", finds="I3")
+class NoMemoryDoesNotSettle(Protocol):
+    def acquire_without_memory(self, t: Thread) -> None:
+        self.unhold(t)
+        if self.ready(t):
+            self.look(t)
+        else:
+            self.finish(t)
+
+
+@mutation("the wake-up of a grant is lost", scenario="one record each", finds="was granted, and nobody wakes it")
+class WakeIsLost(Protocol):
+    def settle(self) -> tuple[int, ...]:
+        return super().settle()[1:]
+
+
+@mutation("a wake-up before the sleep is lost", scenario="one record each", finds="was granted, and nobody wakes it")
+class NoTokenIsKept(Protocol):
+    def wake(self, woken: Thread) -> None:
+        woken.token = woken.at is not ENTERED
+
+
+@mutation("SETTLE looks at the first waiter only", scenario="needs that differ", finds="I3")
+class OnlyTheFirstIsServed(Protocol):
+    def servable(self, side: Side) -> Thread | None:
+        t = super().servable(side)
+        return t if t in side.waiters[:1] else None
+
+
+@mutation("SETTLE forgets what is promised", scenario="needs that differ", finds="promised already")
+class PromisesTwice(Protocol):
+    def servable(self, side: Side) -> Thread | None:
+        promised, side.promised = side.promised, 0
+        t = super().servable(side)
+        side.promised = promised
+        return t
+
+
+# Waking up, leaving.
+
+
+@mutation("no LOOK after RETURN", scenario="two records each", finds="does not wait for what it needs")
+class NoLookAfterReturn(Protocol):
+    def ready(self, t: Thread) -> bool:
+        return t.at in WAITS or super().ready(t)
+
+
+@mutation("who is granted at its deadline takes no token", scenario="deadlines", finds="freed or is used again")
+class TokenIsNotAwaited(Protocol):
+    def await_token(self, t: Thread) -> None:
+        self.return_(t)
+
+
+@mutation("who is granted at a tick takes no token", scenario="signals to a consumer", finds="freed or is used again")
+class TokenIsNotAwaitedAtATick(TokenIsNotAwaited):
+    pass
+
+
+@mutation("who is granted as it gives up passes nothing on", scenario="deadlines", finds="I3")
+class GrantIsForgotten(Protocol):
+    def return_(self, t: Thread) -> None:
+        if t.at is AWAITS_TOKEN:
+            t.token = False
+            self.leave(t)
+            self.finish(t)
+        else:
+            super().return_(t)
+
+
+@mutation("who is granted as it gives up keeps its promise", scenario="deadlines", finds="promises of the gets balance")
+class PromiseIsKept(Protocol):
+    def leave(self, t: Thread) -> None:
+        if t.at is AWAITS_TOKEN:
+            t.granted = False
+        else:
+            super().leave(t)
+
+
+@mutation("the need stays after the deadline", scenario="without waiting", finds="I3")
+class NeedStays(Protocol):
+    def node_need(self, t: Thread) -> int:
+        return self.need(t)
+
+
+@mutation("waiters queue by arrival", scenario="signals to a consumer", finds="I2")
+class QueuesByArrival(Protocol):
+    def enter(self, t: Thread) -> None:
+        super().enter(t)
+        t.side.waiters.remove(t)
+        t.side.waiters.append(t)
+
+
+@mutation("a put out of time looks for ever", scenario="deadlines", finds="livelock")
+class LooksForEver(Protocol):
+    def end_piece(self, t: Thread) -> None:
+        if t.piece:
+            super().end_piece(t)
+        else:
+            t.at = LOOKS
+
+
+@mutation("hold is not undone", scenario="away to allocate", finds="promises of the gets balance")
+class HoldIsNotUndone(Protocol):
+    def unhold(self, t: Thread) -> None:
+        t.held = 0
+
+
+# Copies.
+
+
+@mutation("the turn is not looked at", scenario="turns", finds="acts in another's turn")
+class TurnIsNotLookedAt(Protocol):
+    def ready(self, t: Thread) -> bool:
+        return self.available(t.side) >= self.need(t) or super().ready(t)
+
+
+@mutation("what is being read is dropped", scenario="drop_oldest", finds="no slot is written while being read")
+class DropsWhatIsRead(Protocol):
+    def admit(self, n: int) -> int:
+        turn, self.gets.turn = self.gets.turn, False
+        admitted = super().admit(n)
+        self.gets.turn = turn
+        return admitted
+
+
+@mutation("what is being read is discarded", scenario="immediate shutdown", finds="a slot is read that holds no record")
+class DiscardsWhatIsRead(Protocol):
+    def discard_rest(self) -> None:
+        turn, self.gets.turn = self.gets.turn, False
+        super().discard_rest()
+        self.gets.turn = turn
+
+
+# Shutdowns.
+
+
+@mutation("a shutdown wakes nobody", scenario="shutdown", finds="I3")
+class ShutdownWakesNobody(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.op.kind != "shutdown":
+            super().release(t)
+
+
+@mutation("a shutdown wakes one a side, which passes nothing on", scenario="shutdown", finds="I3")
+class ShutdownWakesOne(Protocol):
+    def servable(self, side: Side) -> Thread | None:
+        return None if self.shut is not OPEN and side.granted else super().servable(side)
+
+    def release(self, t: Thread) -> None:
+        if self.shut is OPEN or t.op.kind == "shutdown":
+            super().release(t)
+
+
+@mutation("a shutdown ends a get before a put in its turn", scenario="shutdown amid turns", finds="drained")
+class DrainedTooEarly(Protocol):
+    def over(self, side: Side) -> bool:
+        return self.shut is not OPEN
+
+
+@mutation("END of a put discards nothing", scenario="immediate shutdown", finds="an immediate shutdown leaves nothing")
+class PutDiscardsNothing(Protocol):
+    def discard_if_shut_now(self, t: Thread) -> None:
+        if t.side is not self.puts:
+            super().discard_if_shut_now(t)
+
+
+# -- on the command line ----------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["mutations"]:
+        return show_mutations()
+    if arguments:
+        print("usage: protocol_model.py [mutations]", file=sys.stderr)
+        return 2
+    return show_scenarios()
+
+
+def show_scenarios() -> int:
+    print(f"{'scenario':28} {'states':>8} {'steps':>9} {'ends':>5} {'seconds':>8}")
+    began = time.perf_counter()
+    total = Exploration()
+    failed = 0
+    for it in SCENARIOS.values():
+        start = time.perf_counter()
+        found = explore(it)
+        seconds = time.perf_counter() - start
+        print(f"{it.name:28} {found.states:8,} {found.steps:9,} {found.ends:5} {seconds:8.1f}", flush=True)
+        total.states += found.states
+        total.steps += found.steps
+        if found.violation:
+            failed += 1
+            print(found.trace)
+    seconds = time.perf_counter() - began
+    verdict = f"{failed} of them fail" if failed else "nothing that must not be is reachable"
+    print(f"{len(SCENARIOS)} scenarios, {total.states:,} states, {total.steps:,} steps, {seconds:.1f} s: {verdict}")
+    return 1 if failed else 0
+
+
+def show_mutations() -> int:
+    missed = []
+    for it in MUTATIONS.values():
+        found = explore(SCENARIOS[it.scenario], [it.name])
+        print(f"{it.name}, in the scenario {it.scenario!r}:", found.trace or "not found", "", sep="\n", flush=True)
+        if found.violation is None or it.finds not in found.violation:
+            missed.append(it.name)
+    print(f"{len(MUTATIONS)} mutations: " + (f"missed {', '.join(missed)}" if missed else "each is found"))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

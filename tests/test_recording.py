@@ -25,15 +25,6 @@ SCHEMA = """
 Row = tuple[Any, Any, Any]  # pkt_id, timestamp, packet
 
 
-@pytest.fixture(scope="session")
-def recordings_dir() -> Path:
-    """The folder of the real recordings: $F1BUF_DATA, or ../shared/data beside the project."""
-    folder = Path(os.environ.get("F1BUF_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"the real recordings are missing: {folder} is no folder (set F1BUF_DATA)")
-    return folder
-
-
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a recording of given rows, in a folder of its own."""

@@ -31,7 +31,14 @@ from helpers import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import f1buf
 from f1buf import READING, Empty, Full, RingBuffer, RingStats, ShutDown
@@ -71,7 +78,9 @@ def test_reading_is_the_contracts():
     assert READING.itemsize == 24
 
 
-@pytest.mark.parametrize("capacity", [np.int64(3), np.uint8(3), type("Three", (), {"__index__": lambda self: 3})()], ids=type)
+@pytest.mark.parametrize(
+    "capacity", [np.int64(3), np.uint8(3), type("Three", (), {"__index__": lambda self: 3})()], ids=type
+)
 def test_capacity_is_any_integer(capacity):
     assert RingBuffer(capacity, "f8").capacity == 3
 
@@ -209,7 +218,10 @@ def test_an_init_within_an_init_does_not_corrupt_the_ring():
 # Any dtype without objects --------------------------------------------------------------------------------------------
 
 PARTS = [("a", "u1"), ("b", "f8"), ("c", "i2")]
-DTYPES = {name: np.dtype(name) for name in "f8 f4 f2 u1 i8 bool c8 c16 U5 S3 V7 M8[ns] M8[D] m8[us] >i4 >f8 >M8[s] >U3".split()}
+DTYPES = {
+    name: np.dtype(name)
+    for name in "f8 f4 f2 u1 i8 bool c8 c16 U5 S3 V7 M8[ns] M8[D] m8[us] >i4 >f8 >M8[s] >U3".split()
+}
 DTYPES |= {
     "longdouble": np.dtype("g"),
     "READING": READING,
@@ -435,10 +447,25 @@ def test_a_record_whose_code_uses_the_ring_may_do_so():
 # The fast path of put does what the slow one does
 
 CODES = "f8 f4 ? i1 i2 i4 i8 u1 u2 u4 u8".split()
-integers = st.integers() | st.integers(-(2**64) - 2, 2**64 + 2) | st.sampled_from(
-    [sign * (1 << bits) + off for bits in (7, 8, 15, 16, 31, 32, 63, 64, 1024) for off in (-1, 0, 1) for sign in (1, -1)]
+integers = (
+    st.integers()
+    | st.integers(-(2**64) - 2, 2**64 + 2)
+    | st.sampled_from(
+        [
+            sign * (1 << bits) + off
+            for bits in (7, 8, 15, 16, 31, 32, 63, 64, 1024)
+            for off in (-1, 0, 1)
+            for sign in (1, -1)
+        ]
+    )
 )
-values = integers | st.floats() | st.booleans() | st.floats(width=32) | st.sampled_from([1e39, 3.4028235677973366e38, "x", None])
+values = (
+    integers
+    | st.floats()
+    | st.booleans()
+    | st.floats(width=32)
+    | st.sampled_from([1e39, 3.4028235677973366e38, "x", None])
+)
 
 
 @st.composite
@@ -452,7 +479,9 @@ def layouts(draw):
         offsets = np.cumsum([1] + [np.dtype(code).itemsize + 1 for code in codes[:-1]])[::-1].tolist()
         widths = [np.dtype(code).itemsize for code in reversed(codes)]
         offsets = (np.cumsum([0, *widths[:-1]]) + np.arange(len(codes)))[::-1].tolist()
-        return np.dtype({"names": names, "formats": codes, "offsets": offsets, "itemsize": sum(widths) + len(codes) + 3})
+        return np.dtype(
+            {"names": names, "formats": codes, "offsets": offsets, "itemsize": sum(widths) + len(codes) + 3}
+        )
     return np.dtype(list(zip(names, codes, strict=True)), align=layout == "aligned")
 
 
@@ -503,7 +532,9 @@ def test_put_and_get_are_first_in_first_out():
         assert (ring.get(), ring.get_nowait()) == (number, number + 100)
 
 
-@pytest.mark.parametrize("how", [{"block": False}, {"timeout": 0}, {"block": False, "timeout": 5}, {"timeout": 1e-9}], ids=repr)
+@pytest.mark.parametrize(
+    "how", [{"block": False}, {"timeout": 0}, {"block": False, "timeout": 5}, {"timeout": 1e-9}], ids=repr
+)
 @each_call
 def test_a_call_that_may_not_wait_gives_up_at_once(name, how):
     """`block=False` is the same as a timeout of 0."""
@@ -692,7 +723,9 @@ def test_arrays_out_own_their_memory():
             ring.get_many()
 
 
-@pytest.mark.parametrize(("max_count", "taken"), [(None, 5), (1, 1), (3, 3), (5, 5), (6, 5), (2**70, 5), (np.int8(2), 2)])
+@pytest.mark.parametrize(
+    ("max_count", "taken"), [(None, 5), (1, 1), (3, 3), (5, 5), (6, 5), (2**70, 5), (np.int8(2), 2)]
+)
 def test_get_many_takes_what_is_there_up_to_the_maximum(max_count, taken):
     ring = ring_with(0, 1, 2, 3, 4, capacity=6)
     assert ring.get_many(max_count).tolist() == list(range(taken))
@@ -756,7 +789,9 @@ def test_a_max_count_below_one_is_a_value_error(name, max_count):
 
 
 @pytest.mark.parametrize("max_count", [1.5, "1"], ids=repr)
-@pytest.mark.parametrize("take", [RingBuffer.get_many, RingBuffer.batches, RingBuffer.snapshot], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "take", [RingBuffer.get_many, RingBuffer.batches, RingBuffer.snapshot], ids=lambda f: f.__name__
+)
 def test_a_max_count_that_is_no_integer_is_a_type_error_that_names_it(take, max_count):
     """Sentence 12."""
     ring = ring_with(1)
@@ -974,7 +1009,15 @@ def test_stats_count_what_they_say():
     stats = ring.stats()
     assert isinstance(stats, RingStats)
     assert stats == RingStats(
-        offered=6, taken=1, dropped=2, discarded=3, put_waits=0, get_waits=0, put_wait_seconds=0.0, get_wait_seconds=0.0, high_water=4
+        offered=6,
+        taken=1,
+        dropped=2,
+        discarded=3,
+        put_waits=0,
+        get_waits=0,
+        put_wait_seconds=0.0,
+        get_wait_seconds=0.0,
+        high_water=4,
     )
 
 
@@ -1122,7 +1165,9 @@ def stubs():
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "RingBuffer").body
     found = {}
     for node in body:
-        if isinstance(node, ast.FunctionDef) and not any(ast.unparse(mark) == "property" for mark in node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and not any(
+            ast.unparse(mark) == "property" for mark in node.decorator_list
+        ):
             found.setdefault(node.name, node.args)
     return found
 
@@ -1130,10 +1175,16 @@ def stubs():
 def parameters_of_stub(arguments):
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + arguments.defaults
-    pairs = list(zip(plain, defaults, strict=True)) + list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    pairs = list(zip(plain, defaults, strict=True)) + list(
+        zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    )
     by_keyword = {argument.arg for argument in arguments.kwonlyargs}
     return [
-        (argument.arg, argument.arg in by_keyword, inspect.Parameter.empty if default is None else ast.literal_eval(default))
+        (
+            argument.arg,
+            argument.arg in by_keyword,
+            inspect.Parameter.empty if default is None else ast.literal_eval(default),
+        )
         for argument, default in pairs
         if argument.arg != "self"
     ]
@@ -1141,7 +1192,11 @@ def parameters_of_stub(arguments):
 
 def parameters_of(function):
     return [
-        (parameter.name, parameter.kind is parameter.KEYWORD_ONLY, ... if parameter.default is READING else parameter.default)
+        (
+            parameter.name,
+            parameter.kind is parameter.KEYWORD_ONLY,
+            ... if parameter.default is READING else parameter.default,
+        )
         for parameter in inspect.signature(function).parameters.values()
         if parameter.name != "self"
     ]
@@ -1158,7 +1213,12 @@ def test_the_constructors_signature_is_that_of_the_stubs():
 
 def test_all_that_is_public_is_in_the_stubs_and_documented():
     public = {name for name in vars(RingBuffer) if not name.startswith("_")}
-    assert public == {name for name in stubs() if not name.startswith("_")} | {"capacity", "dtype", "overflow", "is_shutdown"}
+    assert public == {name for name in stubs() if not name.startswith("_")} | {
+        "capacity",
+        "dtype",
+        "overflow",
+        "is_shutdown",
+    }
     undocumented = {name for name in public - {"dtype"} if not inspect.getdoc(getattr(RingBuffer, name))}
     assert not undocumented
 
@@ -1167,7 +1227,9 @@ def test_all_that_is_public_is_in_the_stubs_and_documented():
 
 
 def test_importing_f1buf_does_not_import_numpy():
-    run_python("import sys; before = set(sys.modules); import f1buf; assert 'numpy' not in set(sys.modules) - before, 'numpy'")
+    run_python(
+        "import sys; before = set(sys.modules); import f1buf; assert 'numpy' not in set(sys.modules) - before, 'numpy'"
+    )
 
 
 @pytest.mark.parametrize("name", ["READING", "Empty", "Full", "RingBuffer", "RingStats", "ShutDown", "Tee"])
@@ -1267,7 +1329,11 @@ class Model(RuleBasedStateMachine):
         expected = self.leave(1)
         assert got == (expected[1][0] if isinstance(expected, tuple) else expected)
 
-    @rule(max_count=st.none() | st.integers(1, 8), min_count=st.integers(1, 5), how=st.sampled_from(["get", "into", "batches"]))
+    @rule(
+        max_count=st.none() | st.integers(1, 8),
+        min_count=st.integers(1, 5),
+        how=st.sampled_from(["get", "into", "batches"]),
+    )
     def take_many(self, max_count, min_count, how):
         most = self.ring.capacity if max_count is None else max_count
         min_count = min(min_count, most, self.ring.capacity)

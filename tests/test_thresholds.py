@@ -5,6 +5,7 @@ import math
 import pickle
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -210,7 +211,7 @@ def test_a_file_that_is_not_utf8(tmp_path):
 
 def test_neither_profile_nor_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ThresholdError, match="defualt: neither a file nor .* the profiles are default, f1game"):
+    with pytest.raises(ThresholdError, match=r"defualt: neither a file nor .* the profiles are default, f1game"):
         load_thresholds("defualt")
     (tmp_path / "default").write_text(GOOD)
     assert load_thresholds("default") == PROFILES["default"]
@@ -229,9 +230,9 @@ def test_an_unknown_channel_is_an_error_that_lists_the_known_ones():
     some = [Threshold("SPEED", above=1, message="m"), Threshold("SPED", above=1, message="m")]
     with pytest.raises(ThresholdError, match=r"threshold\[1\].channel: 'SPED': no such channel.*ENGINE_TEMP.*SPEED"):
         ThresholdTable(some)
-    with pytest.raises(ThresholdError, match="the known ones are FUEL_LEVEL$"):
+    with pytest.raises(ThresholdError, match=r"the known ones are FUEL_LEVEL$"):
         ThresholdTable(some[:1], channels=[FUEL_LEVEL])
-    with pytest.raises(ThresholdError, match="the known ones are none$"):
+    with pytest.raises(ThresholdError, match=r"the known ones are none$"):
         ThresholdTable(some, channels=[])
 
 
@@ -266,7 +267,7 @@ def follow(table, stream, cuts=(), samples=True):
     tracker = Tracker(table, samples=samples)
     events = []
     edges = [0, *cuts, len(stream)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         events += tracker.merge(table.check(stream[start:stop]), start)
     return events, tracker.counts()
 
@@ -406,7 +407,7 @@ def test_rises_of_one_sensor(values, cuts, positions):
     assert [event.position for event in rises] == positions
 
 
-@pytest.mark.parametrize("cuts", [[], [1], [1, 2], [1, 2, 3], [3]], ids=repr)
+@pytest.mark.parametrize("cuts", [[], [1], [1, 2], [1, 3], [1, 2, 3], [3]], ids=repr)
 def test_each_sensor_and_each_channel_is_a_series_of_its_own(cuts):
     stream = batch((SPEED, 1, 345), (SPEED, 2, 300), (G_FORCE, 1, 1.0), (SPEED, 1, 345), (SPEED, 2, 345))
     rises, _ = follow(ThresholdTable(PROFILES["default"]), stream, cuts, samples=False)
@@ -483,8 +484,10 @@ def test_threads_check_the_batches_of_one_stream():
     starts = range(0, len(stream), 100)
     tracker = Tracker(table)
     with ThreadPoolExecutor(4) as pool:
-        checked = pool.map(lambda start: table.check(stream[start : start + 100]), starts)
-        events = [event for start, result in zip(starts, checked, strict=True) for event in tracker.merge(result, start)]
+        checked = list(pool.map(lambda start: table.check(stream[start : start + 100]), starts))
+    events = []
+    for start, crossings in zip(starts, checked, strict=True):
+        events += tracker.merge(crossings, start)
     expected, counts = follow(table, stream, samples=False)
     assert [event[:2] for event in events] == [event[:2] for event in expected]
     assert tracker.counts() == counts
@@ -493,6 +496,7 @@ def test_threads_check_the_batches_of_one_stream():
 def test_a_threshold_of_ones_own_on_a_sensor_of_ones_own():
     class PitSpeedSensor(SpeedSensor):
         channel = Channel("PIT_SPEED", "km/h", (0, 100))
+        wander = 0.0
 
         def motion(self, rng):
             return np.array([5.0, 5.0]), rng.uniform([70, 81], [79, 90])

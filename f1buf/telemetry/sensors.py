@@ -72,7 +72,7 @@ class Sensor(ABC):
     sensor_id : int
         0 to 4,294,967,295 (the field is u4); one number for each physical series.
     rate : float
-        Readings a second [Hz]: what `read` keeps to in simulated time, and what a live system may pace it by.
+        Readings a second that it gives, or means to give [Hz].
 
     Raises
     ------
@@ -226,8 +226,8 @@ class SimulatedSensor(Sensor):
 
     Notes
     -----
-    A sensor keeps about 200 KB once it has been read. The numbers come from numpy's SFC64 generator: another version
-    of numpy may give other ones.
+    A sensor keeps about 200 KB once it has been read in batches, 500 KB once one by one. The numbers come from numpy's
+    SFC64 generator; another version of numpy may give other ones.
     """
 
     wander: ClassVar[float] = 0.0
@@ -260,8 +260,8 @@ class SimulatedSensor(Sensor):
     def motion(self, rng: np.random.Generator) -> Motion:
         """Draw the next stretch of the motion.
 
-        Called again and again, as simulated time goes on; each result continues the one before. The very first
-        waypoint is where the motion starts, at time 0.
+        Called again and again, as simulated time goes on; each result continues the one before. The series starts at
+        a random moment of the first one.
 
         Parameters
         ----------
@@ -443,7 +443,8 @@ class _Path:
         while last is None or last <= end:
             durations, levels = self._motion(self._rng)
             times = np.cumsum(durations)
-            times += -times[0] if last is None else last  # the very first waypoint is at time 0
+            # The first stretch has begun some time ago: otherwise all cars would start their engines at time 0.
+            times += -self._rng.uniform(times[0], times[-1]) if last is None else last
             last = times[-1]
             all_times.append(times)
             all_levels.append(levels)
