@@ -23,6 +23,12 @@ cdef enum Outcome:
     GROW           # nothing done: the caller's room is too small for what is there
 
 
+cdef struct Counters:
+    # What `stats` reports, read in one locked section; see the fields of RingBuffer.
+    uint64_t write_seq, read_seq, refused, evicted, discarded, high_water, put_waits, get_waits
+    int64_t put_wait_ns, get_wait_ns
+
+
 cdef struct Field:
     # One field of a flat dtype, for the packer.
     char kind        # one of the codes in _ring.pyx
@@ -50,13 +56,13 @@ cdef class RingBuffer:
     cdef object __weakref__
 
     @cython.final
-    cdef int compile_packer(self) except -1
+    cdef int compile_packer(self, list program) except -1
     @cython.final
     cdef bint pack(self, object record, char* out)
     @cython.final
     cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil
     @cython.final
-    cdef uint64_t put_waiting(self, const char* source, uint64_t n, bint block, object timeout) except? 0
+    cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
     @cython.final
     cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil
     @cython.final
@@ -70,10 +76,9 @@ cdef class RingBuffer:
     @cython.final
     cdef void publish(self, uint64_t n) noexcept nogil
     @cython.final
-    cdef object take_batch(self, uint64_t least, uint64_t most, bint block, object timeout, uint64_t* first_seq)
+    cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq)
     @cython.final
-    cdef uint64_t get_array(self, object out, uint64_t least, bint block, object timeout,
-                            uint64_t* first_seq) except? 0
+    cdef uint64_t get_array(self, object out, uint64_t least, int64_t deadline, uint64_t* first_seq) except? 0
     @cython.final
     cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
                               Outcome* outcome) except? 0
@@ -99,8 +104,12 @@ cdef class RingBuffer:
     @cython.final
     cdef void discard_rest(self) noexcept nogil
     @cython.final
-    cdef void lock(self) noexcept
+    cdef void read_counters(self, Counters* now) noexcept nogil
     @cython.final
-    cdef tuple checked_counts(self, object max_count, object min_count)
+    cdef void shut_down(self, int how) noexcept nogil
+    @cython.final
+    cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
     @cython.final
     cdef const char* fault(self) noexcept nogil
+    @cython.final
+    cdef const char* fault_now(self) noexcept nogil

@@ -26,8 +26,8 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
-from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_Check
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite
@@ -74,12 +74,14 @@ cdef enum:
     RECORD_ON_STACK = 512  # [bytes] the largest record that `put` packs by itself
 
 cdef object ndarray = np.ndarray
+cdef object float64 = np.float64  # a float to the C API, and common in tuples
 cdef object empty = np.empty
 cdef tuple OVERFLOWS = ("block", "drop_oldest", "drop_newest")  # in the order of `Overflow`
 
 
 cdef class RingBuffer:
-    """
+    # The first line is what inspect.signature reads.
+    """RingBuffer(capacity, dtype=..., *, overflow="block")\n--\n
     A bounded buffer of fixed-size records, for any number of producer and consumer threads.
 
     Parameters
@@ -125,21 +127,24 @@ cdef class RingBuffer:
     # -- construction ---------------------------------------------------------------------------------------------
 
     def __cinit__(self, *args, **kwargs):
-        self.monitor.shut.store(SHUT, memory_order_relaxed)  # until __init__ has run
+        # Until __init__ has run: shut down, empty, and nothing to divide by zero.
+        self.monitor.shut.store(SHUT, memory_order_relaxed)
+        self.monitor.capacity = 1
+        self.itemsize = 1
         register_for_fork(&self.monitor)
 
     def __init__(self, capacity, dtype=READING, *, overflow="block"):
-        if self.slots != NULL:
-            raise RuntimeError("this RingBuffer has been initialised already; create another one")
+        cdef uint64_t size = checked_capacity(capacity)
+        cdef Overflow policy = checked_policy(overflow)
         checked = check_dtype(dtype)
-        size = checked_capacity(capacity)
-        if overflow not in OVERFLOWS:
-            raise ValueError(f"overflow is {overflow!r}; expected one of {', '.join(map(repr, OVERFLOWS))}")
+        program = packer_program(checked)
+        if self.slots != NULL:  # from here on nothing of Python runs that could do the same once more
+            raise RuntimeError("this RingBuffer has been initialised already; create another one")
+        self.slots = allocate_slots(size, checked.itemsize)
         self.itemsize = checked.itemsize
-        self.slots = allocate_slots(size, self.itemsize)
-        self.policy = <Overflow> (<int> OVERFLOWS.index(overflow))
+        self.policy = policy
         self.dtype = checked
-        self.compile_packer()
+        self.compile_packer(program)
         self.monitor.capacity = size
         self.monitor.shut.store(OPEN, memory_order_relaxed)
 
@@ -148,11 +153,10 @@ cdef class RingBuffer:
         PyMem_RawFree(self.slots)
         PyMem_RawFree(self.fields)
 
-    cdef int compile_packer(self) except -1:
-        """Make the packer's program: one `Field` each, where all fields are plain native numbers."""
+    cdef int compile_packer(self, list program) except -1:
+        """Keep the packer's program, one `Field` each, where there is one."""
         cdef Py_ssize_t i
-        program = packer_program(self.dtype)
-        if program is None or self.itemsize > RECORD_ON_STACK:
+        if program is None:
             return 0
         self.fields = <Field*> PyMem_RawMalloc(len(program) * sizeof(Field))
         if self.fields == NULL:
@@ -201,14 +205,15 @@ cdef class RingBuffer:
         """
         cdef char local[RECORD_ON_STACK]
         cdef Py_buffer view
+        cdef int64_t deadline = deadline_from(block, timeout)
         if self.pack(record, local):
             if not self.try_put(local, 1):
-                self.put_waiting(local, 1, block, timeout)
+                self.put_waiting(local, 1, deadline)
             return
         converted = to_record(record, self.dtype)
         PyObject_GetBuffer(converted, &view, PyBUF_ND)
         try:
-            self.put_waiting(<char*> view.buf, 1, block, timeout)
+            self.put_waiting(<char*> view.buf, view.len // self.itemsize, deadline)
         finally:
             PyBuffer_Release(&view)
 
@@ -251,19 +256,20 @@ cdef class RingBuffer:
         """
         cdef Py_buffer view
         cdef uint64_t n
+        cdef int64_t deadline = deadline_from(block, timeout)
         if not is_plain(records, self.dtype, &view):
             records = to_records(records, self.dtype)
             PyObject_GetBuffer(records, &view, PyBUF_ND)
         try:
             n = view.len // self.itemsize
             if n != 0 and not self.try_put(<char*> view.buf, n):
-                n = self.put_waiting(<char*> view.buf, n, block, timeout)
+                n = self.put_waiting(<char*> view.buf, n, deadline)
         finally:
             PyBuffer_Release(&view)
         return n
 
     cdef bint pack(self, object record, char* out):
-        """Write a record of Python numbers to `out`; False for anything else, which `_convert` looks at."""
+        """Write a record of exact Python numbers to `out`; False for anything else, which `_convert` looks at."""
         cdef Py_ssize_t i
         if self.field_count == 0:
             return False
@@ -294,12 +300,12 @@ cdef class RingBuffer:
         release(m)
         return True
 
-    cdef uint64_t put_waiting(self, const char* source, uint64_t n, bint block, object timeout) except? 0:
+    cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0:
         """Put without the GIL, waiting as long as allowed; returns how many the ring took."""
         cdef Wait w
         cdef Outcome outcome = DONE
         cdef uint64_t done = 0
-        start_wait(&w, 1 if self.policy == BLOCK else 0, deadline_from(block, timeout))
+        start_wait(&w, 1 if self.policy == BLOCK else 0, deadline)
         try:
             while True:
                 with nogil:
@@ -423,7 +429,7 @@ cdef class RingBuffer:
             The ring is shut down and empty.
         """
         out = empty(1, self.dtype)
-        self.get_array(out, 1, block, timeout, NULL)
+        self.get_array(out, 1, deadline_from(block, timeout), NULL)
         return out[0]
 
     def get_nowait(self):
@@ -466,7 +472,7 @@ cdef class RingBuffer:
         cdef uint64_t least
         cdef uint64_t most
         least, most = self.checked_counts(max_count, min_count)
-        out = self.take_batch(least, most, block, timeout, &first_seq)
+        out = self.take_batch(least, most, deadline_from(block, timeout), &first_seq)
         if return_seq:
             return first_seq, out
         return out
@@ -496,8 +502,8 @@ cdef class RingBuffer:
         """
         cdef uint64_t first_seq = 0
         cdef uint64_t n
-        least, _ = self.checked_counts(len_of_out(out, self.dtype), min_count)
-        n = self.get_array(out, least, block, timeout, &first_seq)
+        least, _ = self.checked_counts(len_of_out(out, self.dtype), min_count, "len(out)")
+        n = self.get_array(out, least, deadline_from(block, timeout), &first_seq)
         if return_seq:
             return first_seq, n
         return n
@@ -533,7 +539,7 @@ cdef class RingBuffer:
                 return
             yield batch
 
-    cdef object take_batch(self, uint64_t least, uint64_t most, bint block, object timeout, uint64_t* first_seq):
+    cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq):
         """Allocate for what is there, take it; where it must wait, allocate again for what came."""
         cdef Monitor* m = &self.monitor
         cdef Py_buffer view
@@ -548,7 +554,7 @@ cdef class RingBuffer:
             PyBuffer_Release(&view)
             if n != 0:
                 return out if n == room else shortened(out, n)
-        start_wait(&w, least, deadline_from(block, timeout))
+        start_wait(&w, least, deadline)
         room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
         try:
             while True:
@@ -568,8 +574,7 @@ cdef class RingBuffer:
             raise_get_error(outcome)
         return out if n == room else shortened(out, n)
 
-    cdef uint64_t get_array(self, object out, uint64_t least, bint block, object timeout,
-                            uint64_t* first_seq) except? 0:
+    cdef uint64_t get_array(self, object out, uint64_t least, int64_t deadline, uint64_t* first_seq) except? 0:
         """Take into an array that is known to be plain: up to its length, into its front."""
         cdef Monitor* m = &self.monitor
         cdef Py_buffer view
@@ -586,7 +591,7 @@ cdef class RingBuffer:
             n = self.try_get(<char*> view.buf, least, room, first_seq)
             if n != 0:
                 return n
-            start_wait(&w, least, deadline_from(block, timeout))
+            start_wait(&w, least, deadline)
             try:
                 n = self.get_ticking(<char*> view.buf, room, room, &w, first_seq, &outcome)
             finally:
@@ -804,26 +809,30 @@ cdef class RingBuffer:
         RingStats
             Immutable; all counters from one moment.
         """
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t refused, evicted, discarded, read_seq, write_seq, high_water, put_waits, get_waits
-        cdef int64_t put_ns, get_ns
-        self.lock()
-        refused, evicted, discarded = self.refused, self.evicted, self.discarded
-        read_seq, write_seq, high_water = self.read_seq, self.write_seq, self.high_water
-        put_waits, get_waits = m.puts.waits, m.gets.waits
-        put_ns, get_ns = m.puts.wait_ns, m.gets.wait_ns
-        m.lock.unlock()
+        cdef Counters now
+        with nogil:
+            self.read_counters(&now)
         return RingStats(
-            offered=write_seq + refused,
-            taken=read_seq - evicted - discarded,
-            dropped=refused + evicted,
-            discarded=discarded,
-            put_waits=put_waits,
-            get_waits=get_waits,
-            put_wait_seconds=put_ns * 1e-9,
-            get_wait_seconds=get_ns * 1e-9,
-            high_water=high_water,
+            offered=now.write_seq + now.refused,
+            taken=now.read_seq - now.evicted - now.discarded,
+            dropped=now.refused + now.evicted,
+            discarded=now.discarded,
+            put_waits=now.put_waits,
+            get_waits=now.get_waits,
+            put_wait_seconds=now.put_wait_ns * 1e-9,
+            get_wait_seconds=now.get_wait_ns * 1e-9,
+            high_water=now.high_water,
         )
+
+    cdef void read_counters(self, Counters* now) noexcept nogil:
+        cdef Monitor* m = &self.monitor
+        m.lock.lock()
+        now.write_seq, now.read_seq = self.write_seq, self.read_seq
+        now.refused, now.evicted, now.discarded = self.refused, self.evicted, self.discarded
+        now.high_water = self.high_water
+        now.put_waits, now.get_waits = m.puts.waits, m.gets.waits
+        now.put_wait_ns, now.get_wait_ns = m.puts.wait_ns, m.gets.wait_ns
+        m.lock.unlock()
 
     # -- shutdown -------------------------------------------------------------------------------------------------
 
@@ -838,9 +847,13 @@ cdef class RingBuffer:
         immediate : bool
             Discard what is left (`stats` counts it), so that gets raise at once.
         """
-        self.lock()
-        shut(&self.monitor, SHUT_NOW if immediate else SHUT)
-        if immediate:
+        with nogil:
+            self.shut_down(SHUT_NOW if immediate else SHUT)
+
+    cdef void shut_down(self, int how) noexcept nogil:
+        self.monitor.lock.lock()
+        shut(&self.monitor, how)
+        if how == SHUT_NOW:
             self.discard_rest()
         release(&self.monitor)
 
@@ -859,17 +872,11 @@ cdef class RingBuffer:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    cdef void lock(self) noexcept:
-        """Take the lock for a moment, with the GIL kept unless it is busy."""
-        if not self.monitor.lock.try_lock():
-            with nogil:
-                self.monitor.lock.lock()
-
-    cdef tuple checked_counts(self, object max_count, object min_count):
+    cdef tuple checked_counts(self, object max_count, object min_count, str most_name="max_count"):
         least = as_count(min_count, "min_count", 1)
-        most = self.capacity if max_count is None else as_count(max_count, "max_count", 0)
+        most = self.capacity if max_count is None else as_count(max_count, most_name, 0)
         if least > most and max_count is not None:
-            raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
+            raise ValueError(f"min_count is {least}; expected at most {most_name}, which is {most}")
         if least > self.capacity:
             raise ValueError(f"min_count is {least}; expected at most the capacity, which is {self.capacity}")
         return least, min(most, self.capacity)
@@ -888,22 +895,32 @@ cdef class RingBuffer:
     def _check(self):
         """Raise AssertionError where an invariant does not hold (for tests)."""
         cdef const char* fault
-        self.lock()
-        fault = self.fault()
-        self.monitor.lock.unlock()
+        with nogil:
+            fault = self.fault_now()
         if fault != NULL:
             raise AssertionError(fault.decode())
+
+    cdef const char* fault_now(self) noexcept nogil:
+        cdef const char* fault
+        self.monitor.lock.lock()
+        fault = self.fault()
+        self.monitor.lock.unlock()
+        return fault
 
 
 # -- construction ---------------------------------------------------------------------------------------------------
 
 cdef uint64_t checked_capacity(object capacity) except 0:
-    size = operator.index(capacity)
-    if size < 1:
-        raise ValueError(f"capacity is {size}; expected at least 1 record")
+    size = as_count(capacity, "capacity", 1)
     if size >= 1 << 62:
-        raise MemoryError(f"cannot allocate a ring of {size} records")
+        raise MemoryError(f"cannot allocate a ring of {size} records; choose a smaller capacity")
     return size
+
+
+cdef Overflow checked_policy(object overflow) except *:
+    if not isinstance(overflow, str) or overflow not in OVERFLOWS:
+        raise ValueError(f"overflow is {overflow!r}; expected one of {', '.join(map(repr, OVERFLOWS))}")
+    return <Overflow> (<int> OVERFLOWS.index(overflow))
 
 
 cdef char* allocate_slots(uint64_t capacity, size_t itemsize) except NULL:
@@ -912,8 +929,8 @@ cdef char* allocate_slots(uint64_t capacity, size_t itemsize) except NULL:
         slots = <char*> PyMem_RawMalloc(capacity * itemsize)
     if slots == NULL:
         raise MemoryError(
-            f"cannot allocate a ring of {capacity} records of {itemsize} bytes ({capacity * itemsize} in all); "
-            "choose a smaller capacity"
+            f"cannot allocate a ring of {capacity} records of {itemsize} bytes "
+            f"({int(capacity) * int(itemsize)} bytes in all); choose a smaller capacity"
         )
     return slots
 
@@ -927,7 +944,9 @@ cdef dict PACKED = {
 
 
 cdef list packer_program(object dtype):
-    """[(code, offset, itemsize), ...] of the fields, or None where some of them are no plain native numbers."""
+    """[(code, offset, itemsize), ...] of the fields, or None where they are not plain native numbers side by side."""
+    if dtype.itemsize > RECORD_ON_STACK:
+        return None
     fields = [(dtype, 0)] if dtype.names is None else [dtype.fields[name][:2] for name in dtype.names]
     program = []
     for field, offset in fields:
@@ -935,11 +954,14 @@ cdef list packer_program(object dtype):
         if code is None or not field.isnative or field.subdtype is not None:
             return None
         program.append((code, offset, field.itemsize))
+    taken = sorted((offset, offset + size) for _, offset, size in program)
+    if any(stop > start for (_, stop), (start, _) in zip(taken, taken[1:])):
+        return None  # they overlap
     return program
 
 
 cdef inline bint pack_field(char kind, object value, char* out):
-    """Write one Python number (np.float64 is one); False where it is something else or does not fit."""
+    """Write one exact Python number (or np.float64); False where it is something else or does not fit."""
     if kind == c"d" or kind == c"f":
         return pack_float(kind, value, out)
     if kind == c"?":
@@ -947,15 +969,15 @@ cdef inline bint pack_field(char kind, object value, char* out):
             return False
         out[0] = value is True
         return True
-    return PyLong_Check(value) and pack_int(kind, value, out)
+    return PyLong_CheckExact(value) and pack_int(kind, value, out)
 
 
 cdef inline bint pack_float(char kind, object value, char* out):
     cdef double number
     cdef float narrow
-    if PyFloat_Check(value):
+    if PyFloat_CheckExact(value) or type(value) is float64:
         number = PyFloat_AS_DOUBLE(value)
-    elif PyLong_Check(value):
+    elif PyLong_CheckExact(value):
         try:
             number = PyLong_AsDouble(value)
         except OverflowError:
@@ -1064,7 +1086,10 @@ cdef object len_of_out(object out, object dtype):
 
 
 cdef object as_count(object value, str name, int least):
-    count = operator.index(value)
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}") from None
     if count < least:
         raise ValueError(f"{name} is {count}; expected at least {least}")
     return count

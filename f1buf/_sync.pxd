@@ -82,7 +82,7 @@ cdef struct Wait:
     uint64_t held      # a promise that `hold` keeps while the caller is away without the lock
     bint expired       # the deadline has come: act on what is there
     bint spun          # has spun already; once is what pays
-    bint ticks         # the main thread, which must look for signals
+    int64_t tick       # [ns] when the main thread must look for signals next; FOREVER for other threads
     int64_t began      # [ns] when it began to wait; 0: it did not
 
 

@@ -51,7 +51,8 @@ re-check after waking (Lampson and Redell, 1980).
 
 import threading
 
-from libc.math cimport isinf, isnan
+from cpython.float cimport PyFloat_AsDouble
+from libc.math cimport ceil, isnan
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "Python.h":
@@ -74,7 +75,7 @@ cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept:
     w.held = 0
     w.expired = deadline == 0
     w.spun = False
-    w.ticks = PyThread_get_thread_ident() == main_thread
+    w.tick = now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER
     w.began = 0
 
 
@@ -95,6 +96,9 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     is shut; the caller looks which. Otherwise the lock is not held. Call it without the GIL.
     """
     cdef Status status
+    if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
+        w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
+        return TICK
     m.lock.lock()
     unhold(side, w)
     while not ready(m, side, w):                # LOOK
@@ -137,7 +141,7 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """ENTER, PARK, RETURN. Returns READY with the lock held, woken or not: look again."""
     cdef Waiter* node = w.node
     cdef int64_t deadline = FOREVER if w.expired else w.deadline
-    cdef int64_t tick = now_ns() + SIGNAL_TICK_NS if w.ticks else FOREVER
+    cdef int64_t now
     cdef bint woken
     if node == NULL:
         node = new_waiter()
@@ -150,18 +154,19 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
     node.need = 0 if w.expired else w.need
     enter(&side.waiters, node)
     release(m)
-    woken = node.parker.park(min(deadline, tick))
+    woken = node.parker.park(min(deadline, w.tick))
     m.lock.lock()
     if not woken and node.granted:
         # Granted just as it gave up: the wake-up is on its way to a node that is about to be used again or freed.
         m.lock.unlock()
         node.parker.park(FOREVER)
         m.lock.lock()
-        woken = True
     leave(&side.waiters, node)
-    if now_ns() >= deadline:
+    now = now_ns()
+    if now >= deadline:
         w.expired = True
-    elif not woken:
+    elif now >= w.tick:
+        w.tick = now + SIGNAL_TICK_NS
         release(m)
         return TICK
     return READY
@@ -403,6 +408,7 @@ cdef int64_t deadline_from(bint block, object timeout) except -1:
     A timeout is looked at only where the call may block, as in the standard library.
     """
     cdef double seconds
+    cdef int64_t now
     if not block:
         return 0
     if timeout is None:
@@ -412,16 +418,15 @@ cdef int64_t deadline_from(bint block, object timeout) except -1:
         raise ValueError(f"timeout is {timeout!r}; expected a number of seconds >= 0, or None to wait for ever")
     if seconds == 0.0:
         return 0
-    if isinf(seconds) or seconds >= <double> (FOREVER - now_ns()) * 1e-9:
+    now = now_ns()
+    if seconds * 1e9 >= <double> (FOREVER - now - 2048):  # up there doubles are 1024 apart
         return FOREVER
-    return min(now_ns() + <int64_t> (seconds * 1e9), FOREVER - 1)
+    return now + <int64_t> ceil(seconds * 1e9)
 
 
 cdef double seconds_from(object timeout) except? -1.0:
-    if isinstance(timeout, str):
-        raise TypeError(f"timeout is {timeout!r}; expected a number of seconds, or None to wait for ever")
     try:
-        return float(timeout)
+        return PyFloat_AsDouble(timeout)
     except OverflowError:  # an integer beyond a float's range
         return float("inf") if timeout > 0 else -1.0
     except TypeError:

@@ -75,18 +75,22 @@ def wait_parked(thread):
     A thread that waits for the GIL wakes up every switch interval to ask for it, and one that runs does not sleep; so
     whoever sleeps without a context switch for two such intervals is parked.
     """
-    while True:
+
+    def sleeps_on():
         before = _sleeping_since(thread)
         time.sleep(2.5 * sys.getswitchinterval())
-        assert thread.is_alive(), f"it did not wait: {thread.result()!r}"
-        if before is not None and before == _sleeping_since(thread):
-            return
+        assert thread.is_alive(), "it did not wait"
+        return before is not None and before == _sleeping_since(thread)
+
+    wait_until(sleeps_on, f"{thread} to wait")
 
 
 def _sleeping_since(thread):
     """The number of context switches of a thread that sleeps, None where it runs."""
+    # after a fork, Python 3.11 does not know the main thread's native id
+    native_id = os.getpid() if thread is threading.main_thread() else thread.native_id
     try:
-        with open(f"/proc/self/task/{thread.native_id}/status") as file:
+        with open(f"/proc/self/task/{native_id}/status") as file:
             status = dict(line.split(":", 1) for line in file)
     except FileNotFoundError:  # it has ended
         return None
@@ -99,8 +103,8 @@ def _sleeping_since(thread):
 def frozen(thread):
     """Hold a thread where it is, such as in the middle of a copy. For the main thread to use.
 
-    Python's signal handler (the one in C) writes to the wakeup descriptor, in the thread that got the signal and without
-    the GIL. Here that is a full pipe, so the thread waits for it to be emptied.
+    Python's signal handler (the one in C) writes to the wakeup descriptor, in the thread that got the signal and
+    without the GIL. Here that is a full pipe, so the thread waits for it to be emptied.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -114,6 +118,7 @@ def frozen(thread):
     try:
         signal.pthread_kill(thread.ident, signal.SIGUSR1)
         wait_parked(thread)
+        signal.set_wakeup_fd(descriptor_before)
         yield
     finally:
         while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
@@ -122,6 +127,9 @@ def frozen(thread):
         signal.signal(signal.SIGUSR1, handler_before)
         os.close(reader)
         os.close(writer)
+
+
+# Copies in progress ---------------------------------------------------------------------------------------------------
 
 
 def copying(thread):
@@ -134,7 +142,7 @@ def copying(thread):
 
 
 MANY = 8 << 20  # records of 8 bytes: a copy of 64 MB takes some 10 ms
-LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (128 << 20,))])  # no put is cut into less than records
+LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (64 << 20,))])  # no put is cut into less than records
 
 
 @contextlib.contextmanager
@@ -203,7 +211,7 @@ def run_python(code, timeout=WATCHDOG):
     return done.stdout
 
 
-# The calls that wait ---------------------------------------------------------------------------------------------------
+# The calls that wait --------------------------------------------------------------------------------------------------
 
 PUTS = {
     "put": lambda ring, **how: ring.put(7, **how),
@@ -266,7 +274,7 @@ def unchanged(ring):
 
 
 def records(dtype, n, start=1):
-    """`n` records of any dtype, numbered from `start`: no two neighbours are equal, and none is all zeros but for bools."""
+    """`n` records of any dtype, numbered from `start`, so that neighbours differ."""
     dtype = np.dtype(dtype)
     out = np.zeros(n, dtype)
     for leaf in _leaves(out):

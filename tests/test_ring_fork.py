@@ -1,0 +1,297 @@
+"""RingBuffer and what ends or splits a process: forks, and the interpreter's exit while threads wait."""
+
+import builtins
+import contextlib
+import os
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from helpers import (
+    CALLS,
+    LATE,
+    PUTS,
+    Task,
+    assert_times_out,
+    check_balance,
+    contents,
+    each_call,
+    in_fork,
+    parked,
+    reading,
+    ring_with,
+    run_python,
+    stuck_ring,
+    wait_parked,
+    writing,
+)
+
+from f1buf import Empty, RingBuffer, ShutDown
+
+# Forks while others wait ----------------------------------------------------------------------------------------------
+
+
+def use_everything(ring):
+    """What a child may do with a ring of capacity 1 on which its parent's threads wait."""
+    ring.get_many(timeout=0) if ring.qsize() else None
+    ring.put(1)
+    assert contents(ring) == [1]
+    for name in PUTS:
+        assert_times_out(name, ring, timeout=0.01)
+    assert ring.get() == 1
+    for name in CALLS.keys() - PUTS.keys():
+        assert_times_out(name, ring, timeout=0.01)
+    getter = parked(ring.get)
+    ring.put(2)
+    assert getter.result() == 2
+    ring.put_many([3])
+    putter = parked(ring.put, 4)
+    assert ring.get() == 3
+    putter.result()
+    check_balance(ring)
+    waiter = parked(ring.put, 5)
+    ring.shutdown()
+    with pytest.raises(ShutDown):
+        waiter.result()
+    assert [batch.tolist() for batch in ring.batches()] == [[4]]
+
+
+@each_call
+def test_a_child_can_use_a_ring_on_which_its_parents_threads_wait(name):
+    ring = stuck_ring(name)
+    waiters = [parked(CALLS[name], ring) for _ in range(3)]
+    in_fork(lambda: use_everything(ring))
+    assert all(waiter.is_alive() for waiter in waiters)
+    if name in PUTS:
+        drain = Task(lambda: sum(map(len, ring.batches())))
+    else:
+        for _ in waiters:
+            ring.put(1)
+    for waiter in waiters:
+        waiter.result()
+    ring.shutdown()
+    if name in PUTS:
+        assert drain.result() == ring.stats().offered
+    check_balance(ring)
+
+
+def test_a_child_of_a_child_can_use_the_ring():
+    ring = RingBuffer(1, "i8")
+    waiter = parked(ring.get)
+
+    def check():
+        own_waiter = parked(ring.get)
+        in_fork(lambda: use_everything(ring))
+        ring.put(1)
+        assert own_waiter.result() == 1
+
+    in_fork(check)
+    ring.put(2)
+    assert waiter.result() == 2
+
+
+def test_a_ring_at_rest_keeps_its_records_and_numbers_in_the_child():
+    ring = ring_with(1, 2, 3, capacity=5)
+    ring.get()
+
+    def check():
+        assert ring.put_many([4, 5]) == 2
+        seq, batch = ring.get_many(return_seq=True)
+        assert (seq, batch.tolist()) == (1, [2, 3, 4, 5])
+
+    in_fork(check)
+    assert contents(ring) == [2, 3]
+    assert ring.stats().offered == 3
+
+
+def test_the_thread_that_forks_is_the_childs_main_thread_for_signals():
+    ring = RingBuffer(1, "i8")
+
+    def check():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def interrupt():
+            wait_parked(threading.main_thread())
+            os.kill(os.getpid(), signal.SIGINT)
+            return time.monotonic()
+
+        sender = Task(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ring.get()
+        assert time.monotonic() - sender.result() < LATE
+
+    Task(in_fork, check).result()
+
+
+def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
+    ring = RingBuffer(1, "i8")
+
+    def check():
+        children = []
+        signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
+        Task(lambda: (wait_parked(threading.main_thread()), os.kill(os.getpid(), signal.SIGUSR1)))
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
+        with pytest.raises(Empty):
+            ring.get(timeout=0.2)
+        ring.put(1)
+        assert ring.get() == 1
+        check_balance(ring)
+        if children[0]:
+            assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+    in_fork(check)
+
+
+# Forks while others copy ----------------------------------------------------------------------------------------------
+
+
+def assert_torn(ring):
+    records = np.zeros(1, ring.dtype)
+    for call in (
+        lambda: ring.put(records[0]),
+        lambda: ring.put_nowait(records[0]),
+        lambda: ring.put_many(records),
+        lambda: ring.put_many(records, timeout=0.01),
+        ring.get,
+        ring.get_nowait,
+        ring.get_many,
+        lambda: ring.get_many(block=False),
+        lambda: ring.get_into(records),
+        lambda: next(ring.batches()),
+        ring.snapshot,
+    ):
+        with pytest.raises(RuntimeError, match=r"forked while another thread was copying.*create a new ring"):
+            call()
+    ring.stats()
+    repr(ring)
+    ring.shutdown()
+    use_everything(RingBuffer(1, "i8"))
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest"])
+def test_a_ring_that_was_being_read_at_the_fork_raises_in_the_child(overflow):
+    other = ring_with(1, 2)
+    with reading(overflow, more=[1]) as ring:
+        in_fork(lambda: assert_torn(ring))
+        in_fork(lambda: use_everything(RingBuffer(1, "i8")))
+        in_fork(lambda: contents(other) == [1, 2] or pytest.fail("another ring is torn"))
+    assert ring.get() == 1
+    check_balance(ring)
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest"])
+def test_a_ring_that_was_being_written_at_the_fork_raises_in_the_child(overflow):
+    with writing(overflow=overflow) as ring:
+        in_fork(lambda: assert_torn(ring))
+    assert ring.get()["number"] == 7
+    check_balance(ring)
+
+
+def keep_calling(*calls):
+    """Daemon threads that make these calls for ever."""
+
+    def loop(call):
+        while True:
+            with contextlib.suppress(Empty):
+                call()
+
+    for call in calls:
+        threading.Thread(target=loop, args=(call,), daemon=True).start()
+
+
+def fork_while_others_copy():
+    """Many forks at random moments: in each child the ring works, or says that it cannot."""
+    ring = RingBuffer(50_000, "i8", overflow="drop_oldest")
+    batch = np.arange(20_000)
+    keep_calling(
+        lambda: ring.put_many(batch),
+        lambda: ring.get_many(block=False),
+        lambda: ring.put(1),
+        lambda: ring.snapshot(100),
+        ring.get_nowait,
+    )
+
+    def check():
+        try:
+            for _ in range(3):
+                ring.put_many(batch)
+                ring.snapshot()
+                ring.get_many(timeout=LATE)
+                ring.put(1)
+            check_balance(ring)
+        except RuntimeError as error:
+            if "create a new ring" not in str(error):
+                raise
+
+    for _ in range(30):
+        in_fork(check)
+
+
+def fork_while_others_look():
+    """Many forks while threads ask for statistics of a ring whose lock is contended."""
+    ring = RingBuffer(64, "i8", overflow="drop_oldest")
+    batch = np.arange(100_000)
+    keep_calling(lambda: ring.put_many(batch), ring.stats, ring._check)
+    for _ in range(30):
+        in_fork(ring.stats)
+
+
+@pytest.mark.parametrize("scenario", [fork_while_others_copy, fork_while_others_look], ids=lambda f: f.__name__)
+def test_forks_never_hang(scenario):
+    run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=15)
+
+
+# The interpreter's exit -----------------------------------------------------------------------------------------------
+
+
+def leave_threads_waiting():
+    """A main program that ends while daemon threads wait in every call, and for a copy."""
+    for name in CALLS:
+        parked(CALLS[name], stuck_ring(name))
+        parked(CALLS[name], stuck_ring(name), timeout=60)
+    reader = RingBuffer(1000, "i8")
+    parked(reader.get_many, min_count=500)
+
+
+def leave_threads_busy():
+    """The same with threads that come back to Python all the time."""
+    ring = RingBuffer(64, "i8", overflow="drop_oldest")
+    batch = np.arange(100_000)
+    keep_calling(
+        lambda: ring.put_many(batch),
+        lambda: ring.get(timeout=1e-4),
+        lambda: ring.get_many(64, min_count=64, timeout=1e-4),
+        lambda: ring.put(1),
+        ring.snapshot,
+    )
+    use_at_the_very_end(ring)
+
+
+def leave_threads_looking():
+    """The same with threads that ask for statistics while the lock is contended."""
+    ring = RingBuffer(64, "i8", overflow="drop_oldest")
+    batch = np.arange(100_000)
+    keep_calling(lambda: ring.put_many(batch), ring.stats, ring.stats)
+    use_at_the_very_end(ring)
+
+
+def use_at_the_very_end(ring):
+    class Last:
+        def __del__(self):
+            ring.put(1)
+            ring.stats()
+
+    builtins.last = Last()
+    time.sleep(0.05)  # the threads' life, not a wait for something
+
+
+LEAVING = [leave_threads_waiting, leave_threads_busy, leave_threads_looking]
+
+
+@pytest.mark.parametrize("run", range(3))
+@pytest.mark.parametrize("scenario", LEAVING, ids=lambda f: f.__name__)
+def test_the_interpreter_exits_beside_daemon_threads(scenario, run):
+    run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=10)

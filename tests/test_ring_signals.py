@@ -1,0 +1,326 @@
+"""RingBuffer and signals: what a handler ends, what it lets go on, and that nothing is lost or doubled by it.
+
+Each test runs in a process of its own. Sentence 10 of the contract, and Ctrl-C within 100 ms.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import (
+    CALLS,
+    LARGE,
+    LATE,
+    PUTS,
+    Task,
+    assert_times_out,
+    check_balance,
+    contents,
+    each_call,
+    in_fork,
+    parked,
+    reading,
+    ring_with,
+    run_python,
+    stuck_ring,
+    wait_parked,
+    wait_until,
+    writing,
+)
+
+from f1buf import Empty, RingBuffer
+
+
+def send(number):
+    """Send this process a signal as soon as its main thread waits; the task's result is when."""
+
+    def wait_and_send():
+        wait_parked(threading.main_thread())
+        sent = time.monotonic()
+        os.kill(os.getpid(), number)
+        return sent
+
+    return Task(wait_and_send)
+
+
+def assert_interrupted(call):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sender = send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert time.monotonic() - sender.result() < LATE
+
+
+def interrupt(name):
+    """The whole of a test, in an interpreter that was started for it."""
+    ring = stuck_ring(name)
+    before = contents(ring)
+    assert_interrupted(lambda: CALLS[name](ring))
+    assert contents(ring) == before
+    assert (ring.stats().offered, ring.stats().taken) == (len(before), 0)
+    check_balance(ring)
+    if name in PUTS:
+        assert ring.get() == 1
+    ring.put(2, timeout=LATE)
+    assert ring.get(timeout=LATE) == 2
+    check_balance(ring)
+
+
+@each_call
+def test_ctrl_c_ends_a_wait_and_leaves_the_ring_as_it_was(name):
+    run_python(f"from test_ring_signals import interrupt; interrupt({name!r})")
+
+
+@each_call
+def test_ctrl_c_ends_a_wait_with_a_timeout(name):
+    def check():
+        ring = stuck_ring(name)
+        assert_interrupted(lambda: CALLS[name](ring, timeout=60))
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_an_interrupted_put_many_keeps_what_it_had_accepted():
+    def check():
+        ring = RingBuffer(5, "i8")
+        assert_interrupted(lambda: ring.put_many(range(12)))
+        assert contents(ring) == [0, 1, 2, 3, 4]
+        assert ring.stats().offered == 5
+        check_balance(ring)
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("take", ["get_many", "get_into", "batches"])
+def test_an_interrupted_get_has_taken_nothing_of_what_was_there(take):
+    def check():
+        ring = ring_with(1, 2, capacity=5)
+        call = {
+            "get_many": lambda: ring.get_many(min_count=3),
+            "get_into": lambda: ring.get_into(np.zeros(5, "i8"), min_count=3),
+            "batches": lambda: next(ring.batches(min_count=3)),
+        }[take]
+        assert_interrupted(call)
+        assert contents(ring) == [1, 2]
+        assert ring.stats().taken == 0
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_ctrl_c_ends_a_put_many_whose_records_trickle():
+    """It waits again and again, but never for as long as it takes to look for signals."""
+
+    def check():
+        ring, stop = ring_with(0), threading.Event()
+
+        def trickle():
+            while not stop.wait(0.005):
+                ring.get_many(timeout=0)
+
+        drainer, began = Task(trickle), time.monotonic()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            ring.put_many(range(400))  # 2 s
+        assert time.monotonic() - began < 0.1 + LATE
+        stop.set()
+        drainer.result()
+        check_balance(ring)
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize(
+    ("side", "call"),
+    [
+        (reading, lambda ring: ring.get()),
+        (reading, lambda ring: ring.get_nowait()),
+        (reading, lambda ring: ring.get_many(timeout=60)),
+        (reading, lambda ring: ring.snapshot()),
+        (writing, lambda ring: ring.put_many(np.zeros(1, LARGE))),
+    ],
+    ids=["get", "get_nowait", "get_many", "snapshot", "put_many"],
+)
+def test_ctrl_c_ends_a_wait_for_a_copy_in_progress(side, call):
+    def check():
+        with side() as ring:
+            assert_interrupted(lambda: call(ring))
+        check_balance(ring)
+
+    in_fork(check)
+
+
+@each_call
+def test_a_handler_that_returns_lets_the_wait_go_on(name):
+    def check():
+        ring, handled = stuck_ring(name), []
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(contents(ring)))
+        before = contents(ring)
+
+        def disturb_and_serve():
+            for count in (1, 2, 3):
+                send(signal.SIGUSR1).result()
+                wait_until(lambda count=count: len(handled) == count, "the handler")
+            wait_parked(threading.main_thread())
+            if name in PUTS:
+                ring.get()
+                return ring.get_many().tolist()
+            return ring.put(1)
+
+        server = Task(disturb_and_serve)
+        CALLS[name](ring)
+        assert server.result() == ([7] if name in PUTS else None)
+        assert handled == [before] * 3
+        check_balance(ring)
+
+    in_fork(check)
+
+
+@each_call
+def test_a_handler_that_returns_does_not_renew_the_timeout(name):
+    def check():
+        handled = []
+        signal.signal(signal.SIGALRM, lambda *_: handled.append(1))
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        began = time.monotonic()
+        assert_times_out(name, stuck_ring(name), timeout=0.25)
+        assert 0.25 <= time.monotonic() - began < 0.25 + LATE
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert len(handled) > 2
+
+    in_fork(check)
+
+
+@each_call
+def test_a_handler_may_itself_serve_the_wait(name):
+    def check():
+        ring = stuck_ring(name)
+        served = (lambda *_: ring.get_many()) if name in PUTS else (lambda *_: ring.put(5))
+        signal.signal(signal.SIGUSR1, served)
+        sender = send(signal.SIGUSR1)
+        if name == "put_many":  # two records, one room
+            assert ring.put_many([7]) == 1
+        else:
+            CALLS[name](ring)
+        assert time.monotonic() - sender.result() < LATE
+        assert contents(ring) == ([7] if name in PUTS else [])
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_a_handler_may_shut_the_ring_down():
+    def check():
+        ring = RingBuffer(1, "i8")
+        signal.signal(signal.SIGTERM, lambda *_: ring.shutdown())
+        send(signal.SIGTERM)
+        assert list(ring.batches()) == []
+
+    in_fork(check)
+
+
+def test_a_handler_may_wait_on_the_same_ring():
+    def check():
+        ring, handled = RingBuffer(1, "i8"), []
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(ring.get()))
+        sender = send(signal.SIGUSR1)
+
+        def serve():
+            sender.result()
+            time.sleep(0.06)  # longer than the main thread takes to look
+            wait_parked(threading.main_thread())
+            ring.put(1)
+            wait_until(lambda: handled, "the handler")
+            ring.put(2)
+
+        server = Task(serve)
+        assert ring.get() == 2
+        assert handled == [1]
+        server.result()
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_who_is_interrupted_leaves_its_place_to_the_next():
+    def check():
+        ring = RingBuffer(1, "i8")
+        second = Task(lambda: (wait_parked(threading.main_thread()), ring.get())[1])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def interrupt_once_both_wait():
+            wait_parked(second)
+            return send(signal.SIGINT).result()
+
+        sender = Task(interrupt_once_both_wait)
+        with pytest.raises(KeyboardInterrupt):
+            ring.get()
+        sender.result()
+        ring.put(1)
+        assert second.result() == 1
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_a_record_that_comes_with_the_signal_is_taken_or_left():
+    """The signal and the put at the same time, many times over."""
+
+    def check():
+        class InterruptedError(Exception):
+            pass
+
+        def handler(*_):
+            if armed:
+                raise InterruptedError
+
+        signal.signal(signal.SIGUSR1, handler)
+        sys.setswitchinterval(1e-4)
+        ring, interruptions = RingBuffer(1, "i8"), 0
+        for number in range(40):
+            armed = True
+
+            def disturb(number=number):
+                wait_parked(threading.main_thread())
+                time.sleep(0.0025 * (number % 20))  # through the whole of a tick
+                os.kill(os.getpid(), signal.SIGUSR1)
+                ring.put(number)
+
+            disturber, taken_before = Task(disturb), ring.stats().taken
+            try:
+                ring.get()
+            except InterruptedError:
+                interruptions += 1
+            armed = False
+            disturber.result()
+            assert ring.stats().taken - taken_before == 1 - ring.qsize()
+            if ring.qsize():
+                assert ring.get_nowait() == number
+            check_balance(ring)
+
+    in_fork(check)
+
+
+def test_signals_are_the_main_threads_business():
+    """Other threads sleep through."""
+
+    def check():
+        ring = RingBuffer(1, "i8")
+        waiter = parked(ring.get)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        wait_parked(waiter)
+        ring.put(1)
+        assert waiter.result() == 1
+        with pytest.raises(Empty):
+            ring.get_nowait()
+
+    in_fork(check)

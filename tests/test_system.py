@@ -1,0 +1,864 @@
+"""The telemetry system: it starts, runs, stops without losing anything, and says what failed."""
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import pytest
+from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
+from helpers import Task, wait_until
+
+from f1buf import READING
+from f1buf.telemetry import (
+    SPEED,
+    Analyzer,
+    Channel,
+    F1TelemetrySystem,
+    Sensor,
+    SpeedSensor,
+    TelemetryError,
+    Threshold,
+    make_sensors,
+)
+from f1buf.telemetry.sources.paced import PacedSensor
+
+SOON = 0.2  # [s] the patience of a system whose threads are to be given up
+FIVE = [
+    "EngineTemperatureSensor 0",
+    "TirePressureSensor 1",
+    "SpeedSensor 2",
+    "GForceSensor 3",
+    "FuelLevelSensor 4",
+]
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog():
+        yield
+
+
+class Speed(Sensor):
+    """A sensor of a test's own; subclasses say how it reads."""
+
+    channel = SPEED
+
+    def __init__(self, sensor_id=0, *, rate=100.0):
+        super().__init__(sensor_id, rate=rate)
+        self.reads = 0
+
+    def read(self):
+        self.reads += 1
+        return self.reading(100.0, timestamp=self.reads)
+
+
+def run_sources(system, *sources, analyzers=3, **options):
+    system.start(sources, analyzers, **options)
+    system.wait()
+    return system.shutdown()
+
+
+def failed(stop):
+    """The error that stopping ends with."""
+    with pytest.raises(TelemetryError) as caught:
+        stop()
+    return caught.value
+
+
+def names(before):
+    return sorted(thread.name for thread in set(threading.enumerate()) - before)
+
+
+# Starting and stopping ------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_one_of_each_sensor_three_analyzers_and_a_buffer_of_100():
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem()
+    assert system.ring.capacity == 100
+    assert system.ring.overflow == "block"
+    system.start_telemetry()
+    assert names(before) == sorted([*FIVE, "analyzer 1", "analyzer 2", "analyzer 3"])
+    summary = system.shutdown()
+    assert names(before) == []
+    assert summary.readings == summary.analysed == summary.buffer.taken
+    assert [each["channel"] for each in summary.thresholds] == [
+        "ENGINE_TEMP",
+        "TIRE_PRESSURE",
+        "SPEED",
+        "G_FORCE",
+        "FUEL_LEVEL",
+    ]
+
+
+def test_as_many_sensors_and_analyzers_as_asked_for():
+    before = set(threading.enumerate())
+    with F1TelemetrySystem() as system:
+        system.start_telemetry(sensors_per_type=2, num_analyzers=5)
+        started = names(before)
+    assert len([name for name in started if name.startswith("analyzer")]) == 5
+    assert len(started) == 5 * 2 + 5
+    assert names(before) == []
+
+
+def test_each_sensor_makes_count_readings_then_it_ends():
+    system = F1TelemetrySystem()
+    summary = system.run(sensors_per_type=2, rate=None, count=1234, seed=1)
+    assert summary.readings == summary.analysed == 5 * 2 * 1234
+    assert [each["readings"] for each in summary.thresholds] == [2 * 1234] * 5
+    assert summary.dropped == 0
+
+
+def test_run_for_a_duration():
+    summary = F1TelemetrySystem().run(0.3)
+    assert 5 <= summary.readings == summary.analysed
+    assert 0.1 < summary.seconds < 10
+
+
+def test_a_block_that_is_left_shuts_down():
+    with F1TelemetrySystem() as system:
+        system.start_telemetry()
+        assert system.is_running
+        with pytest.raises(RuntimeError, match="no summary yet"):
+            _ = system.summary
+    assert not system.is_running
+    assert system.summary.readings == system.summary.analysed > 0
+
+
+def test_an_exception_in_the_block_passes_after_the_shutdown():
+    system = F1TelemetrySystem()
+
+    def fail():
+        with system:
+            system.start_telemetry()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert system.summary.readings == system.summary.analysed
+
+
+def test_a_block_may_shut_down_itself():
+    with F1TelemetrySystem() as system:
+        system.run(count=1, rate=None)
+    assert system.summary.readings == 5
+
+
+def test_wait_tells_whether_the_sources_have_ended():
+    ended = threading.Event()
+    system = F1TelemetrySystem()
+    system.start([SourceThatWaits(ended)])
+    assert system.wait(0.01) is False
+    ended.set()
+    assert system.wait() is True
+    assert system.wait(0) is True
+    system.shutdown()
+
+
+class SourceThatWaits:
+    """A source that ends when told, or to stop."""
+
+    name = "waits"
+
+    def __init__(self, ended):
+        self._ended = ended
+
+    def batches(self, stop):
+        yield readings([100.0])
+        while not (self._ended.wait(0.01) or stop.is_set()):
+            pass
+
+
+def test_starts_again_after_a_shutdown_with_counters_of_its_own():
+    system = F1TelemetrySystem(thresholds=[Threshold("SPEED", above=0.0, message="moves")])
+    for n in (10, 3, 7):
+        summary = run_sources(system, Given(readings([1.0] * n)))
+        assert (summary.readings, summary.analysed, summary.buffer.taken) == (n, n, n)
+        assert summary.thresholds[0]["rises"] == 1  # the first reading of a run has none before it
+        assert summary.thresholds[0]["samples"] == n
+
+
+def test_starts_again_after_a_failure():
+    system = F1TelemetrySystem()
+    failed(lambda: run_sources(system, SourceThatFails()))
+    assert run_sources(system, Given(readings([1.0]))).analysed == 1
+
+
+def test_start_while_it_runs_is_an_error_and_changes_nothing():
+    system = F1TelemetrySystem()
+    system.start_telemetry()
+    with pytest.raises(RuntimeError, match="running"):
+        system.start_telemetry()
+    assert system.is_running
+    assert system.shutdown().readings > 0
+
+
+@pytest.mark.parametrize("started_before", [False, True], ids=["never started", "shut down"])
+def test_shutdown_of_what_does_not_run_is_an_error(started_before):
+    system = F1TelemetrySystem()
+    if started_before:
+        system.run(count=1, rate=None)
+    with pytest.raises(RuntimeError, match="not running"):
+        system.shutdown()
+
+
+def test_no_summary_before_the_end():
+    system = F1TelemetrySystem()
+    with pytest.raises(RuntimeError, match="no summary yet"):
+        _ = system.summary
+    first = system.run(count=1, rate=None)
+    assert system.summary is first
+    system.start_telemetry()
+    with pytest.raises(RuntimeError, match="no summary yet"):
+        _ = system.summary
+    system.shutdown()
+
+
+def test_steps_of_the_shutdown_are_told():
+    steps = []
+    system = F1TelemetrySystem(on_step=steps.append)
+    system.run(count=1, rate=None)
+    assert steps == [
+        "stopping the sensors",
+        "sensors stopped; draining the buffer: 0 readings left",
+        "all threads have ended",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sensors_per_type": 0},
+        {"num_analyzers": 0},
+        {"num_analyzers": -1},
+        {"num_analyzers": 2.5},
+        {"sensors": []},
+        {"sensors": [Speed()], "rate": 0.0},
+        {"sensors": [Speed()], "rate": -5.0},
+        {"sensors": [Speed()], "rate": float("nan")},
+        {"sensors": [Speed()], "rate": float("inf")},
+        {"sensors": [Speed()], "count": -1},
+    ],
+    ids=repr,
+)
+def test_a_senseless_start_is_refused_and_leaves_nothing_behind(options):
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem()
+    try:
+        with pytest.raises((ValueError, TypeError)):
+            system.start_telemetry(**options)
+        assert not system.is_running
+        assert names(before) == []
+    finally:
+        if system.is_running:
+            system.shutdown()
+    assert run_sources(system, Given(readings([1.0]))).analysed == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"buffer_size": 0},
+        {"buffer_size": -1},
+        {"overflow": "spill"},
+        {"analyzer_delay": -0.1},
+        {"analyzer_delay": float("nan")},
+        {"analyzer_delay": float("inf")},
+        {"thresholds": "no such profile"},
+    ],
+    ids=repr,
+)
+def test_senseless_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"\S"):
+        F1TelemetrySystem(**options)
+
+
+def test_a_start_that_runs_out_of_threads_leaves_nothing_behind(monkeypatch):
+    started, start = [], threading.Thread.start
+
+    def start_five(thread):
+        if len(started) == 5:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_five)
+    system = F1TelemetrySystem()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        system.start_telemetry()
+    monkeypatch.undo()
+    try:
+        deadline = time.monotonic() + 1.0
+        for thread in started:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        assert not [thread.name for thread in started if thread.is_alive()]
+        assert not system.is_running
+    finally:
+        system.stop_sources()
+        system.ring.shutdown(immediate=True)
+
+
+def test_no_thresholds_at_all():
+    summary = F1TelemetrySystem(thresholds=[]).run(count=10, rate=None)
+    assert summary.analysed == 50
+    assert summary.thresholds == []
+
+
+def test_summary_as_a_dict():
+    summary = F1TelemetrySystem().run(count=10, rate=None)
+    result = summary.as_dict()
+    assert {"readings", "analysed", "dropped", "readings_per_s", "latency_s", "buffer", "thresholds"} <= result.keys()
+    assert result["readings_per_s"] == pytest.approx(50 / result["seconds"])
+    assert result["buffer"]["offered"] == 50
+    assert result["latency_s"].keys() == {"p50", "p99", "max"}
+
+
+# Nothing is lost by stopping ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("analyzers", [1, 3])
+@pytest.mark.parametrize("buffer_size", [1, 2, 7, 100])
+def test_nothing_is_lost_however_small_the_buffer(buffer_size, analyzers):
+    stream = mixed_stream(2000)
+    system = F1TelemetrySystem(buffer_size)
+    summary = run_sources(system, Given(*pieces(stream, 37)), Given(*pieces(stream, 1)), analyzers=analyzers)
+    assert summary.readings == summary.analysed == 4000
+    assert summary.dropped == 0
+    assert summary.buffer.high_water <= buffer_size
+
+
+@pytest.mark.parametrize("buffer_size", [1, 7, 100])
+def test_stopping_amid_full_speed_loses_nothing(buffer_size):
+    system = F1TelemetrySystem(buffer_size)
+    system.start_telemetry(sensors_per_type=2, rate=None)
+    wait_until(lambda: system.analysed > 5000, "5,000 readings")
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed > 5000
+    assert summary.dropped == 0
+    assert system.remaining == 0
+
+
+def test_stopping_with_slow_analyzers_and_a_full_buffer_loses_nothing():
+    system = F1TelemetrySystem(20, analyzer_delay=0.005)
+    system.start_telemetry(rate=1000.0)
+    wait_until(system.ring.full, "a full buffer")
+    system.stop_sources()
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed > 20
+    assert summary.dropped == 0
+
+
+def test_what_a_source_has_in_hand_is_still_put():
+    reached = threading.Event()
+
+    class InHand:
+        name = "in hand"
+
+        def batches(self, stop):
+            reached.set()
+            stop.wait()
+            yield readings([1.0] * 500)
+
+    system = F1TelemetrySystem(3)
+    system.start([InHand()])
+    reached.wait()
+    assert system.shutdown().analysed == 500
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+@pytest.mark.parametrize("buffer_size", [1, 7, 100])
+def test_what_a_drop_policy_loses_is_counted(policy, buffer_size):
+    system = F1TelemetrySystem(buffer_size, overflow=policy, analyzer_delay=1e-4)
+    summary = run_sources(system, *[Given(*pieces(mixed_stream(1000), 50)) for _ in range(3)], analyzers=2)
+    assert summary.readings == 3000
+    assert summary.dropped > 0
+    assert summary.analysed + summary.dropped == 3000
+    assert sum(each["readings"] for each in summary.thresholds) == summary.analysed
+
+
+def test_sources_make_no_new_readings_once_told_to_stop():
+    class Blocked:
+        """Its full batches keep it waiting for room."""
+
+        name = "blocked"
+        made = 0
+
+        def batches(self, stop):
+            while not stop.is_set():
+                self.made += 1
+                yield readings([1.0] * 50)
+
+    source = Blocked()
+    system = F1TelemetrySystem(5, analyzer_delay=0.001)
+    system.start([source], 1)
+    wait_until(system.ring.full, "a full buffer")
+    system.stop_sources()
+    at_stop = source.made
+    assert system.shutdown().analysed == 50 * source.made
+    assert source.made <= at_stop + 1  # it may have looked just before
+
+
+def test_a_slow_sensor_makes_no_new_readings_once_told_to_stop():
+    """A device that gives fewer readings a second than asked for: its sensor falls behind, and stops all the same."""
+    turns = threading.Semaphore(0)
+
+    class Device(Speed):
+        def read(self):
+            turns.acquire()
+            return super().read()
+
+    sensor = Device()
+    system = F1TelemetrySystem()
+    system.start_telemetry(sensors=[sensor], rate=1000.0)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 0.1, "the sensor to fall 100 readings behind")
+    turns.release()  # one reading; then a hundred are due
+    wait_until(lambda: system.analysed == 1, "the first reading")
+    turns.release()
+    wait_until(lambda: sensor.reads == 2, "the second reading")
+    system.stop_sources()
+    task = Task(system.shutdown)
+    while task.is_alive():
+        turns.release()
+        task.join(0.01)
+    assert sensor.reads <= 4  # the one in progress, and one that may have begun just before
+    assert task.result().analysed == sensor.reads
+
+
+def test_a_slow_analysis_is_waited_for():
+    """A thread that works as slowly as `analyzer_delay` says makes progress."""
+    system = F1TelemetrySystem(stop_timeout=SOON, analyzer_delay=4 * SOON)
+    assert run_sources(system, Given(readings([1.0] * 3)), analyzers=3).analysed == 3
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
+
+
+class SourceThatFails:
+    name = "the source"
+
+    def __init__(self, *batches):
+        self._batches = batches
+
+    def batches(self, stop):
+        yield from self._batches
+        raise OSError("the cable is out")
+
+
+class FailsAt(Speed):
+    """A sensor whose n-th reading, from 1, fails."""
+
+    def __init__(self, n, error, sensor_id=0):
+        super().__init__(sensor_id)
+        self._n, self._error = n, error
+
+    def read(self):
+        reading = super().read()
+        if self.reads == self._n:
+            raise self._error
+        return reading
+
+
+@pytest.mark.parametrize("stop", ["run", "shutdown"])
+@pytest.mark.parametrize("n", [1, 2, 50], ids="reading {}".format)
+def test_a_sensor_that_fails_is_named_and_the_rest_stops(n, stop):
+    before = set(threading.enumerate())
+    error = OSError("the cable is out")
+    system = F1TelemetrySystem()
+    sensors = [SpeedSensor(0), FailsAt(n, error, 1), SpeedSensor(2)]
+
+    def run():
+        if stop == "run":
+            system.run(sensors=sensors, rate=1000.0)
+        else:
+            system.start_telemetry(sensors=sensors, rate=1000.0)
+            assert system.wait()
+            system.shutdown()
+
+    caught = failed(run)
+    assert caught.failures == [("FailsAt 1", error)]
+    assert caught.stuck == []
+    assert caught.__cause__ is error
+    assert str(caught) == "FailsAt 1 failed: OSError: the cable is out"
+    assert names(before) == []
+    assert not system.is_running
+    assert system.summary.readings == system.summary.analysed
+
+
+def test_readings_before_a_failure_are_not_lost():
+    system = F1TelemetrySystem()
+    failed(lambda: system.run(sensors=[FailsAt(50, OSError("the cable is out"))], rate=None))
+    assert system.summary.readings == system.summary.analysed == 49
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()], ids=repr)
+def test_whatever_a_sensor_raises_reaches_the_caller(error):
+    caught = failed(lambda: F1TelemetrySystem().run(sensors=[FailsAt(3, error)]))
+    assert caught.failures == [("FailsAt 0", error)]
+
+
+@pytest.mark.parametrize("count", [None, 1000], ids=["free", "in turns"])
+def test_a_failing_sensor_among_others_that_take_turns(count):
+    sensors = [SpeedSensor(0), FailsAt(100, ValueError("no"), 1), SpeedSensor(2)]
+    system = F1TelemetrySystem(7)
+    caught = failed(lambda: system.run(sensors=sensors, rate=2000.0, count=count))
+    assert [name for name, _ in caught.failures] == ["FailsAt 1"]
+    assert system.summary.readings == system.summary.analysed
+
+
+def test_several_failures_are_all_reported():
+    together = threading.Barrier(3)
+
+    class FailsTogether(Speed):
+        def read(self):
+            together.wait()
+            raise ValueError(self.sensor_id)
+
+    caught = failed(lambda: F1TelemetrySystem().run(sensors=[FailsTogether(i) for i in range(3)]))
+    assert sorted(name for name, _ in caught.failures) == [f"FailsTogether {i}" for i in range(3)]
+    assert all(f"FailsTogether {i} failed: ValueError: {i}" in str(caught) for i in range(3))
+
+
+class BrokenAnalyzer(Analyzer):
+    """Fails at the reading with timestamp 500; others than that one go on."""
+
+    max_count = 10
+
+    def check(self, readings):
+        if 500 in readings["timestamp"]:
+            raise ArithmeticError("not a number I know")
+        return super().check(readings)
+
+
+@pytest.mark.parametrize("analyzers", [1, 3])
+def test_an_analyzer_that_fails_is_named_and_the_rest_stops(analyzers):
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem()
+    stream = readings([1.0] * 1000)
+    caught = failed(
+        lambda: run_sources(system, Given(*pieces(stream, 20)), analyzers=analyzers, analyzer=BrokenAnalyzer)
+    )
+    [(name, error)] = caught.failures
+    assert name.startswith("analyzer ")
+    assert isinstance(error, ArithmeticError)
+    assert caught.__cause__ is error
+    assert names(before) == []
+    summary = system.summary
+    if analyzers > 1:  # the others drain the buffer; only the batch in hand is not checked
+        assert summary.readings - 10 <= summary.analysed + summary.dropped < summary.readings
+
+
+def test_an_analyzer_that_cannot_be_made():
+    class Unmakable(Analyzer):
+        def __init__(self, *args):
+            raise ImportError("no model")
+
+    system = F1TelemetrySystem()
+    caught = failed(lambda: run_sources(system, Given(readings([1.0] * 1000)), analyzer=Unmakable))
+    assert [name for name, _ in caught.failures] == ["analyzer 1", "analyzer 2", "analyzer 3"]
+
+
+class Hopeless(Analyzer):
+    def check(self, readings):
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("sensors", [1, 4])
+def test_sensors_that_wait_for_room_do_not_hang_when_all_analyzers_have_failed(sensors):
+    system = F1TelemetrySystem(2)
+    sources = [PacedSensor(SpeedSensor(i, seed=1), rate=None) for i in range(sensors)]
+    caught = failed(lambda: run_sources(system, *sources, analyzers=2, analyzer=Hopeless))
+    assert {name for name, _ in caught.failures} == {"analyzer 1", "analyzer 2"}
+    assert caught.stuck == []
+    assert system.summary.readings > system.summary.analysed == 0
+
+
+@pytest.mark.parametrize("analyzers", [1, 3])
+def test_an_alert_handler_that_fails_is_reported(analyzers):
+    def handler(alert):
+        raise LookupError("nobody there")
+
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem(on_alert=handler)
+    caught = failed(lambda: run_sources(system, Given(*pieces(readings([400.0, 0.0] * 500), 10)), analyzers=analyzers))
+    assert all(isinstance(error, LookupError) for _, error in caught.failures)
+    assert "LookupError: nobody there" in str(caught)
+    assert names(before) == []
+    assert system.summary.readings > 0
+
+
+def test_a_description_that_fails_is_reported():
+    def describe(sensor_id):
+        raise LookupError(sensor_id)
+
+    system = F1TelemetrySystem(on_alert=print)
+    caught = failed(lambda: run_sources(system, Given(readings([400.0])), analyzers=1, describe=describe))
+    assert isinstance(caught.failures[0][1], LookupError)
+
+
+def test_an_alert_handler_that_fails_once_costs_no_other_batch():
+    """Batches that were checked before the one that failed are merged all the same."""
+    later_checked = threading.Event()
+
+    class FirstIsLast(Analyzer):
+        max_count = 10
+
+        def check(self, readings):
+            if readings["timestamp"][0] == 0:
+                later_checked.wait()
+            elif readings["timestamp"][0] == 90:
+                later_checked.set()
+            return super().check(readings)
+
+    def handler(alert):
+        raise LookupError
+
+    system = F1TelemetrySystem(on_alert=handler)
+    stream = readings([400.0] + [0.0] * 99)
+    failed(lambda: run_sources(system, Given(stream), analyzers=2, analyzer=FirstIsLast))
+    assert system.summary.analysed >= 90
+
+
+@pytest.mark.parametrize("callback", ["stopping", "draining", "ended"])
+def test_a_step_handler_that_fails_does_not_keep_the_system_from_stopping(callback):
+    def on_step(text):
+        if callback in text:
+            raise LookupError(text)
+
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem(on_step=on_step)
+    system.start_telemetry()
+    with pytest.raises((LookupError, TelemetryError)):
+        system.shutdown()
+    left = names(before)
+    system.stop_sources()  # so that a test that fails leaves nothing behind
+    assert left == []
+    assert system.summary.readings > 0
+
+
+# Threads that do not stop ---------------------------------------------------------------------------------------------
+
+
+class Stuck(Speed):
+    """A sensor whose read() waits for something that does not come, until it is released."""
+
+    def __init__(self, sensor_id=0, good=0):
+        super().__init__(sensor_id)
+        self.released, self.stuck = threading.Event(), threading.Event()
+        self._good = good
+
+    def read(self):
+        if self.reads == self._good:
+            self.stuck.set()
+            self.released.wait()
+        return super().read()
+
+
+@pytest.mark.parametrize("count", [None, 1000], ids=["free", "in turns"])
+def test_a_stuck_sensor_is_named_and_given_up(count):
+    before = set(threading.enumerate())
+    stuck = Stuck(1, good=2)
+    system = F1TelemetrySystem(stop_timeout=SOON)
+    try:
+        system.start_telemetry(sensors=[SpeedSensor(0), stuck, SpeedSensor(2)], rate=1000.0, count=count)
+        stuck.stuck.wait()
+        caught = failed(system.shutdown)
+        assert caught.stuck == ["Stuck 1"]
+        assert caught.failures == []
+        assert str(caught) == "Stuck 1 did not stop in time"
+        assert names(before) == ["Stuck 1"]
+        assert not system.is_running
+        assert system.summary.readings == system.summary.analysed > 0
+    finally:
+        stuck.released.set()
+
+
+def test_a_failure_beside_a_stuck_sensor_tells_both():
+    stuck = Stuck(1)
+
+    class FailsLater(Speed):
+        def read(self):
+            stuck.stuck.wait()
+            raise ValueError
+
+    system = F1TelemetrySystem(stop_timeout=SOON)
+    try:
+        caught = failed(lambda: system.run(sensors=[FailsLater(0), stuck]))
+        assert [name for name, _ in caught.failures] == ["FailsLater 0"]
+        assert caught.stuck == ["Stuck 1"]
+    finally:
+        stuck.released.set()
+
+
+def test_a_stuck_analyzer_is_named_and_given_up():
+    before = set(threading.enumerate())
+    released = threading.Event()
+
+    class StuckAnalyzer(Analyzer):
+        def check(self, readings):
+            released.wait()
+            return super().check(readings)
+
+    system = F1TelemetrySystem(1, stop_timeout=SOON)
+    try:
+        system.start([PacedSensor(SpeedSensor(0), rate=None)], 1, analyzer=StuckAnalyzer)
+        wait_until(system.ring.full, "a full buffer")
+        caught = failed(system.shutdown)
+        assert "analyzer 1" in caught.stuck
+        assert names(before) == ["analyzer 1"]
+    finally:
+        released.set()
+
+
+def test_a_thread_given_up_does_not_touch_the_next_run():
+    stuck = Stuck(7)
+    system = F1TelemetrySystem(stop_timeout=SOON)
+    system.start_telemetry(sensors=[stuck])
+    stuck.stuck.wait()
+    failed(system.shutdown)
+    [thread] = [each for each in threading.enumerate() if each.name == "Stuck 7"]
+
+    ended = threading.Event()
+    system.start([SourceThatWaits(ended)])
+    stuck.released.set()
+    thread.join()
+    over = system.wait(0.05)
+    ended.set()
+    system.wait()
+    summary = system.shutdown()
+    assert not over  # this run's one source was still at work
+    assert (summary.readings, summary.analysed, summary.buffer.offered) == (1, 1, 1)
+
+
+# Sensors of one's own -------------------------------------------------------------------------------------------------
+
+
+def test_a_channel_a_sensor_and_a_threshold_of_ones_own():
+    class OilPressureSensor(Sensor):
+        channel = Channel("TEST_OIL_PRESSURE", "bar", (0.0, 8.0))
+        value = 5.0
+
+        def read(self):
+            self.value -= 0.5
+            return self.reading(self.value)
+
+    alerts = []
+    low = Threshold("TEST_OIL_PRESSURE", below=1.5, message="Low oil pressure")
+    system = F1TelemetrySystem(thresholds=[low], on_alert=alerts.append)
+    summary = system.run(sensors=[OilPressureSensor(0), OilPressureSensor(1)], count=8, rate=None)
+    assert summary.analysed == 16
+    assert [(alert.sensor_id, alert.value, alert.message) for alert in alerts] == [
+        (0, 1.0, "Low oil pressure"),
+        (1, 1.0, "Low oil pressure"),
+    ]
+
+
+class Ends(Speed):
+    """A sensor with five readings."""
+
+    def read(self):
+        if self.reads == 5:
+            raise StopIteration
+        return super().read()
+
+
+class EndsEmpty(Speed):
+    """The same, in batches of three."""
+
+    def read_batch(self, n):
+        batch = readings([1.0] * min(n, 3, 5 - self.reads))
+        self.reads += len(batch)
+        return batch
+
+
+@pytest.mark.parametrize("rate", [1000.0, None], ids="rate {}".format)
+@pytest.mark.parametrize("count", [None, 20], ids=["free", "in turns"])
+@pytest.mark.parametrize("sensor", [Ends, EndsEmpty])
+def test_sensors_that_end(sensor, count, rate):
+    system = F1TelemetrySystem()
+    sensors = [sensor(0), sensor(1)]
+    if count is not None:
+        sensors.append(SpeedSensor(2))  # goes on when the others have left
+    summary = system.run(sensors=sensors, count=count, rate=rate)
+    assert summary.readings == summary.analysed == 10 + (count or 0)
+
+
+def test_a_sensor_that_ends_at_once():
+    class Never(Speed):
+        def read(self):
+            raise StopIteration
+
+    summary = F1TelemetrySystem().run(sensors=[Never()])
+    assert (summary.readings, summary.analysed, summary.readings_per_s) == (0, 0, 0)
+    assert summary.latency_s == {"p50": None, "p99": None, "max": None}
+
+
+def sensor_returning(*, reading=None, batch=None):
+    class Wrong(Speed):
+        def read(self):
+            return reading
+
+        def read_batch(self, n):
+            return super().read_batch(n) if batch is None else batch(n)
+
+    return Wrong()
+
+
+@pytest.mark.parametrize("count", [None, 100], ids=["free", "in turns"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reading": None},
+        {"reading": 5.0},
+        {"reading": (1.0, 2.0)},
+        {"reading": "5.0"},
+        {"batch": lambda n: None},
+        {"batch": lambda n: np.ones(n)},
+        {"batch": lambda n: [1.0] * n},
+        {"batch": lambda n: np.zeros((n, 2), READING)},
+        {"batch": lambda n: np.zeros((), READING)},
+        {"batch": lambda n: "readings"},
+    ],
+    ids=["None", "a float", "two numbers", "a text", "no batch", "floats", "a list", "a table", "a scalar", "text"],
+)
+def test_a_sensor_that_returns_something_else_is_named(wrong, count):
+    """No guesses: a number alone, say, is no reading."""
+    system = F1TelemetrySystem()
+    system.start_telemetry(sensors=[sensor_returning(**wrong)], rate=1000.0, count=count)
+    ended = system.wait(1.0)
+    caught = failed(system.shutdown)
+    assert ended
+    assert [name for name, _ in caught.failures] == ["Wrong 0"]
+    assert isinstance(caught.failures[0][1], (TypeError, ValueError))
+    assert system.summary.analysed == 0
+
+
+@pytest.mark.parametrize("count", [25, None])
+def test_a_sensor_that_returns_more_than_asked_for_ends_all_the_same(count):
+    """Either it is an error, or what is too much is counted; it does not go on past `count` for ever."""
+
+    class Blocks(Speed):
+        def read_batch(self, n):
+            return self.readings([1.0] * 10, [0.0] * 10)
+
+    system = F1TelemetrySystem()
+    system.start_telemetry(sensors=[Blocks()], rate=1000.0, count=count)
+    ended = system.wait(0.5)
+    with contextlib.suppress(TelemetryError):
+        system.shutdown()
+    assert count is None or ended
+    assert system.summary.readings == system.summary.analysed + system.summary.dropped
+
+
+def test_readings_of_a_channel_that_nobody_knows():
+    """They are nobody's, but no reason to stop."""
+    stream = readings([1.0] * 10)
+    stream["channel"] = 65_535
+    assert run_sources(F1TelemetrySystem(), Given(stream)).analysed == 10
+
+
+def test_make_sensors_numbers_them():
+    assert [sensor.sensor_id for sensor in make_sensors(3, types=[SpeedSensor, Speed])] == list(range(6))
+    with pytest.raises(ValueError, match="sensors_per_type is 0"):
+        make_sensors(0)
