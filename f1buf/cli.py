@@ -78,11 +78,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(
-    least: float, *, exclusive: bool = False, whole: bool = False, word: str | None = None
+    least: float, most: float = 1e9, *, exclusive: bool = False, whole: bool = False, word: str | None = None
 ) -> Callable[[str], Any]:
-    """Return a converter for argparse: a finite number from `least` on; None for `word`, where one is allowed."""
+    """Return a converter for argparse: a number from `least` to `most`; None for `word`, where one is allowed."""
     kind = "a whole number" if whole else "a number"
-    expected = f"expected {kind} {'above' if exclusive else 'of at least'} {least:g}" + (f" or {word!r}" if word else "")
+    expected = f"expected {kind} {'above' if exclusive else 'of at least'} {least:g}"
+    if most < math.inf:
+        expected += f" and at most {most:g}"
+    if word:
+        expected += f", or {word!r}"
 
     def convert(text: str) -> float | int | None:
         if word is not None and text == word:
@@ -91,7 +95,7 @@ def number(
             value = int(text) if whole else float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r}: {expected}") from None
-        if not math.isfinite(value) or value < least or (exclusive and value == least):
+        if not least <= value <= most or (exclusive and value == least):
             raise argparse.ArgumentTypeError(f"{text}: {expected}")
         return value
 
@@ -132,17 +136,17 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profil
     parser.add_argument(
         "--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds"
     )
-    parser.add_argument("--analyzers", type=number(1, whole=True), default=3, metavar="N", help="threads (default: 3)")
+    parser.add_argument("--analyzers", type=number(1, 10_000, whole=True), default=3, metavar="N", help="threads (default: 3)")
     parser.add_argument(
         "--analyzer-delay",
-        type=number(0),
+        type=number(0, 3600),
         default=0.0,
         metavar="S",
         help="seconds of further work for each reading, to stand for a slow analysis",
     )
     parser.add_argument(
         "--buffer-size",
-        type=number(1, whole=True),
+        type=number(1, math.inf, whole=True),
         default=buffer_size,
         metavar="N",
         help=f"readings (default: {buffer_size})",
@@ -174,8 +178,8 @@ def build_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
 
     run = commands.add_parser("run", help="simulated sensors", epilog=RUN_EXAMPLES, formatter_class=raw)
-    run.add_argument("--count", type=number(1, whole=True), metavar="N", help="readings a sensor; then it ends")
-    run.add_argument("--sensors-per-type", type=number(1, whole=True), default=1, metavar="N", help="default: 1")
+    run.add_argument("--count", type=number(1, math.inf, whole=True), metavar="N", help="readings a sensor; then it ends")
+    run.add_argument("--sensors-per-type", type=number(1, 10_000, whole=True), default=1, metavar="N", help="default: 1")
     run.add_argument(
         "--sensors",
         type=sensor_class,
@@ -190,7 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HZ",
         help="readings a second of each sensor, or max (default: 100)",
     )
-    run.add_argument("--seed", type=number(0, whole=True), metavar="N", help="of the simulated sensors")
+    run.add_argument("--seed", type=number(0, math.inf, whole=True), metavar="N", help="of the simulated sensors")
     run.add_argument("--classic", action="store_true", help="the textbook demonstration, slow and line by line")
     add_common_options(run, 100, "default")
     run.set_defaults(command=run_command, parser=run)
@@ -232,7 +236,7 @@ class AlertFile:
         self._name = "standard output" if path == "-" else path
         self._lock = threading.Lock()
         try:
-            self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")
+            self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
 

@@ -72,15 +72,14 @@ class Alert(NamedTuple):
             "type": "alert",
             "schema": ALERT_SCHEMA,
             "kind": self.kind,
-            "time": self.time,
+            "time": _number(self.time),
             "position": self.position,
             "sensor": self.sensor_id,
             "car": self.car,
             "driver": self.driver,
             "part": self.part,
             "channel": self.channel,
-            # JSON knows no infinity.
-            "value": self.value if math.isfinite(self.value) else str(self.value),
+            "value": _number(self.value),
             "unit": self.unit,
             "threshold": threshold,
             "message": self.message,
@@ -102,3 +101,8 @@ class Alert(NamedTuple):
         if self.car is None:
             return f"sensor {self.sensor_id}"
         return " ".join(filter(None, (f"car {self.car}", self.driver, self.part)))
+
+
+def _number(value: float) -> float | str:
+    """A number as JSON can say it: it knows neither infinity nor NaN."""
+    return value if math.isfinite(value) else str(value)

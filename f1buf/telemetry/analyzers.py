@@ -73,11 +73,20 @@ class BatchOrder:
         return batch
 
     def finish(self, batch: Batch) -> None:
-        """Merge it, and what waited for it; or leave that to whoever finishes the ones before it."""
+        """Merge it, and what waited for it; or leave that to whoever finishes the ones before it.
+
+        Where merging one raises, the others are merged all the same; the first error is raised.
+        """
+        errors = []
         with self._merging:
             batch.finished = True
             while self._taken and self._taken[0].finished:
-                self._merge(self._taken.popleft())
+                try:
+                    self._merge(self._taken.popleft())
+                except BaseException as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class Analyzer:

@@ -42,7 +42,8 @@ class LatencyHistogram:
         for bucket, count in enumerate(self._counts):
             seen += count
             if count and seen >= wanted:
-                return min(_LOWEST * 10 ** (bucket / _PER_DECADE), self.max)
+                last = bucket == len(self._counts) - 1  # all that is longer than the buckets reach
+                return self.max if last else min(_LOWEST * 10 ** (bucket / _PER_DECADE), self.max)
         return None
 
     def as_dict(self) -> dict[str, Any]:

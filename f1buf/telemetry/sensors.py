@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from f1buf._convert import to_records
 from f1buf._reading import READING
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 
@@ -124,7 +125,7 @@ class Sensor(ABC):
                 readings.append(self.read())
             except StopIteration:
                 break
-        return np.array(readings, READING)
+        return to_records(readings, READING)  # not numpy's own conversion, which would take a float for a record
 
     def reading(self, value: float, timestamp: float | None = None) -> Reading:
         """Return one reading of this sensor.

@@ -10,6 +10,7 @@ How it stops
     counted. A thread that makes no progress for `stop_timeout` seconds while it is waited for is named in the error.
 """
 
+import operator
 import os
 import threading
 import time
@@ -34,7 +35,7 @@ from f1buf.telemetry.sensors import (
 )
 from f1buf.telemetry.sources import Source
 from f1buf.telemetry.sources.paced import PacedSensor, Turnstile
-from f1buf.telemetry.thresholds import Threshold, ThresholdTable, Tracker, load_thresholds
+from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
 
@@ -190,28 +191,18 @@ class F1TelemetrySystem:
         self.thresholds: tuple[Threshold, ...] = load_thresholds(thresholds) if is_name else tuple(thresholds)  # type: ignore[arg-type]
         self._buffer_size = buffer_size
         self._overflow = overflow
-        self._on_alert = on_alert
-        self._alert_samples = alert_samples
-        self._delay = _checked_delay(analyzer_delay)
-        self._on_step = on_step or (lambda text: None)
         self._stop_timeout = stop_timeout
+        self.on_alert = on_alert
+        self.on_step = on_step
+        self.alert_samples = alert_samples
+        self.analyzer_delay = _checked_delay(analyzer_delay)
+        self._run: _Run | None = None  # the one that is running, or the last one
+        self._summary: Summary | None = None  # of the last one, once it has ended
         self._running = False
-        self._summary: Summary | None = None
-        self._prepare()
+        self._ring = self._new_ring()
 
-    def _prepare(self) -> None:
-        """A buffer and counters for the next start."""
-        self.ring = RingBuffer(self._buffer_size, READING, overflow=self._overflow)  # type: ignore[arg-type]
-        self._stop = threading.Event()
-        self._ended = threading.Event()  # all sources have ended, or something failed
-        self._failures: list[tuple[str, BaseException]] = []
-        self._state = threading.Lock()  # guards the two counts of threads and the failures
-        self._feeding = self._analysing = 0
-        self._feeders: list[threading.Thread] = []
-        self._analyzers: list[threading.Thread] = []
-        self._made: list[int] = []  # by source
-        self._analysed = 0
-        self._last_checked = 0.0
+    def _new_ring(self) -> RingBuffer:
+        return RingBuffer(self._buffer_size, READING, overflow=self._overflow)  # type: ignore[arg-type]
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -266,7 +257,7 @@ class F1TelemetrySystem:
         sources: Iterable[Source],
         num_analyzers: int = 3,
         *,
-        describe: Callable[[int], dict[str, Any]] | None = None,
+        describe: Callable[[int, int], dict[str, Any]] | None = None,
         analyzer: type[Analyzer] = Analyzer,
     ) -> None:
         """
@@ -279,96 +270,34 @@ class F1TelemetrySystem:
         num_analyzers : int
             How many analyzer threads; at least 1.
         describe : callable, optional
-            Returns what is known of a sensor id for its alerts: ``car``, ``driver``, ``part``.
+            Returns what is known of a sensor for its alerts, from its number and the reading's flags: ``car``,
+            ``driver``, ``part``.
         analyzer : type
             `Analyzer` or a subclass.
         """
         sources = list(sources)
         if self._running:
             raise RuntimeError("the system is running; shut it down before starting it again")
-        if num_analyzers < 1:
+        if operator.index(num_analyzers) < 1:
             raise ValueError(f"num_analyzers is {num_analyzers}; expected at least 1")
         if not sources:
             raise ValueError("there are no sources; expected at least one")
-        table = ThresholdTable(self.thresholds)
-        if self.ring.is_shutdown:
-            self._prepare()
-        self._table = table
-        self._tracker = Tracker(table, samples=self._alert_samples)
-        self._describe = describe or (lambda sensor_id: {})
-        self._latency = LatencySampler(self.ring)
-        self._summary = None
-        self._running = True
-        self._begin_threads(sources, num_analyzers, analyzer)
-
-    def _begin_threads(self, sources: Sequence[Source], num_analyzers: int, analyzer: type[Analyzer]) -> None:
-        order = BatchOrder(self.ring, self._merge)
-        for i in range(num_analyzers):
-            name = f"analyzer {i + 1}"
-            self._analyzers.append(
-                threading.Thread(target=self._analyse, args=(name, order, analyzer), name=name, daemon=True)
-            )
-        for i, source in enumerate(sources):
-            self._feeders.append(threading.Thread(target=self._feed, args=(i, source), name=source.name, daemon=True))
-        self._made = [0] * len(sources)
-        self._feeding, self._analysing = len(self._feeders), len(self._analyzers)
-        self._began = self._last_checked = time.perf_counter()
-        for thread in [*self._analyzers, *self._feeders]:
-            thread.start()
-
-    # -- the threads --------------------------------------------------------------------------------------------------
-
-    def _feed(self, index: int, source: Source) -> None:
-        """One source's thread."""
-        timer = PutTimer(self._latency)
+        if self._ring.is_shutdown:
+            self._ring = self._new_ring()
+        self._run = _Run(self, self._ring, sources, num_analyzers, describe or (lambda sensor_id, flags: {}), analyzer)
+        self._running, self._summary = True, None
         try:
-            for readings in source.batches(self._stop):
-                self._made[index] += len(readings)
-                timer.put(self.ring, readings)
-        except ShutDown:
-            pass  # no analyzer is left
-        except BaseException as error:
-            self._fail(source.name, error)
-        finally:
-            with self._state:
-                self._feeding -= 1
-                last = self._feeding == 0
-            if last:
-                self.ring.shutdown()  # the analyzers drain it
-                self._ended.set()
-
-    def _analyse(self, name: str, order: BatchOrder, analyzer: type[Analyzer]) -> None:
-        """One analyzer's thread."""
-        try:
-            analyzer(order, self._table, self._delay).run()
-        except BaseException as error:
-            self._fail(name, error)
-        finally:
-            with self._state:
-                self._analysing -= 1
-                last = self._analysing == 0
-            if last:
-                self.ring.shutdown(immediate=True)  # drained, or nobody is left to do it: let no source wait for ever
-
-    def _fail(self, name: str, error: BaseException) -> None:
-        with self._state:
-            self._failures.append((name, error))
-        self._stop.set()
-        self._ended.set()
-
-    def _merge(self, batch: Batch) -> None:
-        """The next batch of the stream has been checked; called by one analyzer at a time."""
-        if batch.crossings is None:
-            return
-        self._analysed += len(batch.readings)
-        self._last_checked = time.perf_counter()
-        self._latency.checked(batch.first_position + len(batch.readings))
-        for event in self._tracker.merge(batch.crossings, batch.first_position):
-            if self._on_alert is not None:
-                described = self._describe(int(event.reading["sensor_id"]))
-                self._on_alert(Alert.from_event(event, self.thresholds[event.threshold], described))
+            self._run.start()
+        except BaseException:
+            self.shutdown()
+            raise
 
     # -- watching and stopping ----------------------------------------------------------------------------------------
+
+    @property
+    def ring(self) -> RingBuffer:
+        """The buffer of the run, or of the next one."""
+        return self._ring
 
     @property
     def is_running(self) -> bool:
@@ -378,18 +307,17 @@ class F1TelemetrySystem:
     @property
     def readings(self) -> int:
         """How many readings the sources have made so far."""
-        return sum(self._made)
+        return 0 if self._run is None else self._run.readings
 
     @property
     def analysed(self) -> int:
         """How many readings have been checked so far."""
-        return self._analysed
+        return 0 if self._run is None else self._run.analysed
 
     @property
     def remaining(self) -> int:
         """How many readings have been made, and neither checked nor lost yet."""
-        stats = self.ring.stats()
-        return max(0, self.readings - self._analysed - stats.dropped - stats.discarded)
+        return 0 if self._run is None else self._run.remaining
 
     @property
     def summary(self) -> Summary:
@@ -400,11 +328,12 @@ class F1TelemetrySystem:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all sources have ended or something failed, `timeout` seconds at most; whether that is so."""
-        return self._ended.wait(timeout)
+        return self._current().ended.wait(timeout)
 
     def stop_sources(self) -> None:
         """Let the sources make no new readings; returns at once. May be called by a signal handler."""
-        self._stop.set()
+        if self._run is not None:
+            self._run.stop.set()
 
     def shutdown(self) -> Summary:
         """
@@ -422,46 +351,17 @@ class F1TelemetrySystem:
         RuntimeError
             It is not running.
         """
-        if not self._running:
-            raise RuntimeError("the system is not running")
-        self._on_step("stopping the sensors")
-        self._stop.set()
-        stuck = self._join(self._feeders)
-        if stuck:
-            self.ring.shutdown()  # they would have done it
-        self._on_step(f"sensors stopped; draining the buffer: {self.remaining} readings left")
-        stuck += self._join(self._analyzers)
-        self._running = False
-        self._summary = self._summarise()
-        self._on_step("all threads have ended" if not stuck else f"given up: {', '.join(stuck)}")
-        if self._failures or stuck:
-            error = TelemetryError(self._failures, stuck)
-            raise error from (self._failures[0][1] if self._failures else None)
+        run = self._current()
+        stuck = run.finish(self._stop_timeout + self.analyzer_delay)
+        self._running, self._summary = False, run.summary()
+        if run.failures or stuck:
+            raise TelemetryError(run.failures, stuck) from (run.failures[0][1] if run.failures else None)
         return self._summary
 
-    def _join(self, threads: list[threading.Thread]) -> list[str]:
-        """Join them; the names of those that are alive after `stop_timeout` seconds without progress of any."""
-        progress, since = -1, time.monotonic()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.05)
-                if progress != self.readings + self._analysed:
-                    progress, since = self.readings + self._analysed, time.monotonic()
-                elif time.monotonic() - since > self._stop_timeout:
-                    return [each.name for each in threads if each.is_alive()]
-        return []
-
-    def _summarise(self) -> Summary:
-        stats = self.ring.stats()
-        return Summary(
-            readings=self.readings,
-            analysed=self._analysed,
-            dropped=stats.dropped + stats.discarded,
-            seconds=max(self._last_checked - self._began, 0.0),
-            latency_s=self._latency.histogram.as_dict(),
-            buffer=stats,
-            thresholds=self._tracker.counts(),
-        )
+    def _current(self) -> "_Run":
+        if not self._running or self._run is None:
+            raise RuntimeError("the system is not running")
+        return self._run
 
     def run(self, duration: float | None = None, **start: Any) -> Summary:
         """
@@ -500,6 +400,173 @@ class F1TelemetrySystem:
     ) -> None:
         if self._running:
             self.shutdown()
+
+
+class _Run:
+    """One start of the system, to its end: the threads, the buffer and the counters, which no other run shares."""
+
+    def __init__(
+        self,
+        system: F1TelemetrySystem,
+        ring: RingBuffer,
+        sources: Sequence[Source],
+        num_analyzers: int,
+        describe: Callable[[int, int], dict[str, Any]],
+        analyzer: type[Analyzer],
+    ) -> None:
+        self.stop = threading.Event()
+        self.ended = threading.Event()  # all sources have ended, or something failed
+        self.failures: list[tuple[str, BaseException]] = []
+        self.analysed = 0
+        self._system = system
+        self._ring = ring
+        self._describe = describe
+        self._table = ThresholdTable(system.thresholds)
+        self._tracker = Tracker(self._table, samples=system.alert_samples)
+        self._latency = LatencySampler(ring)
+        self._made = [0] * len(sources)  # readings by source
+        self._state = threading.Lock()  # guards the failures and the two counts of threads at work
+        self._feeding, self._analysing = len(sources), num_analyzers
+        order = BatchOrder(ring, self._merge)
+        self._feeders = [
+            threading.Thread(target=self._feed, args=(i, source), name=source.name, daemon=True)
+            for i, source in enumerate(sources)
+        ]
+        names = [f"analyzer {i + 1}" for i in range(num_analyzers)]
+        self._analyzers = [
+            threading.Thread(target=self._analyse, args=(name, order, analyzer), name=name, daemon=True)
+            for name in names
+        ]
+        self._began = self._last_checked = time.perf_counter()
+
+    def start(self) -> None:
+        """Start all threads; where one cannot be started, `finish` ends those that were."""
+        threads = [*self._analyzers, *self._feeders]
+        for i, thread in enumerate(threads):
+            try:
+                thread.start()
+            except BaseException:
+                for missing in threads[i:]:
+                    self._left_analysis() if missing in self._analyzers else self._left_feeding()
+                raise
+
+    # -- the threads --------------------------------------------------------------------------------------------------
+
+    def _feed(self, index: int, source: Source) -> None:
+        """One source's thread."""
+        timer = PutTimer(self._latency)
+        try:
+            for readings in source.batches(self.stop):
+                self._made[index] += len(readings)
+                timer.put(self._ring, readings)
+        except ShutDown:
+            pass  # no analyzer is left
+        except BaseException as error:
+            self._fail(source.name, error)
+        finally:
+            self._left_feeding()
+
+    def _left_feeding(self) -> None:
+        with self._state:
+            self._feeding -= 1
+            last = self._feeding == 0
+        if last:
+            self._ring.shutdown()  # the analyzers drain it
+            self.ended.set()
+
+    def _analyse(self, name: str, order: BatchOrder, analyzer: type[Analyzer]) -> None:
+        """One analyzer's thread."""
+        try:
+            analyzer(order, self._table, self._system.analyzer_delay).run()
+        except BaseException as error:
+            self._fail(name, error)
+        finally:
+            self._left_analysis()
+
+    def _left_analysis(self) -> None:
+        with self._state:
+            self._analysing -= 1
+            last = self._analysing == 0
+        if last:
+            self._ring.shutdown(immediate=True)  # drained, or nobody is left to do it: let no source wait for ever
+
+    def _fail(self, name: str, error: BaseException) -> None:
+        with self._state:
+            self.failures.append((name, error))
+        self.stop.set()
+        self.ended.set()
+
+    def _merge(self, batch: Batch) -> None:
+        """The next batch of the stream has been checked; called by one analyzer at a time."""
+        if batch.crossings is None:
+            return
+        self.analysed += len(batch.readings)
+        self._last_checked = time.perf_counter()
+        self._latency.checked(batch.first_position + len(batch.readings))
+        events = self._tracker.merge(batch.crossings, batch.first_position)
+        if self._system.on_alert is not None:
+            for event in events:
+                self._system.on_alert(self._alert(event))
+
+    def _alert(self, event: Event) -> Alert:
+        described = self._describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
+        return Alert.from_event(event, self._table.thresholds[event.threshold], described)
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def finish(self, patience: float) -> list[str]:
+        """Stop the sources, drain, join; the names of threads that made no progress for `patience` seconds."""
+        self._step("stopping the sensors")
+        self.stop.set()
+        stuck = self._join(self._feeders, patience)
+        if stuck:
+            self._ring.shutdown()  # they would have done it
+        self._step(f"sensors stopped; draining the buffer: {self.remaining} readings left")
+        stuck += self._join(self._analyzers, patience)
+        self._step(f"given up: {', '.join(stuck)}" if stuck else "all threads have ended")
+        return stuck
+
+    def _step(self, text: str) -> None:
+        try:
+            if self._system.on_step is not None:
+                self._system.on_step(text)
+        except Exception as error:
+            self._fail("on_step", error)
+
+    def _join(self, threads: list[threading.Thread], patience: float) -> list[str]:
+        progress, since = -1, time.monotonic()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.05)
+                if progress != self.readings + self.analysed:
+                    progress, since = self.readings + self.analysed, time.monotonic()
+                elif time.monotonic() - since > patience:
+                    return [each.name for each in threads if each.is_alive()]
+        return []
+
+    @property
+    def readings(self) -> int:
+        """Made so far."""
+        return sum(self._made)
+
+    @property
+    def remaining(self) -> int:
+        """In the buffer, or with the analyzers."""
+        stats = self._ring.stats()
+        return max(0, stats.offered - self.analysed - stats.dropped - stats.discarded)
+
+    def summary(self) -> Summary:
+        """What it came to."""
+        stats = self._ring.stats()
+        return Summary(
+            readings=self.readings,
+            analysed=self.analysed,
+            dropped=self.readings - stats.offered + stats.dropped + stats.discarded,
+            seconds=max(self._last_checked - self._began, 0.0),
+            latency_s=self._latency.histogram.as_dict(),
+            buffer=stats,
+            thresholds=self._tracker.counts(),
+        )
 
 
 def _checked_delay(seconds: float) -> float:

@@ -231,6 +231,7 @@ _PARTS = (
     *(_Part(G_FORCE, axis, -250.0, 250.0) for axis in ("lateral", "longitudinal", "vertical")),
     _Part(FUEL_LEVEL, None, 0.0, 100.0),
 )
+_ROSTERS_KEPT = 256  # sets of drivers: more than change while a reading is on its way to the analyzers
 _IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
 _MAX_SLOTS = max(form.slots for form in FORMATS.values())
 
@@ -389,7 +390,8 @@ class Decoder:
         self._session: tuple[int, int] | None = None  # the one that the three below are of
         self._active = 0
         self._chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
-        self._drivers: tuple[str | None, ...] = ()
+        self._rosters: list[tuple[str | None, ...]] = [()]  # who drives, the latest last; see `describe`
+        self._first_roster = 0  # the number of the first one kept
         self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
         self._held: dict[int, tuple[_Header, bytes]] = {}  # by packet id, so that a flood cannot fill the memory
 
@@ -427,18 +429,21 @@ class Decoder:
             return self._hold(header, datagram)
         return self._extract(header, datagram)
 
-    def describe(self, sensor_id: SupportsIndex) -> dict[str, int | str | None]:
+    def describe(self, sensor_id: SupportsIndex, roster: int | None = None) -> dict[str, int | str | None]:
         """Say what a sensor id of this decoder stands for, for people.
 
         Parameters
         ----------
         sensor_id : int
             As in a reading: car * 16 + part.
+        roster : int, optional
+            The reading's ``flags``, which say whose time at the wheel it is from: drivers may have changed since it was
+            decoded. Without it, the latest.
 
         Returns
         -------
         dict
-            ``"car"``: the car's index; ``"driver"``: the name in the last participants packet, or None; ``"part"``: the
+            ``"car"``: the car's index; ``"driver"``: the name in the participants packet, or None; ``"part"``: the
             wheel ("RL", "RR", "FL", "FR") or axis ("lateral", "longitudinal", "vertical"), or None where a car has one
             such sensor only.
 
@@ -453,8 +458,15 @@ class Decoder:
                 f"sensor_id is {sensor_id}: expected car * {_IDS_PER_CAR} + part, car 0 to {_MAX_SLOTS - 1}, "
                 f"part 0 to {len(_PARTS) - 1}, as in the readings that Decoder.decode returns"
             )
-        drivers = self._drivers
+        drivers = self._drivers_of(roster)
         return {"car": car, "driver": drivers[car] if car < len(drivers) else None, "part": _PARTS[part].name}
+
+    def _drivers_of(self, roster: int | None) -> tuple[str | None, ...]:
+        rosters, first = self._rosters.copy(), self._first_roster  # decode may go on in another thread
+        if roster is None:
+            return rosters[-1]
+        index = (roster - first) % (1 << 16)
+        return rosters[index] if index < len(rosters) else ()
 
     def _reject(self, reason: str) -> Array:
         self.rejected[reason] += 1
@@ -470,8 +482,18 @@ class Decoder:
         self._active = active
         if isinstance(self._cars, tuple):
             self._chosen = np.array([car for car in self._cars if car < active], np.intp)
-        self._drivers = tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist())
+        self._note_drivers(tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist()))
         return self._release(header)
+
+    def _note_drivers(self, drivers: tuple[str | None, ...]) -> None:
+        if drivers == self._rosters[-1]:
+            return
+        if self._rosters == [()]:
+            self._rosters.clear()
+        self._rosters.append(drivers)
+        if len(self._rosters) > _ROSTERS_KEPT:
+            del self._rosters[0]
+            self._first_roster += 1
 
     def _hold(self, header: _Header, datagram: bytes) -> Array:
         """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
@@ -499,6 +521,7 @@ class Decoder:
             readings, absurd = extract(datagram, self._active, chosen, header.session_time)
         if absurd:
             self.rejected["absurd value"] += absurd
+        readings["flags"] = (self._first_roster + len(self._rosters) - 1) % (1 << 16)
         return readings
 
 

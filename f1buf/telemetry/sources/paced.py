@@ -1,5 +1,7 @@
 """Sensors at a pace: so many readings a second, or as fast as it goes."""
 
+import math
+import operator
 import threading
 import time
 from collections import deque
@@ -7,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sensors import Sensor
+from f1buf._convert import to_records
+from f1buf._reading import READING
+from f1buf.telemetry.sensors import Reading, Sensor
 
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile"]
 
@@ -17,7 +22,11 @@ FULL_SPEED_BATCH = 4096
 """Readings that a sensor makes at once where nothing holds it back: about what its own block has."""
 
 _TICK = 2e-3  # [s] fast sensors make what has become due this often, rather than each reading by itself
-_TURN = 1e-2  # [s] what a sensor contributes in one turn of a turnstile
+_TURN = 1e-2  # [s] what a sensor contributes in one turn, and the longest that single readings are collected
+_STOP_TICK = 0.05  # [s] how often whoever waits for a turn looks whether to stop
+_LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
+_ENDLESS = 1 << 62
+_NOTHING = np.empty(0, READING)
 
 
 class Turnstile:
@@ -34,15 +43,17 @@ class Turnstile:
         self._order = deque(range(count))  # whose turn it is comes first
 
     @contextmanager
-    def turn(self, index: int) -> Iterator[None]:
-        """Wait for this sensor's turn; at the end it is the next one's."""
+    def turn(self, index: int, stop: threading.Event) -> Iterator[None]:
+        """Wait for this sensor's turn; at the end it is the next one's. After `stop` the order is of no account."""
         with self._moved:
-            self._moved.wait_for(lambda: self._order[0] == index)
+            while not stop.is_set() and not self._moved.wait_for(lambda: self._order[0] == index, _STOP_TICK):
+                pass
         try:
             yield
         finally:
             with self._moved:
-                self._order.rotate(-1)
+                if self._order[0] == index:
+                    self._order.rotate(-1)
                 self._moved.notify_all()
 
     def leave(self, index: int) -> None:
@@ -55,6 +66,9 @@ class Turnstile:
 class PacedSensor:
     """
     A sensor as a source.
+
+    A sensor that only knows `read` is read one reading at a time, so that it stops promptly, and what it gave before
+    it failed is not lost.
 
     Parameters
     ----------
@@ -77,12 +91,19 @@ class PacedSensor:
         turnstile: Turnstile | None = None,
         index: int = 0,
     ) -> None:
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"rate is {rate}; expected readings a second, above 0 and finite, or None for full speed")
+        if count is not None and operator.index(count) < 1:
+            raise ValueError(f"count is {count}; expected at least 1 reading, or None for no end")
         self.sensor = sensor
         self.name = f"{type(sensor).__name__} {sensor.sensor_id}"
         self._rate = rate
-        self._count = count
+        self._left = math.inf if count is None else count
         self._turnstile = turnstile
         self._index = index
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._one_by_one = type(sensor).read_batch is Sensor.read_batch
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield the sensor's readings as they become due."""
@@ -90,47 +111,68 @@ class PacedSensor:
 
     def _free(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         began, made = time.monotonic(), 0
-        while not stop.is_set() and made != self._count:
+        while not stop.is_set():
             due = self._due(time.monotonic() - began) - made
             if due < 1:
-                stop.wait(self._until_next(began, made))
+                stop.wait(max(_TICK, self._until(began, made)))
                 continue
-            batch = self.sensor.read_batch(self._at_most(min(due, FULL_SPEED_BATCH), made))
+            batch = self._read(min(due, FULL_SPEED_BATCH), stop, _TURN)
             if not len(batch):
                 return
             made += len(batch)
             yield batch
 
     def _in_turns(self, stop: threading.Event, turnstile: Turnstile) -> Iterator[NDArray[Any]]:
-        size = FULL_SPEED_BATCH if self._rate is None else max(1, int(self._rate * _TURN))
+        size = FULL_SPEED_BATCH if self._rate is None else max(1, int(min(self._rate, 1e9) * _TURN))
         began, made = time.monotonic(), 0
         try:
-            while made != self._count and not self._wait_for(began, made, stop):
-                batch = self.sensor.read_batch(self._at_most(size, made))
+            while not stop.wait(max(0.0, self._until(began, made))):
+                if self._due(time.monotonic() - began) <= made:
+                    continue  # a long pause is waited for in parts
+                batch = self._read(size, stop, math.inf)
                 if not len(batch):
                     return
                 made += len(batch)
-                with turnstile.turn(self._index):
+                with turnstile.turn(self._index, stop):
                     yield batch
         finally:
             turnstile.leave(self._index)
 
     def _due(self, elapsed: float) -> int:
         """How many readings should have been made after so many seconds."""
-        return 1 << 62 if self._rate is None else int(elapsed * self._rate) + 1
+        return _ENDLESS if self._rate is None else int(min(elapsed * self._rate, _ENDLESS)) + 1
 
-    def _at_most(self, n: int, made: int) -> int:
-        return n if self._count is None else min(n, self._count - made)
+    def _until(self, began: float, made: int) -> float:
+        """Seconds until the next reading is due, negative where it is late; no more than can be slept."""
+        return 0.0 if self._rate is None else min(began + made / self._rate - time.monotonic(), _LONGEST_WAIT)
 
-    def _until_next(self, began: float, made: int) -> float:
-        assert self._rate is not None  # otherwise there is always one due
-        return max(_TICK, began + made / self._rate - time.monotonic())
+    def _read(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
+        """Up to `n` readings, and to the sensor's count; none where it has ended. Raises what it failed with."""
+        if self._failure is not None:
+            raise self._failure
+        n = int(min(n, self._left))
+        if n == 0 or self._ended:
+            return _NOTHING
+        batch = self._read_singly(n, stop, seconds) if self._one_by_one else self.sensor.read_batch(n)
+        self._left = max(0, self._left - len(batch))
+        return batch
 
-    def _wait_for(self, began: float, made: int, stop: threading.Event) -> bool:
-        """Wait until the next reading is due; True where `stop` came first."""
-        if self._rate is None:
-            return stop.is_set()
-        return stop.wait(max(0.0, began + made / self._rate - time.monotonic()))
+    def _read_singly(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
+        """Read until there are `n`, the time is over, `stop` is set, or the sensor ends or fails: all but the first."""
+        readings: list[Reading] = []
+        until = time.monotonic() + seconds
+        while len(readings) < n and not (readings and (stop.is_set() or time.monotonic() >= until)):
+            try:
+                readings.append(self.sensor.read())
+            except StopIteration:
+                self._ended = True
+                break
+            except BaseException as error:
+                if not readings:
+                    raise
+                self._failure = error  # the next call's: these here are good
+                break
+        return to_records(readings, READING)
 
 
 class SensorAtIntervals:
