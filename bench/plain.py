@@ -122,7 +122,8 @@ def main() -> None:
         print(json.dumps(result))
         return
     for name, values in rates.items():
-        print(f"{name:<6} {medians[name] / 1e6:8.2f} M readings/s (min {min(values) / 1e6:.2f}, max {max(values) / 1e6:.2f})")
+        spread = f"min {min(values) / 1e6:.2f}, max {max(values) / 1e6:.2f}"
+        print(f"{name:<6} {medians[name] / 1e6:8.2f} M readings/s ({spread})")
     print(f"ratio  {result['ratio']:8.1f} x  (Python {result['python']}, {result['cores']} cores)")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ALERTS_PER_SECOND = 20  # what a person can follow; a burst may be longer
 _BURST = 200
+_LINE_SECONDS = 2.0  # [s] between two lines about a drain
 
 
 class Console:
@@ -28,6 +29,7 @@ class Console:
         self._lock = threading.Lock()
         self._allowed, self._last = float(_BURST), time.monotonic()
         self._not_shown = 0
+        self._next_line = 0.0  # when the next line about a drain may come
         self._rich: Any = None
         self._status: Any = None
         try:
@@ -35,6 +37,7 @@ class Console:
         except ImportError:
             return
         self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._rich.on_broken_pipe = lambda: None  # rich would end the program where nobody reads standard error
 
     def __enter__(self) -> Console:
         if self._rich is not None and self._rich.is_terminal:
@@ -64,11 +67,13 @@ class Console:
             self._print(text, style)
 
     def _print(self, text: str, style: str) -> None:
+        if sys.stderr is None:
+            return  # closed; print would turn to standard output
         try:
             if self._rich is None:
                 print(text, file=sys.stderr)
             else:
-                self._rich.print(text, style=style or None, markup=False)
+                self._rich.print(text, style=style or None, markup=False, emoji=False)
         except OSError:
             pass  # nobody listens; the work goes on
 
@@ -91,12 +96,15 @@ class Console:
             self._not_shown = 0
 
     def progress(self, system: F1TelemetrySystem, draining: bool) -> None:
-        """Bring the status line up to date."""
-        if self._status is not None:
+        """Bring the status line up to date; where there is none, say now and then how far a drain has come."""
+        if self._status is None:
+            if draining and time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + _LINE_SECONDS
+                self.line(f"draining: {system.remaining} readings left")
+        else:
             what = f"draining: {system.remaining:,} left  " if draining else ""
             self._status.update(
-                f"{what}{system.analysed:,} readings analysed  "
-                f"buffer {system.ring.qsize():,}/{system.ring.capacity:,}"
+                f"{what}{system.analysed:,} readings analysed  buffer {system.ring.qsize():,}/{system.ring.capacity:,}"
             )
 
     def summary(self, summary: Summary, rejected: dict[str, int]) -> None:

@@ -33,16 +33,16 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.math cimport isfinite
 from libc.stdint cimport (
     INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX,
-    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+    int16_t, int32_t, int64_t, uint64_t,
 )
 from libc.string cimport memcpy, memset
 from libcpp.atomic cimport memory_order_relaxed
 
 from f1buf._sync cimport (
-    NO_MEMORY, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN, DEBUG,
-    Monitor, Side, Status, Wait,
-    acquire, deadline_from, end_wait, hold, insist, monitor_fault, ran_here, register_for_fork, release, shut,
-    start_wait, unregister_for_fork,
+    DEBUG, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN,
+    Monitor, Status, Wait,
+    acquire, deadline_from, end_wait, forget_place, hold, insist, monitor_fault, over, ran_here, register_for_fork,
+    release, shut, start_wait, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -341,6 +341,7 @@ cdef class RingBuffer:
                 outcome[0] = TIMED_OUT
                 break
             done += step
+            forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
         return done
 
     cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil:
@@ -647,7 +648,7 @@ cdef class RingBuffer:
             return 0
         n = min(most, m.count.load(memory_order_relaxed))
         if n == 0 or state == TORN:
-            outcome[0] = CUT_IN_TWO if state == TORN else SHUT_DOWN if state != OPEN else TIMED_OUT
+            outcome[0] = CUT_IN_TWO if state == TORN else SHUT_DOWN if over(m, &m.gets) else TIMED_OUT
             release(m)
             return 0
         if n > room:

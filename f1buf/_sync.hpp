@@ -91,7 +91,7 @@ class Parker {
 struct Waiter {
   Waiter *prev = nullptr;               // neighbours while it is queued; `next` also chains those to be woken
   Waiter *next = nullptr;
-  std::uint64_t ticket = 0;             // its place: given at the first wait of an operation, kept until the end of it
+  std::uint64_t ticket = 0;             // its place in the line: given at the first wait for something, kept until that comes
   std::uint64_t need = 0;               // records (get) or slots (put) it waits for; 0: only for its side's turn
   bool queued = false;                  // is in the list
   bool granted = false;                 // was unlinked and promised `need`; a wake-up is on its way or has come

@@ -92,11 +92,17 @@ cdef inline uint64_t available(Monitor* m, Side* side) noexcept nogil:
     return m.capacity - count if side == &m.puts else count
 
 
+cdef inline bint over(Monitor* m, Side* side) noexcept nogil:
+    """Whether a shutdown ends the waiting. Gets still wait for a put that is copying: its records are to come."""
+    cdef int how = m.shut.load(memory_order_relaxed)
+    return how != OPEN and not (how == SHUT and side == &m.gets and m.puts.turn.load(memory_order_relaxed))
+
+
 cdef inline bint ready(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """Whether `acquire` may return. Exact under the lock; outside it (spinners) a hint."""
     if side.turn.load(memory_order_relaxed):
         return False
-    return available(m, side) >= w.need or w.expired or m.shut.load(memory_order_relaxed) != OPEN
+    return available(m, side) >= w.need or w.expired or over(m, side)
 
 
 cdef inline void release(Monitor* m) noexcept nogil:
@@ -112,6 +118,12 @@ cdef inline void release(Monitor* m) noexcept nogil:
 cdef inline void ran_here(Side* side) noexcept nogil:
     """Note the processor, for those of the other side who wonder whether to spin. Under the lock."""
     side.cpu.store(current_cpu(), memory_order_relaxed)
+
+
+cdef inline void forget_place(Wait* w) noexcept nogil:
+    """Between two pieces of one operation: its next wait starts at the end of the line."""
+    if w.node != NULL:
+        w.node.ticket = 0
 
 
 cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept

@@ -34,10 +34,13 @@ but a promise, so that two waiters are not woken for the same record: `promised`
 need, and later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which
 takes what it can and wakes the next only if something is left.
 
-Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a
-Python object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if
-it is busy. A turn is held for one copy by a thread that runs without the GIL. Of locks, only the fork handlers hold
-several: the registry's, then each monitor's.
+Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a Python
+object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if it is
+busy (the fork handlers may wait for it: whoever holds it does not need the GIL). A turn is held for one copy by a
+thread that runs without the GIL. Of locks, only the fork handlers hold several: the registry's, then each monitor's.
+
+The end. A graceful shutdown ends the waiting of gets only once no put is copying under its turn (`over`): those
+records have been accepted, and who has been told "drained" will not come back for them.
 
 Spinning. By time, not by count, since a `pause` costs anything from 4 to 40 ns: a wake-up through the kernel costs
 some 50 us between processors, so 10 us of looking are a fair bet, once an operation.
@@ -123,13 +126,13 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef Side* runs = side if side.turn.load(memory_order_relaxed) else (&m.gets if side == &m.puts else &m.puts)
     cdef int other = runs.cpu.load(memory_order_relaxed)
     cdef int64_t until
-    cdef int i
+    cdef int _
     if other < 0 or other == current_cpu():
         return False
-    m.lock.unlock()  # nothing was changed: no settling
+    release(m)  # `acquire` may have taken a promise back
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
     while not ready(m, side, w):
-        for i in range(16):
+        for _ in range(16):
             spin_pause()
         if now_ns() >= until:
             break
@@ -245,9 +248,9 @@ cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
     cdef uint64_t stock = available(m, side)
     if side.turn.load(memory_order_relaxed):
         return NULL
-    if m.shut.load(memory_order_relaxed) != OPEN:
+    if over(m, side):
         return node
-    while node != NULL and stock < side.waiters.promised + node.need:
+    while node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:
         node = node.next
     return node
 
@@ -262,7 +265,7 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
         side.waiters.granted += 1
         node.next = chain
         chain = node
-        if m.shut.load(memory_order_relaxed) == OPEN:
+        if not over(m, side):
             break
         node = servable(m, side)
     return chain

@@ -8,6 +8,7 @@ analyzer failed or something was lost on this machine, else 3 with ``--fail-on-a
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import math
@@ -32,13 +33,14 @@ from f1buf.telemetry import (
     Summary,
     TelemetryError,
     ThresholdError,
+    classic,
     make_sensors,
 )
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.recording import RecordingError, open_recording
 from f1buf.telemetry.sources.replay import Replay
 from f1buf.telemetry.system import SENSOR_TYPES
-from f1buf.telemetry.thresholds import dumps
+from f1buf.telemetry.thresholds import ThresholdTable, dumps
 
 OK, FAILED, BAD_USAGE, ALERTED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -102,6 +104,11 @@ def number(
     return convert
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line whatever it says."""
+    return " ".join(str(error).split())
+
+
 def cars(text: str) -> str | list[int]:
     """Convert ``all``, ``player`` or a list such as ``0,5,21``."""
     if text in ("all", "player"):
@@ -120,13 +127,14 @@ def sensor_class(text: str) -> type[Sensor]:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except AttributeError:
-        raise argparse.ArgumentTypeError(f"{text}: the module {module_name} has no {class_name}") from None
-    except Exception as error:
+        module = importlib.import_module(module_name)
+        found = getattr(module, class_name, None)
+    except (Exception, SystemExit) as error:
         raise argparse.ArgumentTypeError(
-            f"{text}: cannot import {module_name}: {type(error).__name__}: {error}"
+            f"{text}: cannot import {module_name}: {type(error).__name__}: {one_line(error)}"
         ) from None
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text}: the module {module_name} has no {class_name}")
     if not (isinstance(found, type) and issubclass(found, Sensor)):
         raise argparse.ArgumentTypeError(f"{text}: expected a subclass of f1buf.telemetry.Sensor")
     return found
@@ -136,7 +144,9 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profil
     parser.add_argument(
         "--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds"
     )
-    parser.add_argument("--analyzers", type=number(1, 10_000, whole=True), default=3, metavar="N", help="threads (default: 3)")
+    parser.add_argument(
+        "--analyzers", type=number(1, 10_000, whole=True), default=3, metavar="N", help="threads (default: 3)"
+    )
     parser.add_argument(
         "--analyzer-delay",
         type=number(0, 3600),
@@ -147,7 +157,6 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profil
     parser.add_argument(
         "--buffer-size",
         type=number(1, math.inf, whole=True),
-        default=buffer_size,
         metavar="N",
         help=f"readings (default: {buffer_size})",
     )
@@ -168,6 +177,7 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profil
         "--alert-samples", action="store_true", help="an alert for each reading over its threshold, not only rises"
     )
     parser.add_argument("--fail-on-alert", action="store_true", help="exit with status 3 if there was an alert")
+    parser.set_defaults(default_buffer_size=buffer_size)
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
 
 
@@ -178,8 +188,12 @@ def build_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
 
     run = commands.add_parser("run", help="simulated sensors", epilog=RUN_EXAMPLES, formatter_class=raw)
-    run.add_argument("--count", type=number(1, math.inf, whole=True), metavar="N", help="readings a sensor; then it ends")
-    run.add_argument("--sensors-per-type", type=number(1, 10_000, whole=True), default=1, metavar="N", help="default: 1")
+    run.add_argument(
+        "--count", type=number(1, math.inf, whole=True), metavar="N", help="readings a sensor; then it ends"
+    )
+    run.add_argument(
+        "--sensors-per-type", type=number(1, 10_000, whole=True), default=1, metavar="N", help="default: 1"
+    )
     run.add_argument(
         "--sensors",
         type=sensor_class,
@@ -189,7 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--rate",
-        type=number(0, exclusive=True, word="max"),
+        type=number(0.001, word="max"),
         default=100.0,
         metavar="HZ",
         help="readings a second of each sensor, or max (default: 100)",
@@ -234,6 +248,9 @@ class AlertFile:
     def __init__(self, path: str) -> None:
         self.error: OSError | None = None
         self._name = "standard output" if path == "-" else path
+        self._ascii = path == "-" and not stdout_knows_unicode()
+        if path == "-" and sys.stdout is None:
+            self.error = OSError(errno.EBADF, "closed")
         self._lock = threading.Lock()
         try:
             self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
@@ -242,11 +259,11 @@ class AlertFile:
 
     def write(self, alert: Alert) -> None:
         """Write one alert; `flush` makes it visible."""
-        self._attempt(lambda: self._file.write(alert.as_json() + "\n"))
+        self._attempt(lambda: self._file.write(alert.as_json(ensure_ascii=self._ascii) + "\n"))
 
     def flush(self) -> None:
         """Hand what was written to the system."""
-        self._attempt(self._file.flush)
+        self._attempt(lambda: self._file.flush())
 
     def close(self) -> str | None:
         """Close it; returns what went wrong, if something did."""
@@ -256,7 +273,7 @@ class AlertFile:
                 self._file.close()
             except OSError as error:
                 self.error = self.error or error
-        elif self.error is not None:
+        elif self.error is not None and sys.stdout is not None:
             silence_stdout()
         return None if self.error is None else f"alerts were lost: {self._name}: {self.error.strerror}"
 
@@ -267,6 +284,25 @@ class AlertFile:
                     act()
                 except OSError as error:
                     self.error = error
+
+
+def same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def write_stdout(text: str) -> str | None:
+    """Print it on standard output; returns what went wrong, if something did."""
+    if sys.stdout is None:
+        return "standard output: closed"
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        silence_stdout()
+        return f"standard output: {error.strerror}"
+    return None
 
 
 def silence_stdout() -> None:
@@ -291,7 +327,7 @@ class Runner:
         self._interrupts = 0
         try:
             self.system = F1TelemetrySystem(
-                args.buffer_size,
+                args.buffer_size or args.default_buffer_size,
                 overflow=args.overflow,
                 thresholds=args.thresholds,
                 on_alert=self._on_alert,
@@ -300,27 +336,39 @@ class Runner:
                 on_step=self._on_step,
             )
         except (ThresholdError, MemoryError) as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(one_line(error)) from None
         except OSError as error:
             raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
 
     def run(self, start: Callable[[], None]) -> int:
         """Run the system that `start` starts; returns the exit status."""
+        self._check_thresholds()
         if self.args.alerts is not None:
+            self._keep_input_files()
             self._alert_file = AlertFile(self.args.alerts)
         previous = [(each, signal.signal(each, self._on_signal)) for each in (signal.SIGINT, signal.SIGTERM)]
         try:
             with self.console:
-                try:
-                    start()
-                except ThresholdError as error:
-                    raise UsageError(f"--thresholds {self.args.thresholds}: {error}") from None
+                start()
                 self._watch()
                 problems = self._shut_down()
+            return self._report(problems)
         finally:
             for each, handler in previous:
                 signal.signal(each, handler)
-        return self._report(problems)
+
+    def _check_thresholds(self) -> None:
+        """Before anything is written: do their channels exist?"""
+        try:
+            ThresholdTable(self.system.thresholds)
+        except ThresholdError as error:
+            raise UsageError(f"--thresholds {self.args.thresholds}: {one_line(error)}") from None
+
+    def _keep_input_files(self) -> None:
+        """Writing alerts must not destroy what is read."""
+        for name in (self.args.thresholds, getattr(self.args, "file", None)):
+            if name is not None and same_file(name, self.args.alerts):
+                raise UsageError(f"--alerts {self.args.alerts}: is the file that is read; choose another one")
 
     def _watch(self) -> None:
         """Until the sources end, the time is over, or a signal says stop."""
@@ -346,7 +394,8 @@ class Runner:
         thread.start()
         while thread.is_alive():
             thread.join(0.1)
-            self._tick(draining=True)
+            if thread.is_alive():
+                self._tick(draining=True)
         return problems
 
     def _tick(self, draining: bool) -> None:
@@ -361,7 +410,8 @@ class Runner:
         rejected = self._rejected()
         self.console.summary(summary, rejected)
         if self.args.json:
-            problems += print_json({**summary.as_dict(), "rejected": rejected})
+            problem = write_stdout(as_json({**summary.as_dict(), "rejected": rejected}))
+            problems += [f"the summary was not written: {problem}"] if problem else []
         lost = summary.readings - summary.analysed
         if lost and not problems:
             problems.append(f"{lost:,} readings were lost")
@@ -393,32 +443,32 @@ def alerted(summary: Summary) -> bool:
     return any(each["samples"] for each in summary.thresholds)
 
 
-def print_json(result: dict[str, Any]) -> list[str]:
-    """Print it on standard output; returns what went wrong, if something did."""
-    try:
-        print(json.dumps(result, ensure_ascii=False), flush=True)
-    except OSError as error:
-        silence_stdout()
-        return [f"the summary was not written: standard output: {error.strerror}"]
-    return []
+def as_json(result: dict[str, Any]) -> str:
+    """One line of JSON that standard output can say, whatever characters it knows."""
+    return json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n"
+
+
+def stdout_knows_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
 def run_command(args: argparse.Namespace) -> int:
-    if args.classic and args.buffer_size == args.parser.get_default("buffer_size"):
-        from f1buf.telemetry.classic import BUFFER_SIZE
-
-        args.buffer_size = BUFFER_SIZE
+    if args.classic:
+        args.default_buffer_size = classic.BUFFER_SIZE
     runner = Runner(args)
     rate = 100.0 if args.rate is None else args.rate
+    noise = "uniform" if args.classic else "walk"
     try:
-        sensors = make_sensors(args.sensors_per_type, types=args.sensors or SENSOR_TYPES, rate=rate, seed=args.seed)
+        sensors = make_sensors(
+            args.sensors_per_type, types=args.sensors or SENSOR_TYPES, rate=rate, seed=args.seed, noise=noise
+        )
     except Exception as error:  # a user's own class may raise anything
-        raise UsageError(f"--sensors: cannot be made: {type(error).__name__}: {error}") from None
+        raise UsageError(f"--sensors: cannot be made: {type(error).__name__}: {one_line(error)}") from None
     if args.classic:
-        return runner.run(lambda: start_classic(runner, args))
+        return runner.run(lambda: start_classic(runner, args, sensors))
     return runner.run(
         lambda: runner.system.start_telemetry(
             num_analyzers=args.analyzers, sensors=sensors, rate=args.rate, count=args.count
@@ -426,22 +476,14 @@ def run_command(args: argparse.Namespace) -> int:
     )
 
 
-def start_classic(runner: Runner, args: argparse.Namespace) -> None:
+def start_classic(runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> None:
     """Start the textbook demonstration."""
-    from f1buf.telemetry.classic import ClassicSensor, classic_analyzer
-    from f1buf.telemetry.sensors import SimulatedSensor
-
-    system, say = runner.system, runner.console.line
-    rng = random.Random(args.seed)
-    sensors: list[Sensor] = []
-    for kind in args.sensors or SENSOR_TYPES:
-        options = {"seed": args.seed, "noise": "uniform"} if issubclass(kind, SimulatedSensor) else {}
-        sensors += [kind(len(sensors) + i, **options) for i in range(args.sensors_per_type)]
+    system, say, rng = runner.system, runner.console.line, random.Random(args.seed)
     say(f"* {len(sensors)} sensors, {args.analyzers} analyzers, a buffer of {system.ring.capacity}; Ctrl-C stops")
     system.start(
-        [ClassicSensor(sensor, system.ring, say, args.count, rng) for sensor in sensors],
+        [classic.ClassicSensor(sensor, system.ring, say, args.count, rng) for sensor in sensors],
         args.analyzers,
-        analyzer=classic_analyzer(system.ring, say, rng),
+        analyzer=classic.classic_analyzer(system.ring, say, rng),
     )
 
 
@@ -462,21 +504,28 @@ def replay_command(args: argparse.Namespace) -> int:
 def thresholds_command(args: argparse.Namespace) -> int:
     if args.name not in PROFILES:
         raise UsageError(f"{args.name!r}: no such profile; expected {' or '.join(PROFILES)}")
-    try:
-        print(dumps(PROFILES[args.name]), end="", flush=True)
-    except OSError:
-        silence_stdout()
+    problem = write_stdout(dumps(PROFILES[args.name]))
+    if problem is not None:
+        say_error(f"{args.parser.prog}: error: {problem}")
         return FAILED
     return OK
 
 
+def say_error(text: str) -> None:
+    if sys.stderr is not None:  # otherwise print would turn to standard output
+        print(text, file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    args = build_parser().parse_args(argv)
+    try:
+        args = build_parser().parse_args(argv)
+    except KeyboardInterrupt:  # while sensors were imported
+        return INTERRUPTED
     try:
         status: int = args.command(args)
     except UsageError as error:
-        print(f"{args.parser.prog}: error: {error}", file=sys.stderr)
+        say_error(f"{args.parser.prog}: error: {error}")
         return BAD_USAGE
     except KeyboardInterrupt:  # before the system ran
         return INTERRUPTED

@@ -215,9 +215,15 @@ def json_lines(text):
     return [strict_json(line) for line in text.splitlines()]
 
 
-def call(*args):
+class Captured(io.StringIO):
+    """Text that a stream took; like a real stream, it has an encoding."""
+
+    encoding = "utf-8"
+
+
+def call(*args, stream=Captured):
     """Run the command in this process."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = stream(), stream()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = main([str(arg) for arg in args])

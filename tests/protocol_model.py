@@ -14,10 +14,11 @@ is all that a thread does from lock to unlock, or one thing that it does without
     LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock
     PARK        fall asleep; with the token already there, that is no sleep
     DEADLINE    `park` gives up, for the deadline has come: at any moment of a sleep
-    TICK        `park` of the main thread gives up, to look for signals: at any moment of a sleep
+    TICK        `park` of the main thread gives up, for it is time to look for signals: at any moment of a sleep
     RETURN      lock; leave the list, or give the promise back; LOOK, and so on; unlock. Where `park` gave up, but the
-                waiter has been granted meanwhile: nothing but to wait for the token. LATE: the deadline has come
-    HANDLERS    a signal handler raised: the operation ends (where none did, the next step is LOOK)
+                waiter has been granted meanwhile: nothing but to wait for the token. LATE: the deadline has come, so
+                it acts on what is there. SIGNALS: it is time to look for signals, so it unlocks without a LOOK
+    HANDLERS    a signal handler raised: the operation ends. (Where none did, the next step is LOOK)
     COPY        copy under a turn, without the lock
     END         lock; give the turn back; publish or take; unlock
     WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
@@ -38,13 +39,15 @@ What is left out, and why nothing is lost by it
 -----------------------------------------------
 * A locked section is one step. What it reads and writes is written under that lock only, but for tokens, which no
   section touches. Spinners read outside the lock, but whatever they see, they lock and LOOK next: so what they see
-  is left out, and only that they were away is kept.
-* Time has no length. A deadline or tick comes at any moment of a sleep, or not at all; at a RETURN the deadline may
-  have come, whatever ended the sleep. Who does not sleep does not look at the clock.
+  is left out, and only that they were away is kept. (A spin in which nobody else takes a step is as good as none.)
+* Time has no length. A deadline or tick comes at any moment of a sleep, or not at all; at a RETURN either may have
+  come, whatever ended the sleep; and before any LOOK it may be time to look for signals.
 * To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
 * The fast paths (`try_put`, `try_get`) either act at once, as a LOOK here does, or change nothing. Whoever acts
   without having waited overtakes those who wait.
+* Records have no size: each operation says from how many on its copy takes a turn. A put's pieces are as long as the
+  room and the capacity allow.
 * Tickets are kept as the order of their holders: nothing else about them is looked at.
 * A node is freed with its operation's last locked section, a little early: that hides no use after it.
 * The GIL. Nobody waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
@@ -91,12 +94,14 @@ WAITS = (*QUEUED, AWAITS_TOKEN)
 # The steps, and the functions of `Protocol` that take them.
 STEPS = {
     "LOOK": "acquire",
+    "LOOK, SIGNALS": "see_to_signals",
     "LOOK, NO MEMORY": "acquire_without_memory",
     "PARK": "fall_asleep",
     "DEADLINE": "give_up_late",
-    "TICK": "give_up",
+    "TICK": "give_up_due",
     "RETURN": "come_back",
     "RETURN, LATE": "come_back_late",
+    "RETURN, SIGNALS": "come_back_due",
     "HANDLERS": "end_wait",
     "NO MEMORY": "end_wait",
     "COPY": "copy",
@@ -210,9 +215,11 @@ class Thread:
         self.expired = bool(self.op) and self.op.wait is NOT
         self.spun = False
         self.held = 0
+        self.node = False  # whether there is one
         self.granted = False  # of the node
         self.token = False  # of the node's parker
-        self.late = False  # of `park`: it was the deadline that ended the sleep
+        self.late = False  # the deadline has come, but RETURN has not seen it yet
+        self.due = False  # the same of the time to look for signals
         self.done = 0  # put: records that are the caller's no more
         self.room = self.op.room if self.op else 0
         self.span: tuple[int, int] | None = None  # being copied: sequence number of the first record, how many
@@ -220,12 +227,46 @@ class Thread:
         self.copied: tuple[Any, ...] = ()  # get under a turn: the records read
 
     def freeze(self) -> tuple[Any, ...]:
-        return (self.place, self.sent, self.wakes, self.at, self.expired, self.spun, self.held, self.granted,
-                self.token, self.late, self.done, self.room, self.span, self.piece, self.copied)
+        return (
+            self.place,
+            self.sent,
+            self.wakes,
+            self.at,
+            self.expired,
+            self.spun,
+            self.held,
+            self.node,
+            self.granted,
+            self.token,
+            self.late,
+            self.due,
+            self.done,
+            self.room,
+            self.span,
+            self.piece,
+            self.copied,
+        )
 
     def thaw(self, state: tuple[Any, ...]) -> None:
-        (self.place, self.sent, self.wakes, self.at, self.expired, self.spun, self.held, self.granted,
-         self.token, self.late, self.done, self.room, self.span, self.piece, self.copied) = state
+        (
+            self.place,
+            self.sent,
+            self.wakes,
+            self.at,
+            self.expired,
+            self.spun,
+            self.held,
+            self.node,
+            self.granted,
+            self.token,
+            self.late,
+            self.due,
+            self.done,
+            self.room,
+            self.span,
+            self.piece,
+            self.copied,
+        ) = state
         self.op = self.program[self.place] if self.place < len(self.program) else None
 
 
@@ -244,8 +285,13 @@ class Side:
             t.side = self
 
     def freeze(self) -> tuple[Any, ...]:
-        return (self.turn, tuple([t.index for t in self.waiters]), tuple([t.index for t in self.tickets]),
-                self.promised, self.granted)
+        return (
+            self.turn,
+            tuple([t.index for t in self.waiters]),
+            tuple([t.index for t in self.tickets]),
+            self.promised,
+            self.granted,
+        )
 
     def thaw(self, state: tuple[Any, ...], threads: list[Thread]) -> None:
         self.turn, waiters, tickets, self.promised, self.granted = state
@@ -277,15 +323,40 @@ class Protocol:
 
     def freeze(self) -> tuple[Any, ...]:
         return (
-            self.shut, self.count, self.write_seq, self.read_seq, self.evicted, self.refused, self.discarded,
-            self.accepted, self.taken, self.drained, tuple(self.slots), tuple(self.passed),
-            self.puts.freeze(), self.gets.freeze(), *[t.freeze() for t in self.threads],
+            self.shut,
+            self.count,
+            self.write_seq,
+            self.read_seq,
+            self.evicted,
+            self.refused,
+            self.discarded,
+            self.accepted,
+            self.taken,
+            self.drained,
+            tuple(self.slots),
+            tuple(self.passed),
+            self.puts.freeze(),
+            self.gets.freeze(),
+            *[t.freeze() for t in self.threads],
         )
 
     def thaw(self, state: tuple[Any, ...]) -> None:
         (
-            self.shut, self.count, self.write_seq, self.read_seq, self.evicted, self.refused, self.discarded,
-            self.accepted, self.taken, self.drained, slots, passed, puts, gets, *threads,
+            self.shut,
+            self.count,
+            self.write_seq,
+            self.read_seq,
+            self.evicted,
+            self.refused,
+            self.discarded,
+            self.accepted,
+            self.taken,
+            self.drained,
+            slots,
+            passed,
+            puts,
+            gets,
+            *threads,
         ) = state
         self.slots = list(slots)
         self.passed = list(passed)
@@ -317,9 +388,8 @@ class Protocol:
     def looks(self, t: Thread) -> tuple[str, ...]:
         if t.op.kind == "shutdown":
             return ("SHUTDOWN",)
-        if self.scenario.memory or t in t.side.tickets:  # with a ticket, it has a node
-            return ("LOOK",)
-        return ("LOOK", "LOOK, NO MEMORY")
+        fails = not self.scenario.memory and not t.node
+        return ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
 
     def waits(self, t: Thread) -> tuple[str, ...]:
         has_deadline = t.op.wait is TIMED and not t.expired and not t.late
@@ -329,7 +399,7 @@ class Protocol:
             return ("DEADLINE",) * has_deadline + ("TICK",) * t.ticks
         if t.at is AWAITS_TOKEN and not t.token:
             return ()
-        return ("RETURN", "RETURN, LATE") if has_deadline else ("RETURN",)
+        return ("RETURN",) + ("RETURN, LATE",) * has_deadline + ("RETURN, SIGNALS",) * (t.ticks and not t.due)
 
     def step(self, t: Thread, choice: str) -> None:
         getattr(self, STEPS[choice])(t)
@@ -337,10 +407,15 @@ class Protocol:
     # -- one operation's wait -----------------------------------------------------------------------------------------
 
     def acquire(self, t: Thread) -> None:
+        t.at = LOOKS
         self.unhold(t)
         self.look(t)
 
+    def see_to_signals(self, t: Thread) -> None:
+        t.at = HANDLES
+
     def acquire_without_memory(self, t: Thread) -> None:
+        t.at = LOOKS
         self.unhold(t)
         if self.ready(t) or self.may_spin(t):
             self.look(t)
@@ -355,11 +430,11 @@ class Protocol:
             self.act(t)
         elif self.may_spin(t):
             self.say("may not act: SPIN")
-            t.at = LOOKS
             t.spun = True
             self.release_to_spin(t)
         else:
             self.say("may not act: ENTER")
+            t.node = True
             self.enter(t)
             t.at = ENTERED
             self.release(t)
@@ -378,15 +453,20 @@ class Protocol:
     def fall_asleep(self, t: Thread) -> None:
         t.at = ASLEEP
 
-    def give_up(self, t: Thread) -> None:
-        t.at = GAVE_UP
-
     def give_up_late(self, t: Thread) -> None:
         t.at = GAVE_UP
         t.late = True
 
+    def give_up_due(self, t: Thread) -> None:
+        t.at = GAVE_UP
+        t.due = True
+
     def come_back_late(self, t: Thread) -> None:
         t.late = True
+        self.come_back(t)
+
+    def come_back_due(self, t: Thread) -> None:
+        t.due = True
         self.come_back(t)
 
     def come_back(self, t: Thread) -> None:
@@ -401,17 +481,15 @@ class Protocol:
 
     def return_(self, t: Thread) -> None:
         """RETURN and what follows, to the unlock."""
-        woken = t.at is not GAVE_UP
-        t.token = False
+        late, due = t.late, t.due
+        t.token = t.late = t.due = False
         self.leave(t)
-        if t.late:
-            t.late = False
-            t.expired = True
-        elif not woken:
+        if due and not late:
             t.at = HANDLES
             self.release(t)
-            return
-        self.look(t)
+        else:
+            t.expired |= late
+            self.look(t)
 
     def end_wait(self, t: Thread) -> None:
         """An exception ends the operation."""
@@ -477,7 +555,10 @@ class Protocol:
         if side.turn:
             return None
         stock = self.available(side) - side.promised
-        return next((t for t in side.waiters if self.over(side) or stock >= self.node_need(t)), None)
+        return next((t for t in side.waiters if self.may_be_granted(t, side, stock)), None)
+
+    def may_be_granted(self, t: Thread, side: Side, stock: int) -> bool:
+        return self.over(side) or self.node_need(t) == 0 or stock >= self.node_need(t)
 
     def grant(self, side: Side, chain: tuple[int, ...]) -> tuple[int, ...]:
         """SETTLE one side: one grant, or all of them after a shutdown."""
@@ -490,7 +571,8 @@ class Protocol:
             side.granted += 1
             chain = (t.index, *chain)
             if not self.over(side):
-                insist(side.promised <= self.available(side), f"{t.name} is promised what is promised already")
+                enough = side.promised <= self.available(side) or not self.node_need(t)
+                insist(enough, f"{t.name} is promised what is promised already")
                 break
             t = self.servable(side)
         return chain
@@ -544,7 +626,9 @@ class Protocol:
             self.release(t)
 
     def end_piece(self, t: Thread) -> None:
-        """Without the lock: on to the next piece, in the same wait, with the same ticket."""
+        """Without the lock: on to the next piece, in the same wait, at the end of the line."""
+        if t in t.side.tickets:
+            t.side.tickets.remove(t)
         piece, t.piece = t.piece, 0
         t.done += piece
         self.accepted += piece
@@ -750,7 +834,8 @@ def could_act(m: Protocol, t: Thread, promised: int = 0) -> bool:
     if m.shut is not OPEN and not (t.side is m.gets and m.shut is SHUT and m.puts.turn):
         return True
     stock = m.capacity - m.count if t.side is m.puts else m.count
-    return stock >= promised + (0 if t.expired else m.need(t))
+    need = 0 if t.expired else m.need(t)
+    return need == 0 or stock >= promised + need
 
 
 def check_sleepers(m: Protocol) -> None:
@@ -903,93 +988,187 @@ SCENARIOS = {
         scenario("needs that differ", 2, P1=(put(), put()), P2=put(2), C1=get(2), C2=(get(), get())),
         scenario("pieces of one", 1, P1=put(3), P2=put(2), C1=(get(), get(), get()), C2=(get(), get())),
         scenario(
-            "pieces of two", 2, all_end=False,
-            P1=put(4), P2=put(3), C1=(get(1, 2), get(2)), C2=(get(1, 2), get()),
+            "pieces of two",
+            2,
+            all_end=False,
+            P1=put(4),
+            P2=put(3),
+            C1=(get(1, 2), get(2)),
+            C2=(get(1, 2), get()),
         ),
         # Spinning.
         scenario("spinning", 1, P1=(put(), put()), P2=put(2), C1=(get(), get()), C2=(get(), get()), spins=True),
         # Large copies.
         scenario(
-            "turns", 2, all_end=False, spins=True,
-            P1=put(3, locked=0), P2=put(2, locked=0), C1=(get(1, 2, locked=0), get(locked=0)), C2=get(2, locked=0),
+            "turns",
+            2,
+            all_end=False,
+            spins=True,
+            P1=put(3, locked=0),
+            P2=put(2, locked=0),
+            C1=(get(1, 2, locked=0), get(locked=0)),
+            C2=get(2, locked=0),
         ),
         scenario(
-            "large and small copies", 2, all_end=False,
-            P1=put(4, locked=1), P2=put(), C1=(get(1, 2, locked=1), get(1, 2, locked=1)), C2=(get(), get()),
+            "large and small copies",
+            2,
+            all_end=False,
+            P1=put(4, locked=1),
+            P2=put(),
+            C1=(get(1, 2, locked=1), get(1, 2, locked=1)),
+            C2=(get(), get()),
         ),
         # Deadlines. In the second, all of them; in the third, operations that wait for nothing but a copy.
         scenario(
-            "deadlines", 1, all_end=False,
-            P1=(put(wait=TIMED), put(wait=TIMED)), P2=put(), C1=(get(wait=TIMED), get(wait=TIMED)), C2=get(),
+            "deadlines",
+            1,
+            all_end=False,
+            P1=(put(wait=TIMED), put(wait=TIMED)),
+            P2=put(),
+            C1=(get(wait=TIMED), get(wait=TIMED)),
+            C2=get(),
         ),
         scenario(
-            "deadlines everywhere", 2,
-            P1=put(3, wait=TIMED), P2=put(2, wait=TIMED),
-            C1=get(2, wait=TIMED), C2=(get(2, wait=TIMED), get(wait=TIMED)),
+            "deadlines everywhere",
+            2,
+            P1=put(3, wait=TIMED),
+            P2=put(2, wait=TIMED),
+            C1=get(2, wait=TIMED),
+            C2=(get(2, wait=TIMED), get(wait=TIMED)),
         ),
         scenario(
-            "without waiting", 2, all_end=False,
-            P1=put(3, locked=0), P2=(put(wait=NOT), put(wait=NOT)),
-            C1=get(1, 2, locked=0), C2=(get(2, wait=NOT), get(2, wait=NOT)),
+            "without waiting",
+            2,
+            all_end=False,
+            P1=put(3, locked=0),
+            P2=(put(wait=NOT), put(wait=NOT)),
+            C1=get(1, 2, locked=0),
+            C2=(get(2, wait=NOT), get(2, wait=NOT)),
         ),
         scenario(
-            "deadlines and turns", 2,
-            P1=put(3, locked=0, wait=TIMED), P2=put(2, locked=0, wait=TIMED),
-            C1=get(1, 2, locked=0, wait=TIMED), C2=get(2, locked=0, wait=TIMED),
+            "deadlines and turns",
+            2,
+            P1=put(3, locked=0, wait=TIMED),
+            P2=put(2, locked=0, wait=TIMED),
+            C1=get(1, 2, locked=0, wait=TIMED),
+            C2=get(2, locked=0, wait=TIMED),
         ),
         # Signals: the waiter leaves and comes back with its ticket, or a handler raises.
         scenario(
-            "signals to a consumer", 1, ticks="C1", all_end=False,
-            P1=(put(), put()), P2=put(), C1=(get(), get()), C2=(get(), get()),
+            "signals to a consumer",
+            1,
+            ticks="C1",
+            all_end=False,
+            P1=(put(), put()),
+            P2=put(),
+            C1=(get(), get()),
+            C2=(get(), get()),
         ),
         scenario(
-            "signals to a producer", 1, ticks="P1", all_end=False,
-            P1=put(3, wait=TIMED), P2=(put(), put()), C1=get(), C2=(get(), get()),
+            "signals to a producer",
+            1,
+            ticks="P1",
+            all_end=False,
+            P1=put(3, wait=TIMED),
+            P2=(put(), put()),
+            C1=get(),
+            C2=(get(), get()),
         ),
         # Away to allocate, with a promise; without memory.
         scenario(
-            "away to allocate", 2, memory=False, all_end=False,
-            P1=put(2), P2=put(2), C1=get(2, room=1), C2=get(1, 2, room=1), C3=get(),
+            "away to allocate",
+            2,
+            memory=False,
+            all_end=False,
+            P1=put(2),
+            P2=put(2),
+            C1=get(2, room=1),
+            C2=get(1, 2, room=1),
+            C3=get(),
         ),
         scenario(
-            "away, then spinning", 2, spins=True, memory=False, all_end=False,
-            P1=put(2), P2=put(), C1=get(2, room=1), C2=get(), C3=get(),
+            "away, then spinning",
+            2,
+            spins=True,
+            memory=False,
+            all_end=False,
+            P1=put(2),
+            P2=put(),
+            C1=get(2, room=1),
+            C2=get(),
+            C3=get(),
         ),
         # Shutdowns.
         scenario(
-            "shutdown", 1,
-            P1=(put(), put()), P2=put(2), C1=(get(), get()), C2=(get(), get()), S=shutdown(),
+            "shutdown",
+            1,
+            P1=(put(), put()),
+            P2=put(2),
+            C1=(get(), get()),
+            C2=(get(), get()),
+            S=shutdown(),
         ),
         scenario(
-            "shutdown amid turns", 2,
-            P1=put(3, locked=0), P2=put(2, locked=1),
-            C1=(get(1, 2, locked=0), get(1, 2, locked=0)), C2=get(2, locked=0), S=shutdown(),
+            "shutdown amid turns",
+            2,
+            P1=put(3, locked=0),
+            P2=put(2, locked=1),
+            C1=(get(1, 2, locked=0), get(1, 2, locked=0)),
+            C2=get(2, locked=0),
+            S=shutdown(),
         ),
         scenario(
-            "immediate shutdown", 2,
-            P1=put(3, locked=0), P2=put(2, locked=1),
-            C1=(get(1, 2, locked=0), get(1, 2, locked=0)), C2=get(2, locked=0), S=shutdown(immediate=True),
+            "immediate shutdown",
+            2,
+            P1=put(3, locked=0),
+            P2=put(2, locked=1),
+            C1=(get(1, 2, locked=0), get(1, 2, locked=0)),
+            C2=get(2, locked=0),
+            S=shutdown(immediate=True),
         ),
         scenario(
-            "one shutdown, then another", 2,
-            P1=put(3, locked=0), P2=put(), C1=get(1, 2, locked=0), C2=get(),
-            S1=shutdown(), S2=shutdown(immediate=True),
+            "one shutdown, then another",
+            2,
+            P1=put(3, locked=0),
+            P2=put(),
+            C1=get(1, 2, locked=0),
+            C2=get(),
+            S1=shutdown(),
+            S2=shutdown(immediate=True),
         ),
         # Drop policies, with a snapshot, which reads under a turn.
         scenario(
-            "drop_oldest", 2, overflow=DROP_OLDEST, all_end=False,
-            P1=(put(2, locked=0), put(2, locked=0)), P2=put(3), C1=get(1, 2, locked=0), C2=(snapshot(locked=0), get()),
+            "drop_oldest",
+            2,
+            overflow=DROP_OLDEST,
+            all_end=False,
+            P1=(put(2, locked=0), put(2, locked=0)),
+            P2=put(3),
+            C1=get(1, 2, locked=0),
+            C2=(snapshot(locked=0), get()),
         ),
         scenario(
-            "drop_newest", 2, overflow=DROP_NEWEST,
-            P1=(put(2, locked=0), put()), P2=put(3), C1=get(1, 2, locked=0), C2=(snapshot(locked=0), get()),
+            "drop_newest",
+            2,
+            overflow=DROP_NEWEST,
+            P1=(put(2, locked=0), put()),
+            P2=put(3),
+            C1=get(1, 2, locked=0),
+            C2=(snapshot(locked=0), get()),
             S=shutdown(immediate=True),
         ),
         # All of it.
         scenario(
-            "everything", 2, spins=True, memory=False, ticks="C1",
-            P1=put(3, locked=1, wait=TIMED), P2=put(wait=NOT),
-            C1=get(1, 2, locked=1, room=1, wait=TIMED), C2=get(2), S=shutdown(),
+            "everything",
+            2,
+            spins=True,
+            memory=False,
+            ticks="C1",
+            P1=put(3, locked=1, wait=TIMED),
+            P2=put(wait=NOT),
+            C1=get(1, 2, locked=1, room=1, wait=TIMED),
+            C2=get(2),
+            S=shutdown(),
         ),
     )
 }
@@ -1154,6 +1333,13 @@ class LooksForEver(Protocol):
 class HoldIsNotUndone(Protocol):
     def unhold(self, t: Thread) -> None:
         t.held = 0
+
+
+@mutation("who looks for signals passes nothing on", scenario="signals to a consumer", finds="I3")
+class SignalsPassNothingOn(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.at is not HANDLES:
+            super().release(t)
 
 
 # Copies.

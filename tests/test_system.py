@@ -218,7 +218,9 @@ def test_no_summary_before_the_end():
 def test_steps_of_the_shutdown_are_told():
     steps = []
     system = F1TelemetrySystem(on_step=steps.append)
-    system.run(count=1, rate=None)
+    system.start_telemetry(count=1, rate=None)
+    wait_until(lambda: system.analysed == 5, "all readings to be checked")
+    system.shutdown()
     assert steps == [
         "stopping the sensors",
         "sensors stopped; draining the buffer: 0 readings left",
@@ -492,6 +494,27 @@ def test_readings_before_a_failure_are_not_lost():
     assert system.summary.readings == system.summary.analysed == 49
 
 
+@pytest.mark.parametrize("count", [None, 10], ids=["free", "in turns"])
+def test_a_failure_at_the_moment_of_the_stop_is_reported(count):
+    first_read = threading.Event()
+
+    class FailsAtStop(Speed):
+        def read(self):
+            if self.reads == 1:
+                first_read.set()
+                stop_begun.wait()
+                raise OSError("the cable is out")
+            return super().read()
+
+    stop_begun = threading.Event()
+    system = F1TelemetrySystem(on_step=lambda text: system.stop_sources() or stop_begun.set())
+    system.start_telemetry(sensors=[FailsAtStop()], rate=None, count=count)
+    first_read.wait()
+    caught = failed(system.shutdown)
+    assert [name for name, _ in caught.failures] == ["FailsAtStop 0"]
+    assert system.summary.analysed == 1
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()], ids=repr)
 def test_whatever_a_sensor_raises_reaches_the_caller(error):
     caught = failed(lambda: F1TelemetrySystem().run(sensors=[FailsAt(3, error)]))
@@ -589,7 +612,7 @@ def test_an_alert_handler_that_fails_is_reported(analyzers):
 
 
 def test_a_description_that_fails_is_reported():
-    def describe(sensor_id):
+    def describe(sensor_id, flags):
         raise LookupError(sensor_id)
 
     system = F1TelemetrySystem(on_alert=print)

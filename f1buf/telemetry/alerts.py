@@ -86,9 +86,9 @@ class Alert(NamedTuple):
         }
         return {name: value for name, value in fields.items() if value is not None}
 
-    def as_json(self) -> str:
+    def as_json(self, *, ensure_ascii: bool = False) -> str:
         """Return it as one line of JSON, without the line's end."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json.dumps(self.as_dict(), ensure_ascii=ensure_ascii)
 
     def __str__(self) -> str:
         sign = ">" if self.threshold.side == "above" else "<"

@@ -6,6 +6,7 @@ what has gone by is one sample: at least what any of its readings waited.
 """
 
 import math
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -60,7 +61,9 @@ class LatencySampler:
 
     def __init__(self, ring: RingBuffer) -> None:
         self._ring = ring
-        self._noted: deque[tuple[int, float]] = deque()  # position to pass, time of the put; appends are atomic
+        self._lock = threading.Lock()  # held for a moment, a thousand times a second and producer at most
+        self._noted: deque[tuple[int, float]] = deque()  # position to pass, time of the put
+        self._checked = (0, 0.0)  # everything before this position has been checked, at that time
         self.histogram = LatencyHistogram()
 
     def note(self, began: float) -> None:
@@ -68,15 +71,20 @@ class LatencySampler:
         stats = self._ring.stats()
         # A refused record has no position. Under "drop_oldest" hardly any are refused; those make samples late.
         entered = stats.offered - (stats.dropped if self._ring.overflow == "drop_newest" else 0)
-        self._noted.append((entered, began))
+        with self._lock:
+            position, at = self._checked
+            if entered <= position:  # the analyzers were faster
+                self.histogram.add(max(0.0, at - began))
+            else:
+                self._noted.append((entered, began))
 
     def checked(self, position: int) -> None:
         """Everything before `position` has been checked: count the puts that lie there."""
-        if not self._noted:
-            return
         now = time.perf_counter()
-        while self._noted and self._noted[0][0] <= position:
-            self.histogram.add(now - self._noted.popleft()[1])
+        with self._lock:
+            self._checked = position, now
+            while self._noted and self._noted[0][0] <= position:
+                self.histogram.add(now - self._noted.popleft()[1])
 
 
 class PutTimer:

@@ -112,6 +112,7 @@ def make_sensors(
     types: Iterable[type[Sensor]] = SENSOR_TYPES,
     rate: float = 100.0,
     seed: int | None = None,
+    noise: str = "walk",
 ) -> list[Sensor]:
     """
     Make sensors, numbered from 0.
@@ -121,18 +122,23 @@ def make_sensors(
     sensors_per_type : int
         How many of each type; at least 1.
     types : iterable of Sensor classes
-        Called as ``type(sensor_id, rate=rate)``, simulated ones with ``seed=seed``, too.
+        Called as ``type(sensor_id, rate=rate)``; simulated ones with ``seed=seed``, too, and the five also with
+        ``noise=noise``.
     rate : float
         Readings a second.
     seed : int, optional
         Of the simulated ones.
+    noise : {"walk", "uniform"}
+        How the five types move, see `SimulatedSensor`.
     """
     if sensors_per_type < 1:
         raise ValueError(f"sensors_per_type is {sensors_per_type}; expected at least 1")
     sensors: list[Sensor] = []
     for kind in types:
-        seeded = {"seed": seed} if issubclass(kind, SimulatedSensor) else {}
-        sensors += [kind(len(sensors) + i, rate=rate, **seeded) for i in range(sensors_per_type)]
+        options: dict[str, Any] = {"seed": seed} if issubclass(kind, SimulatedSensor) else {}
+        if kind in SENSOR_TYPES:
+            options["noise"] = noise
+        sensors += [kind(len(sensors) + i, rate=rate, **options) for i in range(sensors_per_type)]
     return sensors
 
 

@@ -121,6 +121,7 @@ class PacedSensor:
                 return
             made += len(batch)
             yield batch
+        self._raise_failure()
 
     def _in_turns(self, stop: threading.Event, turnstile: Turnstile) -> Iterator[NDArray[Any]]:
         size = FULL_SPEED_BATCH if self._rate is None else max(1, int(min(self._rate, 1e9) * _TURN))
@@ -135,6 +136,7 @@ class PacedSensor:
                 made += len(batch)
                 with turnstile.turn(self._index, stop):
                     yield batch
+            self._raise_failure()
         finally:
             turnstile.leave(self._index)
 
@@ -148,14 +150,18 @@ class PacedSensor:
 
     def _read(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
         """Up to `n` readings, and to the sensor's count; none where it has ended. Raises what it failed with."""
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         n = int(min(n, self._left))
         if n == 0 or self._ended:
             return _NOTHING
         batch = self._read_singly(n, stop, seconds) if self._one_by_one else self.sensor.read_batch(n)
         self._left = max(0, self._left - len(batch))
         return batch
+
+    def _raise_failure(self) -> None:
+        """What the sensor failed with after its last good readings."""
+        if self._failure is not None:
+            raise self._failure
 
     def _read_singly(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
         """Read until there are `n`, the time is over, `stop` is set, or the sensor ends or fails: all but the first."""

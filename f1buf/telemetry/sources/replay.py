@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import Recording
+from f1buf.telemetry.sources.recording import Recording, RecordingError
 
 __all__ = ["Replay"]
 
+_LONGEST_GAP = 60.0  # [s] of recorded time: a longer one is a pause, a new session or nonsense, and not waited for
+_LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
 _BATCH = 4096  # readings put together where nothing paces them
 
 
@@ -41,28 +43,44 @@ class Replay:
         return self._together(stop) if self._speed is None else self._paced(stop, self._speed)
 
     def _paced(self, stop: threading.Event, speed: float) -> Iterator[NDArray[Any]]:
-        began = first = None
+        due, latest = time.monotonic(), None
         for timestamp, datagram in self._recording.datagrams():
-            if began is None or first is None:
-                began, first = time.monotonic(), timestamp
-            # Recorded order is not strictly that of time: what is late already does not wait.
-            if stop.wait(max(0.0, began + (timestamp - first) / speed - time.monotonic())):
+            step = 0.0 if latest is None else timestamp - latest
+            if 0.0 < step <= _LONGEST_GAP:
+                due += step / speed
+            # Recorded order is not strictly that of time: a small step back is no new time to count from.
+            if latest is None or step > 0.0 or step < -_LONGEST_GAP:
+                latest = timestamp
+            if self._wait(due, stop):
                 return
             readings = self._decoder.decode(datagram)
             if len(readings):
                 yield readings
 
+    def _wait(self, due: float, stop: threading.Event) -> bool:
+        """Wait until then, or for `stop`: true."""
+        while (left := due - time.monotonic()) > 0:
+            if stop.wait(min(left, _LONGEST_WAIT)):
+                return True
+        return stop.is_set()
+
     def _together(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         held: list[NDArray[Any]] = []
         total = 0
-        for _, datagram in self._recording.datagrams():
-            if stop.is_set():
-                break
-            readings = self._decoder.decode(datagram)
-            held.append(readings)
-            total += len(readings)
-            if total >= _BATCH:
-                yield np.concatenate(held)
-                held, total = [], 0
-        if total:  # decoded before the stop: made, so not lost
+        failure = None
+        try:
+            for _, datagram in self._recording.datagrams():
+                if stop.is_set():
+                    break
+                readings = self._decoder.decode(datagram)
+                held.append(readings)
+                total += len(readings)
+                if total >= _BATCH:
+                    yield np.concatenate(held)
+                    held, total = [], 0
+        except RecordingError as error:
+            failure = error
+        if total:  # decoded before the stop or the damage: made, so not lost
             yield np.concatenate(held)
+        if failure is not None:
+            raise failure

@@ -1,0 +1,71 @@
+"""The lock-and-wait protocol holds in every interleaving, and the model notices where a piece of it is missing."""
+
+import re
+from pathlib import Path
+
+import pytest
+from protocol_model import MUTATIONS, SCENARIOS, STEPS, Exploration, Mutation, Scenario, explore, main
+
+HEADER = Path(__file__).parents[1] / "f1buf" / "_sync.pyx"
+
+
+@pytest.fixture(scope="module")
+def explored() -> dict[str, Exploration]:
+    """What has been found so far, by scenario."""
+    return {}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
+def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Exploration]) -> None:
+    found = explored[scenario.name] = explore(scenario)
+    assert found.violation is None, found.trace
+    assert found.states > 100
+    assert found.ends > 0
+
+
+def test_the_scenarios_take_every_kind_of_step(explored: dict[str, Exploration]) -> None:
+    if explored.keys() != SCENARIOS.keys():
+        pytest.skip("not every scenario was explored")
+    assert set().union(*(found.kinds for found in explored.values())) == STEPS.keys()
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=list(MUTATIONS))
+def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
+    found = explore(SCENARIOS[mutation.scenario], [mutation.name])
+    print(found.trace)
+    assert found.violation is not None, "the explorer misses it"
+    assert mutation.finds in found.violation
+    assert found.trace.splitlines()[0] == str(SCENARIOS[mutation.scenario])
+    assert f"=>  {found.violation}" in found.trace
+
+
+def test_mutations_can_be_combined() -> None:
+    names = ["a get does not SETTLE", "a shutdown wakes nobody"]
+    assert "I3" in str(explore(SCENARIOS["shutdown"], names).violation)
+
+
+def test_a_trace_is_the_shortest_and_can_be_read() -> None:
+    trace = explore(SCENARIOS["one record each"], ["a wake-up before the sleep is lost"]).trace
+    steps = [re.sub(" +", " ", line).strip() for line in trace.splitlines()[1:]]
+    assert steps[2:-1] == [
+        "3 C2 LOOK may not act: ENTER",
+        "4 P2 LOOK puts 1; SETTLE grants C2",
+        "5 P2 WAKE C2",
+        "6 C2 PARK",
+        "=> deadlock: C2 was granted, and nobody wakes it",
+    ]
+
+
+def test_the_model_has_the_names_of_the_code() -> None:
+    """Each step that the header of `_sync` lists is one of the model, or what the model's header says of one."""
+    if not HEADER.exists():
+        pytest.skip("the sources of f1buf are not beside the tests")
+    named = re.findall(r"^    ([A-Z]{3,})  ", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    model = (Path(__file__).parent / "protocol_model.py").read_text(encoding="utf-8")
+    assert {"LOOK", "PARK", "RETURN", "SETTLE", "WAKE"} <= set(named)
+    assert [name for name in named if not re.search(rf"\b{name}\b", model)] == []
+
+
+def test_the_command_line_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutation"]) == 2
+    assert "usage" in capsys.readouterr().err
