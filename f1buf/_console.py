@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from f1buf.telemetry import Alert, F1TelemetrySystem, Summary
 
-_ALERTS_PER_SECOND = 20  # what a person can follow; a burst may be longer
-_BURST = 200
+_ALERTS_PER_SECOND = 20  # what a person can follow
+_FIRST_ALERTS = 200  # a burst at the beginning may be longer
 _LINE_SECONDS = 2.0  # [s] between two lines about a drain
 
 
@@ -27,7 +27,7 @@ class Console:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._allowed, self._last = float(_BURST), time.monotonic()
+        self._allowed, self._second_began = _FIRST_ALERTS, time.monotonic()
         self._not_shown = 0
         self._next_line = 0.0  # when the next line about a drain may come
         self._rich: Any = None
@@ -40,7 +40,7 @@ class Console:
         self._rich.on_broken_pipe = lambda: None  # rich would end the program where nobody reads standard error
 
     def __enter__(self) -> Console:
-        if self._rich is not None and self._rich.is_terminal:
+        if self._rich is not None and self._rich.is_terminal and sys.stderr.isatty():  # not by FORCE_COLOR alone
             self._status = self._rich.status("starting", refresh_per_second=8)
             self._status.start()
         return self
@@ -81,13 +81,13 @@ class Console:
         """Print an alert, unless more come than a person can follow; how many were left out is said then."""
         now = time.monotonic()
         with self._lock:
-            self._allowed = min(_BURST, self._allowed + (now - self._last) * _ALERTS_PER_SECOND)
-            self._last = now
+            if now - self._second_began >= 1.0:
+                self._allowed, self._second_began = max(self._allowed, _ALERTS_PER_SECOND), now
+                self._say_not_shown()
             if self._allowed < 1:
                 self._not_shown += 1
                 return
             self._allowed -= 1
-            self._say_not_shown()
             self._print(str(alert), "bold red" if alert.kind == "rise" else "red")
 
     def _say_not_shown(self) -> None:
@@ -107,16 +107,16 @@ class Console:
                 f"{what}{system.analysed:,} readings analysed  buffer {system.ring.qsize():,}/{system.ring.capacity:,}"
             )
 
-    def summary(self, summary: Summary, rejected: dict[str, int]) -> None:
+    def summary(self, summary: Summary, rejected: dict[str, int], capacity: int) -> None:
         """Print the summary."""
         self.end_status()
         with self._lock:
             self._say_not_shown()
-        for text in summary_lines(summary, rejected):
+        for text in summary_lines(summary, rejected, capacity):
             self.line(text)
 
 
-def summary_lines(summary: Summary, rejected: dict[str, int]) -> list[str]:
+def summary_lines(summary: Summary, rejected: dict[str, int], capacity: int) -> list[str]:
     """Return the summary for people, line by line."""
     buffer, latency = summary.buffer, summary.latency_s
     lines = [
@@ -125,7 +125,7 @@ def summary_lines(summary: Summary, rejected: dict[str, int]) -> list[str]:
         f"rate       {summary.readings_per_s:,.0f} readings/s over {summary.seconds:.3f} s",
         f"latency    {_time(latency['p50'])} p50, {_time(latency['p99'])} p99, {_time(latency['max'])} max "
         "from put to check",
-        f"buffer     {buffer.high_water:,} at most; "
+        f"buffer     {buffer.high_water:,} of {capacity:,} at most; "
         f"puts waited {buffer.put_waits:,} times ({buffer.put_wait_seconds:.3f} s), "
         f"gets {buffer.get_waits:,} times ({buffer.get_wait_seconds:.3f} s)",
     ]

@@ -209,7 +209,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="readings a second of each sensor, or max (default: 100)",
     )
     run.add_argument("--seed", type=number(0, math.inf, whole=True), metavar="N", help="of the simulated sensors")
-    run.add_argument("--classic", action="store_true", help="the textbook demonstration, slow and line by line")
+    run.add_argument(
+        "--classic",
+        action="store_true",
+        help="the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise",
+    )
     add_common_options(run, 100, "default")
     run.set_defaults(command=run_command, parser=run)
 
@@ -336,12 +340,13 @@ class Runner:
                 on_step=self._on_step,
             )
         except (ThresholdError, MemoryError) as error:
-            raise UsageError(one_line(error)) from None
+            option = "--thresholds" if isinstance(error, ThresholdError) else "--buffer-size"
+            raise UsageError(f"{option}: {one_line(error)}") from None
         except OSError as error:
             raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
 
-    def run(self, start: Callable[[], None]) -> int:
-        """Run the system that `start` starts; returns the exit status."""
+    def run(self, what: str, start: Callable[[], None]) -> int:
+        """Run the system that `start` starts, fed by `what`; returns the exit status."""
         self._check_thresholds()
         if self.args.alerts is not None:
             self._keep_input_files()
@@ -349,6 +354,8 @@ class Runner:
         previous = [(each, signal.signal(each, self._on_signal)) for each in (signal.SIGINT, signal.SIGTERM)]
         try:
             with self.console:
+                capacity = self.system.ring.capacity
+                self.console.line(f"{what}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
                 start()
                 self._watch()
                 problems = self._shut_down()
@@ -408,7 +415,7 @@ class Runner:
         if self._alert_file is not None and (problem := self._alert_file.close()):
             problems.append(problem)
         rejected = self._rejected()
-        self.console.summary(summary, rejected)
+        self.console.summary(summary, rejected, self.system.ring.capacity)
         if self.args.json:
             problem = write_stdout(as_json({**summary.as_dict(), "rejected": rejected}))
             problems += [f"the summary was not written: {problem}"] if problem else []
@@ -468,20 +475,23 @@ def run_command(args: argparse.Namespace) -> int:
     except Exception as error:  # a user's own class may raise anything
         raise UsageError(f"--sensors: cannot be made: {type(error).__name__}: {one_line(error)}") from None
     if args.classic:
-        return runner.run(lambda: start_classic(runner, args, sensors))
+        return runner.run(f"{len(sensors)} sensors", lambda: start_classic(runner, args, sensors))
     return runner.run(
+        f"{len(sensors)} sensors",
         lambda: runner.system.start_telemetry(
             num_analyzers=args.analyzers, sensors=sensors, rate=args.rate, count=args.count
-        )
+        ),
     )
 
 
 def start_classic(runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> None:
     """Start the textbook demonstration."""
     system, say, rng = runner.system, runner.console.line, random.Random(args.seed)
-    say(f"* {len(sensors)} sensors, {args.analyzers} analyzers, a buffer of {system.ring.capacity}; Ctrl-C stops")
     system.start(
-        [classic.ClassicSensor(sensor, system.ring, say, args.count, rng) for sensor in sensors],
+        [
+            classic.ClassicSensor(sensor, system.ring, say, args.count, random.Random(rng.random()))
+            for sensor in sensors
+        ],
         args.analyzers,
         analyzer=classic.classic_analyzer(system.ring, say, rng),
     )
@@ -498,7 +508,7 @@ def replay_command(args: argparse.Namespace) -> int:
             raise UsageError(f"--cars: {error}") from None
         runner = Runner(args, lambda: {**recording.rejected, **decoder.rejected})
         source = Replay(recording, decoder, args.speed)
-        return runner.run(lambda: runner.system.start([source], args.analyzers, describe=decoder.describe))
+        return runner.run(source.name, lambda: runner.system.start([source], args.analyzers, describe=decoder.describe))
 
 
 def thresholds_command(args: argparse.Namespace) -> int:

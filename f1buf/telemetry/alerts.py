@@ -93,7 +93,8 @@ class Alert(NamedTuple):
     def __str__(self) -> str:
         sign = ">" if self.threshold.side == "above" else "<"
         reading = f"{self.channel} {self.value:.6g} {self.unit}".rstrip()
-        return f"{self.time:9.3f} s  {self.message}: {reading} ({sign} {self.threshold.limit:g})  {self.origin}"
+        value = "|x| " if self.threshold.absolute else ""
+        return f"{self.time:9.3f} s  {self.message}: {reading} ({value}{sign} {self.threshold.limit:g})  {self.origin}"
 
     @property
     def origin(self) -> str:

@@ -390,8 +390,8 @@ class Decoder:
         self._session: tuple[int, int] | None = None  # the one that the three below are of
         self._active = 0
         self._chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
-        self._rosters: list[tuple[str | None, ...]] = [()]  # who drives, the latest last; see `describe`
-        self._first_roster = 0  # the number of the first one kept
+        # Who drives, the latest last, and the number of the first one kept; see `describe`.
+        self._rosters: tuple[int, tuple[tuple[str | None, ...], ...]] = (0, ((),))
         self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
         self._held: dict[int, tuple[_Header, bytes]] = {}  # by packet id, so that a flood cannot fill the memory
 
@@ -462,7 +462,7 @@ class Decoder:
         return {"car": car, "driver": drivers[car] if car < len(drivers) else None, "part": _PARTS[part].name}
 
     def _drivers_of(self, roster: int | None) -> tuple[str | None, ...]:
-        rosters, first = self._rosters.copy(), self._first_roster  # decode may go on in another thread
+        first, rosters = self._rosters  # at once: decode may go on in another thread
         if roster is None:
             return rosters[-1]
         index = (roster - first) % (1 << 16)
@@ -486,14 +486,11 @@ class Decoder:
         return self._release(header)
 
     def _note_drivers(self, drivers: tuple[str | None, ...]) -> None:
-        if drivers == self._rosters[-1]:
+        first, rosters = self._rosters
+        if drivers == rosters[-1]:
             return
-        if self._rosters == [()]:
-            self._rosters.clear()
-        self._rosters.append(drivers)
-        if len(self._rosters) > _ROSTERS_KEPT:
-            del self._rosters[0]
-            self._first_roster += 1
+        kept = () if rosters == ((),) else rosters[-(_ROSTERS_KEPT - 1) :]
+        self._rosters = first + len(rosters) - len(kept) if kept else 0, (*kept, drivers)
 
     def _hold(self, header: _Header, datagram: bytes) -> Array:
         """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
@@ -521,7 +518,8 @@ class Decoder:
             readings, absurd = extract(datagram, self._active, chosen, header.session_time)
         if absurd:
             self.rejected["absurd value"] += absurd
-        readings["flags"] = (self._first_roster + len(self._rosters) - 1) % (1 << 16)
+        first, rosters = self._rosters
+        readings["flags"] = (first + len(rosters) - 1) % (1 << 16)
         return readings
 
 

@@ -23,6 +23,7 @@ FULL_SPEED_BATCH = 4096
 
 _TICK = 2e-3  # [s] fast sensors make what has become due this often, rather than each reading by itself
 _TURN = 1e-2  # [s] what a sensor contributes in one turn, and the longest that single readings are collected
+_CATCH_UP = 0.1  # [s] see PacedSensor
 _STOP_TICK = 0.05  # [s] how often whoever waits for a turn looks whether to stop
 _LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
 _ENDLESS = 1 << 62
@@ -39,28 +40,33 @@ class Turnstile:
     """
 
     def __init__(self, count: int) -> None:
-        self._moved = threading.Condition()
+        self._lock = threading.Lock()
+        self._gates = [threading.Condition(self._lock) for _ in range(count)]  # one each: a turn wakes only the next
         self._order = deque(range(count))  # whose turn it is comes first
 
     @contextmanager
     def turn(self, index: int, stop: threading.Event) -> Iterator[None]:
         """Wait for this sensor's turn; at the end it is the next one's. After `stop` the order is of no account."""
-        with self._moved:
-            while not stop.is_set() and not self._moved.wait_for(lambda: self._order[0] == index, _STOP_TICK):
+        with self._lock:
+            while not stop.is_set() and not self._gates[index].wait_for(lambda: self._order[0] == index, _STOP_TICK):
                 pass
         try:
             yield
         finally:
-            with self._moved:
+            with self._lock:
                 if self._order[0] == index:
                     self._order.rotate(-1)
-                self._moved.notify_all()
+                self._let_next_in()
 
     def leave(self, index: int) -> None:
         """This sensor has ended; the others go on without it."""
-        with self._moved:
+        with self._lock:
             self._order.remove(index)
-            self._moved.notify_all()
+            self._let_next_in()
+
+    def _let_next_in(self) -> None:
+        if self._order:
+            self._gates[self._order[0]].notify()
 
 
 class PacedSensor:
@@ -75,7 +81,8 @@ class PacedSensor:
     sensor : Sensor
         What to read.
     rate : float or None
-        Readings a second; None for as fast as it goes. A sensor that falls behind catches up.
+        Readings a second; None for as fast as it goes. A sensor that is late by up to 0.1 s catches up; one that had to
+        wait longer, for room in the buffer, goes on at its pace, so that no backlog piles up behind a slow analysis.
     count : int or None
         How many readings it makes in all; None for no end.
     turnstile : Turnstile or None
@@ -112,6 +119,9 @@ class PacedSensor:
     def _free(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         began, made = time.monotonic(), 0
         while not stop.is_set():
+            late = time.monotonic() - began - made / self._rate if self._rate is not None else 0.0
+            if late > _CATCH_UP:
+                began += late - _CATCH_UP
             due = self._due(time.monotonic() - began) - made
             if due < 1:
                 stop.wait(max(_TICK, self._until(began, made)))
