@@ -136,14 +136,15 @@ LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (64 << 20,))])  # no put is c
 
 
 @contextlib.contextmanager
-def midway(call, is_midway):
-    """A task that is held in the middle of its call's copy, or None where the right moment was missed."""
-    over = threading.Event()
+def midway(call):
+    """A task that is held in the middle of its call's large copy, or None where that was over too soon."""
+    copied, over = threading.Event(), threading.Event()
 
     def call_and_stay():  # for a thread that has ended cannot be asked for its clock, nor be sent a signal
         try:
             return call()
         finally:
+            copied.set()
             over.wait(WATCHDOG)
 
     task = Task(call_and_stay)
@@ -153,26 +154,24 @@ def midway(call, is_midway):
     wait_until(lambda: time.clock_gettime(clock) > 0.001, "a copy to begin")
     with frozen(task):
         try:
-            yield task if is_midway() else None
+            yield None if copied.is_set() else task
         finally:
             over.set()
 
 
 @contextlib.contextmanager
-def reading(overflow="block", spare=0, more=()):
-    """A ring while another thread is held in the middle of taking the first `MANY` of its records, 1, 2, 3, ..."""
+def reading(overflow="block", spare=0, more=(), take=lambda ring: ring.get_many(MANY)):
+    """A ring while another thread is held in the middle of copying the first `MANY` of its records, 1, 2, 3, ..."""
     for _ in range(20):
-        ring, out = RingBuffer(MANY + len(more) + spare, "i8", overflow=overflow), np.zeros(MANY, "i8")
+        ring = RingBuffer(MANY + len(more) + spare, "i8", overflow=overflow)
         ring.put_many(np.arange(1, MANY + 1))
         ring.put_many(more)
-        read = functools.partial(ring.get_into, out, return_seq=True)
-        with midway(read, lambda out=out: out.any() and not out.all()) as reader:
+        with midway(functools.partial(take, ring)) as reader:
             if reader is not None:
                 yield ring
         if reader is not None:
             break
-    assert reader.result() == (0, MANY)
-    assert np.array_equal(out, np.arange(1, MANY + 1))
+    assert np.array_equal(reader.result(), np.arange(1, MANY + 1))
 
 
 @contextlib.contextmanager
@@ -185,8 +184,7 @@ def writing(capacity=2, overflow="block", before=()):
             record["number"] = number
             ring.put_many(record)
         record["number"] = 7
-        write = functools.partial(ring.put_many, record)
-        with midway(write, lambda ring=ring: ring.qsize() == len(before)) as writer:
+        with midway(functools.partial(ring.put_many, record)) as writer:
             if writer is not None:
                 yield ring
         if writer is not None:

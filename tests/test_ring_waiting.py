@@ -239,10 +239,7 @@ def test_a_wait_for_the_first_record_takes_all_of_a_large_batch():
     ring = RingBuffer(100_000, "i8")
     getter = parked(ring.get_many)
     ring.put_many(np.arange(100_000))
-    taken = [getter.result()]
-    while ring.qsize():
-        taken.append(ring.get_many())
-    assert np.array_equal(np.concatenate(taken), np.arange(100_000))
+    assert np.array_equal(getter.result(), np.arange(100_000))
     check_balance(ring)
 
 
@@ -501,15 +498,20 @@ def test_drop_oldest_overwrites_again_once_it_is_read():
 
 
 def test_a_snapshot_is_not_overwritten_while_it_is_copied():
-    ring = RingBuffer(MANY, "i8", overflow="drop_oldest")
-    ring.put_many(np.arange(MANY))
-    copier = Task(ring.snapshot)
-    number = MANY
-    while copier.is_alive():
-        ring.put(number)
-        number += 1
-    newest = copier.result()
-    assert np.array_equal(newest, np.arange(newest[0], newest[0] + MANY))
+    with reading("drop_oldest", take=RingBuffer.snapshot) as ring:
+        assert ring.put_many([-1, -2]) == 2
+        assert (ring.qsize(), ring.stats().dropped) == (MANY, 2)
+    assert (ring.qsize(), ring.get()) == (MANY, 1)
+    check_balance(ring)
+
+
+def test_an_immediate_shutdown_beside_a_snapshot_discards_everything():
+    with reading(take=RingBuffer.snapshot) as ring:
+        waiter = parked(ring.get)
+        ring.shutdown(immediate=True)
+    with pytest.raises(ShutDown):
+        waiter.result()
+    assert (ring.qsize(), ring.stats().discarded) == (0, MANY)
     check_balance(ring)
 
 
