@@ -111,7 +111,7 @@ cdef class RingBuffer:
     292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.
 
     A ring cannot be pickled or copied. After a fork the child uses its own copy of the ring; if another thread was
-    in the middle of a copy, every call in the child raises RuntimeError.
+    in the middle of a large copy, every put, get and snapshot in the child raises RuntimeError.
 
     Examples
     --------
@@ -176,7 +176,8 @@ cdef class RingBuffer:
         )
 
     def __repr__(self):
-        state = f", {'shut down' if self.is_shutdown else 'open'}"
+        cdef int how = self.monitor.shut.load(memory_order_relaxed)
+        state = ", open" if how == OPEN else ", torn by a fork" if how == TORN else ", shut down"
         return f"<RingBuffer of {self.qsize()}/{self.capacity} {self.dtype!s}, overflow={self.overflow!r}{state}>"
 
     # -- put ------------------------------------------------------------------------------------------------------
@@ -314,8 +315,9 @@ cdef class RingBuffer:
                     break
                 PyErr_CheckSignals()
         finally:
-            with nogil:
-                end_wait(&self.monitor, &self.monitor.puts, &w)
+            if w.node != NULL:
+                with nogil:
+                    end_wait(&self.monitor, &self.monitor.puts, &w)
         if done == 0:
             raise_put_error(outcome)
         return done
@@ -567,10 +569,11 @@ cdef class RingBuffer:
                     PyBuffer_Release(&view)
                 if outcome != GROW:
                     break
-                room = n  # promised until we are back, so that nobody is woken for the same records
+                most = room = n  # promised until we are back, so that nobody is woken for the same records
         finally:
-            with nogil:
-                end_wait(m, &m.gets, &w)
+            if w.node != NULL or w.held != 0:
+                with nogil:
+                    end_wait(m, &m.gets, &w)
         if n == 0:
             raise_get_error(outcome)
         return out if n == room else shortened(out, n)
@@ -596,8 +599,9 @@ cdef class RingBuffer:
             try:
                 n = self.get_ticking(<char*> view.buf, room, room, &w, first_seq, &outcome)
             finally:
-                with nogil:
-                    end_wait(m, &m.gets, &w)
+                if w.node != NULL or w.held != 0:
+                    with nogil:
+                        end_wait(m, &m.gets, &w)
         finally:
             PyBuffer_Release(&view)
         if n == 0:
@@ -745,8 +749,9 @@ cdef class RingBuffer:
                     n = self.copy_newest_records(out, room, &w, &outcome)
                 PyErr_CheckSignals()
         finally:
-            with nogil:
-                end_wait(m, &m.gets, &w)
+            if w.node != NULL or w.held != 0:
+                with nogil:
+                    end_wait(m, &m.gets, &w)
         if outcome != DONE:
             raise_get_error(outcome)
         return n

@@ -17,7 +17,7 @@ class RingStats(NamedTuple):
     put_waits: int
     """Puts (pieces of large ones) that had to wait for room or for another copy; spinning counts."""
     get_waits: int
-    """Gets that had to wait."""
+    """Gets and snapshots that had to wait."""
     put_wait_seconds: float
     """How long these puts waited in all [s]."""
     get_wait_seconds: float

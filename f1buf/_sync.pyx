@@ -45,8 +45,16 @@ records have been accepted, and who has been told "drained" will not come back f
 Spinning. By time, not by count, since a `pause` costs anything from 4 to 40 ns: a wake-up through the kernel costs
 some 50 us between processors, so 10 us of looking are a fair bet, once an operation.
 
-How a waiter is woken: through `wake(wake_arg)`, so that threads (`unpark_thread`), nogil callers and event loops
-(an eventfd) can wait in the same list. It is called without any lock and must neither block nor need the GIL.
+How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers and event loops can wait in the same
+list. It is called without any lock and must neither block nor need the GIL.
+
+    a thread        start_wait(&w, need, deadline); without the GIL: acquire(m, side, &w) until it is not TICK (after
+                    which signal handlers run); READY: act, release(m). At last end_wait(m, side, &w).
+    a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
+    an event loop   node = new_waiter(), node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
+                    the eventfd. Lock; if the turn is free and there is `need`: act; else enter(&side.waiters, node);
+                    release(m). When the eventfd is readable, or the coroutine is cancelled: lock, leave(&side.waiters,
+                    node), look again, release(m). A granted node is freed after its wake-up has come, not before.
 
 The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
 re-check after waking (Lampson and Redell, 1980).
@@ -71,7 +79,7 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 # -- one operation's wait -----------------------------------------------------------------------------------------
 
-cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept:
+cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     w.node = NULL
     w.deadline = deadline
     w.need = need

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from f1buf._convert import to_record, to_records
 from f1buf._ring import RingBuffer
 from f1buf._shutdown import ShutDown
+
+_FOR_EVER = 1e12  # [s]: integers beyond a float's range must not meet one
 
 
 class Tee:
@@ -92,7 +95,8 @@ class Tee:
         Returns
         -------
         int
-            How many the first ring accepted, in order from the first; the others have got the same.
+            How many the first ring accepted, in order from the first; the others have got the same, unless
+            they were shut down meanwhile.
 
         Raises
         ------
@@ -103,6 +107,7 @@ class Tee:
 
     def _put_array(self, records: Any, block: bool, timeout: float | None) -> int:
         accepted = None
+        began = time.monotonic()
         for ring in self._rings:
             try:
                 if accepted is None:
@@ -111,7 +116,9 @@ class Tee:
                 else:
                     ring.put_many(records)
             except ShutDown:
-                continue
+                if timeout is not None:  # the ring that takes its place has what is left of it
+                    timeout = max(0.0, min(timeout, _FOR_EVER) - (time.monotonic() - began))
+                    began = time.monotonic()
         if accepted is None:
             raise ShutDown("cannot put into the Tee: all its rings are shut down")
         return accepted

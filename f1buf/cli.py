@@ -356,7 +356,10 @@ class Runner:
             with self.console:
                 capacity = self.system.ring.capacity
                 self.console.line(f"{what}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
-                start()
+                try:
+                    start()
+                except RuntimeError as error:
+                    raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
                 self._watch()
                 problems = self._shut_down()
             return self._report(problems)
@@ -439,8 +442,8 @@ class Runner:
             self.console.line(f"* {text}")
 
     def _on_signal(self, signum: int, frame: Any) -> None:
+        # Nothing here that takes a lock: whoever is interrupted may hold it. `_watch` looks ten times a second.
         self._interrupts += 1
-        self.system.stop_sources()
         if signum == signal.SIGINT and self._interrupts > 1:
             self.console.restore_terminal()
             os._exit(INTERRUPTED)  # at once: no thread, buffer or file is waited for
@@ -463,6 +466,8 @@ def stdout_knows_unicode() -> bool:
 
 
 def run_command(args: argparse.Namespace) -> int:
+    if args.classic and args.overflow != "block":
+        raise UsageError(f"--classic shows how sensors wait for room; leave --overflow {args.overflow} out")
     if args.classic:
         args.default_buffer_size = classic.BUFFER_SIZE
     runner = Runner(args)

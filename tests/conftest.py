@@ -1,9 +1,22 @@
 """What all tests share: where real recordings are, and how a hang is reported."""
 
+import faulthandler
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failing test's report ends with every thread's stack (seeds are in what the tests print)."""
+    report = (yield).get_result()
+    if report.failed:
+        with tempfile.TemporaryFile("w+") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            report.sections.append(("Every thread's stack", file.read()))
 
 
 @pytest.fixture(scope="session")

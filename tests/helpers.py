@@ -129,6 +129,22 @@ def frozen(thread):
         os.close(writer)
 
 
+@contextlib.contextmanager
+def trickling(ring):
+    """Another thread takes what is there, all of it, every 5 ms."""
+    enough = threading.Event()
+
+    def drain():
+        while not enough.wait(0.005):
+            with contextlib.suppress(Empty):
+                ring.get_many(block=False)
+
+    drainer = Task(drain)
+    yield
+    enough.set()
+    drainer.result()
+
+
 # Copies in progress ---------------------------------------------------------------------------------------------------
 
 MANY = 8 << 20  # records of 8 bytes: a copy of 64 MB takes some 10 ms

@@ -848,16 +848,16 @@ def test_get_into_writes_the_front_only():
 
 
 UNFIT_TO_FILL = {
-    "read-only": (np.broadcast_to(np.int64(0), 1), ValueError, "read-only"),
-    "strided": (np.zeros(6, "i8")[::2], ValueError, "contiguous"),
-    "reversed": (np.zeros(3, "i8")[::-1], ValueError, "contiguous"),
+    "read-only": (np.broadcast_to(np.int64(0), 1), ValueError, "out is read-only"),
+    "strided": (np.zeros(6, "i8")[::2], ValueError, "out is not contiguous"),
+    "reversed": (np.zeros(3, "i8")[::-1], ValueError, "out is not contiguous"),
     "float": (np.zeros(3, "f8"), TypeError, "float64"),
     "swapped": (np.zeros(3, ">i8"), TypeError, ">i8"),
     "records": (np.zeros(3, READING), TypeError, "timestamp"),
     "2-D": (np.zeros((3, 1), "i8"), ValueError, r"\(3, 1\)"),
     "0-D": (np.zeros((), "i8"), ValueError, r"\(\)"),
     "empty": (np.zeros(0, "i8"), ValueError, "out"),
-    "list": ([0, 0, 0], TypeError, "list"),
+    "list": ([0, 0, 0], TypeError, "out is 'list'"),
     "bytearray": (bytearray(24), TypeError, "bytearray"),
     "None": (None, TypeError, "NoneType"),
 }

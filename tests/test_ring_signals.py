@@ -27,6 +27,7 @@ from helpers import (
     ring_with,
     run_python,
     stuck_ring,
+    trickling,
     wait_parked,
     wait_until,
     writing,
@@ -117,21 +118,14 @@ def test_ctrl_c_ends_a_put_many_whose_records_trickle():
     """It waits again and again, but never for as long as it takes to look for signals."""
 
     def check():
-        ring, stop = ring_with(0), threading.Event()
-
-        def trickle():
-            while not stop.wait(0.005):
-                ring.get_many(timeout=0)
-
-        drainer, began = Task(trickle), time.monotonic()
+        ring, began = ring_with(0), time.monotonic()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(KeyboardInterrupt):
-            ring.put_many(range(400))  # 2 s
-        assert time.monotonic() - began < 0.1 + LATE
-        stop.set()
-        drainer.result()
+        with trickling(ring):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                ring.put_many(range(1000))  # 5 s
+            assert time.monotonic() - began < 0.1 + LATE
         check_balance(ring)
 
     in_fork(check)

@@ -119,11 +119,19 @@ class Analyzer:
         """Work until the ring is drained; in a thread."""
         while (batch := self._order.take(self.max_count)) is not None:
             try:
-                batch.crossings = self.check(batch.readings)
+                batch.crossings = self._checked(batch.readings)
                 if self._delay > 0:
                     time.sleep(self._delay * len(batch.readings))
             finally:
                 self._order.finish(batch)
+
+    def _checked(self, readings: NDArray[Any]) -> Crossings:
+        crossings = self.check(readings)
+        if not isinstance(crossings, Crossings):
+            raise TypeError(
+                f"{type(self).__name__}.check returned {crossings!r}; expected the Crossings of table.check"
+            )
+        return crossings
 
     def check(self, readings: NDArray[Any]) -> Crossings:
         """Compare a batch with the thresholds; called by several analyzers at once, so it keeps nothing.

@@ -50,6 +50,9 @@ Reading = tuple[float, int, int, int, float]
 
 Floats = NDArray[np.float64]
 
+INPUT = Channel("INPUT", "")
+"""An input of a data-acquisition card, of which nothing more is known."""
+
 _MAX_SENSOR_ID = 2**32 - 1  # READING.sensor_id is u4
 _RECORD = np.dtype((np.void, READING.itemsize))  # a reading as plain bytes: see "Why it is fast"
 
@@ -593,7 +596,12 @@ class FuelLevelSensor(SimulatedSensor):
 
 
 def readings_from_block(
-    block: ArrayLike, sensor_ids: Sequence[int], t0: float, rate: float, *, channels: Channel | Sequence[Channel]
+    block: ArrayLike,
+    sensor_ids: Sequence[int],
+    t0: float,
+    rate: float,
+    *,
+    channels: Channel | Sequence[Channel] = INPUT,
 ) -> NDArray[np.void]:
     """Turn a block of a data-acquisition card into readings.
 
@@ -609,7 +617,7 @@ def readings_from_block(
     rate : float
         Scans a second [Hz].
     channels : Channel, or sequence of Channel, length columns
-        What each column measures; one channel goes for all of them.
+        What each column measures; one channel goes for all of them. Default: `INPUT`, which has no unit.
 
     Returns
     -------

@@ -77,7 +77,7 @@ class Summary:
     analysed: int
     """Checked against the thresholds."""
     dropped: int
-    """Lost to the overflow policy, or discarded because no analyzer was left."""
+    """All others: lost to the overflow policy, or to an analyzer or source that failed or did not stop."""
     seconds: float
     """From the start until the last reading was checked [s]."""
     latency_s: dict[str, float | None]
@@ -337,7 +337,7 @@ class F1TelemetrySystem:
         return self._current().ended.wait(timeout)
 
     def stop_sources(self) -> None:
-        """Let the sources make no new readings; returns at once. May be called by a signal handler."""
+        """Let the sources make no new readings; returns at once. Not for signal handlers: it takes a lock."""
         if self._run is not None:
             self._run.stop.set()
 
@@ -567,7 +567,7 @@ class _Run:
         return Summary(
             readings=self.readings,
             analysed=self.analysed,
-            dropped=self.readings - stats.offered + stats.dropped + stats.discarded,
+            dropped=self.readings - self.analysed,
             seconds=max(self._last_checked - self._began, 0.0),
             latency_s=self._latency.histogram.as_dict(),
             buffer=stats,
