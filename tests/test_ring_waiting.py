@@ -330,6 +330,21 @@ def test_puts_are_served_in_the_order_they_came(name):
     check_balance(ring)
 
 
+def test_a_large_put_does_not_hold_up_the_others():
+    """Sentence 5: each of its pieces comes to the end of the line."""
+    ring, taken = ring_with(-1), []
+    large = parked(ring.put_many, range(10))
+    small = parked(ring.put, 100)
+    for _ in range(4):
+        taken.append(int(ring.get()))
+        wait_until(ring.full)
+        wait_parked(large)
+    assert taken == [-1, 0, 100, 1]
+    small.result()
+    ring.shutdown()
+    assert large.result() == 3
+
+
 def test_one_batch_serves_as_many_as_it_can():
     """Each that was served wakes the next."""
     ring = RingBuffer(10, "i8")
@@ -521,6 +536,7 @@ LOOKS = {
     "get": lambda ring: [ring.get(timeout=0)],
     "get with a timeout": lambda ring: [ring.get(timeout=0.001)],
     "get_many": lambda ring: ring.get_many(block=False).tolist(),
+    "get_many of more": lambda ring: ring.get_many(min_count=2, block=False).tolist(),
     "get_into": lambda ring: [ring.get_into(np.zeros(1, "i8"), block=False)],
     "snapshot": lambda ring: ring.snapshot(1).tolist(),
 }
@@ -532,6 +548,26 @@ def test_a_non_blocking_get_waits_for_a_copy_in_progress(look):
     with reading(more=[1]) as ring:
         waiter = parked(look, ring)
     assert waiter.result() == [1]
+    check_balance(ring)
+
+
+def test_a_non_blocking_get_raises_after_a_copy_that_left_nothing():
+    """Sentence 2."""
+    with reading() as ring:
+        waiters = [parked(ring.get_nowait), parked(ring.get, timeout=0.001)]
+    for waiter in waiters:
+        with pytest.raises(Empty):
+            waiter.result()
+    check_balance(ring)
+
+
+def test_a_non_blocking_put_raises_after_a_copy_that_left_no_room():
+    """Sentence 2."""
+    with writing(capacity=1) as ring:
+        waiters = [parked(ring.put_many, np.zeros(1, LARGE), timeout=timeout) for timeout in (0, 0.001)]
+    for waiter in waiters:
+        with pytest.raises(Full):
+            waiter.result()
     check_balance(ring)
 
 
@@ -570,6 +606,20 @@ def test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes(immediate):
     with pytest.raises(ShutDown):
         waiter.result()
     assert (ring.qsize(), ring.stats().discarded) == ((0, 2) if immediate else (2, 0))
+    check_balance(ring)
+
+
+def test_gets_after_a_shutdown_wait_for_a_put_that_is_copying():
+    """Its record is to come: the ring is not drained yet."""
+    with writing() as ring:
+        ring.shutdown()
+        for look in (ring.get_nowait, lambda: ring.get(timeout=0.001), lambda: ring.get_many(block=False)):
+            with pytest.raises(Empty):
+                look()
+        waiter = parked(lambda: [batch["number"].tolist() for batch in ring.batches()])
+    assert waiter.result() == [[7]]
+    with pytest.raises(ShutDown):
+        ring.get_nowait()
     check_balance(ring)
 
 

@@ -3,6 +3,8 @@
 import inspect
 import pickle
 import time
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -123,13 +125,14 @@ def test_only_when_all_are_shut_down_a_put_raises(put):
         put(tee)
 
 
+@pytest.mark.parametrize("timeout", [0.01, Decimal("0.01"), Fraction(1, 100), np.float32(0.01)], ids=repr)
 @each_waiting_put
-def test_the_next_ring_takes_the_place_of_a_first_one_that_is_shut_down(put):
+def test_the_next_ring_takes_the_place_of_a_first_one_that_is_shut_down(put, timeout):
     first, second, third = ring_with(1), ring_with(1), RingBuffer(5, "i8")
     first.shutdown()
     tee = Tee(first, second, third)
     with pytest.raises(Full):
-        put(tee, timeout=0.01)
+        put(tee, timeout=timeout)
     assert (contents(second), contents(third)) == ([1], [])
     assert second.get() == 1
     put(tee, block=False)
