@@ -117,7 +117,7 @@ class Tee:
                     ring.put_many(records)
             except ShutDown:
                 if timeout is not None:  # the ring that takes its place has what is left of it
-                    timeout = max(0.0, min(timeout, _FOR_EVER) - (time.monotonic() - began))
+                    timeout = max(0.0, float(min(timeout, _FOR_EVER)) - (time.monotonic() - began))
                     began = time.monotonic()
         if accepted is None:
             raise ShutDown("cannot put into the Tee: all its rings are shut down")
