@@ -147,7 +147,7 @@ def trickling(ring):
 
 # Copies in progress ---------------------------------------------------------------------------------------------------
 
-MANY = 8 << 20  # records of 8 bytes: a copy of 64 MB takes some 10 ms
+MANY = 24 << 20  # records of 8 bytes: a copy of 192 MB takes some 30 ms, so that it can be caught midway
 LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (64 << 20,))])  # no put is cut into less than records
 
 
@@ -178,7 +178,7 @@ def midway(call):
 @contextlib.contextmanager
 def reading(overflow="block", spare=0, more=(), take=lambda ring: ring.get_many(MANY)):
     """A ring while another thread is held in the middle of copying the first `MANY` of its records, 1, 2, 3, ..."""
-    for _ in range(20):
+    for _ in range(50):
         ring = RingBuffer(MANY + len(more) + spare, "i8", overflow=overflow)
         ring.put_many(np.arange(1, MANY + 1))
         ring.put_many(more)
@@ -194,7 +194,7 @@ def reading(overflow="block", spare=0, more=(), take=lambda ring: ring.get_many(
 def writing(capacity=2, overflow="block", before=()):
     """A ring of `LARGE` while another thread is held in the middle of putting number 7, behind those `before`."""
     record = np.zeros(1, LARGE)
-    for _ in range(20):
+    for _ in range(50):
         ring = RingBuffer(capacity, LARGE, overflow=overflow)
         for number in before:
             record["number"] = number
