@@ -54,12 +54,12 @@ def hangs(what):
     raise AssertionError(f"still waiting for {what} after {WATCHDOG} s")
 
 
-def wait_until(condition, what="a condition"):
+def wait_until(condition, what="a condition", every=1e-4):
     deadline = time.monotonic() + WATCHDOG
     while not condition():
         if time.monotonic() > deadline:
             hangs(what)
-        time.sleep(1e-4)
+        time.sleep(every)
 
 
 def parked(function, *args, **kwargs):
@@ -76,16 +76,21 @@ def wait_parked(thread):
     whoever sleeps without a context switch for two such intervals is parked.
     """
 
+    switches, since = None, 0.0
+
     def sleeps_on():
-        before = _sleeping_since(thread)
-        time.sleep(2.5 * sys.getswitchinterval())
+        nonlocal switches, since
         assert thread.is_alive(), "it did not wait"
-        return before is not None and before == _sleeping_since(thread)
+        now, before = time.monotonic(), switches
+        switches = _switches_of_sleeper(thread)
+        if switches is None or switches != before:
+            since = time.monotonic()
+        return switches is not None and now - since > 2.5 * sys.getswitchinterval()
 
-    wait_until(sleeps_on, f"{thread} to wait")
+    wait_until(sleeps_on, f"{thread} to wait", every=1e-3)
 
 
-def _sleeping_since(thread):
+def _switches_of_sleeper(thread):
     """The number of context switches of a thread that sleeps, None where it runs."""
     # after a fork, Python 3.11 does not know the main thread's native id
     native_id = os.getpid() if thread is threading.main_thread() else thread.native_id

@@ -195,13 +195,21 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name):
 @each_call
 def test_a_handler_that_returns_does_not_renew_the_timeout(name):
     def check():
-        handled = []
+        handled, enough = [], threading.Event()
+
+        def disturb():
+            while not enough.wait(0.01):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
         signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
-        Task(lambda: [send(signal.SIGUSR1).result() for _ in range(4)])
-        began = time.monotonic()
+        disturber = Task(disturb)
+        wait_until(lambda: handled, "the handler")
+        before, began = len(handled), time.monotonic()
         assert_times_out(name, stuck_ring(name), timeout=0.25)
         assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-        assert handled
+        assert len(handled) > before
+        enough.set()
+        disturber.result()
 
     in_fork(check)
 
