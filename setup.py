@@ -32,6 +32,7 @@ if sanitizer:
 directives = {
     "language_level": 3,
     "binding": False,  # plain C functions: a call costs a third of a bound one's
+    "autotestdict": False,
     "embedsignature": True,
     "embedsignature.format": "clinic",  # so that inspect.signature works all the same
     "freethreading_compatible": True,  # rests on the ThreadSanitizer runs of the test suite
@@ -46,14 +47,14 @@ extensions = [
     Extension(
         f"f1buf.{name}",
         [f"f1buf/{name}.pyx"],
-        depends=["f1buf/_sync.hpp"],
+        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp"],
         include_dirs=["f1buf"],
         language="c++",
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_sync", "_ring")
+    for name in ("_sync", "_ring", "_queue")
 ]
 
 setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=debug or bool(sanitizer)))

@@ -1,25 +1,42 @@
-"""f1buf: a bounded ring buffer whose blocking put and get wait without the GIL, and a telemetry system on it.
+"""f1buf: bounded buffers whose blocking put and get wait without the GIL, and a telemetry system on them.
 
 `RingBuffer` holds fixed-size numpy records; `Tee` puts into several of them; `f1buf.telemetry` is the system of
-sensors, analyzers and thresholds that stands on it.
+sensors, analyzers and thresholds that stands on it. `Queue` holds any objects: ``import f1buf as queue`` is a drop-in
+for the standard library's `queue`.
 """
 
-from queue import Empty, Full
+from queue import Empty, Full, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from f1buf._shutdown import ShutDown
 
 if TYPE_CHECKING:
+    from f1buf._queue import LifoQueue, PriorityQueue, Queue
     from f1buf._reading import READING
     from f1buf._ring import RingBuffer
     from f1buf._stats import RingStats
     from f1buf._tee import Tee
 
 __version__ = "0.1.0"
-__all__ = ["READING", "Empty", "Full", "RingBuffer", "RingStats", "ShutDown", "Tee"]
+__all__ = [
+    "READING",
+    "Empty",
+    "Full",
+    "LifoQueue",
+    "PriorityQueue",
+    "Queue",
+    "RingBuffer",
+    "RingStats",
+    "ShutDown",
+    "SimpleQueue",
+    "Tee",
+]
 
-# What needs numpy is loaded when it is first used: importing f1buf alone does not import numpy.
+# Loaded when it is first used: importing f1buf, or a Queue from it, does not import numpy.
 _HOMES = {
+    "LifoQueue": "f1buf._queue",
+    "PriorityQueue": "f1buf._queue",
+    "Queue": "f1buf._queue",
     "READING": "f1buf._reading",
     "RingBuffer": "f1buf._ring",
     "RingStats": "f1buf._stats",

@@ -128,9 +128,10 @@ constexpr int TORN = 3;      // a fork cut a copy in two: what is there is not t
 struct Monitor {
   std::mutex lock;
   std::atomic<std::uint64_t> count{0};  // records that can be taken; 0 <= count <= capacity
-  std::uint64_t capacity = 0;
+  std::uint64_t capacity = 0;           // a Queue's maxsize may be lowered below the count
   Side puts;
   Side gets;
+  WaitList joins;                       // who waits for a Queue's tasks to be done
   std::atomic<int> shut{OPEN};
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;

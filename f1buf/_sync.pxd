@@ -60,6 +60,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         uint64_t capacity
         Side puts
         Side gets
+        WaitList joins
         atomic[int] shut
         Monitor* fork_prev
         Monitor* fork_next
@@ -89,7 +90,9 @@ cdef struct Wait:
 cdef inline uint64_t available(Monitor* m, Side* side) noexcept nogil:
     """Records that the gets could take, or slots that the puts could fill."""
     cdef uint64_t count = m.count.load(memory_order_relaxed)
-    return m.capacity - count if side == &m.puts else count
+    if side == &m.gets:
+        return count
+    return m.capacity - count if count < m.capacity else 0
 
 
 cdef inline bint over(Monitor* m, Side* side) noexcept nogil:
@@ -132,12 +135,20 @@ cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil
 cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void settle_and_unlock(Monitor* m) noexcept nogil
+cdef Waiter* settle(Monitor* m) noexcept nogil
+cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil
+cdef void wake_all(Waiter* chain) noexcept nogil
+cdef bint make_node(Wait* w) noexcept nogil
 cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil
+cdef void unhold(Side* side, Wait* w) noexcept nogil
 cdef void shut(Monitor* m, int how) noexcept nogil
 cdef const char* monitor_fault(Monitor* m) noexcept nogil
+cdef const char* waiters_fault(WaitList* waiters) noexcept nogil
 cdef void insist(const char* fault) noexcept nogil
 
 cdef void register_for_fork(Monitor* m) noexcept nogil
 cdef void unregister_for_fork(Monitor* m) noexcept nogil
+
+cdef int64_t SIGNAL_TICK_NS
 
 cdef int64_t deadline_from(bint block, object timeout) except -1

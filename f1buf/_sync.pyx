@@ -155,13 +155,10 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int64_t now
     cdef bint woken
     if node == NULL:
-        node = new_waiter()
-        if node == NULL:
+        if not make_node(w):
             release(m)
             return NO_MEMORY
-        node.wake = unpark_thread
-        node.wake_arg = &node.parker
-        w.node = node
+        node = w.node
     node.need = 0 if w.expired else w.need
     enter(&side.waiters, node)
     release(m)
@@ -181,6 +178,16 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
         release(m)
         return TICK
     return READY
+
+
+cdef bint make_node(Wait* w) noexcept nogil:
+    """A node by which a thread waits; False where there is no memory for it."""
+    w.node = new_waiter()
+    if w.node == NULL:
+        return False
+    w.node.wake = unpark_thread
+    w.node.wake_arg = &w.node.parker
+    return True
 
 
 cdef void unpark_thread(void* parker) noexcept nogil:
@@ -279,17 +286,42 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
     return chain
 
 
-cdef void settle_and_unlock(Monitor* m) noexcept nogil:
+cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil:
+    """Grant a whole list, whatever its waiters need. Returns `chain` with them in front."""
+    cdef Waiter* node
+    while waiters.head != NULL:
+        node = waiters.head
+        unlink(waiters, node)
+        node.granted = True
+        waiters.promised += node.need
+        waiters.granted += 1
+        node.next = chain
+        chain = node
+    return chain
+
+
+cdef Waiter* settle(Monitor* m) noexcept nogil:
+    """SETTLE, under the lock. Whom it returns must be woken after the unlock."""
     cdef Waiter* chain = grant(m, &m.puts, grant(m, &m.gets, NULL))
-    cdef Waiter* woken
     if DEBUG:
         insist(settled_fault(m, &m.puts))
         insist(settled_fault(m, &m.gets))
-    m.lock.unlock()
-    while chain != NULL:                        # WAKE
+    return chain
+
+
+cdef void wake_all(Waiter* chain) noexcept nogil:
+    """WAKE, without the lock."""
+    cdef Waiter* woken
+    while chain != NULL:
         woken = chain
         chain = chain.next  # before the wake-up: its owner may free the node right after
         woken.wake(woken.wake_arg)
+
+
+cdef void settle_and_unlock(Monitor* m) noexcept nogil:
+    cdef Waiter* chain = settle(m)
+    m.lock.unlock()
+    wake_all(chain)
 
 
 cdef void shut(Monitor* m, int how) noexcept nogil:
@@ -393,18 +425,20 @@ cdef void after_fork_in_child() noexcept nogil:
     while m != NULL:
         if m.puts.turn.load(memory_order_relaxed) or m.gets.turn.load(memory_order_relaxed):
             m.shut.store(TORN, memory_order_relaxed)
-        forget_waiters(&m.puts)
-        forget_waiters(&m.gets)
+        m.puts.turn.store(0, memory_order_relaxed)
+        m.gets.turn.store(0, memory_order_relaxed)
+        forget_waiters(&m.puts.waiters)
+        forget_waiters(&m.gets.waiters)
+        forget_waiters(&m.joins)
         m.lock.unlock()
         m = m.fork_next
     registry_lock.unlock()
 
 
-cdef void forget_waiters(Side* side) noexcept nogil:
-    side.turn.store(0, memory_order_relaxed)
-    side.waiters.head = side.waiters.tail = NULL
-    side.waiters.promised = 0
-    side.waiters.granted = 0
+cdef void forget_waiters(WaitList* waiters) noexcept nogil:
+    waiters.head = waiters.tail = NULL
+    waiters.promised = 0
+    waiters.granted = 0
 
 
 if install_fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child) != 0:
