@@ -7,7 +7,7 @@
 namespace f1buf {
 
 // Held by attached threads only, for a few instructions in which nothing of Python runs. A thread that must wait for
-// a PyMutex detaches, so that it stops nobody who wants to stop the world (the collector, a fork).
+// a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork, which hence finds every slot lock free.
 class SlotLock {
  public:
 #ifdef Py_GIL_DISABLED

@@ -43,20 +43,21 @@ import collections
 import heapq
 import math
 import operator
+import os
 import queue
 import threading
 import time
 
 cimport cython
 from cpython.list cimport PyList_New
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyObject, PyObject_GenericSetAttr, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport ceil
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._sync cimport (
@@ -179,6 +180,7 @@ cdef class _QueueCore:
     cdef atomic[int] mode          # changes under `lock`
     cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
     cdef object items              # `queue` of a classic queue; read and written in a critical section
+    cdef long forks                # `forks` when the following were made
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
     cdef object own_not_empty
     cdef object own_not_full
@@ -606,7 +608,7 @@ cdef class _QueueCore:
             return ENDED
         if self.count() >= self.monitor.capacity:
             return NOTHING
-        if self.count() == self.room and not self.resize(max(FIRST_ROOM, 2 * self.room)):
+        if self.count() == self.room and not self.grow(max(FIRST_ROOM, 2 * self.room)):
             return OUT_OF_MEMORY
         return DONE
 
@@ -644,7 +646,7 @@ cdef class _QueueCore:
         cdef size_t i
         if outcome == DONE:
             n = min(n, self.monitor.capacity - self.count())
-            if self.room - self.count() < n and not self.resize(max(2 * self.room, self.count() + n)):
+            if self.room - self.count() < n and not self.grow(max(2 * self.room, self.count() + n)):
                 n = self.room - self.count()
             for i in range(n):
                 self.push(sources[i])
@@ -833,24 +835,37 @@ cdef class _QueueCore:
         return self.monitor.count.load(memory_order_relaxed)
 
     @cython.final
-    cdef bint resize(self, size_t room) noexcept:
-        """Under the lock: move the items to another array; False where there is no memory for it."""
-        cdef uint64_t count = self.count()
-        cdef size_t straight = min(count, self.room - self.head)
-        cdef PyObject** slots
-        if room > (<size_t> -1 >> 1) // sizeof(PyObject*):
-            return False
-        slots = <PyObject**> PyMem_RawMalloc(room * sizeof(PyObject*))
+    cdef bint grow(self, size_t room) noexcept:
+        """Under the lock: have more slots; False where there is no memory for them."""
+        cdef size_t behind = self.room - self.head  # slots from the head to the old end
+        cdef PyObject** slots = NULL
+        if room <= (<size_t> -1 >> 1) // sizeof(PyObject*):
+            slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
         if slots == NULL:
             return False
-        if count != 0:
-            memcpy(slots, self.slots + self.head, straight * sizeof(PyObject*))
-            memcpy(slots + straight, self.slots, (count - straight) * sizeof(PyObject*))
-        PyMem_RawFree(self.slots)
-        self.slots = slots
-        self.room = room
-        self.head = 0
+        if self.head + self.count() > self.room:  # the items go around the old end: move their first part to the new
+            memmove(slots + room - behind, slots + self.head, behind * sizeof(PyObject*))
+            self.head = room - behind
+        self.slots, self.room = slots, room
         return True
+
+    @cython.final
+    cdef void shrink_to(self, size_t room) noexcept:
+        """Under the lock: have fewer slots, at least one an item. Where the memory cannot be had, they stay."""
+        cdef uint64_t count = self.count()
+        cdef size_t behind = self.room - self.head
+        cdef PyObject** slots
+        if self.head + count <= self.room:
+            memmove(self.slots, self.slots + self.head, count * sizeof(PyObject*))
+            self.head = 0
+        else:
+            memmove(self.slots + room - behind, self.slots + self.head, behind * sizeof(PyObject*))
+            self.head = room - behind
+        # In place, as a rule: on what is left of these pages the next items cause no page fault.
+        slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
+        if slots != NULL:
+            self.slots = slots
+        self.room = room
 
     @cython.final
     cdef size_t kept(self) noexcept:
@@ -860,10 +875,10 @@ cdef class _QueueCore:
 
     @cython.final
     cdef void shrink(self) noexcept:
-        """Under the lock: give slots back where too many are empty. Where there is no memory to do it, they stay."""
+        """Under the lock: give slots back where too many are empty."""
         cdef uint64_t count = self.count()
         if self.room > max(self.kept(), 2 * count + SPARE):
-            self.resize(max(self.kept(), count + count // 2))
+            self.shrink_to(max(self.kept(), count + count // 2))
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
@@ -1052,6 +1067,17 @@ cdef class _QueueCore:
         self.own_not_full = Condition(mutex)
         self.own_all_tasks_done = Condition(mutex)
         self.own_mutex = mutex
+        self.forks = forks
+        return 0
+
+    @cython.final
+    cdef int renew_locks(self) except -1:
+        """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
+        with conversion:
+            if self.forks != forks:
+                self.make_locks()
+                if self.slots != NULL:  # the fork came in the middle of a conversion
+                    self.move_into(deque())
         return 0
 
     @cython.final
@@ -1107,6 +1133,8 @@ cdef class _QueueCore:
     cdef int lock_classic(self) except -1:
         """Take the mutex, of a queue that is classic then."""
         while True:
+            if self.forks != forks:
+                self.renew_locks()
             mutex = self.own_mutex
             mutex.acquire()
             if self.mode.load() == CLASSIC and mutex is self.own_mutex:
@@ -1389,7 +1417,9 @@ cdef void drop_items(PyObject** slots, size_t room, size_t head, uint64_t count)
 # the interpreter's own calling convention, and as descriptors of `Queue` itself, for which the interpreter has a
 # specialised call: measured against the methods as Cython makes them, 1.2 times as fast a put and get.
 
-ctypedef object (*fastcall)(_QueueCore, PyObject**, Py_ssize_t, PyObject*)
+# They return a new reference, or NULL with the exception set. As a plain pointer: a get that took the item into a
+# Python variable would touch its reference count, which has long left the cache.
+ctypedef PyObject* (*fastcall)(_QueueCore, PyObject**, Py_ssize_t, PyObject*) noexcept
 
 cdef fastcall method_put
 cdef fastcall method_get
@@ -1428,30 +1458,35 @@ cdef inline object owned(PyObject* item):
     return taken
 
 
-cdef object fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords):
+cdef inline PyObject* none() noexcept:
+    Py_INCREF(None)
+    return <PyObject*> None
+
+
+cdef PyObject* fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
     if nargs == 1 and keywords == NULL and pushed(self, args[0]):
-        return None
+        return none()
     return method_put(self, args, nargs, keywords)
 
 
-cdef object fast_put_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords):
+cdef PyObject* fast_put_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
     if nargs == 1 and keywords == NULL and Py_TYPE(self) == queue_type and pushed(self, args[0]):
-        return None
+        return none()
     return method_put_nowait(self, args, nargs, keywords)
 
 
-cdef object fast_get(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords):
+cdef PyObject* fast_get(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
     cdef PyObject* item = NULL
     if nargs == 0 and keywords == NULL:
         item = popped(self)
-    return owned(item) if item != NULL else method_get(self, args, nargs, keywords)
+    return item if item != NULL else method_get(self, args, nargs, keywords)
 
 
-cdef object fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords):
+cdef PyObject* fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
     cdef PyObject* item = NULL
     if nargs == 0 and keywords == NULL and Py_TYPE(self) == queue_type:
         item = popped(self)
-    return owned(item) if item != NULL else method_get_nowait(self, args, nargs, keywords)
+    return item if item != NULL else method_get_nowait(self, args, nargs, keywords)
 
 
 cdef int install(int index, str name, fastcall fast, fastcall* method) except -1:
@@ -1582,6 +1617,17 @@ cdef int set_up() except -1:
 # -- arguments, errors --------------------------------------------------------------------------------------------
 
 cdef object conversion = threading.RLock()
+cdef long forks = 0
+
+
+def _after_fork_in_child():
+    global conversion, forks
+    conversion = threading.RLock()
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 cdef bint overrides_hooks(object cls) except -1:
