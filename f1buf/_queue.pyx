@@ -136,6 +136,7 @@ cdef object deque = collections.deque
 cdef object monotonic = time.monotonic
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
+cdef object OVERRIDABLE = (*HOOKS, "maxsize")  # what a class overrides that needs the standard algorithm
 
 cdef enum Mode:
     NEW
@@ -179,6 +180,7 @@ cdef class _QueueCore:
     cdef object bound              # `maxsize` as it was given; read and written in a critical section
     cdef atomic[int] mode          # changes under `lock`
     cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
+    cdef bint own_hooks            # a hook was set on the instance
     cdef object items              # `queue` of a classic queue; read and written in a critical section
     cdef long forks                # `forks` when the following were made
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
@@ -194,7 +196,7 @@ cdef class _QueueCore:
 
     def __init__(self, maxsize=0):
         limit = limit_of(maxsize)
-        hooked = overrides_hooks(type(self))
+        hooked = self.own_hooks or overrides_hooks(type(self))
         if hooked:
             self.make_locks()
         self.start_over(CLASSIC if hooked else PLAIN)
@@ -306,6 +308,12 @@ cdef class _QueueCore:
         ------
         Full, ShutDown, ValueError
             As `put`; only where nothing was put.
+        OverflowError
+            The timeout is finite and beyond `threading.TIMEOUT_MAX`.
+
+        Notes
+        -----
+        Does not call `put`: a subclass that overrides that overrides this, too.
 
         Examples
         --------
@@ -317,6 +325,8 @@ cdef class _QueueCore:
         ['a', 'b', 'c']
         """
         items = tuple(items)
+        if not items:
+            return 0
         if self.mode.load() == CLASSIC:
             return self.classic_put_many(items, block, timeout)
         return self.plain_put_many(items, block, timeout)
@@ -349,6 +359,12 @@ cdef class _QueueCore:
             The queue has been shut down and is empty.
         ValueError
             `min_count` or `max_count` is out of range, or the timeout is negative.
+        OverflowError
+            The timeout is finite and beyond `threading.TIMEOUT_MAX`.
+
+        Notes
+        -----
+        Does not call `get`: a subclass that overrides that overrides this, too.
         """
         least = as_count(min_count, "min_count", 1)
         most = INT64_MAX if max_count is None else as_count(max_count, "max_count", 0)
@@ -404,7 +420,8 @@ cdef class _QueueCore:
         """
         cdef Waiter* chain = NULL
         if not self.lock_plain():
-            return self.classic_task_done()
+            self.classic_task_done()
+            return
         if self.unfinished <= 0:
             self.lock.unlock()
             raise ValueError("task_done() called too many times")
@@ -426,16 +443,12 @@ cdef class _QueueCore:
         immediate : bool
             Whether to remove what is left; `task_done` is called for each item.
         """
-        immediate = bool(immediate)
         if not self.lock_plain():
             self.classic_shutdown(immediate)
             return
-        self.closed = True
-        shut(&self.monitor, SHUT)
+        self.close_and_release(True)
         if immediate:
-            self.discard_and_release()
-        else:
-            self.release()
+            self.clear()
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
@@ -456,7 +469,9 @@ cdef class _QueueCore:
 
     @is_shutdown.setter
     def is_shutdown(self, value):
-        raise AttributeError("is_shutdown cannot be set; call shutdown(), and make a new queue to open one again")
+        cdef bint closed = value
+        self.lock.lock()
+        self.close_and_release(closed)
 
     @property
     def unfinished_tasks(self):
@@ -468,7 +483,8 @@ cdef class _QueueCore:
         return unfinished
 
     @unfinished_tasks.setter
-    def unfinished_tasks(self, int64_t value):
+    def unfinished_tasks(self, tasks):
+        cdef int64_t value = operator.index(tasks)
         cdef Waiter* chain
         self.lock.lock()
         chain = self.finish(self.unfinished - value)
@@ -508,7 +524,8 @@ cdef class _QueueCore:
 
     @queue.setter
     def queue(self, container):
-        self.convert()
+        if self.mode.load() != NEW:
+            self.convert()
         with cython.critical_section(self):
             self.items = container
 
@@ -518,7 +535,9 @@ cdef class _QueueCore:
             self.named.store(1)
             self.release()
         elif name in HOOKS:
-            self.convert()
+            self.own_hooks = True
+            if self.mode.load() != NEW:
+                self.convert()
         PyObject_GenericSetAttr(self, name, value)
 
     def __reduce__(self):
@@ -620,8 +639,6 @@ cdef class _QueueCore:
         cdef Py_ssize_t i
         cdef PyObject** sources = TUPLE_ITEMS(items)
         cdef Outcome outcome = DONE
-        if n == 0:
-            return 0
         start_wait(&w, 1, checked_deadline(self.put_deadline(block, timeout)))
         for i in range(n):
             Py_INCREF(<object> sources[i])
@@ -778,6 +795,13 @@ cdef class _QueueCore:
         """Under the lock; whom it returns must be woken after the unlock."""
         self.unfinished -= tasks
         return grant_all(&self.monitor.joins, NULL) if self.unfinished == 0 else NULL
+
+    @cython.final
+    cdef void close_and_release(self, bint closed) noexcept:
+        self.closed = closed
+        if self.mode.load(memory_order_relaxed) == PLAIN:
+            self.monitor.shut.store(SHUT if closed else OPEN, memory_order_relaxed)
+        self.release()
 
     @cython.final
     cdef void discard_and_release(self) noexcept:
@@ -1222,7 +1246,7 @@ cdef class _QueueCore:
         self.lock_classic()
         try:
             deadline = self.classic_put_deadline(block, timeout)
-            return self.classic_store_all(items, 0, checked_deadline(deadline)) if items else 0
+            return self.classic_store_all(items, 0, checked_deadline(deadline))
         finally:
             self.own_mutex.release()
 
@@ -1314,12 +1338,11 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef int classic_shutdown(self, bint immediate) except -1:
+    cdef int classic_shutdown(self, object immediate) except -1:
         self.lock_classic()
         try:
             self.lock.lock()
-            self.closed = True
-            self.lock.unlock()
+            self.close_and_release(True)
             if immediate:
                 self.classic_discard()
             self.own_not_empty.notify_all()
@@ -1633,18 +1656,18 @@ if hasattr(os, "register_at_fork"):
 cdef bint overrides_hooks(object cls) except -1:
     if cls is Queue:
         return False
-    for name in HOOKS:
+    for name in OVERRIDABLE:
         if getattr(cls, name) is not getattr(_QueueCore, name):
             return True
     return False
 
 
 cdef object limit_of(object maxsize):
-    """The bound, as an integer; UNBOUNDED for none."""
+    """The bound, as an integer; UNBOUNDED for none. (An infinite one is a bound, for what is checked of a timeout.)"""
     try:
-        if not maxsize > 0 or maxsize == math.inf:
+        if not maxsize > 0:
             return UNBOUNDED
-        return min(math.ceil(maxsize), UNBOUNDED)
+        return UNBOUNDED - 1 if maxsize >= UNBOUNDED else math.ceil(maxsize)
     except (TypeError, ValueError):
         raise TypeError(
             f"maxsize is {maxsize!r}; expected how many items the queue may hold, or 0 for no bound"
@@ -1674,8 +1697,11 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
         return FOREVER
     if timeout < 0:
         raise ValueError("'timeout' must be a non-negative number")
-    monotonic() + timeout  # refuses what cannot be added to a time
-    seconds = timeout
+    if type(timeout) is float or type(timeout) is int:
+        seconds = timeout
+    else:  # anything that can be added to a time, and nothing else
+        end = monotonic() + timeout
+        seconds = end - monotonic()
     if seconds <= 0.0:
         return 0
     if seconds <= TIMEOUT_MAX:
