@@ -1,0 +1,384 @@
+"""`f1buf.Queue` against `queue.SimpleQueue` and `queue.Queue`: ratios, measured in one process.
+
+How it measures. Every round times each case once, one after the other, every other round in the opposite order, so
+that whatever slows the machine down for a while slows all of them; a first round warms up and is not counted. A ratio
+is the peer's median over f1buf's, above 1 where f1buf is faster; beside it stand the quartiles of the ratios within
+each round. All run the same loops, each with code of its own (`own_copy`), on a new queue each time, with the
+collector off; the items exist beforehand. Threads make their items, meet at a barrier and are timed from its release
+to the last join; nobody is pinned to a core. Calls are written in two ways: "bound" takes the method out of the loop
+(``put = q.put``), "q.put" looks it up at each call. Times are nanoseconds an item, put and got.
+
+Every run checks its answer once the clock has stopped: with threads that every item arrived once, and each producer's
+in its order; with one thread that all were put, that the last to arrive is the last that was put, and that nothing is
+left.
+
+"must" and "aim" are the ratios that the project sets itself, per interpreter: 3.11 (also for 3.12), 3.13 (and later)
+and builds without the GIL.
+
+    python bench/queues.py [--runs N] [--quick] [--only NAME] [--json FILE]
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import queue
+import statistics
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, NoReturn
+
+import f1buf
+
+CLASSES: dict[str, Callable[..., Any]] = {
+    "f1buf.Queue": f1buf.Queue,
+    "queue.Queue": queue.Queue,
+    "SimpleQueue": lambda maxsize: queue.SimpleQueue(),  # knows no bound
+}
+STYLES = ("bound", "q.put")
+INTERPRETERS = ("3.11", "3.13", "free-threaded")  # what `must` and `aim` are given for, in this order
+BATCH = 64
+HUNG_S = 60.0  # a run takes less than a second
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed: a class, a workload and a style of call."""
+
+    name: str  # of the class
+    maxsize: int
+    pairs: int  # of a producer and a consumer each; 0: one thread does both
+    batch: int  # items a call
+    style: str
+    items: int  # that a run moves
+
+
+def items_a_run(name: str, batch: int, quick: bool) -> int:
+    """Enough for 20 to 100 ms, so that threads share out several of the GIL's turns of 5 ms; with `quick` a tenth."""
+    slow = name == "queue.Queue"  # some 30 times slower
+    items = 40_000 if slow else 32_000 * batch if batch > 1 else 1_000_000
+    return items // 10 if quick else items
+
+
+@dataclass(frozen=True)
+class Row:
+    """A comparison; `must` and `aim` in the order of INTERPRETERS."""
+
+    name: str  # for --only
+    title: str
+    peer: str
+    must: tuple[float, float, float]
+    aim: tuple[float, float, float]
+    maxsize: int = 0
+    pairs: int = 0
+    batch: int = 1
+
+    def cases(self, style: str, quick: bool) -> tuple[Case, Case]:
+        """f1buf's, and the peer's, which has no batches."""
+        ours, theirs = (
+            Case(name, self.maxsize, self.pairs, batch, style, items_a_run(name, batch, quick))
+            for name, batch in (("f1buf.Queue", self.batch), (self.peer, 1))
+        )
+        return ours, theirs
+
+
+ROWS = (
+    Row("one", "put and get, one thread, of 1,024", "SimpleQueue", (1.0, 0.9, 0.95), (1.4, 1.0, 1.05), 1024),
+    Row("one", "put and get, one thread, of 1,024", "queue.Queue", (20, 20, 20), (30, 30, 30), 1024),
+    Row("unbounded-1", "1 and 1 threads, unbounded", "SimpleQueue", (0.9, 0.9, 0.9), (1, 1, 1), 0, 1),
+    Row("unbounded-4", "4 and 4 threads, unbounded", "SimpleQueue", (0.9, 0.9, 0.9), (1, 1, 1), 0, 4),
+    Row("bounded-1", "1 and 1 threads, of 1,024", "queue.Queue", (15, 15, 15), (25, 25, 25), 1024, 1),
+    Row("bounded-4", "4 and 4 threads, of 1,024", "queue.Queue", (10, 10, 5), (18, 18, 10), 1024, 4),
+    Row("many", f"put_many and get_many of {BATCH}, same", "queue.Queue", (60,) * 3, (100,) * 3, 1024, 0, BATCH),
+)
+
+
+# The loops: (a queue, what to put or how often). `repeat` is the cheapest thing to loop over, a list comprehension the
+# cheapest way to keep all that came, so that what is timed is the queue as far as a loop in Python lets it.
+
+
+def turns_bound(q: Any, item: object, n: int) -> object:
+    put, get = q.put, q.get
+    for _ in repeat(None, n):
+        put(item)
+        last = get()
+    return last
+
+
+def turns_looked_up(q: Any, item: object, n: int) -> object:
+    for _ in repeat(None, n):
+        q.put(item)
+        last = q.get()
+    return last
+
+
+def batches_bound(q: Any, items: list[int], n: int) -> list[int]:
+    put_many, get_many = q.put_many, q.get_many
+    for _ in repeat(None, n):
+        put_many(items)
+        last = get_many(BATCH)
+    return last
+
+
+def batches_looked_up(q: Any, items: list[int], n: int) -> list[int]:
+    for _ in repeat(None, n):
+        q.put_many(items)
+        last = q.get_many(BATCH)
+    return last
+
+
+def puts_bound(q: Any, items: list[int]) -> None:
+    put = q.put
+    for item in items:
+        put(item)
+
+
+def puts_looked_up(q: Any, items: list[int]) -> None:
+    for item in items:
+        q.put(item)
+
+
+def gets_bound(q: Any, n: int) -> list[int]:
+    get = q.get
+    return [get() for _ in repeat(None, n)]
+
+
+def gets_looked_up(q: Any, n: int) -> list[int]:
+    return [q.get() for _ in repeat(None, n)]
+
+
+def fresh(code: types.CodeType) -> types.CodeType:
+    """A copy of the code and of all code within: a comprehension is a function of its own before Python 3.12."""
+    within = tuple(fresh(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
+    return code.replace(co_consts=within)
+
+
+@cache
+def own_copy(loop: types.FunctionType, case: Case) -> types.FunctionType:
+    """The loop with code that no other case runs.
+
+    The interpreter notes inside each code object which types its calls and lookups met, and takes a shortcut for
+    those. Classes that shared a loop would undo each other's shortcuts, and the last one before a run would decide
+    how the next begins. `code.replace` gives a code object without notes (`dis.dis(..., adaptive=True)` shows them).
+    """
+    return types.FunctionType(fresh(loop.__code__), loop.__globals__, loop.__name__)
+
+
+def require(holds: bool, case: Case, what: str) -> None:
+    if not holds:
+        raise AssertionError(f"{case}: {what}")
+
+
+def time_one_thread(case: Case) -> float:
+    """Seconds for `case.items` items, one in the queue at a time, or one batch."""
+    q = CLASSES[case.name](case.maxsize)
+    bound = case.style == "bound"
+    if case.batch > 1:
+        shared, what = batches_bound if bound else batches_looked_up, list(range(1000, 1000 + case.batch))
+    else:
+        shared, what = turns_bound if bound else turns_looked_up, object()
+    loop, turns = own_copy(shared, case), case.items // case.batch
+    began = time.perf_counter()
+    last = loop(q, what, turns)
+    seconds = time.perf_counter() - began
+    # A lost item would have blocked a get, or come short in a batch and shifted all that follow.
+    require(last == what and q.qsize() == 0, case, "the last is not what was put last, or something is left")
+    put = getattr(q, "unfinished_tasks", case.items)  # SimpleQueue does not count
+    require(put == case.items, case, f"{put} items put, not {case.items}")
+    return seconds
+
+
+def time_threads(case: Case) -> float:
+    """Seconds for `case.items` items, the same share of them for each producer and each consumer."""
+    q = CLASSES[case.name](case.maxsize)
+    bound, share = case.style == "bound", case.items // case.pairs
+    put_all = own_copy(puts_bound if bound else puts_looked_up, case)
+    get_all = own_copy(gets_bound if bound else gets_looked_up, case)
+    made: list[list[int]] = []
+    taken: list[list[int]] = []
+    began: list[float] = []
+    barrier = threading.Barrier(2 * case.pairs, action=lambda: began.append(time.perf_counter()))
+
+    def produce(index: int) -> None:
+        # Made here, for without the GIL another thread's objects cost atomic operations at every step of the loop;
+        # kept outside, so that they are not freed while the clock runs.
+        items = list(range(index * share, (index + 1) * share))
+        made.append(items)
+        barrier.wait()
+        put_all(q, items)
+
+    def consume() -> None:
+        barrier.wait()
+        taken.append(get_all(q, share))
+
+    threads = [threading.Thread(target=consume, daemon=True) for _ in range(case.pairs)]
+    threads += [threading.Thread(target=produce, args=(index,), daemon=True) for index in range(case.pairs)]
+    for thread in threads:
+        thread.start()
+    give_up = time.perf_counter() + HUNG_S
+    for thread in threads:
+        thread.join(max(0.0, give_up - time.perf_counter()))
+    ended = time.perf_counter()
+    require(not any(thread.is_alive() for thread in threads), case, f"not done after {HUNG_S} s")
+    check_taken(case, taken, share)
+    return ended - began[0]
+
+
+def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
+    """All items once, and what each consumer got from one producer in the order it was put."""
+    everything = sorted(chain.from_iterable(taken))
+    require(everything == list(range(share * case.pairs)), case, "not every item arrived once")
+    for got in taken:
+        # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
+        by_producer = sorted(got, key=share.__rfloordiv__) if case.pairs > 1 else got
+        require(by_producer == sorted(got), case, "items of one producer arrived out of their order")
+
+
+def run(case: Case) -> float:
+    """Nanoseconds an item."""
+    gc.collect()
+    gc.disable()
+    try:
+        seconds = time_threads(case) if case.pairs else time_one_thread(case)
+    finally:
+        gc.enable()
+    return seconds / case.items * 1e9
+
+
+def measure(cases: Sequence[Case], runs: int) -> dict[Case, list[float]]:
+    """Nanoseconds an item of each run, the warm-up left out."""
+    times: dict[Case, list[float]] = {case: [] for case in cases}
+    for turn in range(runs + 1):
+        for case in cases if turn % 2 else reversed(cases):
+            ns = run(case)
+            if turn:
+                times[case].append(ns)
+    return times
+
+
+def interpreter() -> str:
+    """Whose `must` and `aim` apply: by the build, whether or not it has turned its GIL on again."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "free-threaded"
+    return "3.13" if sys.version_info >= (3, 13) else "3.11"
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit that the imported f1buf stands in, "-dirty" with changes on top; None outside of a checkout."""
+    root = Path(f1buf.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def environment(runs: int) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "goals": interpreter(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "f1buf": f1buf.__version__,
+        "commit": commit(),
+        "runs": runs,
+    }
+
+
+def summarise(row: Row, style: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """A line of the table, and what it was made of."""
+    median, peer = statistics.median(ours), statistics.median(theirs)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+    column = INTERPRETERS.index(interpreter())
+    must, aim, ratio = row.must[column], row.aim[column], peer / median
+    mark = "reaches the aim" if ratio >= aim else "reaches the must" if ratio >= must else "falls short"
+    return {
+        "name": row.name, "workload": row.title, "call": style, "peer": row.peer, "f1buf_ns": median, "peer_ns": peer,
+        "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim, "mark": mark,
+        "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
+    }  # fmt: skip
+
+
+def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    print(
+        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
+    )
+    print(f"f1buf {about['f1buf']}, commit {about['commit'] or 'unknown'}; {about['runs']} runs of each, taking turns")
+    print(f"must and aim are those of {about['goals']}; ns an item, put and got (medians); ratio = peer / f1buf\n")
+    head = f"{'workload':<34}{'call':<6}{'f1buf ns':>9}  {'peer':<11}{'ns':>7}{'ratio':>8}  {'quartiles':<15}"
+    print(head + "must  aim  mark")
+    for line in lines:
+        quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
+        print(
+            f"{line['workload']:<34}{line['call']:<6}{line['f1buf_ns']:9.1f}  {line['peer']:<11}{line['peer_ns']:7.0f}"
+            f"{line['ratio']:8.2f}  {quartiles:<15}{line['must']:<4g}  {line['aim']:<4g} {line['mark']}"
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Bad usage: one line, not the whole usage."""
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(dict.fromkeys(row.name for row in ROWS))
+    parser.add_argument("--runs", type=positive, metavar="N", help="of each (default: 15; with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="few runs of a tenth of the items: does it work?")
+    parser.add_argument("--only", choices=names, metavar="NAME", help=f"one workload: {', '.join(names)}")
+    parser.add_argument("--json", metavar="FILE", help="write the table there too, with the time of every run")
+    args = parser.parse_args()
+    args.runs = args.runs or (3 if args.quick else 15)
+    if args.json:  # opened now: what was measured would be lost if it could not be written
+        try:
+            args.json = open(args.json, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            parser.error(f"cannot write {args.json}: {error.strerror}")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    compared = [
+        (row, style, row.cases(style, args.quick)) for row in ROWS if args.only in (None, row.name) for style in STYLES
+    ]
+    times = measure(list(dict.fromkeys(case for *_, pair in compared for case in pair)), args.runs)
+    about = environment(args.runs)
+    lines = [summarise(row, style, times[ours], times[theirs]) for row, style, (ours, theirs) in compared]
+    print_report(about, lines)
+    if args.json:
+        with args.json as file:
+            json.dump({**about, "rows": lines}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
