@@ -9,6 +9,7 @@ F1BUF_SANITIZE=NAME   gcc's or clang's -fsanitize=NAME: thread, address, undefin
 import os
 import sys
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -47,8 +48,8 @@ extensions = [
     Extension(
         f"f1buf.{name}",
         [f"f1buf/{name}.pyx"],
-        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp"],
-        include_dirs=["f1buf"],
+        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp", "f1buf/_arrays.hpp"],
+        include_dirs=["f1buf", numpy.get_include()],
         language="c++",
         extra_compile_args=compile_args,
         extra_link_args=link_args,

@@ -956,7 +956,8 @@ cdef class _QueueCore:
         now = now_ns()
         if now >= w.deadline:
             w.expired = True
-        elif now >= w.tick:
+        if w.tick != FOREVER:
+            # The main thread, woken or not: a signal that came before the item must not find it taken already.
             w.tick = now + SIGNAL_TICK_NS
             self.release()
             PyErr_CheckSignals()
@@ -1200,6 +1201,7 @@ cdef class _QueueCore:
     cdef int classic_store(self, object item, int64_t deadline) except -1:
         """Under the mutex."""
         while 0 < self.maxsize <= self._qsize():
+            self.own_not_empty.notify_all()  # a get_many that waits for more than can come takes what is there
             wait_on(self.own_not_full, deadline, Full)
             self.must_be_open()
         self._put(item)

@@ -53,10 +53,13 @@ cdef class RingBuffer:
     cdef bint is_struct           # records are tuples; otherwise scalars
     cdef bint padded              # the fields leave gaps, which the packer must fill with zeros
     cdef readonly object dtype
+    cdef object raw_dtype         # dtype, or plain bytes of its size, which numpy allocates 3 times as fast
     cdef object __weakref__
 
     @cython.final
     cdef int compile_packer(self, list program) except -1
+    @cython.final
+    cdef object converted(self, object convert, object records)
     @cython.final
     cdef bint pack(self, object record, char* out)
     @cython.final
@@ -109,6 +112,8 @@ cdef class RingBuffer:
     cdef void shut_down(self, int how) noexcept nogil
     @cython.final
     cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
+    @cython.final
+    cdef object blank(self, uint64_t n)
     @cython.final
     cdef const char* fault(self) noexcept nogil
     @cython.final

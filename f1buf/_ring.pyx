@@ -24,10 +24,10 @@ from queue import Empty, Full
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
+from cpython.object cimport PyObject
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isfinite
@@ -51,6 +51,15 @@ from f1buf._shutdown import ShutDown
 from f1buf._stats import RingStats
 
 __all__ = ["RingBuffer"]
+
+cdef extern from "_arrays.hpp" namespace "f1buf":
+    char* data_of(object) noexcept
+    PyObject* dtype_of(object) noexcept
+    int ndim_of(object) noexcept
+    uint64_t length_of(object) noexcept
+    bint is_in_one_piece(object) noexcept
+    bint is_writeable(object) noexcept
+    void set_dtype(object, object) noexcept
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*)
@@ -144,6 +153,7 @@ cdef class RingBuffer:
         self.itemsize = checked.itemsize
         self.policy = policy
         self.dtype = checked
+        self.raw_dtype = checked if checked.names is None else np.dtype((np.void, checked.itemsize))
         self.compile_packer(program)
         self.monitor.capacity = size
         self.monitor.shut.store(OPEN, memory_order_relaxed)
@@ -205,18 +215,13 @@ cdef class RingBuffer:
             The record does not fit the dtype, or the timeout is none; nothing has changed.
         """
         cdef char local[RECORD_ON_STACK]
-        cdef Py_buffer view
         cdef int64_t deadline = deadline_from(block, timeout)
         if self.pack(record, local):
             if not self.try_put(local, 1):
                 self.put_waiting(local, 1, deadline)
             return
-        converted = to_record(record, self.dtype)
-        PyObject_GetBuffer(converted, &view, PyBUF_ND)
-        try:
-            self.put_waiting(<char*> view.buf, view.len // self.itemsize, deadline)
-        finally:
-            PyBuffer_Release(&view)
+        converted = self.converted(to_record, record)
+        self.put_waiting(data_of(converted), 1, deadline)
 
     def put_nowait(self, record):
         """Put one record if there is room now: ``put(record, block=False)``."""
@@ -255,19 +260,22 @@ cdef class RingBuffer:
         -----
         The records of other producers may come between the pieces of a large put; each producer's order holds.
         """
-        cdef Py_buffer view
         cdef uint64_t n
         cdef int64_t deadline = deadline_from(block, timeout)
-        if not is_plain(records, self.dtype, &view):
-            records = to_records(records, self.dtype)
-            PyObject_GetBuffer(records, &view, PyBUF_ND)
-        try:
-            n = view.len // self.itemsize
-            if n != 0 and not self.try_put(<char*> view.buf, n):
-                n = self.put_waiting(<char*> view.buf, n, deadline)
-        finally:
-            PyBuffer_Release(&view)
+        if not is_plain(records, self.dtype):
+            records = self.converted(to_records, records)
+        n = length_of(records)
+        if n != 0 and not self.try_put(data_of(records), n):
+            n = self.put_waiting(data_of(records), n, deadline)
         return n
+
+    cdef object converted(self, object convert, object records):
+        """What `_convert` makes of them: one piece of exactly the dtype."""
+        dtype = self.dtype
+        result = convert(records, dtype)
+        if dtype is not self.dtype:
+            raise RuntimeError("the ring was initialised while a record was converted; nothing was put")
+        return result
 
     cdef bint pack(self, object record, char* out):
         """Write a record of exact Python numbers to `out`; False for anything else, which `_convert` looks at."""
@@ -431,7 +439,7 @@ cdef class RingBuffer:
         ShutDown
             The ring is shut down and empty.
         """
-        out = empty(1, self.dtype)
+        out = self.blank(1)
         self.get_array(out, 1, deadline_from(block, timeout), NULL)
         return out[0]
 
@@ -472,9 +480,11 @@ cdef class RingBuffer:
             `min_count` is out of range, or the timeout is none.
         """
         cdef uint64_t first_seq = 0
-        cdef uint64_t least
-        cdef uint64_t most
-        least, most = self.checked_counts(max_count, min_count)
+        cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
+        cdef int64_t least = small_count(min_count)
+        if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
+            least, most = self.checked_counts(max_count, min_count)
+        most = min(most, <int64_t> self.monitor.capacity)
         out = self.take_batch(least, most, deadline_from(block, timeout), &first_seq)
         if return_seq:
             return first_seq, out
@@ -504,8 +514,12 @@ cdef class RingBuffer:
             As `get_many`.
         """
         cdef uint64_t first_seq = 0
+        cdef int64_t least = small_count(min_count)
         cdef uint64_t n
-        least, _ = self.checked_counts(len_of_out(out, self.dtype), min_count, "len(out)")
+        if not (is_plain(out, self.dtype) and is_writeable(out)):
+            refuse_out(out, self.dtype)
+        if not 1 <= least <= <int64_t> min(length_of(out), self.monitor.capacity):
+            least, _ = self.checked_counts(length_of(out), min_count, "len(out)")
         n = self.get_array(out, least, deadline_from(block, timeout), &first_seq)
         if return_seq:
             return first_seq, n
@@ -537,7 +551,7 @@ cdef class RingBuffer:
             try:
                 batch = self.get_many(max_count, min_count=min_count, timeout=timeout)
             except Empty:
-                batch = empty(0, self.dtype)
+                batch = self.blank(0)
             except ShutDown:
                 return
             yield batch
@@ -545,28 +559,21 @@ cdef class RingBuffer:
     cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq):
         """Allocate for what is there, take it; where it must wait, allocate again for what came."""
         cdef Monitor* m = &self.monitor
-        cdef Py_buffer view
         cdef Wait w
         cdef Outcome outcome
         cdef uint64_t n
         cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
         if least <= room <= ATTACHED_COPY // self.itemsize:
-            out = empty(room, self.dtype)
-            view_plain(out, &view)
-            n = self.try_get(<char*> view.buf, least, room, first_seq)
-            PyBuffer_Release(&view)
+            out = self.blank(room)
+            n = self.try_get(data_of(out), least, room, first_seq)
             if n != 0:
                 return out if n == room else shortened(out, n)
         start_wait(&w, least, deadline)
         room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
         try:
             while True:
-                out = empty(room, self.dtype)
-                view_plain(out, &view)
-                try:
-                    n = self.get_ticking(<char*> view.buf, room, most, &w, first_seq, &outcome)
-                finally:
-                    PyBuffer_Release(&view)
+                out = self.blank(room)
+                n = self.get_ticking(data_of(out), room, most, &w, first_seq, &outcome)
                 if outcome != GROW:
                     break
                 most = room = n  # promised until we are back, so that nobody is woken for the same records
@@ -581,29 +588,23 @@ cdef class RingBuffer:
     cdef uint64_t get_array(self, object out, uint64_t least, int64_t deadline, uint64_t* first_seq) except? 0:
         """Take into an array that is known to be plain: up to its length, into its front."""
         cdef Monitor* m = &self.monitor
-        cdef Py_buffer view
         cdef Wait w
         cdef Outcome outcome = DONE
         cdef uint64_t unused = 0
-        cdef uint64_t room
+        cdef uint64_t room = length_of(out)
         cdef uint64_t n
         if first_seq == NULL:
             first_seq = &unused
-        view_plain(out, &view)
+        n = self.try_get(data_of(out), least, room, first_seq)
+        if n != 0:
+            return n
+        start_wait(&w, least, deadline)
         try:
-            room = view.len // self.itemsize
-            n = self.try_get(<char*> view.buf, least, room, first_seq)
-            if n != 0:
-                return n
-            start_wait(&w, least, deadline)
-            try:
-                n = self.get_ticking(<char*> view.buf, room, room, &w, first_seq, &outcome)
-            finally:
-                if w.node != NULL or w.held != 0:
-                    with nogil:
-                        end_wait(m, &m.gets, &w)
+            n = self.get_ticking(data_of(out), room, room, &w, first_seq, &outcome)
         finally:
-            PyBuffer_Release(&view)
+            if w.node != NULL or w.held != 0:
+                with nogil:
+                    end_wait(m, &m.gets, &w)
         if n == 0:
             raise_get_error(outcome)
         return n
@@ -724,17 +725,12 @@ cdef class RingBuffer:
             Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy to end.
         """
         cdef Monitor* m = &self.monitor
-        cdef Py_buffer view
         cdef uint64_t room = m.count.load(memory_order_relaxed)
         cdef uint64_t n
         if max_count is not None:
             room = min(room, as_count(max_count, "max_count", 0))
-        out = empty(room, self.dtype)
-        view_plain(out, &view)
-        try:
-            n = self.copy_newest(<char*> view.buf, room)
-        finally:
-            PyBuffer_Release(&view)
+        out = self.blank(room)
+        n = self.copy_newest(data_of(out), room)
         return out if n == room else shortened(out, n)
 
     cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0:
@@ -886,6 +882,13 @@ cdef class RingBuffer:
         if least > self.capacity:
             raise ValueError(f"min_count is {least}; expected at most the capacity, which is {self.capacity}")
         return least, min(most, self.capacity)
+
+    cdef object blank(self, uint64_t n):
+        """An array of `n` records that owns its memory, which nobody has written to yet."""
+        array = empty(n, self.raw_dtype)
+        if self.raw_dtype is not self.dtype:
+            set_dtype(array, self.dtype)
+        return array
 
     cdef const char* fault(self) noexcept nogil:
         """Which invariant does not hold, under the lock; NULL where all do."""
@@ -1049,27 +1052,13 @@ cdef inline void store(char kind, int64_t number, char* out) noexcept nogil:
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
 #
-# The buffer protocol without a format gives the plain bytes of any dtype, datetime64 too.
+# Of any dtype, datetime64 too: what is copied is the bytes.
 
-cdef int view_plain(object array, Py_buffer* view) except -1:
-    return PyObject_GetBuffer(array, view, PyBUF_ND | PyBUF_WRITABLE)
-
-
-cdef bint is_plain(object records, object dtype, Py_buffer* view) except -1:
-    """Whether these are records as they lie in the slots; if so, with `view` on them, to be released."""
-    if type(records) is not ndarray:
+cdef bint is_plain(object records, object dtype) except -1:
+    """Whether these are records as they lie in the slots: one piece, one dimension, exactly the dtype."""
+    if type(records) is not ndarray or ndim_of(records) != 1 or not is_in_one_piece(records):
         return False
-    found = records.dtype
-    if found is not dtype and found != dtype:
-        return False
-    try:
-        PyObject_GetBuffer(records, view, PyBUF_ND)
-    except (BufferError, ValueError):  # not contiguous
-        return False
-    if view.ndim == 1:
-        return True
-    PyBuffer_Release(view)
-    return False
+    return dtype_of(records) == <PyObject*> dtype or records.dtype == dtype
 
 
 cdef object shortened(object array, uint64_t n):
@@ -1077,7 +1066,8 @@ cdef object shortened(object array, uint64_t n):
     return array
 
 
-cdef object len_of_out(object out, object dtype):
+cdef int refuse_out(object out, object dtype) except -1:
+    """Say why an array is none to write records to; subclasses of ndarray may be."""
     if not isinstance(out, ndarray):
         raise TypeError(f"out is {type(out).__name__!r}; expected a numpy array of dtype {dtype!s}")
     if out.dtype != dtype:
@@ -1088,7 +1078,17 @@ cdef object len_of_out(object out, object dtype):
         raise ValueError(f"out is not contiguous (strides {out.strides}); expected an array of one piece")
     if not out.flags.writeable:
         raise ValueError("out is read-only; expected a writeable array")
-    return out.shape[0]
+    return 0
+
+
+cdef int64_t small_count(object value) noexcept:
+    """An exact integer from 0 to the largest C integer, or -1: then `as_count` says what it is."""
+    cdef int overflow = 0
+    cdef long long count
+    if not PyLong_CheckExact(value):
+        return -1
+    count = PyLong_AsLongLongAndOverflow(value, &overflow)
+    return count if not overflow and count >= 0 else -1
 
 
 cdef object as_count(object value, str name, int least):

@@ -1,0 +1,694 @@
+"""Queue and what comes from outside: signals, forks, and the interpreter's exit while threads wait.
+
+Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or doubled by a handler or a fork.
+"""
+
+import builtins
+import contextlib
+import gc
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+import weakref
+
+import pytest
+from helpers import (
+    LATE,
+    WATCHDOG,
+    Task,
+    assert_times_out,
+    in_fork,
+    parked,
+    run_python,
+    trickling,
+    wait_parked,
+    wait_until,
+)
+from test_queue import (
+    CALLS,
+    GETS,
+    KINDS,
+    PUTS,
+    converted,
+    drained,
+    each_call,
+    each_kind,
+    each_timed_call,
+    outcome,
+    queue_with,
+    stuck_queue,
+)
+from test_ring_fork import keep_calling
+from test_ring_signals import assert_interrupted, send
+
+from f1buf import Empty, Full, LifoQueue, Queue, ShutDown
+
+each_put = pytest.mark.parametrize("name", sorted(PUTS))
+TOLD = ("plain", "converted", "lifo")  # the standard algorithm is one for all of the others
+each_told_kind = pytest.mark.parametrize("kind", TOLD)
+each_algorithm = pytest.mark.parametrize("kind", [Queue, converted], ids=["plain", "converted"])
+
+
+def serve(name, queue):
+    """Let the call of that name go on, from another thread or from a handler."""
+    if name in GETS:
+        queue.put(5)
+    elif name in PUTS:
+        queue.get()
+    else:
+        queue.task_done()
+
+
+def call_that_fits(name, queue):
+    """The same call, of which one turn serves all."""
+    return queue.put_many([7]) if name == "put_many" else CALLS[name](queue)
+
+
+def expected_of(name):
+    return {"get": 5, "get_many": [5], "put_many": 1}.get(name)
+
+
+# Ctrl-C ---------------------------------------------------------------------------------------------------------------
+
+
+def interrupt(name, kind):
+    """The whole of a test, in an interpreter that was started for it."""
+    queue = stuck_queue(name, KINDS[kind])
+    before = queue.qsize(), queue.unfinished_tasks
+    assert_interrupted(lambda: CALLS[name](queue))
+    assert (queue.qsize(), queue.unfinished_tasks) == before
+    queue._check()
+    assert drained(queue) == [1] * before[0]
+    queue.put(2, timeout=LATE)
+    assert queue.get(timeout=LATE) == 2
+    for _ in range(queue.unfinished_tasks):
+        queue.task_done()
+    queue.join()
+    other = parked(queue.get)
+    queue.put(3)
+    assert other.result() == 3
+
+
+@each_told_kind
+@each_call
+def test_ctrl_c_ends_a_wait_and_leaves_the_queue_as_it_was(name, kind):
+    run_python(f"from test_queue_signals_fork import interrupt; interrupt({name!r}, {kind!r})")
+
+
+@each_kind
+@each_timed_call
+def test_ctrl_c_ends_a_wait_with_a_timeout(name, kind):
+    def check():
+        queue = stuck_queue(name, kind)
+        assert_interrupted(lambda: CALLS[name](queue, timeout=60))
+        assert queue.qsize() == (name in PUTS)
+        queue._check()
+
+    in_fork(check)
+
+
+@each_kind
+def test_an_interrupted_put_many_keeps_what_it_had_accepted(kind):
+    def check():
+        queue = kind(5)
+        assert_interrupted(lambda: queue.put_many(range(12)))
+        assert (queue.qsize(), queue.unfinished_tasks) == (5, 5)
+        assert sorted(drained(queue)) == [0, 1, 2, 3, 4]
+
+    in_fork(check)
+
+
+@each_kind
+def test_an_interrupted_get_many_has_taken_nothing_of_what_was_there(kind):
+    def check():
+        queue = queue_with(kind, 1, 2)
+        assert_interrupted(lambda: queue.get_many(min_count=3))
+        assert sorted(drained(queue)) == [1, 2]
+
+    in_fork(check)
+
+
+def test_ctrl_c_ends_a_put_many_whose_items_trickle():
+    """It waits again and again, but never for as long as it takes to look for signals."""
+
+    def check():
+        queue, began = queue_with(Queue, 0, maxsize=1), time.monotonic()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with trickling(queue):
+            Task(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT)))
+            with pytest.raises(KeyboardInterrupt):
+                queue.put_many(range(1000))  # 5 s
+            assert time.monotonic() - began < 0.1 + LATE
+        queue._check()
+
+    in_fork(check)
+
+
+def interrupt_everything(queue, item):
+    """On a full queue, and on an empty one."""
+    for call in (lambda: queue.put(item), lambda: queue.put_many([item] * 3), queue.join):
+        assert_interrupted(call)
+    queue.clear()
+    for call in (queue.get, queue.get_many):
+        assert_interrupted(call)
+
+
+@each_algorithm
+def test_who_is_interrupted_keeps_no_reference(kind):
+    def check():
+        queue, item = queue_with(kind, 0, maxsize=1), object()
+        alive, before = weakref.ref(queue), sys.getrefcount(item)
+        interrupt_everything(queue, item)
+        del queue
+        gc.collect()
+        assert sys.getrefcount(item) == before
+        assert alive() is None
+
+    in_fork(check)
+
+
+def test_who_is_interrupted_leaves_its_place_to_the_next():
+    def check():
+        queue = Queue(1)
+        second = Task(lambda: (wait_parked(threading.main_thread()), queue.get())[1])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def interrupt_once_both_wait():
+            wait_parked(second)
+            return send(signal.SIGINT).result()
+
+        sender = Task(interrupt_once_both_wait)
+        with pytest.raises(KeyboardInterrupt):
+            queue.get()
+        sender.result()
+        queue.put(1)
+        assert second.result() == 1
+        queue._check()
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("kind", [converted, LifoQueue], ids=lambda kind: kind.__name__)
+@each_call
+def test_ctrl_c_ends_a_wait_for_the_mutex(name, kind):
+    """Which stays its holder's."""
+
+    def check():
+        queue, held, over = stuck_queue(name, kind), threading.Event(), threading.Event()
+
+        def hold():
+            with queue.mutex:
+                held.set()
+                over.wait()
+
+        holder = Task(hold)
+        held.wait()
+        assert_interrupted(lambda: CALLS[name](queue))
+        assert queue.mutex.locked()
+        over.set()
+        holder.result()
+        assert not queue.mutex.locked()
+        assert drained(queue) == ([] if name in GETS else [1])
+
+    in_fork(check)
+
+
+def test_signals_are_the_main_threads_business():
+    """Other threads sleep through."""
+
+    def check():
+        queue = Queue(1)
+        waiter = parked(queue.get)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        wait_parked(waiter)
+        queue.put(1)
+        assert waiter.result() == 1
+        assert queue.empty()
+
+    in_fork(check)
+
+
+# Handlers that return -------------------------------------------------------------------------------------------------
+
+
+@each_told_kind
+@each_call
+def test_a_handler_that_returns_lets_the_wait_go_on(name, kind):
+    def check():
+        queue, handled = stuck_queue(name, KINDS[kind]), []
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+
+        def disturb_and_serve():
+            for count in (1, 2, 3):
+                send(signal.SIGUSR1).result()
+                wait_until(lambda count=count: len(handled) == count, "the handler")
+            wait_parked(threading.main_thread())
+            serve(name, queue)
+
+        server = Task(disturb_and_serve)
+        assert call_that_fits(name, queue) == expected_of(name)
+        server.result()
+        assert len(handled) == 3
+        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
+
+    in_fork(check)
+
+
+@each_told_kind
+@each_timed_call
+def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
+    def check():
+        handled, enough = [], threading.Event()
+
+        def disturb():
+            while not enough.wait(0.01):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+        disturber = Task(disturb)
+        wait_until(lambda: handled, "the handler")
+        before, began = len(handled), time.monotonic()
+        assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
+        assert 0.25 <= time.monotonic() - began < 0.25 + LATE
+        assert len(handled) > before
+        enough.set()
+        disturber.result()
+
+    in_fork(check)
+
+
+@each_call
+def test_a_handler_may_itself_serve_the_wait(name):
+    def check():
+        queue = stuck_queue(name)
+        signal.signal(signal.SIGUSR1, lambda *_: serve(name, queue))
+        sender = send(signal.SIGUSR1)
+        assert call_that_fits(name, queue) == expected_of(name)
+        assert time.monotonic() - sender.result() < LATE
+        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
+        queue._check()
+
+    in_fork(check)
+
+
+@each_timed_call
+def test_a_handler_may_shut_the_queue_down(name):
+    def check():
+        queue = stuck_queue(name)
+        signal.signal(signal.SIGTERM, lambda *_: queue.shutdown())
+        send(signal.SIGTERM)
+        assert outcome(CALLS[name], queue) == (ShutDown, ())
+
+    in_fork(check)
+
+
+@each_call
+def test_a_handler_may_ask_for_the_inside_of_a_queue_that_is_waited_on(name):
+    """The wait goes on by the standard algorithm."""
+
+    def check():
+        queue, sizes = stuck_queue(name), []
+        signal.signal(signal.SIGUSR1, lambda *_: sizes.append(len(queue.queue)))
+
+        def disturb_and_serve():
+            send(signal.SIGUSR1).result()
+            wait_until(lambda: sizes, "the handler")
+            wait_parked(threading.main_thread())
+            serve(name, queue)
+
+        server = Task(disturb_and_serve)
+        assert call_that_fits(name, queue) == expected_of(name)
+        server.result()
+        assert sizes == [name not in GETS]
+
+    in_fork(check)
+
+
+def test_a_handler_may_wait_on_the_same_queue():
+    def check():
+        queue, handled = Queue(1), []
+        signal.signal(signal.SIGUSR1, lambda *_: handled.append(queue.get()))
+        sender = send(signal.SIGUSR1)
+
+        def feed():
+            sender.result()
+            time.sleep(0.06)  # longer than the main thread takes to look
+            wait_parked(threading.main_thread())
+            queue.put(1)
+            wait_until(lambda: handled, "the handler")
+            queue.put(2)
+
+        feeder = Task(feed)
+        assert queue.get() == 2
+        assert handled == [1]
+        feeder.result()
+        queue._check()
+
+    in_fork(check)
+
+
+class StopError(Exception):
+    """What a handler raises in the tests below."""
+
+
+def stop_then_serve(queue, name, rounds=20):
+    """A signal whose handler raises and right behind it what the main thread waits for, through the whole of a tick."""
+
+    def handler(*_):
+        if armed:
+            raise StopError
+
+    signal.signal(signal.SIGUSR1, handler)
+    for number in range(rounds):
+        armed = True
+
+        def disturb(number=number):
+            wait_parked(threading.main_thread())
+            time.sleep(0.0025 * (number % 20))
+            os.kill(os.getpid(), signal.SIGUSR1)
+            serve(name, queue)
+
+        disturber = Task(disturb)
+        try:
+            with pytest.raises(StopError):
+                CALLS[name](queue)
+        finally:
+            armed = False
+            disturber.result()
+        yield
+        queue._check()
+
+
+@each_algorithm
+@pytest.mark.parametrize("name", sorted(GETS))
+def test_an_item_that_comes_behind_a_signal_is_left_to_the_next_get(name, kind):
+    """A handler that raises ends the get before it has taken anything, as with the standard one."""
+
+    def check():
+        queue = stuck_queue(name, kind)
+        for _ in stop_then_serve(queue, name):
+            assert drained(queue) == [5]
+
+    in_fork(check)
+
+
+@each_algorithm
+@each_put
+def test_a_put_that_was_interrupted_before_there_was_room_has_put_nothing(name, kind):
+    def check():
+        queue = stuck_queue(name, kind)
+        for _ in stop_then_serve(queue, name):
+            assert drained(queue) == []
+            queue.put(1)
+
+    in_fork(check)
+
+
+def test_a_handler_may_use_the_queue_that_the_main_thread_is_using():
+    def check():
+        queue, from_handler, numbers, taken, number = Queue(), [], itertools.count(), [], 0
+
+        def handler(*_):  # which may be interrupted by itself
+            number = next(numbers)
+            queue.put(("handler", number))
+            assert queue.put_many([]) == 0
+            assert queue.qsize() >= 0
+            from_handler.append(number)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-4)
+        while len(from_handler) < 500:
+            queue.put(("main", number))
+            queue.put_many([("main", number + 1), ("main", number + 2)])
+            number += 3
+            taken.append(queue.get())
+            taken += queue.get_many(2)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        taken += drained(queue)
+        queue._check()
+        assert [item for who, item in taken if who == "main"] == list(range(number))
+        assert sorted(item for who, item in taken if who == "handler") == sorted(from_handler)
+        assert queue.unfinished_tasks == len(taken)
+
+    in_fork(check)
+
+
+# Forks ----------------------------------------------------------------------------------------------------------------
+
+
+def use_everything(queue):
+    """What a child may do with a plain queue of maxsize 1 on which its parent's threads wait."""
+    with contextlib.suppress(Empty):
+        queue.get_many(timeout=0)
+    for _ in range(queue.unfinished_tasks):
+        queue.task_done()
+    queue.join()
+    queue.put(1)
+    assert queue.full()
+    for name in PUTS:
+        assert_times_out(name, queue, timeout=0.01)
+    assert queue.get() == 1
+    for name in GETS:
+        assert_times_out(name, queue, timeout=0.01)
+    getter = parked(queue.get)
+    queue.put(2)
+    assert getter.result() == 2
+    assert queue.put_many([3]) == 1
+    putter = parked(queue.put, 4)
+    assert queue.get() == 3
+    putter.result()
+    joiner = parked(queue.join)
+    queue.clear()
+    for _ in range(queue.unfinished_tasks):
+        queue.task_done()
+    joiner.result()
+    queue._check()
+    assert list(queue.queue) == []
+    queue.put(5)
+    waiter = parked(queue.put, 6)
+    queue.shutdown()
+    assert outcome(waiter.result) == (ShutDown, ())
+    assert drained(queue) == [5]
+
+
+@each_call
+def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name):
+    queue = stuck_queue(name)
+    waiters = [parked(CALLS[name], queue) for _ in range(3)]
+    in_fork(lambda: use_everything(queue))
+    assert all(waiter.is_alive() for waiter in waiters)
+    if name in PUTS:
+        taken = [queue.get(timeout=LATE) for _ in range(4 if name == "put" else 7)]
+        assert sorted(taken) == ([1, 7, 7, 7] if name == "put" else [1, 7, 7, 7, 8, 8, 8])
+    else:
+        for _ in waiters:
+            serve(name, queue)
+            if name == "join":
+                break
+    for waiter in waiters:
+        waiter.result()
+    queue._check()
+
+
+def test_a_child_of_a_child_can_use_the_queue():
+    queue = Queue(1)
+    waiter = parked(queue.get)
+
+    def check():
+        own_waiter = parked(queue.get)
+        in_fork(lambda: use_everything(queue))
+        queue.put(1)
+        assert own_waiter.result() == 1
+
+    in_fork(check)
+    queue.put(2)
+    assert waiter.result() == 2
+
+
+@each_kind
+def test_a_queue_at_rest_keeps_its_items_and_tasks_in_the_child(kind):
+    queue = queue_with(kind, 1, 2, 3, maxsize=5)
+    queue.get()
+    queue.task_done()
+
+    def check():
+        assert (queue.qsize(), queue.unfinished_tasks, queue.maxsize) == (2, 2, 5)
+        assert queue.put_many([4, 5, 6]) == 3
+        assert outcome(queue.put_nowait, 7) == (Full, ())
+        assert len(queue.get_many()) == 5
+
+    in_fork(check)
+    assert (queue.qsize(), queue.unfinished_tasks) == (2, 2)
+
+
+def test_a_queue_that_is_shut_down_is_shut_down_in_the_child():
+    queue = queue_with(Queue, 1)
+    queue.shutdown()
+    in_fork(lambda: outcome(queue.put, 1) == (ShutDown, ()) or pytest.fail("it is open"))
+    assert drained(queue) == [1]
+
+
+def test_queues_made_in_the_child():
+    in_fork(lambda: use_everything(Queue(1)))
+
+
+def test_the_thread_that_forks_is_the_childs_main_thread_for_signals():
+    queue = Queue(1)
+    Task(in_fork, lambda: assert_interrupted(queue.get)).result()
+
+
+def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
+    queue = Queue(1)
+
+    def check():
+        children = []
+        signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
+        Task(lambda: (wait_parked(threading.main_thread()), os.kill(os.getpid(), signal.SIGUSR1)))
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
+        with pytest.raises(Empty):
+            queue.get(timeout=0.5)
+        queue.put(1)
+        assert queue.get() == 1
+        queue._check()
+        if children[0]:
+            assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+    in_fork(check)
+
+
+def fork_while_others_are_busy():
+    """Many forks at random moments of a queue's busy life; each child goes on with what was there."""
+    queue = Queue(64)
+    keep_calling_for_ever(queue)
+
+    def check():
+        queue._check()
+        size = queue.qsize()
+        assert 0 <= size <= 64
+        assert len(drained(queue)) == size
+        assert queue.put_many(range(100), block=False) == 64
+        assert queue.get_many() == list(range(64))
+        getter = parked(queue.get)
+        queue.put(1)
+        assert getter.result() == 1
+        queue.unfinished_tasks = 0
+        queue.join()
+
+    for _ in range(30):
+        in_fork(check)
+
+
+def keep_calling_for_ever(queue):
+    def put(call, *args, **how):
+        with contextlib.suppress(Full):
+            call(*args, **how)
+
+    keep_calling(
+        lambda: put(queue.put, 1, timeout=1e-3),
+        lambda: put(queue.put_many, range(100), timeout=1e-4),
+        lambda: queue.get(timeout=1e-4),
+        lambda: queue.get_many(64, min_count=32, timeout=1e-4),
+        queue.get_nowait,
+        queue.clear,
+        queue.qsize,
+    )
+
+
+def fork_while_others_look():
+    """Many forks while threads ask a queue for its size."""
+    queue = queue_with(Queue, *range(100))
+    keep_calling(queue.qsize, queue.full, lambda: queue.put(queue.get()), lambda: sys.getsizeof(queue))
+    for _ in range(30):
+        in_fork(queue._check)
+
+
+FORKING = [fork_while_others_are_busy, fork_while_others_look]
+
+
+@pytest.mark.parametrize("scenario", FORKING, ids=lambda scenario: scenario.__name__)
+def test_forks_never_hang(scenario):
+    run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()")
+
+
+# The interpreter's exit -----------------------------------------------------------------------------------------------
+
+
+def leave_threads_waiting():
+    """A main program that ends while daemon threads wait in every call."""
+    for kind in (Queue, converted):
+        for name in CALLS:
+            threading.Thread(target=CALLS[name], args=(stuck_queue(name, kind),), daemon=True).start()
+            if name != "join":
+                how = {"timeout": 60}
+                threading.Thread(target=CALLS[name], args=(stuck_queue(name, kind),), kwargs=how, daemon=True).start()
+        threading.Thread(target=kind().get_many, kwargs={"min_count": 10}, daemon=True).start()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            wait_parked(thread)
+
+
+def leave_threads_waiting_on_one():
+    """The same on one queue that others hold, too, and that is used at the very end."""
+    queue = Queue(1)
+    for _ in range(3):
+        parked(queue.get)
+    parked(queue.get_many, timeout=60)
+    use_at_the_very_end(queue)
+
+
+def leave_threads_busy():
+    """The same with threads that come back to Python all the time."""
+    queue = Queue(64)
+    keep_calling_for_ever(queue)
+    use_at_the_very_end(queue)
+    time.sleep(0.05)  # the threads' life, not a wait for something
+
+
+def use_at_the_very_end(queue):
+    class Last:
+        def __del__(self):
+            for call in (lambda: queue.put(1, timeout=0.01), queue.get_nowait, queue.clear, queue.qsize):
+                with contextlib.suppress(Full, Empty):
+                    call()
+
+    builtins.last = Last()
+
+
+def leave_an_executor_like_pool():
+    """Workers that wait for work when the program ends, and that are told so by what `threading` calls at its end."""
+    queue = Queue()
+
+    def work():
+        while queue.get() is not None:
+            pass
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    threading._register_atexit(lambda: queue.put_many([None] * 3))
+
+
+LEAVING = [leave_threads_waiting, leave_threads_waiting_on_one, leave_threads_busy, leave_an_executor_like_pool]
+
+
+def end_in_children(scenario):
+    """Ten times through the interpreter's whole end, and another time by the caller."""
+    for _ in range(10):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(int(WATCHDOG))
+            break
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    scenario()
+
+
+@pytest.mark.parametrize("scenario", LEAVING, ids=lambda scenario: scenario.__name__)
+def test_the_interpreter_ends_beside_threads(scenario):
+    name = scenario.__name__
+    run_python(f"from test_queue_signals_fork import end_in_children, {name}; end_in_children({name})")
