@@ -136,7 +136,10 @@ cdef object deque = collections.deque
 cdef object monotonic = time.monotonic
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
-cdef object OVERRIDABLE = (*HOOKS, "maxsize")  # what a class overrides that needs the standard algorithm
+# What a class must not define: the standard library would set it on the instance, in front of the class's.
+cdef object ATTRIBUTES = (
+    "maxsize", "is_shutdown", "unfinished_tasks", "queue", "mutex", "not_empty", "not_full", "all_tasks_done"
+)
 
 cdef enum Mode:
     NEW
@@ -1658,7 +1661,10 @@ if hasattr(os, "register_at_fork"):
 cdef bint overrides_hooks(object cls) except -1:
     if cls is Queue:
         return False
-    for name in OVERRIDABLE:
+    for name in ATTRIBUTES:
+        if getattr(cls, name) is not getattr(_QueueCore, name):
+            raise TypeError(f"{cls.__name__}.{name} hides the attribute of that name that every queue has; rename it")
+    for name in HOOKS:
         if getattr(cls, name) is not getattr(_QueueCore, name):
             return True
     return False

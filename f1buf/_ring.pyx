@@ -619,6 +619,13 @@ cdef class RingBuffer:
             if outcome[0] != TICKED:
                 return n
             PyErr_CheckSignals()
+            n = min(most, self.monitor.count.load(memory_order_relaxed))
+            if w.held != 0 or n > room:
+                continue
+            n = self.try_get(out, w.need, n, first_seq)
+            if n != 0:  # with the GIL still here: the main thread need not give it up and get it once more
+                outcome[0] = DONE
+                return n
 
     cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq) noexcept nogil:
         """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy."""

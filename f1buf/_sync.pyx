@@ -107,6 +107,7 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     is shut; the caller looks which. Otherwise the lock is not held. Call it without the GIL.
     """
     cdef Status status
+    cdef int64_t now
     if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
         return TICK
@@ -123,9 +124,15 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
         if status != READY:
             return status
     if w.began != 0:
+        now = now_ns()
         side.waits += 1
-        side.wait_ns += now_ns() - w.began
+        side.wait_ns += now - w.began
         w.began = 0
+        if w.tick != FOREVER:
+            # The main thread has waited: a signal that came before the records must not find them taken already.
+            w.tick = now + SIGNAL_TICK_NS
+            release(m)
+            return TICK
     return READY
 
 

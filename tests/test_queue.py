@@ -297,6 +297,21 @@ def test_attributes_of_ones_own(kind):
 
 
 @each_kind
+def test_what_the_queue_itself_needs_cannot_be_taken_away(kind):
+    queue = queue_with(kind, 1)
+    for name in ("mutex", "not_empty", "not_full", "all_tasks_done"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(queue, name, threading.Condition())
+    for name in ("mutex", "not_empty", "not_full", "all_tasks_done", "queue", "maxsize", "unfinished_tasks", "put"):
+        with pytest.raises((AttributeError, NotImplementedError)):
+            delattr(queue, name)
+    for tasks in (2**63, -(2**70), 1.5, "1", None):
+        with pytest.raises((TypeError, OverflowError)):
+            queue.unfinished_tasks = tasks
+    assert (queue.unfinished_tasks, drained(queue)) == (1, [1])
+
+
+@each_kind
 def test_queues_are_told_apart_by_identity(kind):
     one, other = kind(), kind()
     assert one != other
@@ -344,6 +359,18 @@ def test_a_second_init_begins_afresh(kind):
     assert (queue.qsize(), queue.maxsize, queue.unfinished_tasks) == (0, 3, 0)
     queue.put(5)
     assert drained(queue) == [5]
+
+
+def test_a_second_init_lets_who_waits_go_on():
+    queue = queue_with(Queue, 1, maxsize=1)
+    putter = parked(queue.put, 2)
+    queue.__init__(1)
+    putter.result()
+    assert queue.get() == 2
+    getter = parked(queue.get)
+    queue.__init__()
+    queue.put(3)
+    assert getter.result() == 3
 
 
 # The standard library's outcomes --------------------------------------------------------------------------------------
@@ -533,15 +560,13 @@ def test_a_maxsize_changed_later_to_any_kind_of_number(kind, maxsize):
 
 @pytest.mark.parametrize("maxsize", [None, "3", [3], 3j], ids=repr)
 @each_kind
-def test_what_is_no_maxsize_is_a_type_error_at_the_latest_when_it_is_needed(kind, maxsize):
+def test_what_is_no_maxsize_is_a_type_error_at_once(kind, maxsize):
     with pytest.raises(TypeError):
-        kind(maxsize).put(1)
-    queue = kind()
-    with contextlib.suppress(TypeError):
+        kind(maxsize)
+    queue = queue_with(kind, 1, maxsize=3)
+    with pytest.raises(TypeError):
         queue.maxsize = maxsize
-        assert outcome(queue.put, 1) == (TypeError, None)
-        return
-    queue.put(1)  # it was refused
+    assert (queue.maxsize, drained(queue)) == (3, [1])
 
 
 # Put and get ----------------------------------------------------------------------------------------------------------
@@ -789,6 +814,16 @@ def test_items_that_come_just_at_the_timeout_are_not_lost(kind):
             assert patient.result() == 1
 
 
+@each_timed_call
+@each_algorithm
+def test_a_timeout_that_is_not_a_number_waits_for_ever(kind, name):
+    """Asleep; the standard one runs in circles."""
+    queue = stuck_queue(name, kind)
+    waiter = parked(CALLS[name], queue, timeout=float("nan"))
+    queue.shutdown()
+    assert outcome(waiter.result) == (ShutDown, ())
+
+
 # A maxsize that changes -----------------------------------------------------------------------------------------------
 
 
@@ -803,6 +838,18 @@ def test_a_larger_maxsize_while_putters_wait(kind):
     queue.put_many(range(3), block=False)
     assert queue.full()
     assert outcome(queue.put_nowait, 3) == (Full, ())
+
+
+@each_plain
+def test_a_larger_maxsize_is_seen_at_once_by_who_waits(kind):
+    queue = queue_with(kind, 0, maxsize=1)
+    putters = [parked(queue.put, number) for number in (1, 2)]
+    queue.maxsize = 2
+    wait_until(queue.full)
+    queue.maxsize = 0
+    for putter in putters:
+        putter.result()
+    assert sorted(drained(queue)) == [0, 1, 2]
 
 
 @each_kind
@@ -1044,12 +1091,15 @@ def test_an_immediate_shutdown_wakes_joiners_where_nothing_is_left_to_do(kind):
 
 
 @each_kind
-def test_setting_is_shutdown_is_refused_or_works(kind):
-    """The standard one's is a plain attribute; here it may not be set in vain."""
+def test_is_shutdown_can_be_set(kind):
+    """As with the standard one, whose attribute it is."""
     queue = kind()
-    with contextlib.suppress(AttributeError):
-        queue.is_shutdown = True
-    assert outcome(queue.put, 1) == ((ShutDown, ()) if queue.is_shutdown else None)
+    queue.is_shutdown = True
+    assert outcome(queue.put, 1) == (ShutDown, ())
+    assert outcome(queue.get_nowait) == (ShutDown, ())
+    queue.is_shutdown = False
+    queue.put(1)
+    assert queue.get() == 1
 
 
 # put_many -------------------------------------------------------------------------------------------------------------
@@ -1542,8 +1592,31 @@ def test_patching_the_class_itself_works_or_is_refused(kind, name):
         with mock.patch.object(kind, name, spy):
             call()
     except TypeError:
+        assert kind is Queue
         return
     assert called
+
+
+IN_THE_WAY = {
+    "maxsize": (7, lambda queue: queue.maxsize),
+    "unfinished_tasks": (7, lambda queue: queue.unfinished_tasks),
+    "is_shutdown": (True, lambda queue: queue.is_shutdown),
+    "queue": ([7], lambda queue: list(queue.queue)),
+    "mutex": (None, lambda queue: queue.mutex.locked()),
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@each_class
+def test_a_class_attribute_of_the_same_name_does_not_hide_the_queues_own(kind, name):
+    """The standard one sets them on the instance, in front of the class's; here it may be refused, but not in vain."""
+    value, look = IN_THE_WAY[name]
+    try:
+        queue = type("Odd", (kind,), {name: value})(2)
+    except TypeError:
+        return
+    queue.put(1)
+    assert look(queue) == {"maxsize": 2, "unfinished_tasks": 1, "queue": [1]}.get(name, False)
 
 
 @each_class

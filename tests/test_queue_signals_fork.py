@@ -443,7 +443,7 @@ def test_a_handler_may_use_the_queue_that_the_main_thread_is_using():
 
 
 def use_everything(queue):
-    """What a child may do with a plain queue of maxsize 1 on which its parent's threads wait."""
+    """What a child may do with a queue of maxsize 1 on which its parent's threads wait."""
     with contextlib.suppress(Empty):
         queue.get_many(timeout=0)
     for _ in range(queue.unfinished_tasks):
@@ -477,9 +477,10 @@ def use_everything(queue):
     assert drained(queue) == [5]
 
 
+@each_algorithm
 @each_call
-def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name):
-    queue = stuck_queue(name)
+def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name, kind):
+    queue = stuck_queue(name, kind)
     waiters = [parked(CALLS[name], queue) for _ in range(3)]
     in_fork(lambda: use_everything(queue))
     assert all(waiter.is_alive() for waiter in waiters)
@@ -496,8 +497,28 @@ def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name):
     queue._check()
 
 
-def test_a_child_of_a_child_can_use_the_queue():
-    queue = Queue(1)
+@pytest.mark.parametrize("name", ["mutex", "not_empty", "not_full", "all_tasks_done"])
+def test_a_child_can_use_a_queue_whose_mutex_its_parents_threads_hold(name):
+    queue, held, over = Queue(1), threading.Event(), threading.Event()
+
+    def hold():
+        with getattr(queue, name):
+            held.set()
+            over.wait()
+
+    holder = Task(hold)
+    held.wait()
+    waiters = [parked(queue.put, 1), parked(queue.qsize)]
+    in_fork(lambda: use_everything(queue))
+    over.set()
+    for task in (holder, *waiters):
+        task.result()
+    assert drained(queue) == [1]
+
+
+@each_algorithm
+def test_a_child_of_a_child_can_use_the_queue(kind):
+    queue = kind(1)
     waiter = parked(queue.get)
 
     def check():
@@ -562,9 +583,9 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
     in_fork(check)
 
 
-def fork_while_others_are_busy():
+def fork_while_others_are_busy(kind=Queue):
     """Many forks at random moments of a queue's busy life; each child goes on with what was there."""
-    queue = Queue(64)
+    queue = kind(64)
     keep_calling_for_ever(queue)
 
     def check():
@@ -600,6 +621,23 @@ def keep_calling_for_ever(queue):
     )
 
 
+def fork_while_others_are_busy_by_the_standard_algorithm():
+    fork_while_others_are_busy(converted)
+
+
+def fork_while_others_convert():
+    """Many forks while threads make plain queues into others."""
+    queues = [queue_with(Queue, 1, maxsize=1)]
+
+    def renew():
+        queues[0] = queue_with(Queue, 1, maxsize=1)
+        _ = queues[0].mutex
+
+    keep_calling(renew, lambda: queues[0].queue, lambda: queues[0].get(timeout=1e-4))
+    for _ in range(10):
+        in_fork(lambda: use_everything(queues[0]))
+
+
 def fork_while_others_look():
     """Many forks while threads ask a queue for its size."""
     queue = queue_with(Queue, *range(100))
@@ -608,12 +646,17 @@ def fork_while_others_look():
         in_fork(queue._check)
 
 
-FORKING = [fork_while_others_are_busy, fork_while_others_look]
+FORKING = [
+    fork_while_others_are_busy,
+    fork_while_others_are_busy_by_the_standard_algorithm,
+    fork_while_others_convert,
+    fork_while_others_look,
+]
 
 
 @pytest.mark.parametrize("scenario", FORKING, ids=lambda scenario: scenario.__name__)
 def test_forks_never_hang(scenario):
-    run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()")
+    run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()", timeout=3 * WATCHDOG)
 
 
 # The interpreter's exit -----------------------------------------------------------------------------------------------
