@@ -7,18 +7,22 @@
 namespace f1buf {
 
 // Held by attached threads only, for a few instructions in which nothing of Python runs. A thread that must wait for
-// a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork, which hence finds every slot lock free.
+// a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork. That finds
+// nobody between lock and unlock; but a PyMutex may have been handed to a waiter that is still detached, who will not
+// be there to unlock it in the child: hence `renew`.
 class SlotLock {
  public:
 #ifdef Py_GIL_DISABLED
   void lock() noexcept { PyMutex_Lock(&mutex_); }
   void unlock() noexcept { PyMutex_Unlock(&mutex_); }
+  void renew() noexcept { mutex_ = {0}; }
 
  private:
   PyMutex mutex_ = {0};
 #else
   void lock() noexcept {}
   void unlock() noexcept {}
+  void renew() noexcept {}
 #endif
 };
 

@@ -1,14 +1,16 @@
 """Queue, LifoQueue, PriorityQueue: all of Python 3.13's `queue`, and batches.
 
-A `Queue` is in one of three modes:
+A `Queue` is in one of four modes:
 
-NEW      `__init__` has not run
-PLAIN    its items lie in a circular array of pointers, `slots`: `count` of them from `head` on
-CLASSIC  the standard library's algorithm: a container that the hooks `_init`, `_qsize`, `_put`, `_get` manage, under a
-         `threading.Lock` and its three conditions. So are queues whose class overrides a hook, which is decided once,
-         by type, in `__init__`; and a plain queue becomes classic (`convert`) for good when somebody first asks for
-         what only the standard library's inside has: `mutex`, `queue` and the three conditions. What these are is
-         then exactly what they are there, not an imitation.
+NEW         `__init__` has not run
+PLAIN       its items lie in a circular array of pointers, `slots`: `count` of them from `head` on
+CONVERTING  on its way from PLAIN to CLASSIC: the items are in the slots still, and only who converts it gets past
+            its mutex
+CLASSIC     the standard library's algorithm: a container that the hooks `_init`, `_qsize`, `_put`, `_get` manage,
+            under a `threading.Lock` and its three conditions. So are queues whose class overrides a hook, which is
+            decided once, by type, in `__init__`; and a plain queue becomes classic (`convert`) for good when somebody
+            first asks for what only the standard library's inside has: `mutex`, `queue` and the three conditions.
+            What these are is then exactly what they are there, not an imitation.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
 one, else a PyMutex (`_queue.hpp`). Under it only pointers move: nothing of Python runs, no reference is counted, and
@@ -28,7 +30,8 @@ Invariants, whenever the slot lock is free (a debug build checks them after ever
 Q1  slots[head .. head + count), modulo `room`, are owned references; count <= room; count <= maxsize, unless maxsize
     was lowered meanwhile.
 Q2  fast paths are open only in PLAIN mode, with nobody queued for puts or gets, and not shut down.
-Q3  where the list of joins is not empty, unfinished != 0.
+Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release`; the fast paths only move it away
+    from 0, unless a program has set it below).
 I2, I3 of `_sync`.
 
 Waiting is `_sync`'s protocol with the slot lock in place of the monitor's (ENTER, PARK, RETURN, SETTLE, WAKE), without
@@ -51,8 +54,8 @@ import time
 cimport cython
 from cpython.list cimport PyList_New
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from cpython.object cimport PyObject, PyObject_GenericSetAttr, visitproc
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.object cimport PyObject, PyObject_GenericSetAttr
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport ceil
@@ -96,6 +99,7 @@ cdef extern from "_queue.hpp" namespace "f1buf" nogil:
     cppclass SlotLock:
         void lock() noexcept
         void unlock() noexcept
+        void renew() noexcept
 
 cdef extern from *:
     """
@@ -104,6 +108,7 @@ cdef extern from *:
     """
     PyObject** LIST_ITEMS(object)
     PyObject** TUPLE_ITEMS(object)
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     ctypedef int (*inquiry)(PyObject*) noexcept
     ctypedef object (*PyCFunction)(object, object)
@@ -121,6 +126,10 @@ cdef extern from *:
     PyTypeObject* Py_TYPE(object)
     object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
     void PyType_Modified(PyTypeObject*)
+    PyObject* PyObject_CallOneArg(PyObject*, PyObject*)
+    void PyErr_Clear()
+    void PyObject_GC_Track(object)
+    void PyObject_GC_UnTrack(object)
     void Py_SET_SIZE(object, Py_ssize_t)
     int METH_FASTCALL
     int METH_KEYWORDS
@@ -141,9 +150,22 @@ cdef object ATTRIBUTES = (
     "maxsize", "is_shutdown", "unfinished_tasks", "queue", "mutex", "not_empty", "not_full", "all_tasks_done"
 )
 
+# How many forks lie between this process and the one that imported this: who was made before has another's locks.
+cdef long forks = 0
+
+
+def _after_fork_in_child():
+    global forks
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 cdef enum Mode:
     NEW
     PLAIN
+    CONVERTING
     CLASSIC
 
 cdef enum Outcome:
@@ -166,6 +188,22 @@ cdef size_t SPARE = 64
 cdef size_t KEPT = 1024
 
 
+@cython.final
+cdef class _Locks:
+    """A classic queue's lock, and three conditions on it."""
+
+    cdef object mutex
+    cdef object not_empty
+    cdef object not_full
+    cdef object all_tasks_done
+
+    def __cinit__(self):
+        self.mutex = Lock()
+        self.not_empty = Condition(self.mutex)
+        self.not_full = Condition(self.mutex)
+        self.all_tasks_done = Condition(self.mutex)
+
+
 cdef class _QueueCore:
     """_QueueCore(maxsize=0)\n--\n
     What `Queue` is made of, as a C structure.
@@ -180,12 +218,13 @@ cdef class _QueueCore:
     cdef int64_t unfinished        # items put less `task_done` called; negative only where a program sets it so
     cdef Monitor monitor           # count, capacity (the bound), waiters
     cdef bint closed               # shut down
-    cdef object bound              # `maxsize` as it was given; read and written in a critical section
-    cdef atomic[int] mode          # changes under `lock`
+    cdef PyObject* bound           # `maxsize` as it was given: a reference
+    cdef atomic[int] mode          # changes under `lock`, and after what it says is true
     cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
     cdef bint own_hooks            # a hook was set on the instance
     cdef object items              # `queue` of a classic queue; read and written in a critical section
-    cdef long forks                # `forks` when the following were made
+    cdef long picky                # of a classic queue: how many get_many wait for more than one item
+    cdef atomic[long] forks        # `forks` when the following were made
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
     cdef object own_not_empty
     cdef object own_not_full
@@ -194,21 +233,23 @@ cdef class _QueueCore:
     def __cinit__(self, *args, **kwargs):
         self.get_above = UINT64_MAX
         self.monitor.capacity = UNBOUNDED
-        self.bound = 0
+        self.bound = NULL
+        self.monitor.renew = renew_lock
+        self.monitor.renew_arg = &self.lock
         register_for_fork(&self.monitor)
 
     def __init__(self, maxsize=0):
         limit = limit_of(maxsize)
         hooked = self.own_hooks or overrides_hooks(type(self))
-        if hooked:
-            self.make_locks()
-        self.start_over(CLASSIC if hooked else PLAIN)
         self.set_bound(maxsize, limit)
-        if hooked:
-            self._init(maxsize)
+        if hooked or self.mode.load() == CLASSIC:
+            self.start_classic(maxsize)
+        else:
+            self.start_plain()
 
     def __dealloc__(self):
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
+        Py_XDECREF(self.bound)
         drop_items(self.slots, self.room, self.head, self.count())
 
     # -- the standard methods -------------------------------------------------------------------------------------
@@ -380,10 +421,7 @@ cdef class _QueueCore:
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
-        if not self.lock_plain():
-            self.classic_clear()
-        else:
-            self.discard_and_release()
+        self.remove_all()
 
     def qsize(self):
         """How many items there are; stale as soon as it is returned."""
@@ -451,15 +489,14 @@ cdef class _QueueCore:
             return
         self.close_and_release(True)
         if immediate:
-            self.clear()
+            self.remove_all()
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
     @property
     def maxsize(self):
         """The bound; 0 or less: none. May be changed at any time, also while others wait."""
-        with cython.critical_section(self):
-            return self.bound
+        return self.get_bound()
 
     @maxsize.setter
     def maxsize(self, value):
@@ -646,6 +683,8 @@ cdef class _QueueCore:
         for i in range(n):
             Py_INCREF(<object> sources[i])
         try:
+            if not make_node(&w):  # now: it could not be reported once something has been put
+                raise_no_memory()
             while done < n and outcome == DONE:
                 self.acquire(&self.monitor.puts, &w)
                 outcome = self.push_some_and_release(sources + done, n - done, &done)
@@ -731,39 +770,40 @@ cdef class _QueueCore:
         n = self.at_hand(most)
         try:
             if n >= least:
-                batch = PyList_New(n)
+                batch = blank_list(n)
             while True:
                 self.acquire(&self.monitor.gets, &w)
                 n = min(most, self.count())
                 if batch is not None or self.may_get() != DONE:
-                    outcome = self.pop_some_and_release(batch, &n)
+                    outcome = self.pop_some_and_release(batch)
                     break
                 hold(&self.monitor.gets, &w, n)
                 self.release()
-                batch = PyList_New(n)
+                batch = blank_list(n)
         finally:
             self.end_wait(&self.monitor.gets, &w)
         if outcome == DONE:
+            PyObject_GC_Track(batch)
             return batch
         if outcome == MOVED:
             return self.classic_get_many_by(most, least, w.deadline)
         raise_get_error(outcome)
 
     @cython.final
-    cdef Outcome pop_some_and_release(self, list batch, uint64_t* n) noexcept:
+    cdef Outcome pop_some_and_release(self, list batch) noexcept:
         """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise."""
         cdef Outcome outcome = self.may_get()
         cdef PyObject** targets
+        cdef uint64_t n
         cdef uint64_t i
         if outcome == DONE:
-            n[0] = min(<uint64_t> len(batch), self.count())
+            n = min(<uint64_t> len(batch), self.count())
             targets = LIST_ITEMS(batch)
-            for i in range(n[0]):
+            for i in range(n):
                 targets[i] = self.pop()
+            Py_SET_SIZE(batch, n)
             self.shrink()
         self.release()
-        if outcome == DONE:
-            Py_SET_SIZE(batch, n[0])
         return outcome
 
     @cython.final
@@ -823,21 +863,43 @@ cdef class _QueueCore:
         drop_items(slots, room, head, count)
 
     @cython.final
-    cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
-        cdef Waiter* chain
-        with cython.critical_section(self):
-            self.bound = maxsize
-        self.lock.lock()
-        self.monitor.capacity = limit
-        # Whoever waits looks again: it may have room, or be full where it waits for more than is allowed now.
-        chain = grant_all(&self.monitor.puts.waiters, grant_all(&self.monitor.gets.waiters, NULL))
-        self.release()
-        wake_all(chain)
+    cdef int remove_all(self) except -1:
+        if not self.lock_plain():
+            self.classic_clear()
+        else:
+            self.discard_and_release()
         return 0
 
     @cython.final
-    cdef int start_over(self, Mode mode) except -1:
-        """An empty, open queue."""
+    cdef object get_bound(self):
+        cdef PyObject* bound
+        self.lock.lock()
+        bound = self.bound
+        Py_XINCREF(bound)  # the one reference that is counted under the lock: it runs nothing
+        self.lock.unlock()
+        return owned(bound) if bound != NULL else 0
+
+    @cython.final
+    cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
+        cdef PyObject* before
+        cdef Waiter* node
+        Py_INCREF(maxsize)
+        self.lock.lock()
+        before = self.bound
+        self.bound = <PyObject*> maxsize
+        self.monitor.capacity = limit
+        # Whoever waits for more than is allowed now is content with a full queue.
+        node = self.monitor.gets.waiters.head
+        while node != NULL:
+            node.need = min(node.need, limit)
+            node = node.next
+        self.release()
+        Py_XDECREF(before)
+        return 0
+
+    @cython.final
+    cdef int start_plain(self) except -1:
+        """An empty, open queue. Whoever waits goes on waiting, but for the tasks: these are forgotten."""
         cdef PyObject** slots
         cdef size_t room
         cdef size_t head
@@ -847,10 +909,10 @@ cdef class _QueueCore:
         self.slots = NULL
         self.room = self.head = 0
         self.monitor.count.store(0, memory_order_relaxed)
-        self.monitor.shut.store(OPEN, memory_order_relaxed)
         self.unfinished = 0
         self.closed = False
-        self.mode.store(mode)
+        self.monitor.shut.store(OPEN, memory_order_relaxed)
+        self.mode.store(PLAIN)
         self.release()
         drop_items(slots, room, head, count)
         return 0
@@ -913,7 +975,8 @@ cdef class _QueueCore:
     cdef int acquire(self, Side* side, Wait* w) except -1:
         """Wait until the caller may act, and return with the lock held. `side` NULL: wait as `join`.
 
-        It may act where there is what it needs, its time is over, or the queue is shut or classic; it looks which.
+        It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
+        shuts the monitor); it looks which.
         """
         self.lock.lock()
         if w.held != 0:
@@ -927,7 +990,7 @@ cdef class _QueueCore:
         cdef uint64_t count = self.count()
         cdef uint64_t capacity = self.monitor.capacity
         if side == NULL:
-            return self.unfinished == 0 or self.mode.load(memory_order_relaxed) != PLAIN
+            return self.unfinished == 0 or self.mode.load(memory_order_relaxed) == CLASSIC
         if w.expired or over(&self.monitor, side):
             return True
         return count >= min(w.need, capacity) if side == &self.monitor.gets else count < capacity
@@ -939,9 +1002,12 @@ cdef class _QueueCore:
         cdef Waiter* node
         cdef bint woken
         cdef int64_t now
-        if w.deadline == TOO_FAR or (w.node == NULL and not make_node(w)):
+        if w.deadline == TOO_FAR:
             self.release()
-            raise_cannot_wait(w.deadline)
+            raise_too_far()
+        if w.node == NULL and not make_node(w):
+            self.release()
+            raise_no_memory()
         node = w.node
         node.need = min(w.need, self.monitor.capacity)
         enter(waiters, node)
@@ -979,10 +1045,15 @@ cdef class _QueueCore:
 
     @cython.final
     cdef void release(self) noexcept:
-        """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost."""
+        """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
+
+        Two do without: the fast paths, which are closed while somebody is queued, and what changes `unfinished` alone.
+        """
         cdef Waiter* chain = NULL
         if self.somebody_waits():
             chain = settle(&self.monitor)
+        if self.unfinished == 0:
+            chain = grant_all(&self.monitor.joins, chain)
         self.retune()
         if DEBUG:
             insist(self.fault())
@@ -1089,23 +1160,42 @@ cdef class _QueueCore:
     # the lock: an item's __del__ that uses the same queue there can deadlock, as it can with queue.Queue.
 
     @cython.final
-    cdef int make_locks(self) except -1:
-        mutex = Lock()
-        self.own_not_empty = Condition(mutex)
-        self.own_not_full = Condition(mutex)
-        self.own_all_tasks_done = Condition(mutex)
-        self.own_mutex = mutex
-        self.forks = forks
+    cdef int start_classic(self, object maxsize) except -1:
+        """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
+        if self.mode.load() != CLASSIC:
+            locks = _Locks()
+            self.lock.lock()
+            self.set_locks(locks, forks)
+            self.mode.store(CLASSIC)
+            shut(&self.monitor, SHUT)
+            self.release()
+        self._init(maxsize)
+        self.lock_classic()
+        try:
+            self.lock.lock()
+            self.unfinished = 0
+            self.close_and_release(False)
+            self.notify_everybody()
+        finally:
+            self.own_mutex.release()
         return 0
 
     @cython.final
-    cdef int renew_locks(self) except -1:
-        """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
-        with conversion:
-            if self.forks != forks:
-                self.make_locks()
-                if self.slots != NULL:  # the fork came in the middle of a conversion
-                    self.move_into(deque())
+    cdef int set_locks(self, _Locks locks, long made) except -1:
+        """Under the lock; what they replace, if anything, has no finaliser."""
+        self.own_mutex = locks.mutex
+        self.own_not_empty = locks.not_empty
+        self.own_not_full = locks.not_full
+        self.own_all_tasks_done = locks.all_tasks_done
+        self.forks.store(made)
+        return 0
+
+    @cython.final
+    cdef int notify_everybody(self) except -1:
+        """Under the mutex."""
+        self.own_not_empty.notify_all()
+        self.own_not_full.notify_all()
+        self.own_all_tasks_done.notify_all()
         return 0
 
     @cython.final
@@ -1113,62 +1203,94 @@ cdef class _QueueCore:
         """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
         if self.mode.load() == NEW:
             raise_not_ready(self)
-        if self.mode.load() == CLASSIC:
-            return 0
-        with conversion:  # recursive: it allocates, and what the collector then runs may convert a queue, too
-            if self.mode.load() != CLASSIC:
-                self.make_locks()
+        if self.forks.load() != forks:
+            self.renew_locks()
+        while self.mode.load() != CLASSIC:
+            if self.mode.load() == CONVERTING:
+                with self.own_mutex:  # whose holder converts it
+                    pass
+            else:
+                # What follows allocates, and what the collector then runs may convert this very queue.
+                locks = _Locks()
                 container = deque()
-                mutex = self.own_mutex
-                with mutex:  # nobody else has it yet; who finds the queue classic waits for it
-                    if self.mode.load() != CLASSIC:
-                        self.move_into(container)
+                append = container.append
+                with locks.mutex:
+                    self.move(locks, container, append)
         return 0
 
     @cython.final
-    cdef int move_into(self, object container) except -1:
-        """The slots stay as they are until every item has got over."""
-        cdef Waiter* chain
-        cdef PyObject** slots = self.slots
-        cdef size_t i
-        cdef uint64_t count
+    cdef int move(self, _Locks locks, object container, object append) except -1:
+        """Fill the container with the items, if the queue is PLAIN still. Nothing of Python runs in between.
+
+        (A deque takes its memory without the collector's knowing.)
+        """
+        cdef PyObject** slots = NULL
+        cdef size_t room = 0
+        cdef size_t head = 0
+        cdef uint64_t count = 0
+        cdef Waiter* chain = NULL
+        cdef bint filled
         self.lock.lock()
-        self.mode.store(CLASSIC)
-        self.release()
-        # From here on nobody else touches the slots, or gets past the mutex.
+        if self.mode.load(memory_order_relaxed) != PLAIN:
+            self.lock.unlock()
+            return 0
+        self.set_locks(locks, forks)
         self.items = container
-        try:
-            for i in range(self.count()):
-                container.append(<object> self.slots[(self.head + i) % self.room])
-        except BaseException:
-            self.lock.lock()
-            self.mode.store(PLAIN)
-            self.release()
-            raise
+        self.mode.store(CONVERTING)
+        self.release()  # from here on nobody else touches the slots
+        filled = self.fill(append)
         self.lock.lock()
-        slots, room, head, count = self.slots, self.room, self.head, self.count()
-        self.slots = NULL
-        self.room = self.head = 0
-        self.monitor.count.store(0, memory_order_relaxed)
-        shut(&self.monitor, SHUT)  # ends the waiting here
-        chain = grant_all(&self.monitor.joins, NULL)
+        if filled:
+            slots, room, head, count = self.slots, self.room, self.head, self.count()
+            self.slots = NULL
+            self.room = self.head = 0
+            self.monitor.count.store(0, memory_order_relaxed)
+            shut(&self.monitor, SHUT)  # ends the waiting here
+            self.mode.store(CLASSIC)
+            chain = grant_all(&self.monitor.joins, NULL)
+        else:
+            self.mode.store(PLAIN)
         self.release()
         wake_all(chain)
         drop_items(slots, room, head, count)
+        if not filled:
+            self.items = None
+            raise MemoryError("no memory for what was asked for; the queue is as it was")
+        return 0
+
+    @cython.final
+    cdef bint fill(self, object append) noexcept:
+        """Append all items; False where there is no memory. No error is made: that would allocate."""
+        cdef uint64_t _
+        cdef size_t at = self.head
+        for _ in range(self.count()):
+            if not appended(append, self.slots[at]):
+                return False
+            at = at + 1 if at + 1 != self.room else 0
+        return True
+
+    @cython.final
+    cdef int renew_locks(self) except -1:
+        """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
+        locks = _Locks()
+        self.lock.lock()
+        if self.forks.load() != forks:
+            self.set_locks(locks, forks)
+            self.picky = 0
+            if self.mode.load(memory_order_relaxed) == CONVERTING:  # who was at it is not here
+                self.mode.store(PLAIN)
+        self.release()
         return 0
 
     @cython.final
     cdef int lock_classic(self) except -1:
         """Take the mutex, of a queue that is classic then."""
         while True:
-            if self.forks != forks:
-                self.renew_locks()
-            mutex = self.own_mutex
-            mutex.acquire()
-            if self.mode.load() == CLASSIC and mutex is self.own_mutex:
-                return 0
-            mutex.release()  # it had been on its way to be classic, but there was no memory, or it was started over
             self.convert()
+            self.own_mutex.acquire()
+            if self.mode.load() == CLASSIC:
+                return 0
+            self.own_mutex.release()
 
     @cython.final
     cdef int classic_put(self, object item, object block, object timeout) except -1:
@@ -1209,7 +1331,10 @@ cdef class _QueueCore:
             self.must_be_open()
         self._put(item)
         self.count_tasks(1)
-        self.own_not_empty.notify()
+        if self.picky:  # the one that is notified might need more than this
+            self.own_not_empty.notify_all()
+        else:
+            self.own_not_empty.notify()
         return 0
 
     @cython.final
@@ -1302,12 +1427,15 @@ cdef class _QueueCore:
     cdef object classic_fetch_all(self, uint64_t most, uint64_t least, int64_t deadline):
         """Under the mutex. Once something has been taken an error only ends it: what was taken must not be lost."""
         cdef Py_ssize_t done = 0
+        self.picky += least > 1
         try:
             while self._qsize() < least and not self.is_closed() and not 0 < self.maxsize <= self._qsize():
                 wait_on(self.own_not_empty, deadline, Empty)
         except Empty:
             if not self._qsize():
                 raise
+        finally:
+            self.picky -= least > 1
         self.must_not_be_drained()
         batch = [None] * min(most, self._qsize())
         try:
@@ -1317,39 +1445,44 @@ cdef class _QueueCore:
         except Exception:
             if done == 0:
                 raise
-        self.own_not_full.notify(done)
+        finally:
+            self.own_not_full.notify(done)
         if done < len(batch):
             del batch[done:]
         return batch
 
     @cython.final
     cdef int classic_clear(self) except -1:
+        removed = []
         self.lock_classic()
         try:
-            self.classic_discard()
-            self.own_not_full.notify_all()
+            self.classic_discard(removed)
         finally:
             self.own_mutex.release()
         return 0
 
     @cython.final
-    cdef int classic_discard(self) except -1:
-        """Under the mutex."""
-        while self._qsize():
-            self._get()
-            if self.unfinished_tasks > 0:
-                self.count_tasks(-1)
-        self.own_all_tasks_done.notify_all()
+    cdef int classic_discard(self, list removed) except -1:
+        """Under the mutex. The items are let go of without it: their __del__ may use the queue."""
+        try:
+            while self._qsize():
+                removed.append(self._get())
+                if self.unfinished_tasks > 0:
+                    self.count_tasks(-1)
+        finally:
+            self.own_all_tasks_done.notify_all()
+            self.own_not_full.notify_all()
         return 0
 
     @cython.final
     cdef int classic_shutdown(self, object immediate) except -1:
+        removed = []
         self.lock_classic()
         try:
             self.lock.lock()
             self.close_and_release(True)
             if immediate:
-                self.classic_discard()
+                self.classic_discard(removed)
             self.own_not_empty.notify_all()
             self.own_not_full.notify_all()
         finally:
@@ -1407,6 +1540,11 @@ cdef class _QueueCore:
 #
 # Cython knows the fields that are Python objects; the slots are ours to visit and to clear.
 
+cdef void renew_lock(void* lock) noexcept nogil:
+    """In the child of a fork, whose parent's lock may have been handed to a thread that had not taken it yet."""
+    (<SlotLock*> lock).renew()
+
+
 cdef traverseproc visit_fields
 cdef inquiry clear_fields
 
@@ -1415,6 +1553,8 @@ cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
     cdef int stop = visit_fields(<PyObject*> self, visit, arg)
     cdef size_t _
     cdef size_t at = self.head
+    if stop == 0 and self.bound != NULL:
+        stop = visit(self.bound, arg)
     for _ in range(self.count()):
         if stop != 0:
             return stop
@@ -1425,8 +1565,12 @@ cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
 
 cdef int clear_items(_QueueCore self) noexcept:
     """The counters follow at once: what is garbage together with the queue may still use it."""
+    cdef PyObject* bound
     self.lock.lock()
+    bound = self.bound
+    self.bound = NULL
     self.discard_and_release()
+    Py_XDECREF(bound)
     return clear_fields(<PyObject*> self)
 
 
@@ -1477,6 +1621,22 @@ cdef inline PyObject* popped(_QueueCore self) noexcept:
         item = self.pop()
     self.lock.unlock()
     return item
+
+
+cdef bint appended(object append, PyObject* item) noexcept:
+    cdef PyObject* result = PyObject_CallOneArg(<PyObject*> append, item)
+    if result == NULL:
+        PyErr_Clear()
+        return False
+    Py_DECREF(<object> result)
+    return True
+
+
+cdef list blank_list(uint64_t n):
+    """A list to fill; not yet for the collector to show, since its slots are NULL."""
+    batch = PyList_New(n)
+    PyObject_GC_UnTrack(batch)
+    return batch
 
 
 cdef inline object owned(PyObject* item):
@@ -1532,8 +1692,7 @@ cdef int install(int index, str name, fastcall fast, fastcall* method) except -1
 # -- the classes --------------------------------------------------------------------------------------------------
 
 class Queue(_QueueCore, queue.Queue):
-    """Queue(maxsize=0)\n--\n
-    A first-in, first-out queue of any objects, for any number of producer and consumer threads.
+    """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
     All of Python 3.13's `queue.Queue` on every Python, and `put_many`, `get_many` and `clear`. The README lists every
     difference.
@@ -1569,9 +1728,8 @@ class Queue(_QueueCore, queue.Queue):
     __module__ = "f1buf"
 
 
-class LifoQueue(Queue):
-    """LifoQueue(maxsize=0)\n--\n
-    A `Queue` that returns the newest item first, by the standard library's algorithm.
+class LifoQueue(Queue, queue.LifoQueue):
+    """A `Queue` that returns the newest item first, by the standard library's algorithm.
 
     Examples
     --------
@@ -1594,9 +1752,8 @@ class LifoQueue(Queue):
         return self.queue.pop()
 
 
-class PriorityQueue(Queue):
-    """PriorityQueue(maxsize=0)\n--\n
-    A `Queue` that returns the smallest item first, by the standard library's algorithm.
+class PriorityQueue(Queue, queue.PriorityQueue):
+    """A `Queue` that returns the smallest item first, by the standard library's algorithm.
 
     Items are compared; they are typically ``(priority, data)``.
 
@@ -1644,20 +1801,6 @@ cdef int set_up() except -1:
 
 # -- arguments, errors --------------------------------------------------------------------------------------------
 
-cdef object conversion = threading.RLock()
-cdef long forks = 0
-
-
-def _after_fork_in_child():
-    global conversion, forks
-    conversion = threading.RLock()
-    forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
 cdef bint overrides_hooks(object cls) except -1:
     if cls is Queue:
         return False
@@ -1699,6 +1842,7 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
     ever, and one that is too long is an error only if the call must wait (TOO_FAR).
     """
     cdef double seconds
+    cdef int64_t now
     if not block:
         return 0
     if timeout is None:
@@ -1712,15 +1856,18 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
         seconds = end - monotonic()
     if seconds <= 0.0:
         return 0
-    if seconds <= TIMEOUT_MAX:
-        return now_ns() + <int64_t> ceil(seconds * 1e9)
-    return TOO_FAR if seconds < math.inf else FOREVER
+    if seconds > TIMEOUT_MAX and seconds < math.inf:
+        return TOO_FAR
+    now = now_ns()
+    if seconds * 1e9 < <double> (FOREVER - now - 2048):  # up there doubles are 1024 apart
+        return now + <int64_t> ceil(seconds * 1e9)
+    return FOREVER  # or not a number
 
 
 cdef int64_t checked_deadline(int64_t deadline) except? -2:
     """For calls of several items, which cannot raise once they have begun."""
     if deadline == TOO_FAR:
-        raise_cannot_wait(deadline)
+        raise_too_far()
     return deadline
 
 
@@ -1731,7 +1878,7 @@ cdef int wait_on(object condition, int64_t deadline, object error) except -1:
         condition.wait()
         return 0
     if deadline == TOO_FAR:
-        raise_cannot_wait(deadline)
+        raise_too_far()
     left = deadline - now_ns()
     if left <= 0:
         raise error
@@ -1739,9 +1886,11 @@ cdef int wait_on(object condition, int64_t deadline, object error) except -1:
     return 0
 
 
-cdef int raise_cannot_wait(int64_t deadline) except -1:
-    if deadline == TOO_FAR:
-        raise OverflowError("timeout value is too large")
+cdef int raise_too_far() except -1:
+    raise OverflowError("timeout value is too large")
+
+
+cdef int raise_no_memory() except -1:
     raise MemoryError("no memory to wait; the queue is as it was")
 
 

@@ -133,6 +133,8 @@ struct Monitor {
   Side gets;
   WaitList joins;                       // who waits for a Queue's tasks to be done
   std::atomic<int> shut{OPEN};
+  void (*renew)(void *) = nullptr;      // called in the child of a fork: for other locks that may be left taken
+  void *renew_arg = nullptr;
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;
 };

@@ -62,6 +62,8 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         Side gets
         WaitList joins
         atomic[int] shut
+        void (*renew)(void*) noexcept nogil
+        void* renew_arg
         Monitor* fork_prev
         Monitor* fork_next
 

@@ -437,6 +437,8 @@ cdef void after_fork_in_child() noexcept nogil:
         forget_waiters(&m.puts.waiters)
         forget_waiters(&m.gets.waiters)
         forget_waiters(&m.joins)
+        if m.renew != NULL:
+            m.renew(m.renew_arg)
         m.lock.unlock()
         m = m.fork_next
     registry_lock.unlock()

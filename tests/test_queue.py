@@ -2657,3 +2657,132 @@ def use_from_heirs_in_threads():
     queue.clear()
     queue._check()
     assert ended
+
+
+# What reviews have found ----------------------------------------------------------------------------------------------
+
+
+@each_fifo
+def test_who_needs_many_does_not_keep_the_wake_up_from_who_needs_few(kind):
+    """The notification of a condition may reach the one that cannot use it."""
+    queue = kind()
+    many = parked(queue.get_many, min_count=2)
+    few = parked(queue.get)
+    queue.put(1)
+    assert few.result() == 1
+    queue.put_many([2, 3])
+    assert many.result() == [2, 3]
+
+
+@pytest.mark.parametrize("timeout", [threading.TIMEOUT_MAX, threading.TIMEOUT_MAX - 1, threading.TIMEOUT_MAX / 2])
+@pytest.mark.parametrize("name", ["get", "get_many"])
+@each_kind
+def test_the_longest_timeouts_wait(kind, name, timeout):
+    queue = kind()
+    waiter = parked(getattr(queue, name), timeout=timeout)
+    queue.put(1)
+    assert waiter.result() in (1, [1])
+
+
+def test_a_finaliser_that_converts_the_queue_amid_its_conversion_does_no_harm():
+    """Wherever the collector comes in."""
+
+    class Finalised:
+        def __init__(self, queue):
+            self.queue, self.cycle = queue, self
+
+        def __del__(self):
+            self.queue.mutex.locked()
+
+    thresholds = gc.get_threshold()
+    try:
+        for threshold in range(1, 120):
+            queue = queue_with(Queue, 1, 2)
+            Finalised(queue)
+            gc.set_threshold(threshold)
+            assert list(queue.queue) == [1, 2]
+            gc.set_threshold(*thresholds)
+            queue.put(3)
+            with queue.not_empty:  # all have the one lock
+                assert queue.mutex.locked()
+                assert not queue.not_full.acquire(blocking=False)
+            assert drained(queue) == [1, 2, 3]
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+@each_kind
+def test_a_second_init_lets_who_waits_for_tasks_go(kind):
+    queue = queue_with(kind, 1)
+    joiner = parked(queue.join)
+    queue.__init__()
+    joiner.result()
+
+
+@each_kind
+def test_a_second_init_lets_who_waits_go_on_waiting(kind):
+    queue = kind()
+    getter = parked(queue.get)
+    queue.__init__()
+    queue.put(3)
+    assert getter.result() == 3
+
+
+def test_an_immediate_shutdown_does_not_call_an_overridden_clear():
+    class Odd(Queue):
+        def clear(self):
+            raise AssertionError("it was not asked for")
+
+    queue = queue_with(Odd, 1, 2)
+    queue.shutdown(immediate=True)
+    assert queue.qsize() == 0
+
+
+def test_a_clear_that_fails_half_way_makes_the_room_known_that_it_made():
+    class Failing(Queue):
+        def _get(self):
+            item = super()._get()
+            if item == 2:
+                raise ValueError(item)
+            return item
+
+    queue = queue_with(Failing, 1, 2, 3, maxsize=3)
+    putter = parked(queue.put, 4)
+    with pytest.raises(ValueError, match="2"):
+        queue.clear()
+    putter.result()
+
+
+@pytest.mark.parametrize("remove", [lambda queue: queue.clear(), lambda queue: queue.shutdown(immediate=True)])
+@each_kind
+def test_the_finaliser_of_what_is_removed_may_use_the_queue(kind, remove):
+    class Finalised:
+        def __lt__(self, other):
+            return False
+
+        def __del__(self):
+            sizes.append(queue.qsize())
+
+    def run():
+        remove(queue)
+
+    queue, sizes = kind(), []
+    queue.put(Finalised())
+    Task(run).result()
+    gc.collect()
+    assert sizes == [0]
+
+
+@each_plain
+def test_a_larger_maxsize_keeps_the_order_of_who_waits(kind):
+    queue = queue_with(kind, 0, maxsize=1)
+    putters = [parked(queue.put, number) for number in (1, 2, 3)]
+    queue.maxsize = 4
+    for putter in putters:
+        putter.result()
+    assert drained(queue) == [0, 1, 2, 3]
+
+
+def test_each_kind_is_an_instance_of_the_standard_librarys():
+    assert isinstance(LifoQueue(), standard.LifoQueue)
+    assert isinstance(PriorityQueue(), standard.PriorityQueue)

@@ -638,6 +638,21 @@ def fork_while_others_convert():
         in_fork(lambda: use_everything(queues[0]))
 
 
+def fork_while_others_contend():
+    """Very many forks beside far more threads than processors: at some of them the lock changes hands."""
+    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then that is the lock, and each fork waits long for it
+    threads, forks = (4, 20) if with_gil else (32, 300)
+    queue = queue_with(Queue, *range(1000))
+    keep_calling(*[lambda: queue.put(queue.get_nowait())] * threads)
+
+    def check():
+        queue._check()
+        queue.put(1)
+
+    for _ in range(forks):
+        in_fork(check)
+
+
 def fork_while_others_look():
     """Many forks while threads ask a queue for its size."""
     queue = queue_with(Queue, *range(100))
@@ -650,6 +665,7 @@ FORKING = [
     fork_while_others_are_busy,
     fork_while_others_are_busy_by_the_standard_algorithm,
     fork_while_others_convert,
+    fork_while_others_contend,
     fork_while_others_look,
 ]
 
@@ -735,3 +751,25 @@ def end_in_children(scenario):
 def test_the_interpreter_ends_beside_threads(scenario):
     name = scenario.__name__
     run_python(f"from test_queue_signals_fork import end_in_children, {name}; end_in_children({name})")
+
+
+def test_a_child_can_ask_for_the_inside_of_a_queue_whose_mutex_its_parents_threads_hold():
+    queue, held, over = queue_with(Queue, 1, 2), threading.Event(), threading.Event()
+
+    def hold():
+        with queue.mutex:
+            held.set()
+            over.wait()
+
+    holder = Task(hold)
+    held.wait()
+
+    def check():
+        with queue.mutex:
+            assert list(queue.queue) == [1, 2]
+            putter = parked(queue.put, 3)  # it has the same lock
+        putter.result()
+
+    in_fork(check)
+    over.set()
+    holder.result()
