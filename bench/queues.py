@@ -19,24 +19,29 @@ and builds without the GIL.
 """
 
 import argparse
-import gc
 import json
-import os
 import platform
 import queue
 import statistics
-import subprocess
-import sys
-import sysconfig
 import threading
 import time
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain, repeat
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from common import (
+    INTERPRETERS,
+    Parser,
+    collector_off,
+    commit,
+    cpus,
+    gil_enabled,
+    interpreter,
+    own_copy,
+    positive,
+    processor,
+)
 
 import f1buf
 
@@ -46,7 +51,6 @@ CLASSES: dict[str, Callable[..., Any]] = {
     "SimpleQueue": lambda maxsize: queue.SimpleQueue(),  # knows no bound
 }
 STYLES = ("bound", "q.put")
-INTERPRETERS = ("3.11", "3.13", "free-threaded")  # what `must` and `aim` are given for, in this order
 BATCH = 64
 HUNG_S = 60.0  # a run takes less than a second
 
@@ -157,23 +161,6 @@ def gets_looked_up(q: Any, n: int) -> list[int]:
     return [q.get() for _ in repeat(None, n)]
 
 
-def fresh(code: types.CodeType) -> types.CodeType:
-    """A copy of the code and of all code within: a comprehension is a function of its own before Python 3.12."""
-    within = tuple(fresh(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
-    return code.replace(co_consts=within)
-
-
-@cache
-def own_copy(loop: types.FunctionType, case: Case) -> types.FunctionType:
-    """The loop with code that no other case runs.
-
-    The interpreter notes inside each code object which types its calls and lookups met, and takes a shortcut for
-    those. Classes that shared a loop would undo each other's shortcuts, and the last one before a run would decide
-    how the next begins. `code.replace` gives a code object without notes (`dis.dis(..., adaptive=True)` shows them).
-    """
-    return types.FunctionType(fresh(loop.__code__), loop.__globals__, loop.__name__)
-
-
 def require(holds: bool, case: Case, what: str) -> None:
     if not holds:
         raise AssertionError(f"{case}: {what}")
@@ -246,12 +233,8 @@ def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
 
 def run(case: Case) -> float:
     """Nanoseconds an item."""
-    gc.collect()
-    gc.disable()
-    try:
+    with collector_off():
         seconds = time_threads(case) if case.pairs else time_one_thread(case)
-    finally:
-        gc.enable()
     return seconds / case.items * 1e9
 
 
@@ -266,40 +249,13 @@ def measure(cases: Sequence[Case], runs: int) -> dict[Case, list[float]]:
     return times
 
 
-def interpreter() -> str:
-    """Whose `must` and `aim` apply: by the build, whether or not it has turned its GIL on again."""
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return "free-threaded"
-    return "3.13" if sys.version_info >= (3, 13) else "3.11"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """The commit that the imported f1buf stands in, "-dirty" with changes on top; None outside of a checkout."""
-    root = Path(f1buf.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def environment(runs: int) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "gil": gil_enabled(),
         "goals": interpreter(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(cpus()),
         "f1buf": f1buf.__version__,
         "commit": commit(),
         "runs": runs,
@@ -335,18 +291,6 @@ def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
             f"{line['workload']:<34}{line['call']:<6}{line['f1buf_ns']:9.1f}  {line['peer']:<11}{line['peer_ns']:7.0f}"
             f"{line['ratio']:8.2f}  {quartiles:<15}{line['must']:<4g}  {line['aim']:<4g} {line['mark']}"
         )
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Bad usage: one line, not the whole usage."""
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
-    return int(text)
 
 
 def parse_args() -> argparse.Namespace:

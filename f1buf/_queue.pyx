@@ -74,7 +74,7 @@ from f1buf._sync cimport (
     Wait,
     Waiter,
     WaitList,
-    delete_waiter,
+    drop_node,
     enter,
     grant_all,
     hold,
@@ -1005,7 +1005,7 @@ cdef class _QueueCore:
         if w.deadline == TOO_FAR:
             self.release()
             raise_too_far()
-        if w.node == NULL and not make_node(w):
+        if not make_node(w):
             self.release()
             raise_no_memory()
         node = w.node
@@ -1016,7 +1016,7 @@ cdef class _QueueCore:
             woken = node.parker.park(min(w.deadline, w.tick))
         self.lock.lock()
         if not woken and node.granted:
-            # Granted just as it gave up: the wake-up is on its way to a node that will be used again or freed.
+            # Granted just as it gave up: the wake-up is on its way to a node that will be used again.
             self.lock.unlock()
             with nogil:
                 node.parker.park(FOREVER)
@@ -1039,9 +1039,7 @@ cdef class _QueueCore:
             self.lock.lock()
             unhold(side, w)
             self.release()
-        if w.node != NULL:
-            delete_waiter(w.node)
-            w.node = NULL
+        drop_node(w)
 
     @cython.final
     cdef void release(self) noexcept:

@@ -73,11 +73,14 @@ class Parker {
     return true;
   }
 
-  // Notifies under the mutex: the sleeper may free this parker as soon as it has the token,
-  // and it cannot have it before the unlock, which is the last touch.
+  // Notifies after the unlock: on one processor a sleeper that is notified before would wake up only to wait for the
+  // mutex, two context switches more. By then the sleeper may have had its token and be gone; its parker is not
+  // (see WaiterPool), and whoever sleeps on it next looks for the token again.
   void unpark() noexcept {
-    std::lock_guard<std::mutex> held(mutex_);
-    token_ = true;
+    {
+      std::lock_guard<std::mutex> held(mutex_);
+      token_ = true;
+    }
     changed_.notify_one();
   }
 
@@ -139,8 +142,37 @@ struct Monitor {
   Monitor *fork_next = nullptr;
 };
 
-inline Waiter *new_waiter() noexcept { return new (std::nothrow) Waiter; }
-inline void delete_waiter(Waiter *waiter) noexcept { delete waiter; }
+// Waiters that nobody uses now. They are never freed: a waker may still be about to notify one (see Parker::unpark).
+// There are as many as have ever waited at the same time.
+class WaiterPool {
+ public:
+  Waiter *take() noexcept {
+    std::lock_guard<std::mutex> held(lock);
+    Waiter *waiter = free_;
+    if (waiter == nullptr) {
+      return new (std::nothrow) Waiter;
+    }
+    free_ = waiter->next;
+    waiter->next = nullptr;
+    return waiter;
+  }
+
+  // Its token has been taken, and it is in no list.
+  void give_back(Waiter *waiter) noexcept {
+    std::lock_guard<std::mutex> held(lock);
+    waiter->ticket = 0;
+    waiter->next = free_;
+    free_ = waiter;
+  }
+
+  // In the child of a fork: a waker that was about to notify one of them has left it in an unknown state.
+  void forget() noexcept { free_ = nullptr; }
+
+  std::mutex lock;  // the fork handlers take it, too
+
+ private:
+  Waiter *free_ = nullptr;
+};
 
 inline int install_fork_handlers(void (*prepare)(), void (*parent)(), void (*child)()) noexcept {
 #if defined(_WIN32)

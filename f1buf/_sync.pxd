@@ -67,8 +67,11 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         Monitor* fork_prev
         Monitor* fork_next
 
-    Waiter* new_waiter() noexcept
-    void delete_waiter(Waiter*) noexcept
+    cppclass WaiterPool:
+        Waiter* take() noexcept
+        void give_back(Waiter*) noexcept
+        void forget() noexcept
+        Mutex lock
 
 
 cdef enum Status:
@@ -80,6 +83,7 @@ cdef enum Status:
 cdef struct Wait:
     # One operation's waiting, on the stack of its caller; `start_wait` begins it, `end_wait` ends it.
     Waiter* node       # NULL until it parks for the first time
+    long forks         # how many lay behind this process then
     int64_t deadline   # [ns] monotonic; FOREVER
     uint64_t need      # what `acquire` waits for; 0: only for the side's turn
     uint64_t held      # a promise that `hold` keeps while the caller is away without the lock
@@ -141,6 +145,7 @@ cdef Waiter* settle(Monitor* m) noexcept nogil
 cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil
 cdef void wake_all(Waiter* chain) noexcept nogil
 cdef bint make_node(Wait* w) noexcept nogil
+cdef void drop_node(Wait* w) noexcept nogil
 cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil
 cdef void unhold(Side* side, Wait* w) noexcept nogil
 cdef void shut(Monitor* m, int how) noexcept nogil

@@ -27,7 +27,7 @@ promise, or the shutdown. Each such section ends in `release`, whose SETTLE rest
 longer: the grant is followed by exactly one wake-up, and a wake-up that comes before the sleep is kept as a token.
 It then returns to the lock without needing the GIL, acts or re-enters with its old ticket, and SETTLEs again; so
 the chain of grants goes on until nobody can be served. A waiter that leaves by timeout or for a signal does the
-same; where it was granted meanwhile, it first takes the token that is on its way, for its node is about to be freed.
+same; where it was granted meanwhile, it first takes the token that is on its way: its node will be used again.
 
 What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up),
 but a promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters
@@ -51,10 +51,10 @@ list. It is called without any lock and must neither block nor need the GIL.
     a thread        start_wait(&w, need, deadline); without the GIL: acquire(m, side, &w) until it is not TICK (after
                     which signal handlers run); READY: act, release(m). At last end_wait(m, side, &w).
     a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
-    an event loop   node = new_waiter(), node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
+    an event loop   node from the pool, node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
                     the eventfd. Lock; if the turn is free and there is `need`: act; else enter(&side.waiters, node);
                     release(m). When the eventfd is readable, or the coroutine is cancelled: lock, leave(&side.waiters,
-                    node), look again, release(m). A granted node is freed after its wake-up has come, not before.
+                    node), look again, release(m). A granted node is given back after its wake-up has come, not before.
 
 The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
 re-check after waking (Lampson and Redell, 1980).
@@ -95,9 +95,7 @@ cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil:
         m.lock.lock()
         unhold(side, w)
         release(m)
-    if w.node != NULL:
-        delete_waiter(w.node)
-        w.node = NULL
+    drop_node(w)
 
 
 cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
@@ -157,22 +155,21 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
 
 cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """ENTER, PARK, RETURN. Returns READY with the lock held, woken or not: look again."""
-    cdef Waiter* node = w.node
+    cdef Waiter* node
     cdef int64_t deadline = FOREVER if w.expired else w.deadline
     cdef int64_t now
     cdef bint woken
-    if node == NULL:
-        if not make_node(w):
-            release(m)
-            return NO_MEMORY
-        node = w.node
+    if not make_node(w):
+        release(m)
+        return NO_MEMORY
+    node = w.node
     node.need = 0 if w.expired else w.need
     enter(&side.waiters, node)
     release(m)
     woken = node.parker.park(min(deadline, w.tick))
     m.lock.lock()
     if not woken and node.granted:
-        # Granted just as it gave up: the wake-up is on its way to a node that is about to be used again or freed.
+        # Granted just as it gave up: the wake-up is on its way to a node that is about to be used again.
         m.lock.unlock()
         node.parker.park(FOREVER)
         m.lock.lock()
@@ -188,13 +185,22 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
 
 
 cdef bint make_node(Wait* w) noexcept nogil:
-    """A node by which a thread waits; False where there is no memory for it."""
-    w.node = new_waiter()
+    """See to it that `w` has a node by which a thread waits; False where there is no memory for it."""
+    if w.node != NULL and w.forks == forks:
+        return True
+    w.node = pool.take()  # in the child of a fork (in a signal handler) the old one is as `WaiterPool.forget` says
+    w.forks = forks
     if w.node == NULL:
         return False
     w.node.wake = unpark_thread
     w.node.wake_arg = &w.node.parker
     return True
+
+
+cdef void drop_node(Wait* w) noexcept nogil:
+    if w.node != NULL:
+        pool.give_back(w.node)
+        w.node = NULL
 
 
 cdef void unpark_thread(void* parker) noexcept nogil:
@@ -381,6 +387,8 @@ cdef void insist(const char* fault) noexcept nogil:
 # pthread_atfork rather than os.register_at_fork: nothing of Python runs between these handlers and the fork, so no
 # other hook can find the locks taken. Taking them is short, since nobody waits while holding one.
 
+cdef WaiterPool pool
+cdef long forks = 0  # how many lie between this process and the first
 cdef Mutex registry_lock
 cdef Monitor* registry = NULL
 
@@ -414,10 +422,12 @@ cdef void before_fork() noexcept nogil:
     while m != NULL:
         m.lock.lock()
         m = m.fork_next
+    pool.lock.lock()  # last: who holds a monitor's lock may need a node
 
 
 cdef void after_fork_in_parent() noexcept nogil:
     cdef Monitor* m = registry
+    pool.lock.unlock()
     while m != NULL:
         m.lock.unlock()
         m = m.fork_next
@@ -426,9 +436,12 @@ cdef void after_fork_in_parent() noexcept nogil:
 
 cdef void after_fork_in_child() noexcept nogil:
     """Only the forking thread lives on: nobody waits, and a copy that another thread had begun will never end."""
-    global main_thread
+    global main_thread, forks
     cdef Monitor* m = registry
     main_thread = PyThread_get_thread_ident()
+    forks += 1
+    pool.forget()
+    pool.lock.unlock()
     while m != NULL:
         if m.puts.turn.load(memory_order_relaxed) or m.gets.turn.load(memory_order_relaxed):
             m.shut.store(TORN, memory_order_relaxed)

@@ -1,0 +1,78 @@
+"""RingBuffer's throughput and latency, for pytest-benchmark; compare.py runs the same workloads against their rivals.
+
+    python -m pytest bench/bench_ring.py
+
+A figure of pytest-benchmark's includes making the threads and checking the answer; what the workload's own clock says
+is in the extra information (``--benchmark-json``, ``--benchmark-group-by=func``).
+"""
+
+import statistics
+
+import pytest
+from common import cpus
+from peers import Flow
+from workloads import Pace, Slow, Trip, move, move_by_memcpy, paced, put_only, round_trips, slow_consumer
+
+BATCHES = {1: 1 << 17, 16: 1 << 20, 256: 1 << 23, 4096: 1 << 25}  # records that a run moves
+THREADS = [(1, 4), (4, 1), (4, 4), (16, 16)]
+
+
+def measure(benchmark, workload, *args):
+    """Five rounds after one that warms up; the runs."""
+    runs = []
+    benchmark.pedantic(lambda: runs.append(workload(*args)), rounds=5, warmup_rounds=1)
+    counted = runs[1:] or runs  # with --benchmark-disable there is only one
+    benchmark.extra_info["a_second"] = statistics.median(run.rate for run in counted)
+    benchmark.extra_info["cpu_s"] = statistics.median(run.used.cpu_s for run in counted)
+    return counted
+
+
+def test_put(benchmark):
+    measure(benchmark, put_only, "ring", 1 << 18)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_one_to_one(benchmark, batch):
+    measure(benchmark, move, Flow("ring", batch), BATCHES[batch])
+
+
+def test_put_one_take_many(benchmark):
+    measure(benchmark, move, Flow("ring-rebatched"), 1 << 18)
+
+
+@pytest.mark.parametrize(("producers", "consumers"), THREADS, ids=lambda count: str(count))
+def test_threads(benchmark, producers, consumers):
+    measure(benchmark, move, Flow("ring", 256, producers, consumers), 1 << 22)
+
+
+@pytest.mark.parametrize("capacity", [1024, 65536, 1 << 20])
+def test_capacity(benchmark, capacity):
+    measure(benchmark, move, Flow("ring", 256, capacity=capacity), 1 << 22)
+
+
+def test_limit_two_memcpys(benchmark):
+    measure(benchmark, move_by_memcpy, Flow("ring", 4096), BATCHES[4096])
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("peer", ["ring", "C condition variable"])
+def test_round_trip(benchmark, peer, cores):
+    if cores > len(cpus()):
+        pytest.skip("needs two cores")
+    runs = measure(benchmark, round_trips, Trip(peer, cores), 2000)
+    benchmark.extra_info |= runs[-1].as_dict()["ns"]
+
+
+def test_fifty_sensors(benchmark):
+    runs = measure(benchmark, paced, Pace("ring", 50, 10_000.0), 0.2)
+    benchmark.extra_info |= runs[-1].as_dict()["ns"]
+
+
+def test_beside_a_busy_thread(benchmark):
+    runs = measure(benchmark, paced, Pace("ring", 1, 1000.0, busy=1), 0.2)
+    benchmark.extra_info |= runs[-1].as_dict()["ns"]
+
+
+@pytest.mark.parametrize("policy", ["block", "drop_oldest", "drop_newest"])
+def test_slow_consumer(benchmark, policy):
+    measure(benchmark, slow_consumer, Slow(policy), 0.2)

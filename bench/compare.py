@@ -1,0 +1,642 @@
+"""f1buf against its rivals and against what the machine can do: tables, raw results as JSON, plots.
+
+How it measures. All in one process: each section's cases take turns, every other round in the opposite order, so that
+whatever slows the machine down for a while slows all of them. A first round warms up, finds out how much work takes
+long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread;
+latencies as distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput
+stand the CPUs kept busy and the context switches, so that what was bought with spinning shows. Every run checks its
+answer: each record once, each producer's in order (peers.py says how).
+
+    python bench/compare.py [--quick] [--only SECTION ...] [--runs N] [--output DIR] [--json FILE] [--no-plots]
+
+Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, latency (round trips),
+sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer under
+each overflow policy), one-core, pipeline.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers
+from common import INTERPRETERS, Parser, commit, cpus, gil_enabled, interpreter, positive, processor
+from native import limits
+from peers import PEERS, Flow
+from workloads import (
+    PACED,
+    SLOW,
+    Pace,
+    Run,
+    Slow,
+    Trip,
+    move,
+    move_by_memcpy,
+    paced,
+    pipeline,
+    put_only,
+    quantiles,
+    round_trips,
+    slow_consumer,
+)
+
+import f1buf
+
+RESULTS = Path(__file__).with_name("results")
+MEMCPY = "limit: two memcpys, one after the other"
+OBJECTS_AT_MOST = 1_000_000  # in one run: they are all kept, to be looked at
+
+
+# -- cases ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that can be run; equal to another that runs the same."""
+
+    key: Hashable
+    title: str = field(compare=False)
+    run: Callable[[int, bool], Run] = field(compare=False)
+    spec: dict[str, Any] = field(compare=False)
+    unit: int = field(compare=False, default=1)
+    most: float = field(compare=False, default=float("inf"))
+    fixed: int | None = field(compare=False, default=None)  # the amount (trips, ms), where it is not found out
+    ours: bool = field(compare=False, default=False)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long things take."""
+
+    quick: bool
+
+    @property
+    def target_s(self) -> float:
+        """Of one throughput run: several of the GIL's turns of 5 ms."""
+        return 0.01 if self.quick else 0.08
+
+    def pick(self, full: Any, quick: Any) -> Any:
+        return quick if self.quick else full
+
+
+def flow_case(flow: Flow) -> Case:
+    peer = PEERS[flow.peer]
+    objects = flow.batch == 1 or flow.peer in ("f1buf.Queue", "deque")
+    return Case(
+        flow,
+        peer.title,
+        lambda amount, full: move(flow, amount, full=full),
+        flow.__dict__,
+        flow.unit,
+        OBJECTS_AT_MOST if objects else float("inf"),
+        ours=peer.ours,
+    )
+
+
+def memcpy_case(flow: Flow) -> Case:
+    run = lambda amount, full: move_by_memcpy(flow, amount)  # noqa: E731
+    return Case(("memcpy", flow), MEMCPY, run, {**flow.__dict__, "peer": "memcpy"}, flow.unit)
+
+
+def puts_case(name: str) -> Case:
+    title = "RingBuffer.put of a tuple" if name == "ring" else f"{name}.put of a ready object"
+    run = lambda amount, full: put_only(name, amount)  # noqa: E731
+    return Case(("put", name), title, run, {"peer": name}, 65536, ours="Queue" not in name)
+
+
+def trip_case(trip: Trip, scale: Scale) -> Case:
+    title = PEERS[trip.peer].title.removesuffix(" one by one") if trip.peer in PEERS else f"limit: {trip.peer}"
+    title = title.removesuffix(" (no bound)").removesuffix(" one by one").removesuffix(" of objects")
+    ours = trip.peer in PEERS and PEERS[trip.peer].ours
+    run = lambda amount, full: round_trips(trip, amount)  # noqa: E731
+    return Case(trip, title, run, trip.__dict__, fixed=scale.pick(20_000, 500), ours=ours)
+
+
+def pace_case(pace: Pace, ms: int) -> Case:
+    run = lambda amount, full: paced(pace, amount / 1000)  # noqa: E731
+    title = {"ring": "f1buf.RingBuffer", "f1buf.Queue": "f1buf.Queue", "deque": "deque with Conditions"}
+    ours = pace.peer in ("ring", "f1buf.Queue")
+    return Case(pace, title.get(pace.peer, pace.peer), run, pace.__dict__, fixed=ms, ours=ours)
+
+
+def slow_case(slow: Slow, ms: int) -> Case:
+    run = lambda amount, full: slow_consumer(slow, amount / 1000)  # noqa: E731
+    titles = {"queue.Queue": "queue.Queue of arrays, waits", "deque": "deque(maxlen), drops the oldest, polled"}
+    title = titles.get(slow.policy, f"f1buf.RingBuffer, {slow.policy}")
+    return Case(slow, title, run, slow.__dict__, fixed=ms, ours=slow.policy not in titles)
+
+
+def pipeline_case(kind: str, scale: Scale) -> Case:
+    titles = {"f1buf": "f1buf.telemetry", "plain": "the plain pattern", "queue.Queue of arrays": f"the same on {kind}"}
+    run = lambda amount, full: pipeline(kind, amount / 1000)  # noqa: E731
+    return Case(
+        ("pipeline", kind), titles[kind], run, {"peer": kind}, fixed=scale.pick(2000, 300), ours=kind == "f1buf"
+    )
+
+
+# -- the goals ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A line of the speed table; `must` and `aim` in the order of INTERPRETERS, None where it is no goal."""
+
+    title: str
+    ours: Case
+    peer: Case
+    must: Sequence[float | None]
+    aim: Sequence[float | None]
+    latency: bool = False  # a ratio of p50, the less the better
+    aim_ns: dict[str, float] | None = None  # instead of a ratio, to be reached in all these quantiles
+
+
+def goals(scale: Scale) -> list[Goal]:
+    ring = {batch: flow_case(Flow("ring", batch)) for batch in (16, 256, 4096)}
+    one_by_one = flow_case(Flow("queue.Queue"))
+    rows = [
+        Goal("one put, nobody takes; queue.Queue.put", puts_case("ring"), puts_case("queue.Queue"), (8,) * 3, (15,) * 3)
+    ]
+    for batch, must, aim in ((16, (40,) * 3, 100), (256, (150,) * 3, 500), (4096, (800, 800, 1500), 2000)):
+        title = f"1P1C, batches of {batch:,}; queue.Queue one by one"
+        rows.append(Goal(title, ring[batch], one_by_one, must, (aim,) * 3))
+    for batch, how, must, aim in ((16, "references", 3, 8), (256, "copied", 2, 4), (256, "bytes", 2, 4)):
+        peer = flow_case(Flow(f"queue.Queue-{how}", batch))
+        title = f"1P1C, batches of {batch:,}; {peer.title}"
+        rows.append(Goal(title, ring[batch], peer, (must,) * 3, (aim,) * 3))
+    limit = memcpy_case(Flow("ring", 4096))
+    rows.append(Goal("1P1C, batches of 4,096; two serial memcpys", ring[4096], limit, (0.5,) * 3, (0.9,) * 3))
+    rows += trip_goals(scale)
+    title = "whole pipeline; the plain pattern"
+    ours, peer = pipeline_case("f1buf", scale), pipeline_case("plain", scale)
+    return [*rows, Goal(title, ours, peer, (100,) * 3, (250,) * 3)]
+
+
+def trip_goals(scale: Scale) -> list[Goal]:
+    def goal(title: str, peer: str, cores: int, must: Sequence[Any], aim: Sequence[Any], **more: Any) -> Goal:
+        ours, theirs = (trip_case(Trip(name, cores), scale) for name in ("ring", peer))
+        return Goal(f"round trip, {title}; {peer}'s p50", ours, theirs, must, aim, latency=True, **more)
+
+    rows = [goal("one core", "SimpleQueue", 1, (1.1,) * 3, (1.0,) * 3)]
+    if len(cpus()) > 1:
+        two = goal("two cores", "SimpleQueue", 2, (0.3, 0.3, None), (0.06, 0.06, None))
+        without_gil = {"p50": 1e3, "p99": 30e3}
+        free = goal("two cores", "queue.Queue", 2, (None, None, 0.1), (None,) * 3, aim_ns=without_gil)
+        rows = [two, *rows, free]
+    return rows
+
+
+# -- sections -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    name: str
+    title: str
+    kind: str  # how its lines are printed: "goals", "flow", "latency", "slow" or "rate"
+    cases: list[Case]
+    runs: int
+    goals: list[Goal] = field(default_factory=list)
+
+
+def flows(made: Iterable[Flow]) -> list[Case]:
+    return [flow_case(flow) for flow in made if flow.peer in PEERS]
+
+
+ONE_BY_ONE = ("queue.Queue", "SimpleQueue", "deque", "culsans", "multiprocessing.Queue", "faster-fifo", "f1buf.Queue")
+CARRIERS = ("queue.Queue", "SimpleQueue", "f1buf.Queue")
+OF_ARRAYS = (*(f"{who}-{how}" for who in CARRIERS for how in ("references", "bytes")), "queue.Queue-copied")
+IN_BATCHES = ("f1buf.Queue", "deque", *OF_ARRAYS, "multiprocessing.Queue", "faster-fifo")
+
+
+def batches_section(scale: Scale) -> Section:
+    cases = flows(Flow(name) for name in ("ring", "ring-rebatched", *ONE_BY_ONE))
+    for batch in scale.pick((4, 16, 64, 256, 1024, 4096, 16384), (16, 256, 4096)):
+        cases += flows(Flow(name, batch) for name in ("ring", *IN_BATCHES))
+        cases.append(memcpy_case(Flow("ring", batch)))
+    return Section("batches", "Throughput by batch size, one producer, one consumer", "flow", cases, 5)
+
+
+def threads_section(scale: Scale) -> Section:
+    cases = []
+    shapes = scale.pick(((1, 1), (1, 4), (4, 1), (4, 4), (16, 16), (64, 64)), ((1, 1), (4, 4), (16, 16)))
+    for producers, consumers in shapes:
+        for name in ("ring", *OF_ARRAYS, "deque"):
+            cases += flows([Flow(name, 256, producers, consumers)])
+        for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue", "culsans"):
+            cases += flows([Flow(name, 1, producers, consumers)])
+    return Section("threads", "Throughput by producers x consumers", "flow", cases, 5)
+
+
+def capacity_section(scale: Scale) -> Section:
+    sizes = scale.pick((1024, 4096, 16384, 65536, 262144, 1048576), (1024, 65536))
+    cases = []
+    for size in sizes:
+        cases += flows(Flow(name, 256, capacity=size) for name in ("ring", *OF_ARRAYS))
+        cases += flows(Flow(name, capacity=size) for name in ("queue.Queue", "f1buf.Queue"))
+        cases.append(memcpy_case(Flow("ring", 256, capacity=size)))
+    return Section("capacity", "Throughput by capacity, one producer, one consumer", "flow", cases, 5)
+
+
+def latency_section(scale: Scale) -> Section:
+    names = ("ring", "f1buf.Queue", "SimpleQueue", "queue.Queue", "deque", "culsans", "multiprocessing.Queue")
+    there = [*(name for name in (*names, "faster-fifo") if name in PEERS), "C condition variable"]
+    trips = [Trip(name, cores) for cores in (1, 2)[: len(cpus())] for name in there]
+    if len(cpus()) > 1:
+        trips.append(Trip("C spinning flag", 2))  # on one core each would spin until it is preempted
+    cases = [trip_case(trip, scale) for trip in trips]
+    return Section(
+        "latency", "Round trip of one record between two threads, each kept on its core", "latency", cases, 5
+    )
+
+
+def sensors_section(scale: Scale) -> Section:
+    cases = [pace_case(Pace(name, 50, 10_000.0), scale.pick(1000, 200)) for name in PACED]
+    title = "50 sensors at 10 kHz, one reading at a time: from the scheduled time to the consumer"
+    return Section("sensors", title, "latency", cases, 3)
+
+
+def busy_section(scale: Scale) -> Section:
+    cases = [pace_case(Pace(name, 1, 1000.0, busy=1), scale.pick(2000, 300)) for name in PACED]
+    title = f"One sensor at 1 kHz beside a thread that computes (switch interval {sys.getswitchinterval() * 1e3:g} ms)"
+    return Section("busy", title, "latency", cases, 3)
+
+
+def slow_section(scale: Scale) -> Section:
+    cases = [slow_case(Slow(policy), scale.pick(1000, 150)) for policy in SLOW]
+    title = "A consumer half as fast as the producer (256,000 records/s offered): age of what it gets, what is lost"
+    return Section("slow", title, "slow", cases, 3)
+
+
+def one_core_section(scale: Scale) -> Section:
+    cases = flows(Flow(name, one_core=True) for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue"))
+    for batch in scale.pick((16, 256, 4096), (256,)):
+        cases += flows(Flow(name, batch, one_core=True) for name in ("ring", *OF_ARRAYS))
+    return Section("one-core", "Throughput with all threads on one core", "flow", cases, 7)
+
+
+def pipeline_section(scale: Scale) -> Section:
+    cases = [pipeline_case(kind, scale) for kind in ("f1buf", "plain", "queue.Queue of arrays")]
+    title = "The whole pipeline: 5 sensor types, 3 analyzers, alerts on"
+    return Section("pipeline", title, "rate", cases, 5)
+
+
+def speed_section(scale: Scale) -> Section:
+    column = INTERPRETERS.index(interpreter())
+    mine = [goal for goal in goals(scale) if goal.must[column] is not None]
+    cases = list(dict.fromkeys(case for goal in mine for case in (goal.ours, goal.peer)))
+    title = f"The goals for {interpreter()}: what; against what"
+    return Section("speed", title, "goals", cases, 9, mine)
+
+
+SECTIONS: dict[str, Callable[[Scale], Section]] = {
+    "speed": speed_section,
+    "batches": batches_section,
+    "threads": threads_section,
+    "capacity": capacity_section,
+    "latency": latency_section,
+    "sensors": sensors_section,
+    "busy": busy_section,
+    "slow": slow_section,
+    "one-core": one_core_section,
+    "pipeline": pipeline_section,
+}
+
+
+# -- measuring ------------------------------------------------------------------------------------------------------
+
+
+class Meter:
+    """Measures cases; remembers how much of each is enough to be timed."""
+
+    def __init__(self, scale: Scale) -> None:
+        self._scale = scale
+        self._amounts: dict[Case, int] = {}
+
+    def measure(self, cases: Sequence[Case], runs: int) -> dict[Case, list[Run]]:
+        cases = list(dict.fromkeys(cases))
+        for case in cases:
+            self._warm_up(case)
+        measured: dict[Case, list[Run]] = {case: [] for case in cases}
+        for turn in range(runs):
+            for case in cases if turn % 2 else reversed(cases):
+                run = case.run(self._amounts[case], False)
+                run.samples, run.extra = None, _with_quantiles(run)
+                measured[case].append(run)
+        return measured
+
+    def _warm_up(self, case: Case) -> None:
+        if case.fixed is not None:
+            self._amounts[case] = case.fixed
+            case.run(max(1, case.fixed // 10), True)
+        elif case in self._amounts:
+            case.run(self._amounts[case], True)
+        else:
+            self._amounts[case] = self._found_out(case)
+
+    def _found_out(self, case: Case) -> int:
+        """How much to run, from ever larger runs."""
+        most = max(case.unit, int(min(case.most, 1 << 40)) // case.unit * case.unit)
+        amount, enough = min(most, -(-2000 // case.unit) * case.unit), self._scale.target_s / 4
+        while True:
+            run = case.run(amount, True)
+            if run.seconds > enough:  # or something else held it up
+                run = min(run, case.run(amount, True), key=lambda run: run.seconds)
+            if run.seconds > enough or amount >= most:
+                break
+            amount = min(most, amount * 4)
+        wanted = run.rate * self._scale.target_s
+        return int(min(most, max(case.unit, wanted // case.unit * case.unit)))
+
+
+CURVE = (*np.arange(0, 99, 1) / 100, *(1 - np.logspace(-2, -4, 41)), 1.0)  # where the plots draw a distribution
+
+
+def _with_quantiles(run: Run) -> dict[str, Any]:
+    """A million samples a run are too many to keep."""
+    if run.samples is None:
+        return run.extra
+    curve = np.quantile(run.samples, CURVE, method="higher")
+    return {**run.extra, "samples": len(run.samples), "ns": quantiles(run.samples), "curve_ns": curve.tolist()}
+
+
+def rate(runs: Sequence[Run]) -> float:
+    return statistics.median(run.rate for run in runs)
+
+
+def latency(runs: Sequence[Run]) -> dict[str, float]:
+    """Medians of the quantiles; the largest of all."""
+    found = {name: statistics.median(run.extra["ns"][name] for run in runs) for name in ("p50", "p99", "p99.9")}
+    return {**found, "max": max(run.extra["ns"]["max"] for run in runs)}
+
+
+# -- what it comes to -----------------------------------------------------------------------------------------------
+
+
+def judge(goal: Goal, ours: list[Run], theirs: list[Run]) -> dict[str, Any]:
+    """A line of the speed table."""
+    column = INTERPRETERS.index(interpreter())
+    must, aim = goal.must[column], goal.aim[column]
+    assert must is not None
+    if goal.latency:
+        a, b = ([run.extra["ns"]["p50"] for run in runs] for runs in (ours, theirs))
+    else:
+        a, b = ([run.rate for run in runs] for runs in (ours, theirs))
+    ratio = statistics.median(a) / statistics.median(b)
+    each = [x / y for x, y in zip(a, b, strict=True)]
+    low, _, high = statistics.quantiles(each, method="inclusive") if len(each) > 1 else each * 3
+    sign = -1 if goal.latency else 1
+    reached = sign * ratio >= sign * must
+    if goal.aim_ns is not None:
+        found = latency(ours)
+        best = all(found[name] <= ns for name, ns in goal.aim_ns.items())
+    else:
+        assert aim is not None
+        best = sign * ratio >= sign * aim
+    mark = "reaches the aim" if best and reached else "reaches the must" if reached else "falls short"
+    return {
+        "what": goal.title, "f1buf": statistics.median(a), "peer": statistics.median(b), "latency": goal.latency,
+        "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim, "aim_ns": goal.aim_ns, "mark": mark,
+    }  # fmt: skip
+
+
+def summary(case: Case, runs: list[Run], base: float | None) -> dict[str, Any]:
+    """A case for the JSON file and the plots."""
+    row: dict[str, Any] = {"title": case.title, "ours": case.ours, "spec": dict(case.spec)}
+    if "ns" in runs[0].extra:
+        curve = np.median([run.extra["curve_ns"] for run in runs], axis=0)
+        row |= {"ns": latency(runs), "curve_at": list(CURVE), "curve_ns": curve.tolist()}
+    row |= {
+        "rate": rate(runs),
+        "spread": [min(run.rate for run in runs), max(run.rate for run in runs)],
+        "ratio": rate(runs) / base if base else None,
+        "cpus": statistics.median(run.used.cpu_s / run.seconds for run in runs),
+        "cpu_ns_a_record": statistics.median(run.used.cpu_s / run.amount * 1e9 for run in runs),
+        "switches_per_s": statistics.median((run.used.voluntary + run.used.involuntary) / run.seconds for run in runs),
+        "runs": [{name: value for name, value in run.as_dict().items() if name != "curve_ns"} for run in runs],
+    }
+    return row
+
+
+def base_of(section: Section, case: Case, runs: dict[Case, list[Run]]) -> float | None:
+    """The rate that a case's ratio is to: queue.Queue one by one, with the same threads and capacity."""
+    if isinstance(case.key, Flow) or (isinstance(case.key, tuple) and case.key[0] == "memcpy"):
+        flow = case.key if isinstance(case.key, Flow) else case.key[1]
+        like = Flow("queue.Queue", 1, flow.producers, flow.consumers, flow.capacity, flow.one_core)
+        case = flow_case(like)
+    elif section.kind == "rate":
+        case = next(one for one in section.cases if one.title == "the plain pattern")
+    return rate(runs[case]) if case in runs else None
+
+
+def environment(left_out: list[str]) -> dict[str, Any]:
+    packages = ("f1buf", "numpy", "culsans", "aiologic", "faster-fifo", "Cython", "matplotlib")
+    in_checkout = commit()
+    return {
+        "python": platform.python_version() + ("t" if interpreter() == "free-threaded" else ""),
+        "compiler": platform.python_compiler(),
+        "gil": gil_enabled(),
+        "goals": interpreter(),
+        "switch_interval_s": sys.getswitchinterval(),
+        "processor": processor(),
+        "cores": len(cpus()),
+        "system": platform.platform(),
+        "load_before": os.getloadavg(),
+        "commit": in_checkout or commit(Path(__file__).parents[1]),
+        "f1buf_is": "the checkout's" if in_checkout else f"installed in {Path(f1buf.__file__).parent}",
+        "versions": {"f1buf": f1buf.__version__} | {name: version(name) for name in packages[1:]},
+        "left_out": left_out,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def file_name(about: dict[str, Any], args: argparse.Namespace) -> str:
+    """By commit, processor and Python; a quick or partial run never takes the place of a whole one."""
+    parts = [about["commit"] or "unknown", f"{about['processor']} {about['cores']} cores", f"python{about['python']}"]
+    parts += ["quick"] if args.quick else []
+    parts += args.only or []
+    return "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+
+
+# -- printing -------------------------------------------------------------------------------------------------------
+
+
+def print_about(about: dict[str, Any], quick: bool) -> None:
+    print(
+        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
+    )
+    print(f"f1buf {about['versions']['f1buf']} ({about['f1buf_is']}), commit {about['commit'] or 'unknown'}")
+    print("load before: {:.2f}{}".format(about["load_before"][0], "; quick: the figures are no measurement" * quick))
+    for line in about["left_out"]:
+        print(line)
+
+
+def print_section(section: Section, result: dict[str, Any]) -> None:
+    print(f"\n{section.title}  [{section.name}; {result['runs']} runs, {result['seconds']:.0f} s]")
+    PRINTERS[section.kind](result)
+
+
+def print_goals(result: dict[str, Any]) -> None:
+    columns = "{:<64}{:>13}{:>13}  {:>7}  {:<14}{:>5}{:>6}  {}"
+    print(columns.format("what; against what", "f1buf", "peer", "ratio", "quartiles", "must", "aim", "mark"))
+    for line in result["goals"]:
+        show = "{:.2f} us" if line["latency"] else "{:.2f} M/s"
+        scale = 1e3 if line["latency"] else 1e6
+        values = [show.format(line[who] / scale) for who in ("f1buf", "peer")]
+        quartiles = "{:.3g}-{:.3g}".format(*line["quartiles"])
+        aim = f"{line['aim']:g}" if line["aim_ns"] is None else "(1)"
+        ratio = f"{line['ratio']:.3g}"
+        print(columns.format(line["what"], *values, ratio, quartiles, f"{line['must']:g}", aim, line["mark"]))
+        if line["aim_ns"]:
+            print("  (1) " + ", ".join(f"{name} {ns / 1e3:g} us" for name, ns in line["aim_ns"].items()))
+
+
+def shape(spec: dict[str, Any]) -> str:
+    return f"{spec['producers']}x{spec['consumers']}"
+
+
+def print_flows(result: dict[str, Any]) -> None:
+    print(f"{'who':<42}{'threads':>8}{'batch':>7}{'capacity':>10}{'M/s':>9}  {'least-most':<15}{'ratio':>8}"
+          f"{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")  # fmt: skip
+    for line in result["cases"]:
+        spec, spread = line["spec"], "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
+        ratio = f"{line['ratio']:.3g}" if line["ratio"] else ""
+        print(
+            f"{line['title']:<42}{shape(spec):>8}{spec['batch']:>7,}{spec['capacity']:>10,}{line['rate'] / 1e6:9.2f}"
+            f"  {spread:<15}{ratio:>8}{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
+        )
+    print("ratio: to queue.Queue one by one; CPUs: kept busy; ns CPU: of CPU time, a record")
+
+
+def print_latencies(result: dict[str, Any]) -> None:
+    print(f"{'who':<42}{'cores':>6}" + "".join(f"{name:>10}" for name in ("p50", "p99", "p99.9", "max"))
+          + f"  us{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
+    for line in result["cases"]:
+        cores = line["spec"].get("cores", "")
+        found = "".join(f"{line['ns'][name] / 1e3:10,.1f}" for name in ("p50", "p99", "p99.9", "max"))
+        late = ""
+        if (offered := line["runs"][0].get("offered_per_s")) and line["rate"] < 0.9 * offered:
+            late = f"  cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
+        print(f"{line['title']:<42}{cores:>6}{found}    {line['cpus']:8.2f}{line['switches_per_s']:12,.0f}{late}")
+
+
+def print_slow(result: dict[str, Any]) -> None:
+    print(f"{'who':<42}{'age p50':>10}{'p99':>8}{'max':>8} ms{'lost':>8}{'put p99':>11}{'max':>11} us")
+    for line in result["cases"]:
+        ns, runs = line["ns"], line["runs"]
+        lost = statistics.median(run["dropped"] / run["amount"] for run in runs)
+        put = [statistics.median(run[name] for run in runs) * 1e6 for name in ("put_p99_s", "put_max_s")]
+        ages = f"{ns['p50'] / 1e6:10.1f}{ns['p99'] / 1e6:8.1f}{ns['max'] / 1e6:8.1f}"
+        print(f"{line['title']:<42}{ages}   {lost:8.0%}{put[0]:11,.1f}{put[1]:11,.1f}")
+
+
+def print_rates(result: dict[str, Any]) -> None:
+    print(f"{'who':<42}{'M/s':>9}  {'least-most':<15}{'ratio':>8}{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")
+    for line in result["cases"]:
+        spread = "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
+        print(
+            f"{line['title']:<42}{line['rate'] / 1e6:9.2f}  {spread:<15}{line['ratio']:8.3g}"
+            f"{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
+        )
+
+
+PRINTERS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "goals": print_goals,
+    "flow": print_flows,
+    "latency": print_latencies,
+    "slow": print_slow,
+    "rate": print_rates,
+}
+
+
+# -- the command ----------------------------------------------------------------------------------------------------
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
+    add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
+    add("--runs", type=positive, metavar="N", help="of each case (default: 3 to 9, by section; with --quick 2)")
+    add("--output", type=Path, default=RESULTS, metavar="DIR", help="for JSON and plots (default: bench/results)")
+    add("--json", type=Path, metavar="FILE", help="instead of the name made of commit, processor and Python")
+    add("--no-plots", action="store_true", help="draw none")
+    args = parser.parse_args()
+    try:  # now: what was measured would be lost if it could not be written
+        args.output.mkdir(parents=True, exist_ok=True)
+        if args.json:
+            args.json.touch()
+        if not os.access(args.output, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(args.output))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename}: {error.strerror}")
+    if not args.no_plots and importlib.util.find_spec("matplotlib") is None:
+        parser.error("the plots need matplotlib: pip install 'f1buf[bench]', or use --no-plots")
+    return args
+
+
+def as_json(whole: dict[str, Any]) -> str:
+    """A line for each run and for each list of numbers, so that files can be compared."""
+    text = json.dumps(whole, indent=1)
+    return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text) + "\n"
+
+
+def measure_section(section: Section, meter: Meter, count: int) -> dict[str, Any]:
+    began = time.perf_counter()
+    runs = meter.measure(section.cases, count)
+    result: dict[str, Any] = {"title": section.title, "kind": section.kind, "runs": count}
+    result["seconds"] = time.perf_counter() - began
+    if section.goals:
+        result["goals"] = [judge(goal, runs[goal.ours], runs[goal.peer]) for goal in section.goals]
+    result["cases"] = [summary(case, runs[case], base_of(section, case, runs)) for case in section.cases]
+    return result
+
+
+def main() -> None:
+    args = parse_args()
+    limits()  # built now, not while something is timed
+    scale, left_out = Scale(args.quick), peers.with_optional_peers()
+    if len(cpus()) < 2:
+        left_out.append("all that needs two cores is left out: there is one")
+    about = environment(left_out)
+    print_about(about, args.quick)
+    meter, results = Meter(scale), {}
+    for name in args.only or SECTIONS:
+        section = SECTIONS[name](scale)
+        if sys.stderr.isatty():
+            print(f"measuring {name} ...", end="\r", file=sys.stderr, flush=True)
+        results[name] = measure_section(section, meter, args.runs or (2 if args.quick else section.runs))
+        print_section(section, results[name])
+        sys.stdout.flush()
+    whole = {**about, "quick": args.quick, "sections": results}
+    stem = file_name(about, args)
+    file = args.json or args.output / f"{stem}.json"
+    file.write_text(as_json(whole), encoding="utf-8")
+    print(f"\nwritten: {file}")
+    if not args.no_plots:
+        import plots
+
+        for path in plots.draw(whole, args.output, stem):
+            print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,628 @@
+"""What is compared: each peer in its best form, behind the smallest adapter.
+
+A peer says how to make its channel, and gives one loop for a producer and one for a consumer. The loops take methods
+out of the object once (``put = q.put``) and run with code of their own for each case (`common.own_copy`); what a
+producer needs is made in its thread before the clock starts.
+
+Who carries what
+    objects        Python integers, one by one or in lists
+    readings       records of READING: the producer's blocks are copied into the ring, and out of it by the consumer
+    by reference   whole numpy arrays: the producer puts the same ready arrays again and again, nobody copies
+    copied         ``put(block.copy())``, as someone must whose own buffer is used again
+    as bytes       the same by who has measured it: numpy copies a structured array field by field, 20 to 30 times as
+                   slowly as its bytes. ``put(bytearray(bytes_of_block))``, ``np.frombuffer(get(), READING)``
+    recycled       SimpleQueue has no bound: arrays go around, full ones through one queue, empty ones back through
+                   another; "copied" copies the block's bytes into an empty one, which allocates nothing
+
+A bound is `capacity` records for all: for queues of arrays ``capacity // batch`` arrays. SimpleQueue, carrying objects,
+has none.
+
+What is checked, outside of the loops where that is possible
+    objects are all kept, and looked at when the clock has stopped. Arrays by reference are kept, too. Records that are
+    copied go through a `limits.Checker`: with one producer and one consumer the first and the last of each batch (the
+    warm-up run looks at each record), with several of them each record.
+"""
+
+import multiprocessing
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from common import gil_enabled, own_copy
+from native import limits
+
+import f1buf
+from f1buf import READING, RingBuffer, ShutDown
+
+CYCLE = 4096  # records after which a single producer's numbers begin anew, two blocks at least
+
+
+@dataclass(frozen=True)
+class Flow:
+    """From producers to consumers, as fast as it goes."""
+
+    peer: str
+    batch: int = 1
+    producers: int = 1
+    consumers: int = 1
+    capacity: int = 65536  # records: 1.5 MB
+    one_core: bool = False
+
+    @property
+    def alone(self) -> bool:
+        return self.producers == self.consumers == 1
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks a producer puts in turn."""
+        return max(2, CYCLE // self.batch) if self.alone else 1
+
+    @property
+    def unit(self) -> int:
+        """A run moves a multiple of so many records."""
+        return self.batch * (self.blocks if self.alone else self.producers * self.consumers)
+
+    @property
+    def arrays(self) -> int:
+        """The bound of a queue of arrays."""
+        return max(1, self.capacity // self.batch)
+
+
+@dataclass
+class Job:
+    """One run of a flow: what its threads share."""
+
+    flow: Flow
+    records: int
+    full: bool = False  # whether to look at each record where otherwise the ends of batches must do
+    channel: Any = None
+    items: list[list[Any]] = field(default_factory=list)  # that each consumer of objects has taken
+    references: list[list[Any]] = field(default_factory=list)
+    checkers: list[Any] = field(default_factory=list)
+    marks: Any = None
+    kept: list[Any] = field(default_factory=list)  # what would otherwise be freed while the clock runs
+    lock: Any = field(default_factory=threading.Lock)
+    at_work: int = 0  # producers
+
+    def __post_init__(self) -> None:
+        self.at_work = self.flow.producers
+        self.marks = None if self.flow.alone else np.zeros(self.records, "u1")
+
+    @property
+    def share(self) -> int:
+        """Records of one producer."""
+        return self.records // self.flow.producers
+
+    def own(self, loop: Callable[..., Any]) -> Callable[..., Any]:
+        return own_copy(loop, self.flow)
+
+    def checker(self, out: Any = None) -> tuple[Callable[[int], None], Callable[[Any], None]]:
+        """A new consumer's: for what is in `out`, and for arrays."""
+        make = limits().Checker
+        if not self.flow.alone:
+            checker = make(out, marks=self.marks, share=self.share)
+            self.checkers.append(checker)
+            return checker.marked, checker.marked_of
+        checker = make(out, cycle=self.flow.batch * self.flow.blocks)
+        self.checkers.append(checker)
+        return (checker.every, checker.every_of) if self.full else (checker.ends, checker.ends_of)
+
+    def left(self) -> bool:
+        """A producer has ended; whether it was the last."""
+        with self.lock:
+            self.at_work -= 1
+            return self.at_work == 0
+
+    def verify(self) -> None:
+        """Each record once, and each producer's in order."""
+        if self.items:
+            self._verify_items()
+        elif self.references:
+            self._verify_references()
+        else:
+            count = sum(checker.count for checker in self.checkers)
+            wrong = sum(checker.wrong for checker in self.checkers)
+            require(count == self.records, self.flow, f"{count} records arrived, not {self.records}")
+            require(wrong == 0, self.flow, f"{wrong} records or batches were not what should have come")
+
+    def _verify_items(self) -> None:
+        for taken in self.items:
+            if taken and isinstance(taken[0], list):
+                taken[:] = chain.from_iterable(taken)
+        everything = sorted(chain.from_iterable(self.items))
+        require(everything == list(range(self.records)), self.flow, "not every item arrived once")
+        for taken in self.items:
+            # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
+            ordered = sorted(taken, key=self.share.__rfloordiv__) if self.flow.producers > 1 else taken
+            require(ordered == sorted(taken), self.flow, "items of one producer arrived out of their order")
+
+    def _verify_references(self) -> None:
+        arrays = [list(map(id, taken)) for taken in self.references]
+        count = sum(map(len, arrays))
+        require(count == self.records // self.flow.batch, self.flow, f"{count} arrays arrived")
+        if self.flow.alone:  # the same ones come round in the same order
+            around = len(set(arrays[0]))
+            expected = arrays[0][:around] * (count // around + 1)
+            require(len(set(arrays[0][:around])) == around, self.flow, "an array came twice in a round")
+            require(arrays[0] == expected[:count], self.flow, "arrays arrived out of their order")
+
+
+def require(holds: bool, what: object, why: str) -> None:
+    if not holds:
+        raise AssertionError(f"{what}: {why}")
+
+
+def numbered_blocks(flow: Flow, producer: int) -> Any:
+    """A producer's blocks, as rows; their records are numbered from 0."""
+    blocks = np.zeros(flow.blocks * flow.batch, READING)
+    blocks["timestamp"] = 1.5
+    blocks["sensor_id"] = producer
+    blocks["channel"] = 2
+    blocks["value"] = np.arange(len(blocks))
+    return blocks.reshape(flow.blocks, flow.batch)
+
+
+# -- the producers' loops -------------------------------------------------------------------------------------------
+
+
+def put_each(put: Callable[[Any], Any], what: list[Any], rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        for one in what:
+            put(one)
+
+
+def put_renumbered(put: Callable[[Any], Any], block: Any, numbers: Any, rounds: int) -> None:
+    """Several producers: every record gets a number of its own, so that each can be found again."""
+    step = len(block)
+    for _ in repeat(None, rounds):
+        put(block)
+        numbers += step
+
+
+def put_copies(put: Callable[[Any], Any], what: list[Any], rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        for one in what:
+            put(one.copy())
+
+
+def put_renumbered_copies(put: Callable[[Any], Any], block: Any, numbers: Any, rounds: int) -> None:
+    step = len(block)
+    for _ in repeat(None, rounds):
+        put(block.copy())
+        numbers += step
+
+
+def put_bytes(put: Callable[[Any], Any], what: list[Any], rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        for one in what:
+            put(bytearray(one))
+
+
+def put_renumbered_bytes(put: Callable[[Any], Any], raw: Any, numbers: Any, step: int, rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        put(bytearray(raw))
+        numbers += step
+
+
+def put_recycled(put: Callable[[Any], Any], empty: Callable[[], Any], rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        put(empty())
+
+
+def put_into_recycled(put: Callable[[Any], Any], empty: Callable[[], Any], what: list[Any], rounds: int) -> None:
+    for _ in repeat(None, rounds):
+        for one in what:
+            both = empty()
+            both[1][:] = one
+            put(both)
+
+
+def put_renumbered_into_recycled(
+    put: Callable[[Any], Any], empty: Callable[[], Any], raw: Any, numbers: Any, step: int, rounds: int
+) -> None:
+    for _ in repeat(None, rounds):
+        both = empty()
+        both[1][:] = raw
+        put(both)
+        numbers += step
+
+
+# -- the consumers' loops -------------------------------------------------------------------------------------------
+
+
+def get_each(get: Callable[[], Any], n: int) -> list[Any]:
+    return [get() for _ in repeat(None, n)]
+
+
+def get_lists(get_many: Callable[[int], Any], n: int, batch: int) -> list[Any]:
+    taken = []
+    while n > 0:
+        some = get_many(batch if batch < n else n)
+        n -= len(some)
+        taken.append(some)
+    return taken
+
+
+def get_into_array(get_into: Callable[[Any], int], out: Any, seen: Callable[[int], None], n: int) -> None:
+    while n > 0:
+        k = get_into(out)
+        seen(k)
+        n -= k
+
+
+def get_into_array_until_shut(get_into: Callable[[Any], int], out: Any, seen: Callable[[int], None]) -> None:
+    try:
+        while True:
+            seen(get_into(out))
+    except ShutDown:
+        pass
+
+
+def get_arrays(get: Callable[[], Any], seen: Callable[[Any], None], n: int) -> None:
+    for _ in repeat(None, n):
+        seen(get())
+
+
+def get_bytes(get: Callable[[], Any], seen: Callable[[Any], None], n: int) -> None:
+    frombuffer, dtype = np.frombuffer, READING
+    for _ in repeat(None, n):
+        seen(frombuffer(get(), dtype))
+
+
+def get_and_give_back(
+    get: Callable[[], Any], seen: Callable[[Any], None], give_back: Callable[[Any], None], n: int
+) -> None:
+    for _ in repeat(None, n):
+        both = get()
+        seen(both[0])
+        give_back(both)
+
+
+# -- the peers ------------------------------------------------------------------------------------------------------
+
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What can be compared."""
+
+    title: str
+    make: Callable[[Flow], Any]
+    produce: Callable[[Job, int], Work]  # prepares, in the producer's thread
+    consume: Callable[[Job], Work]
+    ours: bool = False
+    processes: bool = False  # producers are processes of their own; one of them, and one consumer
+
+
+def ring_produce(job: Job, index: int) -> Work:
+    put_many, blocks, flow = job.channel.put_many, numbered_blocks(job.flow, index), job.flow
+    if flow.alone:
+        return lambda: job.own(put_each)(put_many, list(blocks), job.records // blocks.size)
+
+    def work() -> None:
+        job.own(put_renumbered)(put_many, blocks[0], blocks[0]["value"], job.share // flow.batch)
+        if job.left():
+            job.channel.shutdown()
+
+    return work
+
+
+def ring_produce_tuples(job: Job, index: int) -> Work:
+    put, flow = job.channel.put, job.flow
+    if flow.alone:
+        tuples = [(1.5, index, 2, 0, float(n)) for n in range(flow.blocks * flow.batch)]
+        return lambda: job.own(put_each)(put, tuples, job.records // len(tuples))
+    tuples = [(1.5, index, 2, 0, float(n)) for n in range(job.share)]
+
+    def work() -> None:
+        job.own(put_each)(put, tuples, 1)
+        if job.left():
+            job.channel.shutdown()
+
+    return work
+
+
+def ring_consume(job: Job, room: int | None = None) -> Work:
+    get_into, out = job.channel.get_into, np.zeros(room or job.flow.batch, READING)
+    seen, _ = job.checker(out)
+    if job.flow.alone:
+        return lambda: job.own(get_into_array)(get_into, out, seen, job.records)
+    return lambda: job.own(get_into_array_until_shut)(get_into, out, seen)
+
+
+def items_produce(job: Job, index: int) -> Work:
+    put, share = job.channel.put, job.share
+    items = list(range(index * share, (index + 1) * share))
+    job.kept.append(items)
+    return lambda: job.own(put_each)(put, items, 1)
+
+
+def items_consume(job: Job) -> Work:
+    get, n = job.channel.get, job.records // job.flow.consumers
+    return lambda: job.items.append(job.own(get_each)(get, n))
+
+
+def lists_produce(job: Job, index: int) -> Work:
+    put_many, share, batch = job.channel.put_many, job.share, job.flow.batch
+    start = index * share
+    lists = [list(range(at, at + batch)) for at in range(start, start + share, batch)]
+    job.kept.append(lists)
+    return lambda: job.own(put_each)(put_many, lists, 1)
+
+
+def lists_consume(job: Job) -> Work:
+    get_many, n = job.channel.get_many, job.records // job.flow.consumers
+    return lambda: job.items.append(job.own(get_lists)(get_many, n, job.flow.batch))
+
+
+def references_produce(job: Job, index: int) -> Work:
+    put, blocks = job.channel.put, numbered_blocks(job.flow, index)
+    return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
+
+
+def references_consume(job: Job) -> Work:
+    get, n = job.channel.get, job.records // job.flow.batch // job.flow.consumers
+    return lambda: job.references.append(job.own(get_each)(get, n))
+
+
+def copies_produce(job: Job, index: int) -> Work:
+    put, blocks = job.channel.put, numbered_blocks(job.flow, index)
+    rounds = job.share // blocks.size
+    if job.flow.alone:
+        return lambda: job.own(put_copies)(put, list(blocks), rounds)
+    return lambda: job.own(put_renumbered_copies)(put, blocks[0], blocks[0]["value"], rounds)
+
+
+def raw(block: Any) -> memoryview:
+    return memoryview(block).cast("B")
+
+
+def bytes_produce(job: Job, index: int) -> Work:
+    put, blocks = job.channel.put, numbered_blocks(job.flow, index)
+    rounds = job.share // blocks.size
+    if job.flow.alone:
+        return lambda: job.own(put_bytes)(put, [raw(block) for block in blocks], rounds)
+    numbers, step = blocks[0]["value"], job.flow.batch
+    return lambda: job.own(put_renumbered_bytes)(put, raw(blocks[0]), numbers, step, rounds)
+
+
+def bytes_consume(job: Job) -> Work:
+    get, n = job.channel.get, job.records // job.flow.batch // job.flow.consumers
+    _, seen = job.checker()
+    return lambda: job.own(get_bytes)(get, seen, n)
+
+
+def arrays_consume(job: Job) -> Work:
+    get, n = job.channel.get, job.records // job.flow.batch // job.flow.consumers
+    _, seen = job.checker()
+    return lambda: job.own(get_arrays)(get, seen, n)
+
+
+class Recycler:
+    """Arrays that go around between two SimpleQueues: the bound that SimpleQueue has not.
+
+    What goes around are pairs: an array, and the view of its bytes that is quick to copy into.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.full: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.empty: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(flow.arrays):
+            array = np.zeros(flow.batch, READING)
+            self.empty.put((array, raw(array)))
+
+
+def recycled_produce(job: Job, index: int) -> Work:
+    put, empty = job.channel.full.put, job.channel.empty.get
+    return lambda: job.own(put_recycled)(put, empty, job.share // job.flow.batch)
+
+
+def recycled_consume(job: Job) -> Work:
+    channel, n = job.channel, job.records // job.flow.batch // job.flow.consumers
+    taken: list[Any] = []
+    job.references.append(taken)
+    return lambda: job.own(get_and_give_back)(channel.full.get, taken.append, channel.empty.put, n)
+
+
+def recycled_copies_produce(job: Job, index: int) -> Work:
+    put, empty, blocks = job.channel.full.put, job.channel.empty.get, numbered_blocks(job.flow, index)
+    rounds = job.share // blocks.size
+    if job.flow.alone:
+        return lambda: job.own(put_into_recycled)(put, empty, [raw(block) for block in blocks], rounds)
+    loop, source, numbers = job.own(put_renumbered_into_recycled), raw(blocks[0]), blocks[0]["value"]
+    return lambda: loop(put, empty, source, numbers, job.flow.batch, rounds)
+
+
+def recycled_copies_consume(job: Job) -> Work:
+    channel, n = job.channel, job.records // job.flow.batch // job.flow.consumers
+    _, seen = job.checker()
+    return lambda: job.own(get_and_give_back)(channel.full.get, seen, channel.empty.put, n)
+
+
+class DequeWithConditions:
+    """A deque, a lock, a condition for each side; whole batches under one acquisition of the lock."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._items: deque[Any] = deque()
+        self._maxsize = maxsize
+        lock = threading.Lock()
+        self._not_empty, self._not_full = threading.Condition(lock), threading.Condition(lock)
+
+    def put(self, item: Any) -> None:
+        with self._not_full:
+            while len(self._items) >= self._maxsize:
+                self._not_full.wait()
+            self._items.append(item)
+            self._not_empty.notify()
+
+    def get(self) -> Any:
+        with self._not_empty:
+            while not self._items:
+                self._not_empty.wait()
+            item = self._items.popleft()
+            self._not_full.notify()
+        return item
+
+    def put_many(self, items: list[Any]) -> None:
+        with self._not_full:
+            while len(self._items) + len(items) > self._maxsize:
+                self._not_full.wait()
+            self._items.extend(items)
+            self._not_empty.notify()
+
+    def get_many(self, most: int) -> list[Any]:
+        with self._not_empty:
+            while not self._items:
+                self._not_empty.wait()
+            popleft = self._items.popleft
+            taken = [popleft() for _ in repeat(None, min(most, len(self._items)))]
+            if self._items:
+                self._not_empty.notify()  # a put_many wakes one; it passes on what it leaves
+            self._not_full.notify_all()  # what has become free may do for several
+        return taken
+
+
+def _queue_of_arrays(flow: Flow) -> Any:
+    return queue.Queue(flow.arrays)
+
+
+PEERS: dict[str, Peer] = {
+    "ring": Peer(
+        "f1buf.RingBuffer",
+        lambda flow: RingBuffer(flow.capacity),
+        lambda job, index: (ring_produce if job.flow.batch > 1 else ring_produce_tuples)(job, index),
+        ring_consume,
+        ours=True,
+    ),
+    "ring-rebatched": Peer(
+        "f1buf.RingBuffer, put one, take many",
+        lambda flow: RingBuffer(flow.capacity),
+        ring_produce_tuples,
+        lambda job: ring_consume(job, 4096),
+        ours=True,
+    ),
+    "f1buf.Queue": Peer(
+        "f1buf.Queue of objects",
+        lambda flow: f1buf.Queue(flow.capacity),
+        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
+        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
+        ours=True,
+    ),
+    "f1buf.Queue-references": Peer(
+        "f1buf.Queue of arrays, by reference",
+        lambda flow: f1buf.Queue(flow.arrays),
+        references_produce,
+        references_consume,
+        ours=True,
+    ),
+    "f1buf.Queue-bytes": Peer(
+        "f1buf.Queue of arrays, copied as bytes",
+        lambda flow: f1buf.Queue(flow.arrays),
+        bytes_produce,
+        bytes_consume,
+        ours=True,
+    ),
+    "queue.Queue": Peer(
+        "queue.Queue one by one", lambda flow: queue.Queue(flow.capacity), items_produce, items_consume
+    ),
+    "SimpleQueue": Peer(
+        "SimpleQueue one by one (no bound)", lambda flow: queue.SimpleQueue(), items_produce, items_consume
+    ),
+    "deque": Peer(
+        "deque with Conditions",
+        lambda flow: DequeWithConditions(flow.capacity),
+        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
+        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
+    ),
+    "queue.Queue-references": Peer(
+        "queue.Queue of arrays, by reference", _queue_of_arrays, references_produce, references_consume
+    ),
+    "queue.Queue-copied": Peer("queue.Queue of arrays, copied", _queue_of_arrays, copies_produce, arrays_consume),
+    "queue.Queue-bytes": Peer("queue.Queue of arrays, copied as bytes", _queue_of_arrays, bytes_produce, bytes_consume),
+    "SimpleQueue-references": Peer(
+        "SimpleQueues of arrays, by reference", Recycler, recycled_produce, recycled_consume
+    ),
+    "SimpleQueue-bytes": Peer(
+        "SimpleQueues of arrays, copied as bytes", Recycler, recycled_copies_produce, recycled_copies_consume
+    ),
+}
+
+
+# -- peers that are not always there ---------------------------------------------------------------------------------
+
+FORK = multiprocessing.get_context("fork")
+
+
+def items_or_arrays_produce(job: Job, index: int) -> Work:
+    return (copied_by_pickling if job.flow.batch > 1 else items_produce)(job, index)
+
+
+def copied_by_pickling(job: Job, index: int) -> Work:
+    """`put` itself makes a copy of the array."""
+    put, blocks = job.channel.put, numbered_blocks(job.flow, index)
+    return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
+
+
+def items_or_arrays_consume(job: Job) -> Work:
+    return (arrays_consume if job.flow.batch > 1 else items_consume)(job)
+
+
+PEERS["multiprocessing.Queue"] = Peer(
+    "multiprocessing.Queue, 2 processes",
+    lambda flow: FORK.Queue(flow.arrays),
+    items_or_arrays_produce,
+    items_or_arrays_consume,
+    processes=True,
+)
+
+
+def with_optional_peers() -> list[str]:
+    """Add the peers that are installed; returns a line for each that is left out."""
+    return [line for line in (_add_culsans(), _add_faster_fifo()) if line]
+
+
+def _add_culsans() -> str | None:
+    try:
+        import culsans
+    except ImportError as error:
+        return f"culsans is left out: {error}"
+
+    def make(flow: Flow) -> Any:
+        q: Any = culsans.Queue(flow.capacity)
+        return SimpleNamespace(put=q.sync_put, get=q.sync_get)
+
+    PEERS["culsans"] = Peer("culsans.Queue one by one", make, items_produce, items_consume)
+    return None
+
+
+def _add_faster_fifo() -> str | None:
+    if not gil_enabled():
+        return "faster-fifo is left out: importing it would turn the GIL on, for all that is measured after it"
+    try:
+        import faster_fifo
+    except ImportError as error:
+        return f"faster-fifo is left out: {error}"
+
+    def make(flow: Flow) -> Any:
+        size = flow.capacity * READING.itemsize
+        if flow.batch == 1:
+            return faster_fifo.Queue(max_size_bytes=size)
+        # Pickling is what it does by default; for arrays of a known dtype the bytes will do.
+        loads = own_copy(array_of, flow)
+        return faster_fifo.Queue(max_size_bytes=size, dumps=np.ndarray.tobytes, loads=loads)
+
+    PEERS["faster-fifo"] = Peer(
+        "faster-fifo, 2 processes", make, items_or_arrays_produce, items_or_arrays_consume, processes=True
+    )
+    return None
+
+
+def array_of(data: Any) -> Any:
+    return np.frombuffer(data, READING)
