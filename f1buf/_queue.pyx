@@ -76,6 +76,7 @@ from f1buf._sync cimport (
     WaitList,
     drop_node,
     enter,
+    forget_place,
     grant_all,
     hold,
     insist,
@@ -128,6 +129,7 @@ cdef extern from *:
     void PyType_Modified(PyTypeObject*)
     PyObject* PyObject_CallOneArg(PyObject*, PyObject*)
     void PyErr_Clear()
+    unsigned long PyThread_get_thread_ident()
     void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
     void Py_SET_SIZE(object, Py_ssize_t)
@@ -225,6 +227,7 @@ cdef class _QueueCore:
     cdef object items              # `queue` of a classic queue; read and written in a critical section
     cdef long picky                # of a classic queue: how many get_many wait for more than one item
     cdef atomic[long] forks        # `forks` when the following were made
+    cdef unsigned long holder      # of a classic queue: the thread that holds its mutex, where one of ours does
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
     cdef object own_not_empty
     cdef object own_not_full
@@ -688,6 +691,7 @@ cdef class _QueueCore:
             while done < n and outcome == DONE:
                 self.acquire(&self.monitor.puts, &w)
                 outcome = self.push_some_and_release(sources + done, n - done, &done)
+                forget_place(&w)  # others get their turn
         finally:
             self.end_wait(&self.monitor.puts, &w)
             for i in range(done, n):
@@ -765,6 +769,7 @@ cdef class _QueueCore:
         cdef Wait w
         cdef list batch = None
         cdef uint64_t n
+        cdef bint again = False
         cdef Outcome outcome = DONE
         start_wait(&w, least, checked_deadline(self.get_deadline(block, timeout)))
         n = self.at_hand(most)
@@ -774,12 +779,12 @@ cdef class _QueueCore:
             while True:
                 self.acquire(&self.monitor.gets, &w)
                 n = min(most, self.count())
-                if batch is not None or self.may_get() != DONE:
+                if batch is not None and (again or <uint64_t> len(batch) >= n) or self.may_get() != DONE:
                     outcome = self.pop_some_and_release(batch)
                     break
                 hold(&self.monitor.gets, &w, n)
                 self.release()
-                batch = blank_list(n)
+                batch, again = blank_list(n), True
         finally:
             self.end_wait(&self.monitor.gets, &w)
         if outcome == DONE:
@@ -1161,7 +1166,7 @@ cdef class _QueueCore:
     cdef int start_classic(self, object maxsize) except -1:
         """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
         if self.mode.load() != CLASSIC:
-            locks = _Locks()
+            locks, _kept = _Locks(), self.inside()
             self.lock.lock()
             self.set_locks(locks, forks)
             self.mode.store(CLASSIC)
@@ -1175,12 +1180,17 @@ cdef class _QueueCore:
             self.close_and_release(False)
             self.notify_everybody()
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
+    cdef tuple inside(self):
+        """What a classic queue is made of: to be held while it is replaced under the lock, where nothing may end."""
+        return (self.items, self.own_mutex, self.own_not_empty, self.own_not_full, self.own_all_tasks_done)
+
+    @cython.final
     cdef int set_locks(self, _Locks locks, long made) except -1:
-        """Under the lock; what they replace, if anything, has no finaliser."""
+        """Under the lock; see `inside`."""
         self.own_mutex = locks.mutex
         self.own_not_empty = locks.not_empty
         self.own_not_full = locks.not_full
@@ -1209,7 +1219,7 @@ cdef class _QueueCore:
                     pass
             else:
                 # What follows allocates, and what the collector then runs may convert this very queue.
-                locks = _Locks()
+                locks, _kept = _Locks(), self.inside()
                 container = deque()
                 append = container.append
                 with locks.mutex:
@@ -1247,12 +1257,12 @@ cdef class _QueueCore:
             self.mode.store(CLASSIC)
             chain = grant_all(&self.monitor.joins, NULL)
         else:
+            self.items = None
             self.mode.store(PLAIN)
         self.release()
         wake_all(chain)
         drop_items(slots, room, head, count)
         if not filled:
-            self.items = None
             raise MemoryError("no memory for what was asked for; the queue is as it was")
         return 0
 
@@ -1270,8 +1280,10 @@ cdef class _QueueCore:
     @cython.final
     cdef int renew_locks(self) except -1:
         """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
-        locks = _Locks()
+        locks, _kept = _Locks(), self.inside()
         self.lock.lock()
+        if self.holder == PyThread_get_thread_ident():  # a hook or a signal handler forked: it goes on holding it
+            self.forks.store(forks)
         if self.forks.load() != forks:
             self.set_locks(locks, forks)
             self.picky = 0
@@ -1287,8 +1299,15 @@ cdef class _QueueCore:
             self.convert()
             self.own_mutex.acquire()
             if self.mode.load() == CLASSIC:
+                self.holder = PyThread_get_thread_ident()
                 return 0
             self.own_mutex.release()
+
+    @cython.final
+    cdef int unlock_classic(self) except -1:
+        self.holder = 0
+        self.own_mutex.release()
+        return 0
 
     @cython.final
     cdef int classic_put(self, object item, object block, object timeout) except -1:
@@ -1296,7 +1315,7 @@ cdef class _QueueCore:
         try:
             self.classic_store(item, self.classic_put_deadline(block, timeout))
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
@@ -1306,7 +1325,24 @@ cdef class _QueueCore:
             self.must_be_open()
             self.classic_store(item, deadline)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
+        return 0
+
+    @cython.final
+    cdef int wait_on(self, object condition, int64_t deadline, object error) except -1:
+        """Under the mutex: wait on one of the conditions; raise `error` where the deadline has passed."""
+        cdef int64_t left = 0
+        if deadline == TOO_FAR:
+            raise_too_far()
+        if deadline != FOREVER:
+            left = deadline - now_ns()
+            if left <= 0:
+                raise error
+        self.holder = 0
+        try:
+            condition.wait(None if deadline == FOREVER else left * 1e-9)
+        finally:
+            self.holder = PyThread_get_thread_ident()
         return 0
 
     @cython.final
@@ -1325,7 +1361,7 @@ cdef class _QueueCore:
         """Under the mutex."""
         while 0 < self.maxsize <= self._qsize():
             self.own_not_empty.notify_all()  # a get_many that waits for more than can come takes what is there
-            wait_on(self.own_not_full, deadline, Full)
+            self.wait_on(self.own_not_full, deadline, Full)
             self.must_be_open()
         self._put(item)
         self.count_tasks(1)
@@ -1342,7 +1378,7 @@ cdef class _QueueCore:
             self.must_not_be_drained()
             return self.classic_fetch(deadline_of(block, timeout))
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_get_by(self, int64_t deadline):
@@ -1351,7 +1387,7 @@ cdef class _QueueCore:
             self.must_not_be_drained()
             return self.classic_fetch(deadline)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef int must_not_be_drained(self) except -1:
@@ -1363,7 +1399,7 @@ cdef class _QueueCore:
     cdef object classic_fetch(self, int64_t deadline):
         """Under the mutex."""
         while not self._qsize():
-            wait_on(self.own_not_empty, deadline, Empty)
+            self.wait_on(self.own_not_empty, deadline, Empty)
             self.must_not_be_drained()
         item = self._get()
         self.own_not_full.notify()
@@ -1376,7 +1412,7 @@ cdef class _QueueCore:
             deadline = self.classic_put_deadline(block, timeout)
             return self.classic_store_all(items, 0, checked_deadline(deadline))
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_put_many_by(self, tuple items, Py_ssize_t done, int64_t deadline):
@@ -1386,7 +1422,7 @@ cdef class _QueueCore:
                 self.must_be_open()
             return self.classic_store_all(items, done, deadline)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_store_all(self, tuple items, Py_ssize_t done, int64_t deadline):
@@ -1410,7 +1446,7 @@ cdef class _QueueCore:
             self.must_not_be_drained()
             return self.classic_fetch_all(most, least, checked_deadline(deadline_of(block, timeout)))
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_get_many_by(self, uint64_t most, uint64_t least, int64_t deadline):
@@ -1419,7 +1455,7 @@ cdef class _QueueCore:
             self.must_not_be_drained()
             return self.classic_fetch_all(most, least, deadline)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_fetch_all(self, uint64_t most, uint64_t least, int64_t deadline):
@@ -1428,7 +1464,7 @@ cdef class _QueueCore:
         self.picky += least > 1
         try:
             while self._qsize() < least and not self.is_closed() and not 0 < self.maxsize <= self._qsize():
-                wait_on(self.own_not_empty, deadline, Empty)
+                self.wait_on(self.own_not_empty, deadline, Empty)
         except Empty:
             if not self._qsize():
                 raise
@@ -1456,7 +1492,7 @@ cdef class _QueueCore:
         try:
             self.classic_discard(removed)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
@@ -1484,7 +1520,7 @@ cdef class _QueueCore:
             self.own_not_empty.notify_all()
             self.own_not_full.notify_all()
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
@@ -1498,7 +1534,7 @@ cdef class _QueueCore:
             if unfinished == 1:
                 self.own_all_tasks_done.notify_all()
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
@@ -1506,9 +1542,9 @@ cdef class _QueueCore:
         self.lock_classic()
         try:
             while self.unfinished_tasks:
-                self.own_all_tasks_done.wait()
+                self.wait_on(self.own_all_tasks_done, FOREVER, None)
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
         return 0
 
     @cython.final
@@ -1517,7 +1553,7 @@ cdef class _QueueCore:
         try:
             return self._qsize()
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef object classic_full(self):
@@ -1525,7 +1561,7 @@ cdef class _QueueCore:
         try:
             return 0 < self.maxsize <= self._qsize()
         finally:
-            self.own_mutex.release()
+            self.unlock_classic()
 
     @cython.final
     cdef void count_tasks(self, int64_t tasks) noexcept:
@@ -1867,21 +1903,6 @@ cdef int64_t checked_deadline(int64_t deadline) except? -2:
     if deadline == TOO_FAR:
         raise_too_far()
     return deadline
-
-
-cdef int wait_on(object condition, int64_t deadline, object error) except -1:
-    """Wait on a condition of a classic queue; raise `error` where the deadline has passed."""
-    cdef int64_t left
-    if deadline == FOREVER:
-        condition.wait()
-        return 0
-    if deadline == TOO_FAR:
-        raise_too_far()
-    left = deadline - now_ns()
-    if left <= 0:
-        raise error
-    condition.wait(left * 1e-9)
-    return 0
 
 
 cdef int raise_too_far() except -1:

@@ -86,7 +86,7 @@ cdef class RingBuffer:
     cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
                               Outcome* outcome) except? 0
     @cython.final
-    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq) noexcept nogil
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil
     @cython.final
     cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
                               Outcome* outcome) noexcept nogil

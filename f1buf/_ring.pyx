@@ -42,7 +42,7 @@ from f1buf._sync cimport (
     DEBUG, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN,
     Monitor, Status, Wait,
     acquire, deadline_from, end_wait, forget_place, hold, insist, monitor_fault, over, ran_here, register_for_fork,
-    release, shut, start_wait, unregister_for_fork,
+    release, shut, start_wait, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -497,7 +497,8 @@ cdef class RingBuffer:
         Parameters
         ----------
         out : numpy.ndarray
-            One-dimensional, contiguous, writeable, of exactly the dtype. Its length is the most to take.
+            One-dimensional, contiguous, writeable, of exactly the dtype. Its length is the most to take. It must not
+            be resized meanwhile.
         min_count, block, timeout, return_seq
             As in `get_many`.
 
@@ -514,13 +515,18 @@ cdef class RingBuffer:
             As `get_many`.
         """
         cdef uint64_t first_seq = 0
-        cdef int64_t least = small_count(min_count)
+        cdef int64_t deadline = deadline_from(block, timeout)
+        cdef int64_t least
         cdef uint64_t n
+        if small_count(min_count) < 1:
+            min_count = as_count(min_count, "min_count", 1)
+        # From here on nothing of others runs, which could change the array, until it has been written to.
+        least = small_count(min_count)
         if not (is_plain(out, self.dtype) and is_writeable(out)):
             refuse_out(out, self.dtype)
         if not 1 <= least <= <int64_t> min(length_of(out), self.monitor.capacity):
             least, _ = self.checked_counts(length_of(out), min_count, "len(out)")
-        n = self.get_array(out, least, deadline_from(block, timeout), &first_seq)
+        n = self.get_array(out, least, deadline, &first_seq)
         if return_seq:
             return first_seq, n
         return n
@@ -565,7 +571,7 @@ cdef class RingBuffer:
         cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
         if least <= room <= ATTACHED_COPY // self.itemsize:
             out = self.blank(room)
-            n = self.try_get(data_of(out), least, room, first_seq)
+            n = self.try_get(data_of(out), least, room, first_seq, NULL)
             if n != 0:
                 return out if n == room else shortened(out, n)
         start_wait(&w, least, deadline)
@@ -595,7 +601,7 @@ cdef class RingBuffer:
         cdef uint64_t n
         if first_seq == NULL:
             first_seq = &unused
-        n = self.try_get(data_of(out), least, room, first_seq)
+        n = self.try_get(data_of(out), least, room, first_seq, NULL)
         if n != 0:
             return n
         start_wait(&w, least, deadline)
@@ -620,19 +626,24 @@ cdef class RingBuffer:
                 return n
             PyErr_CheckSignals()
             n = min(most, self.monitor.count.load(memory_order_relaxed))
-            if w.held != 0 or n > room:
+            if w.began != 0 or w.expired or n > room:
                 continue
-            n = self.try_get(out, w.need, n, first_seq)
+            n = self.try_get(out, w.need, n, first_seq, w)
             if n != 0:  # with the GIL still here: the main thread need not give it up and get it once more
                 outcome[0] = DONE
                 return n
 
-    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq) noexcept nogil:
-        """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy."""
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil:
+        """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy.
+
+        `w` is the operation's waiting, whose promise this takes back, or NULL.
+        """
         cdef Monitor* m = &self.monitor
         cdef uint64_t n
         if not m.lock.try_lock():
             return 0
+        if w != NULL:
+            unhold(&m.gets, w)
         n = min(room, m.count.load(memory_order_relaxed))
         if (
             n < least
@@ -640,7 +651,7 @@ cdef class RingBuffer:
             or m.gets.turn.load(memory_order_relaxed)
             or m.shut.load(memory_order_relaxed) == TORN
         ):
-            m.lock.unlock()
+            release(m)
             return 0
         first_seq[0] = self.read_seq
         self.copy_out(out, self.read_pos, n)

@@ -84,6 +84,7 @@ cdef struct Wait:
     # One operation's waiting, on the stack of its caller; `start_wait` begins it, `end_wait` ends it.
     Waiter* node       # NULL until it parks for the first time
     long forks         # how many lay behind this process then
+    long held_forks    # and when it was promised what is `held`
     int64_t deadline   # [ns] monotonic; FOREVER
     uint64_t need      # what `acquire` waits for; 0: only for the side's turn
     uint64_t held      # a promise that `hold` keeps while the caller is away without the lock

@@ -75,6 +75,8 @@ cdef int64_t SPIN_NS = 10_000
 cdef int64_t SIGNAL_TICK_NS = 50_000_000
 
 cdef unsigned long main_thread = threading.main_thread().ident
+cdef WaiterPool pool
+cdef long forks = 0  # how many lie between this process and the first
 
 
 # -- one operation's wait -----------------------------------------------------------------------------------------
@@ -126,9 +128,10 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
         side.waits += 1
         side.wait_ns += now - w.began
         w.began = 0
-        if w.tick != FOREVER:
-            # The main thread has waited: a signal that came before the records must not find them taken already.
+        if w.tick != FOREVER and side == &m.gets and w.need != 0 and not w.expired and not over(m, side):
+            # The main thread waited for records: a signal that came before them must not find them taken already.
             w.tick = now + SIGNAL_TICK_NS
+            hold(side, w, min(w.need, available(m, side)))
             release(m)
             return TICK
     return READY
@@ -199,7 +202,8 @@ cdef bint make_node(Wait* w) noexcept nogil:
 
 cdef void drop_node(Wait* w) noexcept nogil:
     if w.node != NULL:
-        pool.give_back(w.node)
+        if w.forks == forks:  # else it is one of those that `WaiterPool.forget` left alone
+            pool.give_back(w.node)
         w.node = NULL
 
 
@@ -256,12 +260,13 @@ cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil:
 cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil:
     """Under the lock: keep `need` promised while the caller is away to allocate. `acquire` and `end_wait` end it."""
     w.held = need
+    w.held_forks = forks
     side.waiters.promised += need
     side.waiters.granted += 1
 
 
 cdef void unhold(Side* side, Wait* w) noexcept nogil:
-    if w.held != 0 and side.waiters.granted != 0:  # none are left in the child of a fork that came in between
+    if w.held != 0 and w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
         side.waiters.promised -= w.held
         side.waiters.granted -= 1
     w.held = 0
@@ -387,8 +392,6 @@ cdef void insist(const char* fault) noexcept nogil:
 # pthread_atfork rather than os.register_at_fork: nothing of Python runs between these handlers and the fork, so no
 # other hook can find the locks taken. Taking them is short, since nobody waits while holding one.
 
-cdef WaiterPool pool
-cdef long forks = 0  # how many lie between this process and the first
 cdef Mutex registry_lock
 cdef Monitor* registry = NULL
 

@@ -5,6 +5,7 @@ Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or
 
 import builtins
 import contextlib
+import functools
 import gc
 import itertools
 import os
@@ -639,18 +640,25 @@ def fork_while_others_convert():
 
 
 def fork_while_others_contend():
-    """Very many forks beside far more threads than processors: at some of them the lock changes hands."""
+    """Very many forks beside far more threads than processors: at some of them the lock changes hands.
+
+    Without a variable of a closure: CPython guards each with a mutex of its own, which in the child may stay locked.
+    """
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then that is the lock, and each fork waits long for it
     threads, forks = (4, 20) if with_gil else (32, 300)
     queue = queue_with(Queue, *range(1000))
-    keep_calling(*[lambda: queue.put(queue.get_nowait())] * threads)
-
-    def check():
-        queue._check()
-        queue.put(1)
-
+    keep_calling(*[functools.partial(pass_on, queue)] * threads)
     for _ in range(forks):
-        in_fork(check)
+        in_fork(functools.partial(check_and_put, queue))
+
+
+def pass_on(queue):
+    queue.put(queue.get_nowait())
+
+
+def check_and_put(queue):
+    queue._check()
+    queue.put(1)
 
 
 def fork_while_others_look():
