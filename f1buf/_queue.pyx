@@ -46,10 +46,10 @@ import collections
 import heapq
 import math
 import operator
-import os
 import queue
 import threading
 import time
+from queue import Empty, Full
 
 cimport cython
 from cpython.list cimport PyList_New
@@ -58,7 +58,7 @@ from cpython.object cimport PyObject, PyObject_GenericSetAttr
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.tuple cimport PyTuple_GET_SIZE
-from libc.math cimport ceil
+from libc.math cimport isnan
 from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
@@ -74,9 +74,12 @@ from f1buf._sync cimport (
     Wait,
     Waiter,
     WaitList,
+    as_count,
+    deadline_in,
     drop_node,
     enter,
     forget_place,
+    forks,
     grant_all,
     hold,
     insist,
@@ -137,10 +140,6 @@ cdef extern from *:
     int METH_KEYWORDS
     unsigned long Py_TPFLAGS_IMMUTABLETYPE
 
-Empty = queue.Empty
-Full = queue.Full
-SimpleQueue = queue.SimpleQueue
-
 cdef object Condition = threading.Condition
 cdef object Lock = threading.Lock
 cdef object deque = collections.deque
@@ -151,18 +150,6 @@ cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
 cdef object ATTRIBUTES = (
     "maxsize", "is_shutdown", "unfinished_tasks", "queue", "mutex", "not_empty", "not_full", "all_tasks_done"
 )
-
-# How many forks lie between this process and the one that imported this: who was made before has another's locks.
-cdef long forks = 0
-
-
-def _after_fork_in_child():
-    global forks
-    forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 cdef enum Mode:
     NEW
@@ -190,6 +177,13 @@ cdef size_t SPARE = 64
 cdef size_t KEPT = 1024
 
 
+cdef struct Slots:
+    PyObject** at          # `room` pointers, of which `count` from `head` on (around the end) are references
+    size_t room
+    size_t head
+    uint64_t count
+
+
 @cython.final
 cdef class _Locks:
     """A classic queue's lock, and three conditions on it."""
@@ -199,8 +193,8 @@ cdef class _Locks:
     cdef object not_full
     cdef object all_tasks_done
 
-    def __cinit__(self):
-        self.mutex = Lock()
+    def __cinit__(self, mutex=None):
+        self.mutex = mutex or Lock()
         self.not_empty = Condition(self.mutex)
         self.not_full = Condition(self.mutex)
         self.all_tasks_done = Condition(self.mutex)
@@ -226,7 +220,7 @@ cdef class _QueueCore:
     cdef bint own_hooks            # a hook was set on the instance
     cdef object items              # `queue` of a classic queue; read and written in a critical section
     cdef long picky                # of a classic queue: how many get_many wait for more than one item
-    cdef atomic[long] forks        # `forks` when the following were made
+    cdef atomic[long] made_after   # how many `forks` lay behind the process that made the following
     cdef unsigned long holder      # of a classic queue: the thread that holds its mutex, where one of ours does
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
     cdef object own_not_empty
@@ -253,7 +247,7 @@ cdef class _QueueCore:
     def __dealloc__(self):
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
         Py_XDECREF(self.bound)
-        drop_items(self.slots, self.room, self.head, self.count())
+        drop_items(self.take_slots())
 
     # -- the standard methods -------------------------------------------------------------------------------------
 
@@ -279,10 +273,7 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        if self.mode.load() == CLASSIC:
-            self.classic_put(item, block, timeout)
-        else:
-            self.plain_put(item, block, timeout)
+        self.put_by(item, self.put_deadline(block, timeout))
 
     def get(self, block=True, timeout=None):
         """
@@ -304,9 +295,7 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        if self.mode.load() == CLASSIC:
-            return self.classic_get(block, timeout)
-        return self.plain_get(block, timeout)
+        return self.get_by(self.get_deadline(block, timeout))
 
     def put_nowait(self, item):
         """
@@ -319,7 +308,7 @@ cdef class _QueueCore:
         """
         if not self.is_just_a_queue():
             return self.put(item, block=False)
-        self.plain_put(item, False, None)
+        self.put_by(item, self.put_deadline(False, None))
 
     def get_nowait(self):
         """
@@ -332,7 +321,7 @@ cdef class _QueueCore:
         """
         if not self.is_just_a_queue():
             return self.get(block=False)
-        return self.plain_get(False, None)
+        return self.get_by(self.get_deadline(False, None))
 
     def put_many(self, items, block=True, timeout=None):
         """
@@ -374,9 +363,10 @@ cdef class _QueueCore:
         items = tuple(items)
         if not items:
             return 0
+        deadline = checked_deadline(self.put_deadline(block, timeout))
         if self.mode.load() == CLASSIC:
-            return self.classic_put_many(items, block, timeout)
-        return self.plain_put_many(items, block, timeout)
+            return self.classic_put_many(items, 0, deadline)
+        return self.plain_put_many(items, deadline)
 
     def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
         """
@@ -418,9 +408,10 @@ cdef class _QueueCore:
         if least > most and max_count is not None:
             raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
         least, most = min(least, INT64_MAX), min(most, INT64_MAX)
+        deadline = checked_deadline(self.get_deadline(block, timeout))
         if self.mode.load() == CLASSIC:
-            return self.classic_get_many(most, least, block, timeout)
-        return self.plain_get_many(most, least, block, timeout)
+            return self.classic_get_many(most, least, deadline)
+        return self.plain_get_many(most, least, deadline)
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
@@ -437,12 +428,7 @@ cdef class _QueueCore:
 
     def empty(self):
         """Whether there is no item; stale as soon as it is returned."""
-        cdef bint empty
-        if not self.lock_plain():
-            return not self.classic_qsize()
-        empty = self.count() == 0
-        self.lock.unlock()
-        return empty
+        return self.is_empty()
 
     def full(self):
         """Whether there is no room; stale as soon as it is returned."""
@@ -462,16 +448,14 @@ cdef class _QueueCore:
         ValueError
             It was called more often than items were put.
         """
-        cdef Waiter* chain = NULL
         if not self.lock_plain():
             self.classic_task_done()
             return
         if self.unfinished <= 0:
             self.lock.unlock()
             raise ValueError("task_done() called too many times")
-        chain = self.finish(1)
-        self.lock.unlock()
-        wake_all(chain)
+        self.unfinished -= 1
+        self.release()
 
     def join(self):
         """Wait until `task_done` has been called for every item that was put."""
@@ -528,11 +512,9 @@ cdef class _QueueCore:
     @unfinished_tasks.setter
     def unfinished_tasks(self, tasks):
         cdef int64_t value = operator.index(tasks)
-        cdef Waiter* chain
         self.lock.lock()
-        chain = self.finish(self.unfinished - value)
-        self.lock.unlock()
-        wake_all(chain)
+        self.unfinished = value
+        self.release()
 
     @property
     def mutex(self):
@@ -623,10 +605,12 @@ cdef class _QueueCore:
     # -- PLAIN: put -----------------------------------------------------------------------------------------------
 
     @cython.final
-    cdef int plain_put(self, object item, object block, object timeout) except -1:
+    cdef int put_by(self, object item, int64_t deadline) except -1:
         cdef Wait w
         cdef Outcome outcome
-        start_wait(&w, 1, self.put_deadline(block, timeout))
+        if self.mode.load() == CLASSIC:
+            return self.classic_put(item, deadline)
+        start_wait(&w, 1, deadline)
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
         outcome = NOTHING
         try:
@@ -637,7 +621,7 @@ cdef class _QueueCore:
             if outcome != DONE:
                 Py_DECREF(item)
         if outcome == MOVED:
-            self.classic_put_by(item, w.deadline)
+            self.classic_put(item, deadline)
         elif outcome != DONE:
             raise_put_error(outcome)
         return 0
@@ -675,14 +659,14 @@ cdef class _QueueCore:
         return DONE
 
     @cython.final
-    cdef object plain_put_many(self, tuple items, object block, object timeout):
+    cdef object plain_put_many(self, tuple items, int64_t deadline):
         cdef Wait w
         cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t i
         cdef PyObject** sources = TUPLE_ITEMS(items)
         cdef Outcome outcome = DONE
-        start_wait(&w, 1, checked_deadline(self.put_deadline(block, timeout)))
+        start_wait(&w, 1, deadline)
         for i in range(n):
             Py_INCREF(<object> sources[i])
         try:
@@ -697,7 +681,7 @@ cdef class _QueueCore:
             for i in range(done, n):
                 Py_DECREF(<object> sources[i])
         if outcome == MOVED:
-            return self.classic_put_many_by(items, done, w.deadline)
+            return self.classic_put_many(items, done, deadline)
         if done == 0:
             raise_put_error(outcome)
         return done
@@ -720,11 +704,13 @@ cdef class _QueueCore:
     # -- PLAIN: get -----------------------------------------------------------------------------------------------
 
     @cython.final
-    cdef object plain_get(self, object block, object timeout):
+    cdef object get_by(self, int64_t deadline):
         cdef Wait w
         cdef PyObject* taken = NULL
         cdef Outcome outcome
-        start_wait(&w, 1, self.get_deadline(block, timeout))
+        if self.mode.load() == CLASSIC:
+            return self.classic_get(deadline)
+        start_wait(&w, 1, deadline)
         try:
             self.acquire(&self.monitor.gets, &w)
             outcome = self.pop_and_release(&taken)
@@ -733,7 +719,7 @@ cdef class _QueueCore:
         if outcome == DONE:
             return owned(taken)
         if outcome == MOVED:
-            return self.classic_get_by(w.deadline)
+            return self.classic_get(deadline)
         raise_get_error(outcome)
 
     @cython.final
@@ -764,34 +750,30 @@ cdef class _QueueCore:
         return ENDED if self.closed else NOTHING
 
     @cython.final
-    cdef object plain_get_many(self, uint64_t most, uint64_t least, object block, object timeout):
+    cdef object plain_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
         """The list is made before anything is taken: without memory for it, nothing is."""
         cdef Wait w
         cdef list batch = None
         cdef uint64_t n
-        cdef bint again = False
         cdef Outcome outcome = DONE
-        start_wait(&w, least, checked_deadline(self.get_deadline(block, timeout)))
-        n = self.at_hand(most)
+        start_wait(&w, least, deadline)
         try:
-            if n >= least:
-                batch = blank_list(n)
             while True:
                 self.acquire(&self.monitor.gets, &w)
                 n = min(most, self.count())
-                if batch is not None and (again or <uint64_t> len(batch) >= n) or self.may_get() != DONE:
+                if batch is not None or self.may_get() != DONE:
                     outcome = self.pop_some_and_release(batch)
                     break
-                hold(&self.monitor.gets, &w, n)
+                hold(&self.monitor.gets, &w, n)  # promised until we are back, so that nobody is woken for the same
                 self.release()
-                batch, again = blank_list(n), True
+                batch = blank_list(n)
         finally:
             self.end_wait(&self.monitor.gets, &w)
         if outcome == DONE:
             PyObject_GC_Track(batch)
             return batch
         if outcome == MOVED:
-            return self.classic_get_many_by(most, least, w.deadline)
+            return self.classic_get_many(most, least, deadline)
         raise_get_error(outcome)
 
     @cython.final
@@ -810,14 +792,6 @@ cdef class _QueueCore:
             self.shrink()
         self.release()
         return outcome
-
-    @cython.final
-    cdef uint64_t at_hand(self, uint64_t most) noexcept:
-        cdef uint64_t n
-        self.lock.lock()
-        n = min(most, self.count())
-        self.lock.unlock()
-        return n
 
     # -- PLAIN: all the rest --------------------------------------------------------------------------------------
 
@@ -839,12 +813,6 @@ cdef class _QueueCore:
         return plain
 
     @cython.final
-    cdef Waiter* finish(self, int64_t tasks) noexcept:
-        """Under the lock; whom it returns must be woken after the unlock."""
-        self.unfinished -= tasks
-        return grant_all(&self.monitor.joins, NULL) if self.unfinished == 0 else NULL
-
-    @cython.final
     cdef void close_and_release(self, bint closed) noexcept:
         self.closed = closed
         if self.mode.load(memory_order_relaxed) == PLAIN:
@@ -854,18 +822,10 @@ cdef class _QueueCore:
     @cython.final
     cdef void discard_and_release(self) noexcept:
         """Under the lock: remove all items, as if each had been got and done."""
-        cdef PyObject** slots = self.slots
-        cdef size_t room = self.room
-        cdef size_t head = self.head
-        cdef uint64_t count = self.count()
-        cdef Waiter* chain
-        self.slots = NULL
-        self.room = self.head = 0
-        self.monitor.count.store(0, memory_order_relaxed)
-        chain = self.finish(max(0, min(<int64_t> count, self.unfinished)))
+        cdef Slots removed = self.take_slots()
+        self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))
         self.release()
-        wake_all(chain)
-        drop_items(slots, room, head, count)
+        drop_items(removed)
 
     @cython.final
     cdef int remove_all(self) except -1:
@@ -905,24 +865,28 @@ cdef class _QueueCore:
     @cython.final
     cdef int start_plain(self) except -1:
         """An empty, open queue. Whoever waits goes on waiting, but for the tasks: these are forgotten."""
-        cdef PyObject** slots
-        cdef size_t room
-        cdef size_t head
-        cdef uint64_t count
+        cdef Slots removed
         self.lock.lock()
-        slots, room, head, count = self.slots, self.room, self.head, self.count()
-        self.slots = NULL
-        self.room = self.head = 0
-        self.monitor.count.store(0, memory_order_relaxed)
+        removed = self.take_slots()
         self.unfinished = 0
         self.closed = False
         self.monitor.shut.store(OPEN, memory_order_relaxed)
         self.mode.store(PLAIN)
         self.release()
-        drop_items(slots, room, head, count)
+        drop_items(removed)
         return 0
 
     # -- slots ----------------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef Slots take_slots(self) noexcept:
+        """Under the lock: take all items away, for `drop_items` once it is released."""
+        cdef Slots taken
+        taken.at, taken.room, taken.head, taken.count = self.slots, self.room, self.head, self.count()
+        self.slots = NULL
+        self.room = self.head = 0
+        self.monitor.count.store(0, memory_order_relaxed)
+        return taken
 
     @cython.final
     cdef inline uint64_t count(self) noexcept:
@@ -1050,7 +1014,7 @@ cdef class _QueueCore:
     cdef void release(self) noexcept:
         """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
 
-        Two do without: the fast paths, which are closed while somebody is queued, and what changes `unfinished` alone.
+        Only the fast paths do without: they are closed while somebody is queued.
         """
         cdef Waiter* chain = NULL
         if self.somebody_waits():
@@ -1111,9 +1075,17 @@ cdef class _QueueCore:
         if self.mode.load(memory_order_relaxed) == PLAIN:
             return True
         self.lock.unlock()
-        if self.mode.load() == NEW:
-            raise_not_ready(self)
+        self.must_be_ready()
         return False
+
+    @cython.final
+    cdef bint is_empty(self) except -1:
+        cdef bint empty
+        if not self.lock_plain():
+            return not self.classic_qsize()
+        empty = self.count() == 0
+        self.lock.unlock()
+        return empty
 
     @cython.final
     cdef bint is_closed(self) noexcept:
@@ -1130,31 +1102,33 @@ cdef class _QueueCore:
 
     @cython.final
     cdef int64_t put_deadline(self, object block, object timeout) except? -2:
-        """The deadline, with the standard library's order of errors."""
+        """The deadline of a put, with the standard library's order of errors."""
         cdef bint bounded
         cdef bint closed
+        self.must_be_ready()
         self.lock.lock()
         bounded = self.monitor.capacity != UNBOUNDED
         closed = self.closed
         self.lock.unlock()
-        if self.mode.load() == NEW:
-            raise_not_ready(self)
         if closed:
             raise ShutDown
         return deadline_of(block, timeout) if bounded else FOREVER
 
     @cython.final
     cdef int64_t get_deadline(self, object block, object timeout) except? -2:
-        """The deadline, with the standard library's order of errors."""
-        cdef bint drained
-        self.lock.lock()
-        drained = self.closed and self.count() == 0 and self.mode.load(memory_order_relaxed) == PLAIN
-        self.lock.unlock()
-        if self.mode.load() == NEW:
-            raise_not_ready(self)
-        if drained:
+        """The deadline of a get, with the standard library's order of errors."""
+        self.must_be_ready()
+        if self.is_closed() and self.is_empty():
             raise ShutDown
         return deadline_of(block, timeout)
+
+    @cython.final
+    cdef int must_be_ready(self) except -1:
+        if self.mode.load() == NEW:
+            raise AttributeError(
+                f"{type(self).__name__}.__init__ has not been called; call super().__init__(maxsize) first"
+            )
+        return 0
 
     # -- CLASSIC --------------------------------------------------------------------------------------------------
     #
@@ -1168,7 +1142,7 @@ cdef class _QueueCore:
         if self.mode.load() != CLASSIC:
             locks, _kept = _Locks(), self.inside()
             self.lock.lock()
-            self.set_locks(locks, forks)
+            self.set_locks(locks)
             self.mode.store(CLASSIC)
             shut(&self.monitor, SHUT)
             self.release()
@@ -1189,13 +1163,13 @@ cdef class _QueueCore:
         return (self.items, self.own_mutex, self.own_not_empty, self.own_not_full, self.own_all_tasks_done)
 
     @cython.final
-    cdef int set_locks(self, _Locks locks, long made) except -1:
+    cdef int set_locks(self, _Locks locks) except -1:
         """Under the lock; see `inside`."""
         self.own_mutex = locks.mutex
         self.own_not_empty = locks.not_empty
         self.own_not_full = locks.not_full
         self.own_all_tasks_done = locks.all_tasks_done
-        self.forks.store(made)
+        self.made_after.store(forks)
         return 0
 
     @cython.final
@@ -1209,9 +1183,8 @@ cdef class _QueueCore:
     @cython.final
     cdef int convert(self) except -1:
         """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
-        if self.mode.load() == NEW:
-            raise_not_ready(self)
-        if self.forks.load() != forks:
+        self.must_be_ready()
+        if self.made_after.load() != forks:
             self.renew_locks()
         while self.mode.load() != CLASSIC:
             if self.mode.load() == CONVERTING:
@@ -1232,27 +1205,23 @@ cdef class _QueueCore:
 
         (A deque takes its memory without the collector's knowing.)
         """
-        cdef PyObject** slots = NULL
-        cdef size_t room = 0
-        cdef size_t head = 0
-        cdef uint64_t count = 0
+        cdef Slots moved
         cdef Waiter* chain = NULL
         cdef bint filled
         self.lock.lock()
         if self.mode.load(memory_order_relaxed) != PLAIN:
             self.lock.unlock()
             return 0
-        self.set_locks(locks, forks)
+        self.set_locks(locks)
         self.items = container
         self.mode.store(CONVERTING)
         self.release()  # from here on nobody else touches the slots
         filled = self.fill(append)
+        moved.at = NULL
+        moved.count = 0
         self.lock.lock()
         if filled:
-            slots, room, head, count = self.slots, self.room, self.head, self.count()
-            self.slots = NULL
-            self.room = self.head = 0
-            self.monitor.count.store(0, memory_order_relaxed)
+            moved = self.take_slots()
             shut(&self.monitor, SHUT)  # ends the waiting here
             self.mode.store(CLASSIC)
             chain = grant_all(&self.monitor.joins, NULL)
@@ -1261,7 +1230,7 @@ cdef class _QueueCore:
             self.mode.store(PLAIN)
         self.release()
         wake_all(chain)
-        drop_items(slots, room, head, count)
+        drop_items(moved)
         if not filled:
             raise MemoryError("no memory for what was asked for; the queue is as it was")
         return 0
@@ -1280,12 +1249,12 @@ cdef class _QueueCore:
     @cython.final
     cdef int renew_locks(self) except -1:
         """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
-        locks, _kept = _Locks(), self.inside()
+        # Where a hook or a signal handler forked amid an operation of ours, that goes on holding its mutex.
+        holds = self.holder == PyThread_get_thread_ident()
+        locks, _kept = _Locks(self.own_mutex if holds else None), self.inside()
         self.lock.lock()
-        if self.holder == PyThread_get_thread_ident():  # a hook or a signal handler forked: it goes on holding it
-            self.forks.store(forks)
-        if self.forks.load() != forks:
-            self.set_locks(locks, forks)
+        if self.made_after.load() != forks:
+            self.set_locks(locks)
             self.picky = 0
             if self.mode.load(memory_order_relaxed) == CONVERTING:  # who was at it is not here
                 self.mode.store(PLAIN)
@@ -1310,16 +1279,7 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef int classic_put(self, object item, object block, object timeout) except -1:
-        self.lock_classic()
-        try:
-            self.classic_store(item, self.classic_put_deadline(block, timeout))
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int classic_put_by(self, object item, int64_t deadline) except -1:
+    cdef int classic_put(self, object item, int64_t deadline) except -1:
         self.lock_classic()
         try:
             self.must_be_open()
@@ -1352,11 +1312,6 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef int64_t classic_put_deadline(self, object block, object timeout) except? -2:
-        self.must_be_open()
-        return deadline_of(block, timeout) if self.maxsize > 0 else FOREVER
-
-    @cython.final
     cdef int classic_store(self, object item, int64_t deadline) except -1:
         """Under the mutex."""
         while 0 < self.maxsize <= self._qsize():
@@ -1372,16 +1327,7 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef object classic_get(self, object block, object timeout):
-        self.lock_classic()
-        try:
-            self.must_not_be_drained()
-            return self.classic_fetch(deadline_of(block, timeout))
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef object classic_get_by(self, int64_t deadline):
+    cdef object classic_get(self, int64_t deadline):
         self.lock_classic()
         try:
             self.must_not_be_drained()
@@ -1406,16 +1352,7 @@ cdef class _QueueCore:
         return item
 
     @cython.final
-    cdef object classic_put_many(self, tuple items, object block, object timeout):
-        self.lock_classic()
-        try:
-            deadline = self.classic_put_deadline(block, timeout)
-            return self.classic_store_all(items, 0, checked_deadline(deadline))
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef object classic_put_many_by(self, tuple items, Py_ssize_t done, int64_t deadline):
+    cdef object classic_put_many(self, tuple items, Py_ssize_t done, int64_t deadline):
         self.lock_classic()
         try:
             if done == 0:
@@ -1440,16 +1377,7 @@ cdef class _QueueCore:
         return done
 
     @cython.final
-    cdef object classic_get_many(self, uint64_t most, uint64_t least, object block, object timeout):
-        self.lock_classic()
-        try:
-            self.must_not_be_drained()
-            return self.classic_fetch_all(most, least, checked_deadline(deadline_of(block, timeout)))
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef object classic_get_many_by(self, uint64_t most, uint64_t least, int64_t deadline):
+    cdef object classic_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
         self.lock_classic()
         try:
             self.must_not_be_drained()
@@ -1608,13 +1536,13 @@ cdef int clear_items(_QueueCore self) noexcept:
     return clear_fields(<PyObject*> self)
 
 
-cdef void drop_items(PyObject** slots, size_t room, size_t head, uint64_t count) noexcept:
+cdef void drop_items(Slots slots) noexcept:
     """Let go of items that nobody else sees any more. Runs whatever their __del__ does."""
-    cdef size_t _
-    for _ in range(count):
-        Py_DECREF(<object> slots[head])
-        head = head + 1 if head + 1 != room else 0
-    PyMem_RawFree(slots)
+    cdef uint64_t _
+    for _ in range(slots.count):
+        Py_DECREF(<object> slots.at[slots.head])
+        slots.head = slots.head + 1 if slots.head + 1 != slots.room else 0
+    PyMem_RawFree(slots.at)
 
 
 # -- the fast paths -----------------------------------------------------------------------------------------------
@@ -1859,16 +1787,6 @@ cdef object limit_of(object maxsize):
         ) from None
 
 
-cdef object as_count(object value, str name, int least):
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}") from None
-    if count < least:
-        raise ValueError(f"{name} is {count}; expected at least {least}")
-    return count
-
-
 cdef int64_t deadline_of(object block, object timeout) except? -2:
     """The absolute deadline [ns] of a call: 0 for one that must not wait, FOREVER without a timeout.
 
@@ -1876,7 +1794,6 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
     ever, and one that is too long is an error only if the call must wait (TOO_FAR).
     """
     cdef double seconds
-    cdef int64_t now
     if not block:
         return 0
     if timeout is None:
@@ -1892,10 +1809,7 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
         return 0
     if seconds > TIMEOUT_MAX and seconds < math.inf:
         return TOO_FAR
-    now = now_ns()
-    if seconds * 1e9 < <double> (FOREVER - now - 2048):  # up there doubles are 1024 apart
-        return now + <int64_t> ceil(seconds * 1e9)
-    return FOREVER  # or not a number
+    return FOREVER if isnan(seconds) else deadline_in(seconds)
 
 
 cdef int64_t checked_deadline(int64_t deadline) except? -2:
@@ -1911,10 +1825,6 @@ cdef int raise_too_far() except -1:
 
 cdef int raise_no_memory() except -1:
     raise MemoryError("no memory to wait; the queue is as it was")
-
-
-cdef int raise_not_ready(object self) except -1:
-    raise AttributeError(f"{type(self).__name__}.__init__ has not been called; call super().__init__(maxsize) first")
 
 
 cdef int raise_put_error(Outcome outcome) except -1:

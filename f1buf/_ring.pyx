@@ -19,7 +19,6 @@ Copies up to LOCKED_COPY bytes (with the GIL: ATTACHED_COPY) happen under the lo
 producer and one consumer copy large batches at the same time, and neither holds the GIL.
 """
 
-import operator
 from queue import Empty, Full
 
 import numpy as np
@@ -41,8 +40,8 @@ from libcpp.atomic cimport memory_order_relaxed
 from f1buf._sync cimport (
     DEBUG, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN,
     Monitor, Status, Wait,
-    acquire, deadline_from, end_wait, forget_place, hold, insist, monitor_fault, over, ran_here, register_for_fork,
-    release, shut, start_wait, unhold, unregister_for_fork,
+    acquire, as_count, deadline_from, end_wait, forget_place, hold, insist, monitor_fault, over, ran_here,
+    register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -1107,16 +1106,6 @@ cdef int64_t small_count(object value) noexcept:
         return -1
     count = PyLong_AsLongLongAndOverflow(value, &overflow)
     return count if not overflow and count >= 0 else -1
-
-
-cdef object as_count(object value, str name, int least):
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}") from None
-    if count < least:
-        raise ValueError(f"{name} is {count}; expected at least {least}")
-    return count
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

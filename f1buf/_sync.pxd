@@ -158,5 +158,8 @@ cdef void register_for_fork(Monitor* m) noexcept nogil
 cdef void unregister_for_fork(Monitor* m) noexcept nogil
 
 cdef int64_t SIGNAL_TICK_NS
+cdef long forks  # how many lie between this process and the first
 
+cdef object as_count(object value, str name, int least)
+cdef int64_t deadline_in(double seconds) noexcept nogil
 cdef int64_t deadline_from(bint block, object timeout) except -1

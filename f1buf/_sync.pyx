@@ -60,6 +60,7 @@ The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen 
 re-check after waking (Lampson and Redell, 1980).
 """
 
+import operator
 import threading
 
 from cpython.float cimport PyFloat_AsDouble
@@ -76,7 +77,7 @@ cdef int64_t SIGNAL_TICK_NS = 50_000_000
 
 cdef unsigned long main_thread = threading.main_thread().ident
 cdef WaiterPool pool
-cdef long forks = 0  # how many lie between this process and the first
+forks = 0
 
 
 # -- one operation's wait -----------------------------------------------------------------------------------------
@@ -470,7 +471,7 @@ if install_fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child)
     raise MemoryError("f1buf: no memory for the fork handlers")
 
 
-# -- deadlines ----------------------------------------------------------------------------------------------------
+# -- arguments ----------------------------------------------------------------------------------------------------
 
 cdef int64_t deadline_from(bint block, object timeout) except -1:
     """The absolute deadline [ns] of a call: 0 for one that must not wait, FOREVER without a timeout.
@@ -478,7 +479,6 @@ cdef int64_t deadline_from(bint block, object timeout) except -1:
     A timeout is looked at only where the call may block, as in the standard library.
     """
     cdef double seconds
-    cdef int64_t now
     if not block:
         return 0
     if timeout is None:
@@ -486,9 +486,12 @@ cdef int64_t deadline_from(bint block, object timeout) except -1:
     seconds = seconds_from(timeout)
     if isnan(seconds) or seconds < 0.0:
         raise ValueError(f"timeout is {timeout!r}; expected a number of seconds >= 0, or None to wait for ever")
-    if seconds == 0.0:
-        return 0
-    now = now_ns()
+    return 0 if seconds == 0.0 else deadline_in(seconds)
+
+
+cdef int64_t deadline_in(double seconds) noexcept nogil:
+    """The deadline so many seconds > 0 from now."""
+    cdef int64_t now = now_ns()
     if seconds * 1e9 >= <double> (FOREVER - now - 2048):  # up there doubles are 1024 apart
         return FOREVER
     return now + <int64_t> ceil(seconds * 1e9)
@@ -503,3 +506,13 @@ cdef double seconds_from(object timeout) except? -1.0:
         raise TypeError(
             f"timeout is {timeout!r}; expected a number of seconds, or None to wait for ever"
         ) from None
+
+
+cdef object as_count(object value, str name, int least):
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected an integer of at least {least}") from None
+    if count < least:
+        raise ValueError(f"{name} is {count}; expected at least {least}")
+    return count

@@ -2786,3 +2786,31 @@ def test_a_larger_maxsize_keeps_the_order_of_who_waits(kind):
 def test_each_kind_is_an_instance_of_the_standard_librarys():
     assert isinstance(LifoQueue(), standard.LifoQueue)
     assert isinstance(PriorityQueue(), standard.PriorityQueue)
+
+
+@each_fifo
+def test_a_long_put_many_lets_others_in_between(kind):
+    """Each producer's order holds, but nobody has the room for himself until he is done."""
+    queue, taken = kind(1), []
+    long = parked(queue.put_many, range(100))
+    other = parked(queue.put, "other")
+    while len(taken) < 101:
+        taken += queue.get_many(timeout=LATE)
+    assert (long.result(), other.result()) == (100, None)
+    assert taken.index("other") < 50
+    taken.remove("other")
+    assert taken == list(range(100))
+
+
+@each_plain
+def test_an_overridden_empty_does_not_decide_what_a_get_does(kind):
+    class Odd(kind):
+        def empty(self):
+            raise AssertionError("it was not asked for")
+
+    queue = Odd()
+    queue.put(1)
+    queue.shutdown()
+    assert queue.get() == 1
+    with pytest.raises(ShutDown):
+        queue.get()

@@ -1409,3 +1409,28 @@ class Model(RuleBasedStateMachine):
 def test_any_sequence_of_calls_agrees_with_the_model():
     """Sentences 1, 3, 4 and 6, and the whole table."""
     run_state_machine_as_test(Model, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+
+
+@pytest.mark.parametrize("where", ["timeout", "min_count"])
+def test_an_array_that_its_arguments_change_is_not_written_beyond(where):
+    """What an argument's conversion runs comes before the look at the array."""
+
+    def check():
+        ring, out = RingBuffer(128, "i8"), np.zeros(128, "i8")
+        ring.put_many(np.arange(128))
+
+        class Argument:
+            def __float__(self):
+                out.dtype = "i1"
+                out.shape = -1
+                return 1.0
+
+            def __index__(self):
+                self.__float__()
+                return 1
+
+        with pytest.raises(TypeError, match="int8"):
+            ring.get_into(out, **{where: Argument()})
+        assert ring.qsize() == 128
+
+    in_fork(check)

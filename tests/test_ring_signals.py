@@ -336,3 +336,21 @@ def test_signals_are_the_main_threads_business():
             ring.get_nowait()
 
     in_fork(check)
+
+
+def test_each_get_that_waited_is_counted_once():
+    """Also where the main thread looks for signals meanwhile."""
+    ring = RingBuffer(1, "i8")
+    for number in range(3):
+
+        def put_late(number=number):
+            wait_parked(threading.main_thread())
+            time.sleep(0.07)  # longer than one look for signals takes to come
+            ring.put(number)
+
+        putter = Task(put_late)
+        assert ring.get() == number
+        putter.result()
+    stats = ring.stats()
+    assert stats.get_waits == 3
+    assert stats.get_wait_seconds >= 3 * 0.07
