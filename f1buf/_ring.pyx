@@ -322,9 +322,7 @@ cdef class RingBuffer:
                     break
                 PyErr_CheckSignals()
         finally:
-            if w.node != NULL:
-                with nogil:
-                    end_wait(&self.monitor, &self.monitor.puts, &w)
+            end_wait(&self.monitor, &self.monitor.puts, &w)
         if done == 0:
             raise_put_error(outcome)
         return done
@@ -583,9 +581,7 @@ cdef class RingBuffer:
                     break
                 most = room = n  # promised until we are back, so that nobody is woken for the same records
         finally:
-            if w.node != NULL or w.held != 0:
-                with nogil:
-                    end_wait(m, &m.gets, &w)
+            end_wait(m, &m.gets, &w)
         if n == 0:
             raise_get_error(outcome)
         return out if n == room else shortened(out, n)
@@ -607,9 +603,7 @@ cdef class RingBuffer:
         try:
             n = self.get_ticking(data_of(out), room, room, &w, first_seq, &outcome)
         finally:
-            if w.node != NULL or w.held != 0:
-                with nogil:
-                    end_wait(m, &m.gets, &w)
+            end_wait(m, &m.gets, &w)
         if n == 0:
             raise_get_error(outcome)
         return n
@@ -762,9 +756,7 @@ cdef class RingBuffer:
                     n = self.copy_newest_records(out, room, &w, &outcome)
                 PyErr_CheckSignals()
         finally:
-            if w.node != NULL or w.held != 0:
-                with nogil:
-                    end_wait(m, &m.gets, &w)
+            end_wait(m, &m.gets, &w)
         if outcome != DONE:
             raise_get_error(outcome)
         return n

@@ -138,7 +138,7 @@ cdef inline void forget_place(Wait* w) noexcept nogil:
 
 cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil
 cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil
-cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil
+cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept
 cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void settle_and_unlock(Monitor* m) noexcept nogil

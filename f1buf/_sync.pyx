@@ -93,11 +93,12 @@ cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     w.began = 0
 
 
-cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    if w.held != 0:  # it was away to allocate, and failed
-        m.lock.lock()
-        unhold(side, w)
-        release(m)
+cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept:
+    if w.held != 0:  # it was away, to allocate or to run signal handlers, and will not come back
+        with nogil:
+            m.lock.lock()
+            unhold(side, w)
+            release(m)
     drop_node(w)
 
 

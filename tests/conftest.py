@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,3 +27,12 @@ def recordings_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real recordings are missing: {folder} is no folder (set F1BUF_DATA)")
     return folder
+
+
+@pytest.fixture
+def hurried():
+    """Threads are switched as often as possible."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

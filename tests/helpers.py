@@ -1,9 +1,10 @@
-"""What the ring's tests share: threads with a watchdog, a look at what is parked, child processes, known records."""
+"""What the tests of rings and queues share: threads with a watchdog, crowds, signals, child processes, records."""
 
 import contextlib
 import faulthandler
 import functools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import warnings
 import numpy as np
 import pytest
 
-from f1buf import Empty, Full, RingBuffer
+from f1buf import Empty, Full, RingBuffer, ShutDown
 
 WATCHDOG = 20.0  # [s] how long a test waits for what must come
 LATE = 1.0  # [s] what is promised within 100 ms must be there by then
@@ -148,6 +149,162 @@ def trickling(ring):
     yield
     enough.set()
     drainer.result()
+
+
+def keep_calling(*calls):
+    """Daemon threads that make these calls for ever."""
+
+    def loop(call):
+        while True:
+            with contextlib.suppress(Empty):
+                call()
+
+    for call in calls:
+        threading.Thread(target=loop, args=(call,), daemon=True).start()
+
+
+# Crowds ---------------------------------------------------------------------------------------------------------------
+
+STRESS_SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))  # how long each scenario with many threads runs
+LONG_WATCHDOG = 60 + 20 * STRESS_SECONDS
+
+
+def with_seed():
+    """Random numbers that a failing test's output tells how to get again."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+class Crowd:
+    """Threads that must all end well; the first exception of any of them is raised by `join`."""
+
+    def __init__(self):
+        self.threads = []
+        self.errors = []
+
+    def start(self, target, *args):
+        def run():
+            try:
+                target(*args)
+            except BaseException as error:
+                self.errors.append(error)
+
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def join(self):
+        deadline = time.monotonic() + LONG_WATCHDOG
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive(), "a thread hangs"
+        if self.errors:
+            raise self.errors[0]
+
+
+def hand_over_to_takers_that_give_up(put, take, shutdown):
+    """Timeouts about as long as the gap between numbers: many grants meet a waiter that has given up."""
+    total, got, crowd = int(2000 * STRESS_SECONDS), [], Crowd()
+
+    def keep_taking():
+        while True:
+            try:
+                got.append(int(take(timeout=5e-5)))
+            except Empty:
+                continue
+            except ShutDown:
+                return
+
+    for _ in range(4):
+        crowd.start(keep_taking)
+    for number in range(total):
+        put(number, timeout=LONG_WATCHDOG)
+    shutdown()
+    crowd.join()
+    assert sorted(got) == list(range(total))
+
+
+def hand_over_one_by_one(put, get):
+    """One slot, both sides waiting for each number."""
+    total, crowd, got = int(4000 * STRESS_SECONDS), Crowd(), []
+    crowd.start(lambda: [put(number) for number in range(total)])
+    crowd.start(lambda: [got.append(int(get())) for _ in range(total)])
+    crowd.join()
+    assert got == list(range(total))
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+
+def send(number):
+    """Send this process a signal as soon as its main thread waits; the task's result is when."""
+
+    def wait_and_send():
+        wait_parked(threading.main_thread())
+        sent = time.monotonic()
+        os.kill(os.getpid(), number)
+        return sent
+
+    return Task(wait_and_send)
+
+
+def assert_interrupted(call):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sender = send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert time.monotonic() - sender.result() < LATE
+
+
+@contextlib.contextmanager
+def signals_without_end():
+    """Send this process SIGUSR1 a hundred times a second; gives the list that grows with each that was handled."""
+    handled, enough = [], threading.Event()
+
+    def disturb():
+        while not enough.wait(0.01):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+    disturber = Task(disturb)
+    wait_until(lambda: handled, "the handler")
+    yield handled
+    enough.set()
+    disturber.result()
+
+
+class StopError(Exception):
+    """What the handler of `stop_then_serve` raises."""
+
+
+def stop_then_serve(call, serve):
+    """A signal whose handler raises and right behind it what `call` waits for, at every moment of a tick.
+
+    Yields the number of the round, which `serve` got, after each.
+    """
+
+    def handler(*_):
+        if armed:
+            raise StopError
+
+    signal.signal(signal.SIGUSR1, handler)
+    for number in range(20):
+        armed = True
+
+        def disturb(number=number):
+            wait_parked(threading.main_thread())
+            time.sleep(0.0025 * number)  # 20 of them are a tick
+            os.kill(os.getpid(), signal.SIGUSR1)
+            serve(number)
+
+        disturber = Task(disturb)
+        try:
+            with pytest.raises(StopError):
+                call()
+        finally:
+            armed = False
+            disturber.result()
+        yield number
 
 
 # Copies in progress ---------------------------------------------------------------------------------------------------

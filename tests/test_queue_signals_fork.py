@@ -21,10 +21,15 @@ from helpers import (
     LATE,
     WATCHDOG,
     Task,
+    assert_interrupted,
     assert_times_out,
     in_fork,
+    keep_calling,
     parked,
     run_python,
+    send,
+    signals_without_end,
+    stop_then_serve,
     trickling,
     wait_parked,
     wait_until,
@@ -43,8 +48,6 @@ from test_queue import (
     queue_with,
     stuck_queue,
 )
-from test_ring_fork import keep_calling
-from test_ring_signals import assert_interrupted, send
 
 from f1buf import Empty, Full, LifoQueue, Queue, ShutDown
 
@@ -265,21 +268,11 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name, kind):
 @each_timed_call
 def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
     def check():
-        handled, enough = [], threading.Event()
-
-        def disturb():
-            while not enough.wait(0.01):
-                os.kill(os.getpid(), signal.SIGUSR1)
-
-        signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
-        disturber = Task(disturb)
-        wait_until(lambda: handled, "the handler")
-        before, began = len(handled), time.monotonic()
-        assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
-        assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-        assert len(handled) > before
-        enough.set()
-        disturber.result()
+        with signals_without_end() as handled:
+            before, began = len(handled), time.monotonic()
+            assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
+            assert 0.25 <= time.monotonic() - began < 0.25 + LATE
+            assert len(handled) > before
 
     in_fork(check)
 
@@ -354,38 +347,6 @@ def test_a_handler_may_wait_on_the_same_queue():
     in_fork(check)
 
 
-class StopError(Exception):
-    """What a handler raises in the tests below."""
-
-
-def stop_then_serve(queue, name, rounds=20):
-    """A signal whose handler raises and right behind it what the main thread waits for, through the whole of a tick."""
-
-    def handler(*_):
-        if armed:
-            raise StopError
-
-    signal.signal(signal.SIGUSR1, handler)
-    for number in range(rounds):
-        armed = True
-
-        def disturb(number=number):
-            wait_parked(threading.main_thread())
-            time.sleep(0.0025 * (number % 20))
-            os.kill(os.getpid(), signal.SIGUSR1)
-            serve(name, queue)
-
-        disturber = Task(disturb)
-        try:
-            with pytest.raises(StopError):
-                CALLS[name](queue)
-        finally:
-            armed = False
-            disturber.result()
-        yield
-        queue._check()
-
-
 @each_algorithm
 @pytest.mark.parametrize("name", sorted(GETS))
 def test_an_item_that_comes_behind_a_signal_is_left_to_the_next_get(name, kind):
@@ -393,8 +354,9 @@ def test_an_item_that_comes_behind_a_signal_is_left_to_the_next_get(name, kind):
 
     def check():
         queue = stuck_queue(name, kind)
-        for _ in stop_then_serve(queue, name):
+        for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
             assert drained(queue) == [5]
+            queue._check()
 
     in_fork(check)
 
@@ -404,8 +366,9 @@ def test_an_item_that_comes_behind_a_signal_is_left_to_the_next_get(name, kind):
 def test_a_put_that_was_interrupted_before_there_was_room_has_put_nothing(name, kind):
     def check():
         queue = stuck_queue(name, kind)
-        for _ in stop_then_serve(queue, name):
+        for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
             assert drained(queue) == []
+            queue._check()
             queue.put(1)
 
     in_fork(check)

@@ -8,19 +8,24 @@ import contextlib
 import gc
 import itertools
 import operator
-import os
 import random
 import sys
 import threading
 import time
 
 import pytest
-from test_stress import WATCHDOG, Crowd
+from helpers import (
+    LONG_WATCHDOG,
+    STRESS_SECONDS,
+    Crowd,
+    hand_over_one_by_one,
+    hand_over_to_takers_that_give_up,
+    with_seed,
+)
 
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
 
-SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))
-MOST = int(300_000 * SECONDS)  # items in a scenario, so that they can be checked in about the same time
+MOST = int(300_000 * STRESS_SECONDS)  # items in a scenario, so that they can be checked in about the same time
 PRODUCER = 10**9  # items are producer * PRODUCER + number
 
 
@@ -29,21 +34,6 @@ class Hooked(Queue):
 
     def _put(self, item):
         super()._put(item)
-
-
-def with_seed():
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
-@pytest.fixture
-def hurried():
-    """Threads are switched as often as possible."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 # Producers and consumers ----------------------------------------------------------------------------------------------
@@ -123,7 +113,7 @@ def run(queue, producers, consumers, batch, rng, meanwhile=(), check=check_once_
         makers.start(produce, queue, producer, random.Random(rng.random()), batch, stop, done, MOST // producers)
     for act in meanwhile:
         makers.start(act, queue, random.Random(rng.random()), stop)
-    until = time.monotonic() + SECONDS  # the length of the run, not a wait for something
+    until = time.monotonic() + STRESS_SECONDS  # the length of the run, not a wait for something
     for maker in makers.threads:
         maker.join(max(0.0, until - time.monotonic()))
     stop.set()
@@ -168,14 +158,14 @@ def test_every_item_arrives_once_by_the_standard_algorithm(kind):
 
 
 def convert_in_the_middle(queue, rng, stop):
-    time.sleep(SECONDS * rng.random())  # somewhen
+    time.sleep(STRESS_SECONDS * rng.random())  # somewhen
     with queue.mutex:
         assert len(queue.queue) == queue._qsize()
 
 
 def look_inside(queue, rng, stop):
     """From the middle on, again and again, with all the locks that there are."""
-    time.sleep(SECONDS * 0.5)
+    time.sleep(STRESS_SECONDS * 0.5)
     while not stop.wait(1e-3):
         with rng.choice([queue.mutex, queue.not_empty, queue.not_full, queue.all_tasks_done]):
             items = list(queue.queue)
@@ -230,7 +220,7 @@ def test_every_item_arrives_once_beside(maxsize, meanwhile):
 
 
 def short_lives(rng):
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
         yield Queue(rng.choice([0, 1, 2, 64])), threading.Event(), {}, [[], []]
 
@@ -263,7 +253,7 @@ def test_conversion_races_with_everything():
 
     def put(queue, producer):
         for number in range(20):
-            queue.put(producer * PRODUCER + number, timeout=WATCHDOG)
+            queue.put(producer * PRODUCER + number, timeout=LONG_WATCHDOG)
 
     def take(queue, taken):
         with contextlib.suppress(ShutDown):
@@ -294,7 +284,7 @@ def test_conversion_races_with_everything():
 
 def test_who_asks_for_the_inside_while_another_converts_sees_all_of_it():
     """`list(q.queue)` without the mutex, as many programs look."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
         queue, crowd, together, seen = Queue(), Crowd(), threading.Barrier(3), []
         queue.put_many(range(1000))
@@ -330,7 +320,7 @@ def test_joins_return_when_all_is_done_and_not_before():
 
     for _ in range(3):
         workers.start(work, random.Random(rng.random()))
-    until, put = time.monotonic() + SECONDS, 0
+    until, put = time.monotonic() + STRESS_SECONDS, 0
     while time.monotonic() < until:
         joiners = Crowd()
         for _ in range(rng.randrange(1, 20)):
@@ -366,7 +356,7 @@ def test_clear_beside_producers_and_consumers():
         crowd.start(produce, queue, producer, random.Random(rng.random()), 9, stop, done)
         crowd.start(take, random.Random(rng.random()), taken)
     crowd.start(clear)
-    time.sleep(SECONDS)
+    time.sleep(STRESS_SECONDS)
     stop.set()
     queue.join()
     queue.shutdown()
@@ -379,25 +369,8 @@ def test_clear_beside_producers_and_consumers():
 
 
 def test_waiters_that_time_out_just_as_they_are_served():
-    """Timeouts about as long as the gap between items: many grants meet a waiter that has given up."""
-    queue, total, got, crowd = Queue(1), int(2000 * SECONDS), [], Crowd()
-
-    def take():
-        while True:
-            try:
-                got.append(queue.get(timeout=5e-5))
-            except Empty:
-                continue
-            except ShutDown:
-                return
-
-    for _ in range(4):
-        crowd.start(take)
-    for number in range(total):
-        queue.put(number, timeout=WATCHDOG)
-    queue.shutdown()
-    crowd.join()
-    assert sorted(got) == list(range(total))
+    queue = Queue(1)
+    hand_over_to_takers_that_give_up(queue.put, queue.get, queue.shutdown)
 
 
 def test_putters_that_time_out_just_as_there_is_room():
@@ -413,7 +386,7 @@ def test_putters_that_time_out_just_as_there_is_room():
 
     for producer in range(4):
         crowd.start(offer, producer)
-    got = [queue.get(timeout=WATCHDOG) for _ in range(int(2000 * SECONDS))]
+    got = [queue.get(timeout=LONG_WATCHDOG) for _ in range(int(2000 * STRESS_SECONDS))]
     stop.set()
     crowd.join()
     got += queue.get_many(block=False) if queue.qsize() else []
@@ -421,12 +394,8 @@ def test_putters_that_time_out_just_as_there_is_room():
 
 
 def test_hand_overs_with_a_tiny_switch_interval(hurried):
-    """One slot, both sides waiting for each item."""
-    queue, total, crowd, got = Queue(1), int(4000 * SECONDS), Crowd(), []
-    crowd.start(lambda: [queue.put(number) for number in range(total)])
-    crowd.start(lambda: [got.append(queue.get()) for _ in range(total)])
-    crowd.join()
-    assert got == list(range(total))
+    queue = Queue(1)
+    hand_over_one_by_one(queue.put, queue.get)
 
 
 def test_cycles_go_through_the_queue_and_are_collected():
@@ -457,7 +426,7 @@ def test_cycles_go_through_the_queue_and_are_collected():
         crowd.start(make)
         crowd.start(drop)
     crowd.start(collect_garbage, queue, random.Random(), stop)
-    time.sleep(SECONDS)
+    time.sleep(STRESS_SECONDS)
     stop.set()
     crowd.join()
     queue.clear()

@@ -1421,7 +1421,7 @@ def test_an_array_that_its_arguments_change_is_not_written_beyond(where):
 
         class Argument:
             def __float__(self):
-                # Another dtype, and memory of its size: what assigning `out.dtype` did before numpy 2.5 deprecated that.
+                # Another dtype and less memory: what assigning `out.dtype` did before numpy 2.5 deprecated it.
                 out.__setstate__((1, (16,), np.dtype("i1"), False, bytes(16)))
                 return 1.0
 

@@ -1,7 +1,6 @@
 """RingBuffer and what ends or splits a process: forks, and the interpreter's exit while threads wait."""
 
 import builtins
-import contextlib
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from helpers import (
     contents,
     each_call,
     in_fork,
+    keep_calling,
     parked,
     reading,
     ring_with,
@@ -188,18 +188,6 @@ def test_a_ring_that_was_being_written_at_the_fork_raises_in_the_child(overflow)
         in_fork(lambda: assert_torn(ring))
     assert ring.get()["number"] == 7
     check_balance(ring)
-
-
-def keep_calling(*calls):
-    """Daemon threads that make these calls for ever."""
-
-    def loop(call):
-        while True:
-            with contextlib.suppress(Empty):
-                call()
-
-    for call in calls:
-        threading.Thread(target=loop, args=(call,), daemon=True).start()
 
 
 def fork_while_others_copy():

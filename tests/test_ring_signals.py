@@ -16,6 +16,7 @@ from helpers import (
     LATE,
     PUTS,
     Task,
+    assert_interrupted,
     assert_times_out,
     check_balance,
     contents,
@@ -26,6 +27,9 @@ from helpers import (
     reading,
     ring_with,
     run_python,
+    send,
+    signals_without_end,
+    stop_then_serve,
     stuck_ring,
     trickling,
     wait_parked,
@@ -34,26 +38,6 @@ from helpers import (
 )
 
 from f1buf import Empty, RingBuffer
-
-
-def send(number):
-    """Send this process a signal as soon as its main thread waits; the task's result is when."""
-
-    def wait_and_send():
-        wait_parked(threading.main_thread())
-        sent = time.monotonic()
-        os.kill(os.getpid(), number)
-        return sent
-
-    return Task(wait_and_send)
-
-
-def assert_interrupted(call):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sender = send(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    assert time.monotonic() - sender.result() < LATE
 
 
 def interrupt(name):
@@ -195,21 +179,11 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name):
 @each_call
 def test_a_handler_that_returns_does_not_renew_the_timeout(name):
     def check():
-        handled, enough = [], threading.Event()
-
-        def disturb():
-            while not enough.wait(0.01):
-                os.kill(os.getpid(), signal.SIGUSR1)
-
-        signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
-        disturber = Task(disturb)
-        wait_until(lambda: handled, "the handler")
-        before, began = len(handled), time.monotonic()
-        assert_times_out(name, stuck_ring(name), timeout=0.25)
-        assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-        assert len(handled) > before
-        enough.set()
-        disturber.result()
+        with signals_without_end() as handled:
+            before, began = len(handled), time.monotonic()
+            assert_times_out(name, stuck_ring(name), timeout=0.25)
+            assert 0.25 <= time.monotonic() - began < 0.25 + LATE
+            assert len(handled) > before
 
     in_fork(check)
 
@@ -228,6 +202,22 @@ def test_a_handler_may_itself_serve_the_wait(name):
         assert time.monotonic() - sender.result() < LATE
         assert contents(ring) == ([7] if name in PUTS else [])
         check_balance(ring)
+
+    in_fork(check)
+
+
+@each_get
+def test_a_wait_that_a_handler_serves_is_counted(name):
+    """It has then waited, though it takes without looking at the lock once more."""
+
+    def check():
+        ring = stuck_ring(name)
+        signal.signal(signal.SIGUSR1, lambda *_: ring.put(5))
+        send(signal.SIGUSR1)
+        CALLS[name](ring)
+        stats = ring.stats()
+        assert stats.get_waits == 1
+        assert stats.get_wait_seconds > 0
 
     in_fork(check)
 
@@ -291,29 +281,8 @@ def test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get(nam
     """A handler that raises ends the get before it has taken anything; at every moment of a tick."""
 
     def check():
-        class StopError(Exception):
-            pass
-
-        def handler(*_):
-            if armed:
-                raise StopError
-
-        signal.signal(signal.SIGUSR1, handler)
         ring = RingBuffer(1, "i8")
-        for number in range(20):
-            armed = True
-
-            def disturb(number=number):
-                wait_parked(threading.main_thread())
-                time.sleep(0.0025 * number)
-                os.kill(os.getpid(), signal.SIGUSR1)
-                ring.put(number)
-
-            disturber = Task(disturb)
-            with pytest.raises(StopError):
-                CALLS[name](ring)
-            armed = False
-            disturber.result()
+        for number in stop_then_serve(lambda: CALLS[name](ring), ring.put):
             assert ring.get_nowait() == number
             check_balance(ring)
 

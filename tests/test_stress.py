@@ -4,46 +4,17 @@
 ThreadSanitizer, see `.ci/run`.
 """
 
-import os
 import random
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from helpers import STRESS_SECONDS, Crowd, hand_over_one_by_one, hand_over_to_takers_that_give_up, with_seed
 
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
-SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))
-WATCHDOG = 60 + 20 * SECONDS
 RECORD = np.dtype([("producer", "u4"), ("number", "u8")])
-
-
-class Crowd:
-    """Threads that must all end well; the first exception of any of them is raised by `join`."""
-
-    def __init__(self):
-        self.threads = []
-        self.errors = []
-
-    def start(self, target, *args):
-        def run():
-            try:
-                target(*args)
-            except BaseException as error:
-                self.errors.append(error)
-
-        self.threads.append(threading.Thread(target=run, daemon=True))
-        self.threads[-1].start()
-
-    def join(self):
-        deadline = time.monotonic() + WATCHDOG
-        for thread in self.threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            assert not thread.is_alive(), "a thread hangs"
-        if self.errors:
-            raise self.errors[0]
 
 
 def produce(ring, producer, rng, batch, stop, done):
@@ -124,17 +95,16 @@ def check_once_and_in_order(done, takes):
     ids=lambda value: str(value),
 )
 def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, batch):
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+    rng = with_seed()
     ring = RingBuffer(capacity, RECORD)
     stop, done, crowd = threading.Event(), {}, Crowd()
     takes = [[np.zeros(0, RECORD)] for _ in range(consumers)]
     for i in range(consumers):
-        crowd.start(consume, ring, random.Random(seed + 1000 + i), batch, takes[i])
+        crowd.start(consume, ring, random.Random(rng.random()), batch, takes[i])
     makers = Crowd()
     for i in range(producers):
-        makers.start(produce, ring, i, random.Random(seed + i), batch, stop, done)
-    time.sleep(SECONDS)  # the length of the run, not a wait for something
+        makers.start(produce, ring, i, random.Random(rng.random()), batch, stop, done)
+    time.sleep(STRESS_SECONDS)  # the length of the run, not a wait for something
     stop.set()
     makers.join()
     ring.shutdown()
@@ -147,16 +117,15 @@ def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_under_a_drop_policy_the_counters_balance(overflow):
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+    rng = with_seed()
     ring = RingBuffer(512, RECORD, overflow=overflow)
     stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
     takes = [[np.zeros(0, RECORD)] for _ in range(3)]
-    for i, taken in enumerate(takes):
-        crowd.start(consume, ring, random.Random(seed + 1000 + i), 700, taken)
+    for taken in takes:
+        crowd.start(consume, ring, random.Random(rng.random()), 700, taken)
     for i in range(3):
-        makers.start(produce, ring, i, random.Random(seed + i), 300, stop, done)
-    time.sleep(SECONDS)
+        makers.start(produce, ring, i, random.Random(rng.random()), 300, stop, done)
+    time.sleep(STRESS_SECONDS)
     stop.set()
     makers.join()
     ring.shutdown()
@@ -173,10 +142,8 @@ def test_under_a_drop_policy_the_counters_balance(overflow):
 
 def test_shutdown_races_with_everything():
     """Rings that are shut down, immediately or not, at a random moment of a busy life."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    until = time.monotonic() + SECONDS
+    rng = with_seed()
+    until = time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
         ring = RingBuffer(rng.choice([1, 2, 64, 1024]), RECORD)
         stop, done, crowd = threading.Event(), {}, Crowd()
@@ -195,37 +162,10 @@ def test_shutdown_races_with_everything():
 
 
 def test_waiters_that_time_out_just_as_they_are_served():
-    """Timeouts about as long as the gap between records: many grants meet a waiter that has given up."""
     ring = RingBuffer(1, "u8")
-    total, got, crowd = int(2000 * SECONDS), [], Crowd()
-
-    def take():
-        while True:
-            try:
-                got.append(int(ring.get(timeout=5e-5)))
-            except Empty:
-                continue
-            except ShutDown:
-                return
-
-    for _ in range(4):
-        crowd.start(take)
-    for number in range(total):
-        ring.put(number, timeout=WATCHDOG)
-    ring.shutdown()
-    crowd.join()
-    assert sorted(got) == list(range(total))
+    hand_over_to_takers_that_give_up(ring.put, ring.get, ring.shutdown)
 
 
-def test_hand_overs_with_a_tiny_switch_interval():
-    """Capacity 1, both sides waiting for each record, threads switched as often as possible."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        ring, total, crowd, got = RingBuffer(1, "u8"), int(4000 * SECONDS), Crowd(), []
-        crowd.start(lambda: [ring.put(number) for number in range(total)])
-        crowd.start(lambda: [got.append(int(ring.get())) for _ in range(total)])
-        crowd.join()
-    finally:
-        sys.setswitchinterval(before)
-    assert got == list(range(total))
+def test_hand_overs_with_a_tiny_switch_interval(hurried):
+    ring = RingBuffer(1, "u8")
+    hand_over_one_by_one(ring.put, ring.get)
