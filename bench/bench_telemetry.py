@@ -7,9 +7,10 @@ Their speed is the extra information ``a_second``: each runs for a fixed time.
 
 import pytest
 from bench_ring import measure
+from pipelines import PIPELINES, Pipeline
 from workloads import pipeline
 
 
-@pytest.mark.parametrize("kind", ["f1buf", "plain", "queue.Queue of arrays"])
+@pytest.mark.parametrize("kind", PIPELINES)
 def test_pipeline(benchmark, kind):
-    measure(benchmark, pipeline, kind, 0.5)
+    measure(benchmark, pipeline, Pipeline(kind), 0.5)

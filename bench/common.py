@@ -91,11 +91,19 @@ def interpreter() -> str:
 
 
 def processor() -> str:
+    return processor_details().get("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def processor_details() -> dict[str, str]:
+    """What /proc/cpuinfo says of the first one: a name such as "AMD EPYC" stands for many."""
+    wanted = ("vendor_id", "model name", "cpu family", "model", "stepping", "cache size")
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        first = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs if key.strip() in wanted}
 
 
 def commit(root: Path = Path(f1buf.__file__).parents[1]) -> str | None:
@@ -119,3 +127,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def positive_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and up to 3600, got {text!r}")
+    return seconds

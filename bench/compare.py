@@ -32,9 +32,20 @@ from typing import Any
 
 import numpy as np
 import peers
-from common import INTERPRETERS, Parser, commit, cpus, gil_enabled, interpreter, positive, processor
+from common import (
+    INTERPRETERS,
+    Parser,
+    commit,
+    cpus,
+    gil_enabled,
+    interpreter,
+    positive,
+    processor,
+    processor_details,
+)
 from native import limits
 from peers import PEERS, Flow
+from pipelines import Pipeline
 from workloads import (
     PACED,
     SLOW,
@@ -42,6 +53,7 @@ from workloads import (
     Run,
     Slow,
     Trip,
+    idle,
     move,
     move_by_memcpy,
     paced,
@@ -54,7 +66,7 @@ from workloads import (
 
 import f1buf
 
-RESULTS = Path(__file__).with_name("results")
+HERE = Path(__file__).parent
 MEMCPY = "limit: two memcpys, one after the other"
 OBJECTS_AT_MOST = 1_000_000  # in one run: they are all kept, to be looked at
 
@@ -93,10 +105,11 @@ class Scale:
 
 def flow_case(flow: Flow) -> Case:
     peer = PEERS[flow.peer]
+    title = peer.title if flow.spins else f"{peer.title}, never spinning"
     objects = flow.batch == 1 or flow.peer in ("f1buf.Queue", "deque")
     return Case(
         flow,
-        peer.title,
+        title,
         lambda amount, full: move(flow, amount, full=full),
         flow.__dict__,
         flow.unit,
@@ -127,6 +140,7 @@ def trip_case(trip: Trip, scale: Scale) -> Case:
 def pace_case(pace: Pace, ms: int) -> Case:
     run = lambda amount, full: paced(pace, amount / 1000)  # noqa: E731
     title = {"ring": "f1buf.RingBuffer", "f1buf.Queue": "f1buf.Queue", "deque": "deque with Conditions"}
+    title["nowhere"] = "limit: the sensors alone, without a consumer"
     ours = pace.peer in ("ring", "f1buf.Queue")
     return Case(pace, title.get(pace.peer, pace.peer), run, pace.__dict__, fixed=ms, ours=ours)
 
@@ -138,12 +152,18 @@ def slow_case(slow: Slow, ms: int) -> Case:
     return Case(slow, title, run, slow.__dict__, fixed=ms, ours=slow.policy not in titles)
 
 
-def pipeline_case(kind: str, scale: Scale) -> Case:
-    titles = {"f1buf": "f1buf.telemetry", "plain": "the plain pattern", "queue.Queue of arrays": f"the same on {kind}"}
-    run = lambda amount, full: pipeline(kind, amount / 1000)  # noqa: E731
-    return Case(
-        ("pipeline", kind), titles[kind], run, {"peer": kind}, fixed=scale.pick(2000, 300), ours=kind == "f1buf"
-    )
+def pipeline_case(spec: Pipeline, ms: int) -> Case:
+    titles = {"f1buf": "f1buf.telemetry", "plain": "the plain pattern"}
+    title = titles.get(spec.kind, f"the same on {spec.kind}")
+    title += f", batches of {spec.batch:,}" if spec.kind != "plain" else ""
+    title += ", readings ready" if spec.ready else ""
+    run = lambda amount, full: pipeline(spec, amount / 1000)  # noqa: E731
+    return Case(spec, title, run, {"peer": spec.kind, **spec.__dict__}, fixed=ms, ours=spec.kind == "f1buf")
+
+
+def idle_case(consumers: int, ms: int) -> Case:
+    run = lambda amount, full: idle(consumers, amount / 1000)  # noqa: E731
+    return Case(("idle", consumers), f"{consumers} consumers that wait", run, {"peer": "ring"}, fixed=ms, ours=True)
 
 
 # -- the goals ------------------------------------------------------------------------------------------------------
@@ -155,10 +175,10 @@ class Goal:
 
     title: str
     ours: Case
-    peer: Case
+    peer: Case | None
     must: Sequence[float | None]
     aim: Sequence[float | None]
-    latency: bool = False  # a ratio of p50, the less the better
+    unit: str = "rate"  # or "latency", a ratio of p50, the less the better; or "cpu" [s], without a peer
     aim_ns: dict[str, float] | None = None  # instead of a ratio, to be reached in all these quantiles
 
 
@@ -178,15 +198,35 @@ def goals(scale: Scale) -> list[Goal]:
     limit = memcpy_case(Flow("ring", 4096))
     rows.append(Goal("1P1C, batches of 4,096; two serial memcpys", ring[4096], limit, (0.5,) * 3, (0.9,) * 3))
     rows += trip_goals(scale)
-    title = "whole pipeline; the plain pattern"
-    ours, peer = pipeline_case("f1buf", scale), pipeline_case("plain", scale)
-    return [*rows, Goal(title, ours, peer, (100,) * 3, (250,) * 3)]
+    rows += pipeline_goals(scale)
+    many, two = (flow_case(Flow("ring", 256, n, n, marked=True)) for n in (64, 1))
+    rows.append(Goal("64 x 64 threads, batches of 256; 1 x 1", many, two, (0.4, 0.4, 0.3), (0.7,) * 3))
+    sizes = {size: flow_case(Flow("ring", 256, capacity=size)) for size in (1 << 10, 1 << 16, 1 << 24)}
+    for size in (1 << 10, 1 << 24):
+        title = f"batches of 256, room for {size:,}; for {1 << 16:,}"
+        rows.append(Goal(title, sizes[size], sizes[1 << 16], (1 / 2,) * 3, (1 / 1.3,) * 3))
+    spins, never = (flow_case(Flow("ring", 16, one_core=True, spins=spins)) for spins in (True, False))
+    rows.append(Goal("one core, batches of 16; never spinning", spins, never, (1.0,) * 3, (1.0,) * 3))
+    waits = idle_case(8, scale.pick(10_000, 500))
+    return [*rows, Goal("8 idle consumers for 10 s: CPU in all", waits, None, (0.02,) * 3, (0.005,) * 3, unit="cpu")]
+
+
+def pipeline_goals(scale: Scale) -> list[Goal]:
+    ms = scale.pick(2000, 300)
+    ours = {batch: pipeline_case(Pipeline("f1buf", batch), ms) for batch in (256, 4096)}
+    plain = pipeline_case(Pipeline("plain"), ms)
+    rows = [Goal("whole pipeline; the plain pattern", ours[4096], plain, (100,) * 3, (250,) * 3)]
+    for batch, must, aim in ((256, 1.5, 3.0), (4096, 1.0, 1.5)):
+        peer = pipeline_case(Pipeline("queue.Queue of arrays", batch), ms)
+        title = f"whole pipeline, batches of {batch:,}; on queue.Queue of arrays"
+        rows.append(Goal(title, ours[batch], peer, (must,) * 3, (aim,) * 3))
+    return rows
 
 
 def trip_goals(scale: Scale) -> list[Goal]:
     def goal(title: str, peer: str, cores: int, must: Sequence[Any], aim: Sequence[Any], **more: Any) -> Goal:
         ours, theirs = (trip_case(Trip(name, cores), scale) for name in ("ring", peer))
-        return Goal(f"round trip, {title}; {peer}'s p50", ours, theirs, must, aim, latency=True, **more)
+        return Goal(f"round trip, {title}; {peer}'s p50", ours, theirs, must, aim, unit="latency", **more)
 
     rows = [goal("one core", "SimpleQueue", 1, (1.1,) * 3, (1.0,) * 3)]
     if len(cpus()) > 1:
@@ -231,22 +271,26 @@ def batches_section(scale: Scale) -> Section:
 
 def threads_section(scale: Scale) -> Section:
     cases = []
-    shapes = scale.pick(((1, 1), (1, 4), (4, 1), (4, 4), (16, 16), (64, 64)), ((1, 1), (4, 4), (16, 16)))
+    shapes = scale.pick(((1, 1), (1, 4), (4, 1), (4, 4), (16, 16), (64, 64)), ((1, 1), (4, 4)))
     for producers, consumers in shapes:
         for name in ("ring", *OF_ARRAYS, "deque"):
-            cases += flows([Flow(name, 256, producers, consumers)])
+            cases += flows([Flow(name, 256, producers, consumers, marked=True)])
         for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue", "culsans"):
-            cases += flows([Flow(name, 1, producers, consumers)])
+            cases += flows([Flow(name, 1, producers, consumers, marked=True)])
+        cases += flows([Flow("queue.Queue", 1, producers, consumers, capacity=1024, marked=True)])
     return Section("threads", "Throughput by producers x consumers", "flow", cases, 5)
 
 
 def capacity_section(scale: Scale) -> Section:
-    sizes = scale.pick((1024, 4096, 16384, 65536, 262144, 1048576), (1024, 65536))
+    sizes = scale.pick((1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20), (1 << 10, 1 << 16))
+    largest = scale.pick((1 << 22, 1 << 24), (1 << 20,))
     cases = []
     for size in sizes:
         cases += flows(Flow(name, 256, capacity=size) for name in ("ring", *OF_ARRAYS))
         cases += flows(Flow(name, capacity=size) for name in ("queue.Queue", "f1buf.Queue"))
         cases.append(memcpy_case(Flow("ring", 256, capacity=size)))
+    for size in largest:  # more than any cache holds; the others would keep gigabytes of objects
+        cases += [*flows([Flow("ring", 256, capacity=size)]), memcpy_case(Flow("ring", 256, capacity=size))]
     return Section("capacity", "Throughput by capacity, one producer, one consumer", "flow", cases, 5)
 
 
@@ -282,13 +326,20 @@ def slow_section(scale: Scale) -> Section:
 
 def one_core_section(scale: Scale) -> Section:
     cases = flows(Flow(name, one_core=True) for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue"))
+    cases += flows([Flow("queue.Queue", capacity=1024, one_core=True)])
     for batch in scale.pick((16, 256, 4096), (256,)):
         cases += flows(Flow(name, batch, one_core=True) for name in ("ring", *OF_ARRAYS))
+        cases += flows([Flow("ring", batch, one_core=True, spins=False)])
     return Section("one-core", "Throughput with all threads on one core", "flow", cases, 7)
 
 
 def pipeline_section(scale: Scale) -> Section:
-    cases = [pipeline_case(kind, scale) for kind in ("f1buf", "plain", "queue.Queue of arrays")]
+    ms = scale.pick(2000, 200)
+    cases = []
+    for ready in scale.pick((False, True), (False,)):
+        cases.append(pipeline_case(Pipeline("plain", ready=ready), ms))
+        for batch in (256, 4096):
+            cases += [pipeline_case(Pipeline(kind, batch, ready), ms) for kind in ("f1buf", "queue.Queue of arrays")]
     title = "The whole pipeline: 5 sensor types, 3 analyzers, alerts on"
     return Section("pipeline", title, "rate", cases, 5)
 
@@ -296,8 +347,8 @@ def pipeline_section(scale: Scale) -> Section:
 def speed_section(scale: Scale) -> Section:
     column = INTERPRETERS.index(interpreter())
     mine = [goal for goal in goals(scale) if goal.must[column] is not None]
-    cases = list(dict.fromkeys(case for goal in mine for case in (goal.ours, goal.peer)))
-    title = f"The goals for {interpreter()}: what; against what"
+    cases = list(dict.fromkeys(case for goal in mine for case in (goal.ours, goal.peer) if case is not None))
+    title = f"The goals, as they are set for {interpreter()}: what; against what"
     return Section("speed", title, "goals", cases, 9, mine)
 
 
@@ -347,13 +398,14 @@ class Meter:
             self._amounts[case] = self._found_out(case)
 
     def _found_out(self, case: Case) -> int:
-        """How much to run, from ever larger runs."""
+        """How much to run, from ever larger runs, after a small one that looks at everything."""
+        case.run(-(-100_000 // case.unit) * case.unit, True)
         most = max(case.unit, int(min(case.most, 1 << 40)) // case.unit * case.unit)
         amount, enough = min(most, -(-2000 // case.unit) * case.unit), self._scale.target_s / 4
         while True:
-            run = case.run(amount, True)
+            run = case.run(amount, False)
             if run.seconds > enough:  # or something else held it up
-                run = min(run, case.run(amount, True), key=lambda run: run.seconds)
+                run = min(run, case.run(amount, False), key=lambda run: run.seconds)
             if run.seconds > enough or amount >= most:
                 break
             amount = min(most, amount * 4)
@@ -385,19 +437,18 @@ def latency(runs: Sequence[Run]) -> dict[str, float]:
 # -- what it comes to -----------------------------------------------------------------------------------------------
 
 
-def judge(goal: Goal, ours: list[Run], theirs: list[Run]) -> dict[str, Any]:
+def judge(goal: Goal, ours: list[Run], theirs: list[Run] | None) -> dict[str, Any]:
     """A line of the speed table."""
     column = INTERPRETERS.index(interpreter())
     must, aim = goal.must[column], goal.aim[column]
     assert must is not None
-    if goal.latency:
-        a, b = ([run.extra["ns"]["p50"] for run in runs] for runs in (ours, theirs))
-    else:
-        a, b = ([run.rate for run in runs] for runs in (ours, theirs))
+    values = {"rate": lambda run: run.rate, "latency": lambda run: run.extra["ns"]["p50"]}
+    value = values.get(goal.unit, lambda run: run.used.cpu_s)
+    a, b = list(map(value, ours)), [1.0] * len(ours) if theirs is None else list(map(value, theirs))
     ratio = statistics.median(a) / statistics.median(b)
     each = [x / y for x, y in zip(a, b, strict=True)]
     low, _, high = statistics.quantiles(each, method="inclusive") if len(each) > 1 else each * 3
-    sign = -1 if goal.latency else 1
+    sign = 1 if goal.unit == "rate" else -1
     reached = sign * ratio >= sign * must
     if goal.aim_ns is not None:
         found = latency(ours)
@@ -407,9 +458,18 @@ def judge(goal: Goal, ours: list[Run], theirs: list[Run]) -> dict[str, Any]:
         best = sign * ratio >= sign * aim
     mark = "reaches the aim" if best and reached else "reaches the must" if reached else "falls short"
     return {
-        "what": goal.title, "f1buf": statistics.median(a), "peer": statistics.median(b), "latency": goal.latency,
-        "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim, "aim_ns": goal.aim_ns, "mark": mark,
+        "what": goal.title, "f1buf": statistics.median(a), "peer": statistics.median(b) if theirs else None,
+        "unit": goal.unit, "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim, "aim_ns": goal.aim_ns,
+        "mark": mark, "used": [used(runs) for runs in (ours, theirs) if runs],
     }  # fmt: skip
+
+
+def used(runs: list[Run]) -> dict[str, float]:
+    """CPUs kept busy, and how often threads were switched."""
+    return {
+        "cpus": statistics.median(run.used.cpu_s / run.seconds for run in runs),
+        "switches_per_s": statistics.median((run.used.voluntary + run.used.involuntary) / run.seconds for run in runs),
+    }
 
 
 def summary(case: Case, runs: list[Run], base: float | None) -> dict[str, Any]:
@@ -422,9 +482,8 @@ def summary(case: Case, runs: list[Run], base: float | None) -> dict[str, Any]:
         "rate": rate(runs),
         "spread": [min(run.rate for run in runs), max(run.rate for run in runs)],
         "ratio": rate(runs) / base if base else None,
-        "cpus": statistics.median(run.used.cpu_s / run.seconds for run in runs),
+        **used(runs),
         "cpu_ns_a_record": statistics.median(run.used.cpu_s / run.amount * 1e9 for run in runs),
-        "switches_per_s": statistics.median((run.used.voluntary + run.used.involuntary) / run.seconds for run in runs),
         "runs": [{name: value for name, value in run.as_dict().items() if name != "curve_ns"} for run in runs],
     }
     return row
@@ -441,9 +500,10 @@ def base_of(section: Section, case: Case, runs: dict[Case, list[Run]]) -> float 
         flow = case.key if isinstance(case.key, Flow) else case.key[1]
         alike = [one for one in runs if isinstance(one.key, Flow) and is_base(one.key, flow)]
         return max((rate(runs[one]) for one in alike), default=None)
-    if section.kind == "rate":
-        case = next(one for one in section.cases if one.title == "the plain pattern")
-    return rate(runs[case]) if case in runs else None
+    if isinstance(case.key, Pipeline):  # to the plain pattern, with as much work
+        alike = [one for one in runs if isinstance(one.key, Pipeline) and one.key.kind == "plain"]
+        return next((rate(runs[one]) for one in alike if one.key.ready == case.key.ready), None)
+    return None
 
 
 def environment(left_out: list[str]) -> dict[str, Any]:
@@ -456,6 +516,7 @@ def environment(left_out: list[str]) -> dict[str, Any]:
         "goals": interpreter(),
         "switch_interval_s": sys.getswitchinterval(),
         "processor": processor(),
+        "processor_details": processor_details(),
         "cores": len(cpus()),
         "system": platform.platform(),
         "load_before": os.getloadavg(),
@@ -478,6 +539,7 @@ def file_name(about: dict[str, Any], args: argparse.Namespace) -> str:
     """By commit, processor and Python; a quick or partial run never takes the place of a whole one."""
     parts = [about["commit"] or "unknown", f"{about['processor']} {about['cores']} cores", f"python{about['python']}"]
     parts += ["quick"] if args.quick else []
+    parts += [f"{args.runs}-runs"] if args.runs else []
     parts += args.only or []
     return "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 
@@ -501,18 +563,27 @@ def print_section(section: Section, result: dict[str, Any]) -> None:
 
 
 def print_goals(result: dict[str, Any]) -> None:
-    columns = "{:<64}{:>13}{:>13}  {:>7}  {:<14}{:>5}{:>6}  {}"
-    print(columns.format("what; against what", "f1buf", "peer", "ratio", "quartiles", "must", "aim", "mark"))
+    columns = "{:<58}{:>11}{:>11}  {:>7}  {:<13}{:>6}{:>6}  {:<17}{:>9}{:>13}"
+    titles = ("f1buf", "peer", "ratio", "quartiles", "must", "aim", "mark", "CPUs", "switches/s")
+    print(columns.format("what; against what", *titles))
     for line in result["goals"]:
-        show = "{:.2f} us" if line["latency"] else "{:.2f} M/s"
-        scale = 1e3 if line["latency"] else 1e6
-        values = [show.format(line[who] / scale) for who in ("f1buf", "peer")]
+        show, scale = {"rate": ("{:.2f} M/s", 1e6), "latency": ("{:.2f} us", 1e3), "cpu": ("{:.4f} s", 1)}[line["unit"]]
+        values = ["" if line[who] is None else show.format(line[who] / scale) for who in ("f1buf", "peer")]
         quartiles = "{:.3g}-{:.3g}".format(*line["quartiles"])
-        aim = f"{line['aim']:g}" if line["aim_ns"] is None else "(1)"
-        ratio = f"{line['ratio']:.3g}"
-        print(columns.format(line["what"], *values, ratio, quartiles, f"{line['must']:g}", aim, line["mark"]))
+        aim = f"{line['aim']:.3g}" if line["aim_ns"] is None else "(1)"
+        busy = ", ".join(f"{one['cpus']:.2f}" for one in line["used"])
+        switches = ", ".join(brief(one["switches_per_s"]) for one in line["used"])
+        wanted = f"{line['must']:.3g}"
+        print(columns.format(
+            line["what"], *values, f"{line['ratio']:.3g}", quartiles, wanted, aim, line["mark"], busy, switches
+        ))  # fmt: skip
         if line["aim_ns"]:
             print("  (1) " + ", ".join(f"{name} {ns / 1e3:g} us" for name, ns in line["aim_ns"].items()))
+    print("CPUs: kept busy, and switches of threads: f1buf's, the peer's")
+
+
+def brief(value: float) -> str:
+    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.0f}"
 
 
 def shape(spec: dict[str, Any]) -> str:
@@ -545,21 +616,23 @@ def print_latencies(result: dict[str, Any]) -> None:
 
 
 def print_slow(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'age p50':>10}{'p99':>8}{'max':>8} ms{'lost':>8}{'put p99':>11}{'max':>11} us")
+    print(f"{'who':<42}{'age p50':>10}{'p99':>8}{'max':>8} ms{'lost':>8}{'put p99':>11}{'max':>11} us"
+          f"{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
     for line in result["cases"]:
         ns, runs = line["ns"], line["runs"]
         lost = statistics.median(run["dropped"] / run["amount"] for run in runs)
         put = [statistics.median(run[name] for run in runs) * 1e6 for name in ("put_p99_s", "put_max_s")]
         ages = f"{ns['p50'] / 1e6:10.1f}{ns['p99'] / 1e6:8.1f}{ns['max'] / 1e6:8.1f}"
-        print(f"{line['title']:<42}{ages}   {lost:8.0%}{put[0]:11,.1f}{put[1]:11,.1f}")
+        costs = f"{line['cpus']:8.2f}{line['switches_per_s']:12,.0f}"
+        print(f"{line['title']:<42}{ages}   {lost:8.0%}{put[0]:11,.1f}{put[1]:11,.1f}   {costs}")
 
 
 def print_rates(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'M/s':>9}  {'least-most':<15}{'ratio':>8}{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")
+    print(f"{'who':<58}{'M/s':>9}  {'least-most':<15}{'ratio':>8}{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")
     for line in result["cases"]:
         spread = "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
         print(
-            f"{line['title']:<42}{line['rate'] / 1e6:9.2f}  {spread:<15}{line['ratio']:8.3g}"
+            f"{line['title']:<58}{line['rate'] / 1e6:9.2f}  {spread:<15}{line['ratio']:8.3g}"
             f"{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
         )
 
@@ -582,16 +655,20 @@ def parse_args() -> argparse.Namespace:
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
     add("--runs", type=positive, metavar="N", help="of each case (default: 3 to 9, by section; with --quick 2)")
-    add("--output", type=Path, default=RESULTS, metavar="DIR", help="for JSON and plots (default: bench/results)")
-    add("--json", type=Path, metavar="FILE", help="instead of the name made of commit, processor and Python")
+    add("--output", type=Path, default=HERE, metavar="DIR", help="for results/*.json and plots/* (default: bench)")
+    add(
+        "--json", type=Path, metavar="FILE", help="instead of the one in results, named by commit, processor and Python"
+    )
     add("--no-plots", action="store_true", help="draw none")
     args = parser.parse_args()
+    args.only = list(dict.fromkeys(args.only or []))
     try:  # now: what was measured would be lost if it could not be written
-        args.output.mkdir(parents=True, exist_ok=True)
+        for folder in (args.output / "results", args.output / "plots"):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(13, "Permission denied", str(folder))
         if args.json:
-            args.json.touch()
-        if not os.access(args.output, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(args.output))
+            args.json.open("a").close()
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
     if not args.no_plots and importlib.util.find_spec("matplotlib") is None:
@@ -611,7 +688,7 @@ def measure_section(section: Section, meter: Meter, count: int) -> dict[str, Any
     result: dict[str, Any] = {"title": section.title, "kind": section.kind, "runs": count}
     result["seconds"] = time.perf_counter() - began
     if section.goals:
-        result["goals"] = [judge(goal, runs[goal.ours], runs[goal.peer]) for goal in section.goals]
+        result["goals"] = [judge(goal, runs[goal.ours], goal.peer and runs[goal.peer]) for goal in section.goals]
     result["cases"] = [summary(case, runs[case], base_of(section, case, runs)) for case in section.cases]
     return result
 
@@ -634,13 +711,13 @@ def main() -> None:
         sys.stdout.flush()
     whole = {**about, "quick": args.quick, "sections": results}
     stem = file_name(about, args)
-    file = args.json or args.output / f"{stem}.json"
+    file = args.json or args.output / "results" / f"{stem}.json"
     file.write_text(as_json(whole), encoding="utf-8")
     print(f"\nwritten: {file}")
     if not args.no_plots:
         import plots
 
-        for path in plots.draw(whole, args.output, stem):
+        for path in plots.draw(whole, args.output / "plots", stem):
             print(f"written: {path}")
 
 

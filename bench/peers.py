@@ -20,16 +20,18 @@ has none.
 What is checked, outside of the loops where that is possible
     objects are all kept, and looked at when the clock has stopped. Arrays by reference are kept, too. Records that are
     copied go through a `limits.Checker`: with one producer and one consumer the first and the last of each batch (the
-    warm-up run looks at each record), with several of them each record.
+    warm-up run looks at each record); with several of them (`Flow.marked`) each record, in its producer's order. The
+    same array again and again has no order, and is only counted; in the warm-up run each is an object of its own.
 """
 
 import multiprocessing
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain, repeat
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +42,7 @@ from native import limits
 import f1buf
 from f1buf import READING, RingBuffer, ShutDown
 
+TOGETHER = 1024  # messages that are taken at once where they are single readings
 CYCLE = 4096  # records after which a single producer's numbers begin anew, two blocks at least
 
 
@@ -53,10 +56,12 @@ class Flow:
     consumers: int = 1
     capacity: int = 65536  # records: 1.5 MB
     one_core: bool = False
+    spins: bool = True  # whether a ring's waits may look for a while before they sleep
+    marked: bool = False  # each record is looked at; with several threads always, so also in what is compared to them
 
     @property
     def alone(self) -> bool:
-        return self.producers == self.consumers == 1
+        return self.producers == self.consumers == 1 and not self.marked
 
     @property
     def blocks(self) -> int:
@@ -84,6 +89,7 @@ class Job:
     channel: Any = None
     items: list[list[Any]] = field(default_factory=list)  # that each consumer of objects has taken
     references: list[list[Any]] = field(default_factory=list)
+    put: dict[int, tuple[int, int]] = field(default_factory=dict)  # of each array its producer and number, with `full`
     checkers: list[Any] = field(default_factory=list)
     marks: Any = None
     kept: list[Any] = field(default_factory=list)  # what would otherwise be freed while the clock runs
@@ -144,12 +150,18 @@ class Job:
 
     def _verify_references(self) -> None:
         arrays = [list(map(id, taken)) for taken in self.references]
-        count = sum(map(len, arrays))
-        require(count == self.records // self.flow.batch, self.flow, f"{count} arrays arrived")
-        if self.flow.alone:  # the same ones come round in the same order
-            around = len(set(arrays[0]))
+        everything = Counter(chain.from_iterable(arrays))
+        count = self.records // self.flow.batch
+        require(everything.total() == count, self.flow, f"{everything.total()} arrays arrived, not {count}")
+        if self.put:
+            require(everything.keys() == self.put.keys(), self.flow, "not every array arrived once")
+            for taken in arrays:
+                come = [self.put[one] for one in taken]
+                ordered = sorted(come, key=itemgetter(0))  # a sort by producer alone keeps the order within each
+                require(ordered == sorted(come), self.flow, "arrays of one producer arrived out of their order")
+        elif self.flow.alone:  # the same ones come round in the same order
+            around = len(everything)
             expected = arrays[0][:around] * (count // around + 1)
-            require(len(set(arrays[0][:around])) == around, self.flow, "an array came twice in a round")
             require(arrays[0] == expected[:count], self.flow, "arrays arrived out of their order")
 
 
@@ -275,6 +287,14 @@ def get_bytes(get: Callable[[], Any], seen: Callable[[Any], None], n: int) -> No
         seen(frombuffer(get(), dtype))
 
 
+def get_together(get_many: Callable[[], list[Any]], seen: Callable[[Any], None], n: int) -> None:
+    while n > 0:
+        arrays = get_many()
+        for array in arrays:
+            seen(array)
+        n -= len(arrays)
+
+
 def get_and_give_back(
     get: Callable[[], Any], seen: Callable[[Any], None], give_back: Callable[[Any], None], n: int
 ) -> None:
@@ -364,7 +384,12 @@ def lists_consume(job: Job) -> Work:
 
 def references_produce(job: Job, index: int) -> Work:
     put, blocks = job.channel.put, numbered_blocks(job.flow, index)
-    return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
+    if not job.full:
+        return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
+    arrays = [blocks[n % len(blocks)] for n in range(job.share // job.flow.batch)]  # each a new view
+    job.put |= {id(array): (index, n) for n, array in enumerate(arrays)}
+    job.kept.append(arrays)
+    return lambda: job.own(put_each)(put, arrays, 1)
 
 
 def references_consume(job: Job) -> Work:
@@ -619,9 +644,20 @@ def _add_faster_fifo() -> str | None:
         return faster_fifo.Queue(max_size_bytes=size, dumps=np.ndarray.tobytes, loads=loads)
 
     PEERS["faster-fifo"] = Peer(
-        "faster-fifo, 2 processes", make, items_or_arrays_produce, items_or_arrays_consume, processes=True
+        "faster-fifo, 2 processes", make, items_or_arrays_produce, taken_together, processes=True
     )
     return None
+
+
+def taken_together(job: Job) -> Work:
+    """With faster-fifo's own `get_many`: all messages that are there."""
+    channel, n = job.channel, job.records // job.flow.batch
+    if job.flow.batch > 1:
+        _, seen = job.checker()
+        return lambda: job.own(get_together)(channel.get_many, seen, n)
+    return lambda: job.items.append(
+        job.own(get_lists)(lambda most: channel.get_many(max_messages_to_get=most), n, TOGETHER)
+    )
 
 
 def array_of(data: Any) -> Any:

@@ -1,6 +1,6 @@
 """Draws what compare.py has measured, as SVG and PNG.
 
-    python bench/plots.py RESULTS.json [--output DIR]
+    python bench/plots.py RESULTS.json [--output DIR]     # DIR: bench/plots
 
 The colours are Okabe and Ito's, which the colour-blind can tell apart; f1buf's lines are thick, the machine's limits
 dashed.
@@ -19,6 +19,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+PLOTS = Path(__file__).with_name("plots")
 OURS, OTHERS = "#D55E00", "#9AA5B1"  # bars
 LOOKS = {  # the same in all figures: colour and marker; ours are circles
     "ring": ("#D55E00", "o"),
@@ -157,6 +158,8 @@ def batches(whole: dict[str, Any], section: dict[str, Any]) -> Any:
 def threads(whole: dict[str, Any], section: dict[str, Any]) -> Any:
     for case in section["cases"]:
         size = case["spec"]["batch"]
+        if case["spec"]["capacity"] != 65536:
+            case["title"] += f", room for {case['spec']['capacity']:,}"
         case["title"] += f", batches of {size}" if size > 1 and "put one" not in case["title"] else ""
     what = "Throughput by number of threads, room for 65,536 records"
     figure, axes = rates_figure(
@@ -305,8 +308,10 @@ def rates(whole: dict[str, Any], section: dict[str, Any]) -> Any:
 
 
 def label_of(case: dict[str, Any]) -> str:
-    batch = case["spec"].get("batch", 1)
-    return case["title"] + (f", batches of {batch:,}" if batch > 1 else "")
+    batch, capacity = case["spec"].get("batch", 1), case["spec"].get("capacity", 65536)
+    title = case["title"]
+    title += f", batches of {batch:,}" if batch > 1 and "batches of" not in title else ""
+    return title + (f", room for {capacity:,}" if capacity != 65536 else "")
 
 
 # -- all of them ----------------------------------------------------------------------------------------------------
@@ -327,13 +332,14 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, Any]], Any]]] 
 
 def draw(whole: dict[str, Any], folder: Path, stem: str) -> list[Path]:
     """Draw all sections that were measured; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.rc_context({"svg.hashsalt": "f1buf", "axes.spines.top": False, "axes.spines.right": False}):
         for name, (section, make) in FIGURES.items():
             if section not in whole["sections"]:
                 continue
             figure = make(whole, whole["sections"][section])
-            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
+            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 100})):
                 path = folder / f"{stem}_{name}.{kind}"
                 figure.savefig(path, **more)
                 written.append(path)
@@ -344,12 +350,10 @@ def draw(whole: dict[str, Any], folder: Path, stem: str) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, metavar="RESULTS.json", help="as compare.py has written it")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: beside it")
+    parser.add_argument("--output", type=Path, metavar="DIR", default=PLOTS, help="default: bench/plots")
     args = parser.parse_args()
     whole = json.loads(args.results.read_text(encoding="utf-8"))
-    folder = args.output or args.results.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in draw(whole, folder, args.results.stem):
+    for path in draw(whole, args.output, args.results.stem):
         print(path)
 
 

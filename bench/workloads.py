@@ -9,24 +9,20 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
-import plain
 from common import Usage, collector_off, cpus, own_copy, pin, usage
 from native import limits
 from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks, require
+from pipelines import PIPELINES, Pipeline
 
 import f1buf
-from f1buf import READING, RingBuffer
-from f1buf.telemetry.alerts import Alert
-from f1buf.telemetry.analyzers import Analyzer, BatchOrder
-from f1buf.telemetry.sources.paced import FULL_SPEED_BATCH, PacedSensor
-from f1buf.telemetry.system import make_sensors
-from f1buf.telemetry.thresholds import ThresholdTable, Tracker, load_thresholds
+from f1buf import READING, RingBuffer, _sync  # type: ignore[attr-defined]
 
 HUNG_S = 120.0
 RECORD = (1.5, 7, 2, 0, 311.25)
@@ -139,9 +135,20 @@ def move(flow: Flow, records: int, *, full: bool = False) -> Run:
         crew.thread(lambda: peer.consume(job), cpu)
     for index in range(flow.producers):
         (crew.process if peer.processes else crew.thread)(lambda index=index: peer.produce(job, index), cpu)
-    seconds, used = crew.run()
+    with spinning(flow.spins):
+        seconds, used = crew.run()
     job.verify()
     return Run(records, seconds, used)
+
+
+@contextmanager
+def spinning(allowed: bool) -> Iterator[None]:
+    before = None if allowed else _sync._spin_for(0)
+    try:
+        yield
+    finally:
+        if before is not None:
+            _sync._spin_for(before)
 
 
 def move_by_memcpy(flow: Flow, records: int) -> Run:
@@ -371,6 +378,25 @@ def take_lists(get_many: Callable[[int], Any], n: int, arrived: list[Any]) -> No
         n -= len(got)
 
 
+class Nowhere:
+    """Notes when each reading is put: what the sensors' own pace is late by, whoever carries their readings."""
+
+    def __init__(self, capacity: int) -> None:
+        self._arrived: list[Any] = []
+
+    def put(self, reading: Any) -> None:
+        self._arrived.append((time.perf_counter(), reading))
+
+    def wait(self, n: int) -> list[Any]:
+        while len(self._arrived) < n:
+            time.sleep(TICK_S)
+        return self._arrived
+
+
+def wait_for_all(wait: Callable[[int], list[Any]], n: int, arrived: list[Any]) -> None:
+    arrived += wait(n)
+
+
 def compute(stop: threading.Event) -> None:
     n = 0
     while not stop.is_set():
@@ -384,6 +410,7 @@ PACED: dict[str, tuple[Callable[[int], Any], str, Callable[..., None]]] = {
     "queue.Queue": (queue.Queue, "get", take_singly),
     "SimpleQueue": (lambda capacity: queue.SimpleQueue(), "get", take_singly),
     "deque": (DequeWithConditions, "get_many", take_lists),
+    "nowhere": (Nowhere, "wait", wait_for_all),
 }
 
 
@@ -428,6 +455,33 @@ def _latencies(pace: Pace, arrived: list[Any], each: int) -> Any:
     numbers = readings["value"][order].reshape(pace.sensors, each)
     require(bool((numbers == np.arange(each)).all()), pace, "readings are missing or out of order")
     return (at - readings["timestamp"]) * 1e9
+
+
+# -- waiting --------------------------------------------------------------------------------------------------------
+
+
+def idle(consumers: int, seconds: float, *, capacity: int = 1024) -> Run:
+    """Consumers of a ring into which nothing is put; the amount is the consumers."""
+    ring = RingBuffer(capacity)
+    crew = Crew(consumers + 1)
+
+    def consume() -> None:
+        try:
+            ring.get_many()
+        except f1buf.ShutDown:
+            return
+        raise AssertionError("a record came out of an empty ring")
+
+    for _ in range(consumers):
+        crew.thread(lambda: consume)
+
+    def end() -> None:
+        time.sleep(seconds)  # the length of the measurement
+        ring.shutdown()
+
+    crew.thread(lambda: end)
+    took, used = crew.run()
+    return Run(consumers, took, used)
 
 
 # -- a slow consumer ------------------------------------------------------------------------------------------------
@@ -555,66 +609,10 @@ SLOW: dict[str, Callable[[Slow], Ends]] = {
 # -- the whole pipeline ---------------------------------------------------------------------------------------------
 
 
-class QueueOfArrays:
-    """What `BatchOrder` asks of a ring, from a queue of arrays: all of one put at once, numbered as it comes out."""
-
-    def __init__(self, maxsize: int) -> None:
-        self.queue: queue.Queue[Any] = queue.Queue(maxsize)
-        self._position = 0
-        self._ended = False
-
-    def get_many(self, most: int, *, return_seq: bool) -> tuple[int, Any]:
-        """Called by one thread at a time. An array goes out as it came in, whatever `most` says."""
-        array = None if self._ended else self.queue.get()
-        if array is None:
-            self._ended = True
-            raise f1buf.ShutDown
-        first = self._position
-        self._position += len(array)
-        return first, array
-
-
-def pipeline(kind: str, seconds: float) -> Run:
-    """Readings from five sensors through three analyzers; "plain" is plain.py's pattern."""
-    run = {"f1buf": plain.ours, "plain": plain.plain, "queue.Queue of arrays": queue_pipeline}[kind]
-    before, began = usage(), time.perf_counter()
-    rate = run(seconds)
-    took = time.perf_counter() - began
-    return Run(int(rate * took), took, usage().since(before))
-
-
-def queue_pipeline(seconds: float) -> float:
-    """f1buf's own sensors, checks and alerts, with queue.Queue carrying their arrays, of the same size in all."""
-    sensors = [PacedSensor(sensor, rate=None) for sensor in make_sensors()]
-    waiting = QueueOfArrays(plain.BUFFER_SIZE // FULL_SPEED_BATCH)
-    table = ThresholdTable(load_thresholds("default"))
-    tracker, stop = Tracker(table), threading.Event()
-    alerts: list[Any] = []
-    made, analysed = [0] * len(sensors), [0]
-
-    def merge(batch: Any) -> None:
-        for event in tracker.merge(batch.crossings, batch.first_position):
-            alerts.append(Alert.from_event(event, table.thresholds[event.threshold], {}))
-        analysed[0] += len(batch.readings)
-
-    order = BatchOrder(waiting, merge)  # type: ignore[arg-type]
-
-    def feed(index: int) -> None:
-        for readings in sensors[index].batches(stop):  # a new array each time: nothing to copy
-            made[index] += len(readings)
-            waiting.queue.put(readings)
-
-    feeders = [threading.Thread(target=feed, args=(index,)) for index in range(len(sensors))]
-    analyzers = [threading.Thread(target=Analyzer(order, table).run) for _ in range(3)]
-    began = time.perf_counter()
-    for thread in analyzers + feeders:
-        thread.start()
-    time.sleep(seconds)  # the length of the measurement
-    stop.set()
-    for thread in feeders:
-        thread.join()
-    waiting.queue.put(None)
-    for thread in analyzers:
-        thread.join()
-    require(sum(made) == analysed[0], "the pipeline on queue.Queue", f"{sum(made)} made, {analysed[0]} analysed")
-    return analysed[0] / (time.perf_counter() - began)
+def pipeline(spec: Pipeline, seconds: float) -> Run:
+    """Readings from five sensors through three analyzers."""
+    with collector_off():
+        before, began = usage(), time.perf_counter()
+        rate = PIPELINES[spec.kind](spec, seconds)
+        took = time.perf_counter() - began
+        return Run(int(rate * took), took, usage().since(before))

@@ -11,6 +11,7 @@ import enum
 import gc
 import inspect
 import pickle
+import tracemalloc
 import weakref
 from collections import deque
 from pathlib import Path
@@ -1290,6 +1291,40 @@ def test_importing_leaves_the_gil_off_on_free_threaded_builds():
         pytest.skip("this interpreter always has a GIL")
     assert sys.version_info >= (3, 13)
     run_python("import sys; from f1buf import RingBuffer; assert not sys._is_gil_enabled()")
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def allocated_at_most(call, *args):
+    """Bytes while the call runs, and what a look at them takes by itself."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        call(*args)  # the first one makes what the interpreter keeps for later calls
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call(*args)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("capacity", [1, 1000, 65_536])
+def test_a_ring_takes_its_records_and_4_kib_at_most(capacity):
+    size = capacity * READING.itemsize
+    assert size <= allocated_at_most(RingBuffer, capacity, READING) <= size + 4096
+
+
+@pytest.mark.parametrize("count", [1, 16, 200])
+def test_arrays_go_in_and_out_without_an_allocation(count):
+    """Beside the number that each returns, which for up to 256 records exists already."""
+    ring, records = RingBuffer(1000, READING), np.zeros(count, READING)
+    nothing = allocated_at_most(len, records)
+    assert allocated_at_most(ring.put_many, records) == nothing
+    assert ring.qsize() == 2 * count
+    assert allocated_at_most(ring.get_into, records) == nothing
+    assert ring.empty()
 
 
 # Any sequence of calls against a plain model --------------------------------------------------------------------------
