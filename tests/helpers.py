@@ -152,15 +152,19 @@ def trickling(ring):
 
 
 def keep_calling(*calls):
-    """Daemon threads that make these calls for ever."""
+    """Daemon threads that make these calls for ever; Full and Empty are no errors.
 
-    def loop(call):
-        while True:
-            with contextlib.suppress(Empty):
-                call()
-
+    Where a fork follows, let them and the child share no closure, list or dictionary, but give `functools.partial`:
+    without a GIL CPython guards each of these with a mutex of its own, which in the child may stay locked for ever.
+    """
     for call in calls:
-        threading.Thread(target=loop, args=(call,), daemon=True).start()
+        threading.Thread(target=call_for_ever, args=(call,), daemon=True).start()
+
+
+def call_for_ever(call):
+    while True:
+        with contextlib.suppress(Empty, Full):
+            call()
 
 
 # Crowds ---------------------------------------------------------------------------------------------------------------
@@ -383,6 +387,7 @@ def in_fork(check):
         status = 1
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)  # where it hangs; then it is killed
             signal.alarm(int(WATCHDOG))
             check()
             status = 0

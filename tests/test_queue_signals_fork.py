@@ -550,35 +550,32 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
 def fork_while_others_are_busy(kind=Queue):
     """Many forks at random moments of a queue's busy life; each child goes on with what was there."""
     queue = kind(64)
-    keep_calling_for_ever(queue)
-
-    def check():
-        queue._check()
-        size = queue.qsize()
-        assert 0 <= size <= 64
-        assert len(drained(queue)) == size
-        assert queue.put_many(range(100), block=False) == 64
-        assert queue.get_many() == list(range(64))
-        getter = parked(queue.get)
-        queue.put(1)
-        assert getter.result() == 1
-        queue.unfinished_tasks = 0
-        queue.join()
-
+    keep_calling_everything(queue)
     for _ in range(30):
-        in_fork(check)
+        in_fork(functools.partial(go_on, queue))
 
 
-def keep_calling_for_ever(queue):
-    def put(call, *args, **how):
-        with contextlib.suppress(Full):
-            call(*args, **how)
+def go_on(queue):
+    queue._check()
+    size = queue.qsize()
+    assert 0 <= size <= 64
+    assert len(drained(queue)) == size
+    assert queue.put_many(range(100), block=False) == 64
+    assert queue.get_many() == list(range(64))
+    getter = parked(queue.get)
+    queue.put(1)
+    assert getter.result() == 1
+    queue.unfinished_tasks = 0
+    queue.join()
 
+
+def keep_calling_everything(queue):
+    partial = functools.partial
     keep_calling(
-        lambda: put(queue.put, 1, timeout=1e-3),
-        lambda: put(queue.put_many, range(100), timeout=1e-4),
-        lambda: queue.get(timeout=1e-4),
-        lambda: queue.get_many(64, min_count=32, timeout=1e-4),
+        partial(queue.put, 1, timeout=1e-3),
+        partial(queue.put_many, range(100), timeout=1e-4),
+        partial(queue.get, timeout=1e-4),
+        partial(queue.get_many, 64, min_count=32, timeout=1e-4),
         queue.get_nowait,
         queue.clear,
         queue.qsize,
@@ -590,23 +587,28 @@ def fork_while_others_are_busy_by_the_standard_algorithm():
 
 
 def fork_while_others_convert():
-    """Many forks while threads make plain queues into others."""
-    queues = [queue_with(Queue, 1, maxsize=1)]
-
-    def renew():
-        queues[0] = queue_with(Queue, 1, maxsize=1)
-        _ = queues[0].mutex
-
-    keep_calling(renew, lambda: queues[0].queue, lambda: queues[0].get(timeout=1e-4))
+    """Many forks, each while threads make a plain queue into another."""
     for _ in range(10):
-        in_fork(lambda: use_everything(queues[0]))
+        queue = queue_with(Queue, 1, maxsize=1)
+        crowd = [threading.Thread(target=target, args=(queue,)) for target in (look_inside, look_inside, get_and_put)]
+        for thread in crowd:
+            thread.start()
+        in_fork(functools.partial(use_everything, queue))
+        for thread in crowd:
+            thread.join(WATCHDOG)
+
+
+def look_inside(queue):
+    _ = queue.queue, queue.mutex
+
+
+def get_and_put(queue):
+    for _ in range(10):
+        queue.put(queue.get(timeout=LATE))
 
 
 def fork_while_others_contend():
-    """Very many forks beside far more threads than processors: at some of them the lock changes hands.
-
-    Without a variable of a closure: CPython guards each with a mutex of its own, which in the child may stay locked.
-    """
+    """Very many forks beside far more threads than processors: at some of them the lock changes hands."""
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then that is the lock, and each fork waits long for it
     threads, forks = (4, 20) if with_gil else (32, 300)
     queue = queue_with(Queue, *range(1000))
@@ -627,7 +629,7 @@ def check_and_put(queue):
 def fork_while_others_look():
     """Many forks while threads ask a queue for its size."""
     queue = queue_with(Queue, *range(100))
-    keep_calling(queue.qsize, queue.full, lambda: queue.put(queue.get()), lambda: sys.getsizeof(queue))
+    keep_calling(queue.qsize, queue.full, functools.partial(pass_on, queue), functools.partial(sys.getsizeof, queue))
     for _ in range(30):
         in_fork(queue._check)
 
@@ -675,7 +677,7 @@ def leave_threads_waiting_on_one():
 def leave_threads_busy():
     """The same with threads that come back to Python all the time."""
     queue = Queue(64)
-    keep_calling_for_ever(queue)
+    keep_calling_everything(queue)
     use_at_the_very_end(queue)
     time.sleep(0.05)  # the threads' life, not a wait for something
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from helpers import (
     CALLS,
     LATE,
     PUTS,
+    WATCHDOG,
     Task,
     assert_times_out,
     check_balance,
@@ -195,41 +197,40 @@ def fork_while_others_copy():
     ring = RingBuffer(50_000, "i8", overflow="drop_oldest")
     batch = np.arange(20_000)
     keep_calling(
-        lambda: ring.put_many(batch),
-        lambda: ring.get_many(block=False),
-        lambda: ring.put(1),
-        lambda: ring.snapshot(100),
+        partial(ring.put_many, batch),
+        partial(ring.get_many, block=False),
+        partial(ring.put, 1),
+        partial(ring.snapshot, 100),
         ring.get_nowait,
     )
-
-    def check():
-        try:
-            for _ in range(3):
-                ring.put_many(batch)
-                ring.snapshot()
-                ring.get_many(timeout=LATE)
-                ring.put(1)
-            check_balance(ring)
-        except RuntimeError as error:
-            if "create a new ring" not in str(error):
-                raise
-
     for _ in range(30):
-        in_fork(check)
+        in_fork(partial(use_or_be_told, ring, batch))
+
+
+def use_or_be_told(ring, batch):
+    try:
+        for _ in range(3):
+            ring.put_many(batch)
+            ring.snapshot()
+            ring.get_many(timeout=LATE)
+            ring.put(1)
+        check_balance(ring)
+    except RuntimeError as error:
+        if "create a new ring" not in str(error):
+            raise
 
 
 def fork_while_others_look():
     """Many forks while threads ask for statistics of a ring whose lock is contended."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
-    batch = np.arange(100_000)
-    keep_calling(lambda: ring.put_many(batch), ring.stats, ring._check)
+    keep_calling(partial(ring.put_many, np.arange(100_000)), ring.stats, ring._check)
     for _ in range(30):
         in_fork(ring.stats)
 
 
 @pytest.mark.parametrize("scenario", [fork_while_others_copy, fork_while_others_look], ids=lambda f: f.__name__)
 def test_forks_never_hang(scenario):
-    run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=15)
+    run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=3 * WATCHDOG)
 
 
 # The interpreter's exit -----------------------------------------------------------------------------------------------
@@ -247,12 +248,11 @@ def leave_threads_waiting():
 def leave_threads_busy():
     """The same with threads that come back to Python all the time."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
-    batch = np.arange(100_000)
     keep_calling(
-        lambda: ring.put_many(batch),
-        lambda: ring.get(timeout=1e-4),
-        lambda: ring.get_many(64, min_count=64, timeout=1e-4),
-        lambda: ring.put(1),
+        partial(ring.put_many, np.arange(100_000)),
+        partial(ring.get, timeout=1e-4),
+        partial(ring.get_many, 64, min_count=64, timeout=1e-4),
+        partial(ring.put, 1),
         ring.snapshot,
     )
     use_at_the_very_end(ring)
@@ -261,8 +261,7 @@ def leave_threads_busy():
 def leave_threads_looking():
     """The same with threads that ask for statistics while the lock is contended."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
-    batch = np.arange(100_000)
-    keep_calling(lambda: ring.put_many(batch), ring.stats, ring.stats)
+    keep_calling(partial(ring.put_many, np.arange(100_000)), ring.stats, ring.stats)
     use_at_the_very_end(ring)
 
 
