@@ -1140,9 +1140,9 @@ cdef class _QueueCore:
     cdef int start_classic(self, object maxsize) except -1:
         """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
         if self.mode.load() != CLASSIC:
-            locks, _kept = _Locks(), self.inside()
+            locks = _Locks()
             self.lock.lock()
-            self.set_locks(locks)
+            self.swap_locks(locks)
             self.mode.store(CLASSIC)
             shut(&self.monitor, SHUT)
             self.release()
@@ -1158,17 +1158,12 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef tuple inside(self):
-        """What a classic queue is made of: to be held while it is replaced under the lock, where nothing may end."""
-        return (self.items, self.own_mutex, self.own_not_empty, self.own_not_full, self.own_all_tasks_done)
-
-    @cython.final
-    cdef int set_locks(self, _Locks locks) except -1:
-        """Under the lock; see `inside`."""
-        self.own_mutex = locks.mutex
-        self.own_not_empty = locks.not_empty
-        self.own_not_full = locks.not_full
-        self.own_all_tasks_done = locks.all_tasks_done
+    cdef int swap_locks(self, _Locks locks) except -1:
+        """Under the lock, where nothing may end: what was there goes to who gave the new ones."""
+        self.own_mutex, locks.mutex = locks.mutex, self.own_mutex
+        self.own_not_empty, locks.not_empty = locks.not_empty, self.own_not_empty
+        self.own_not_full, locks.not_full = locks.not_full, self.own_not_full
+        self.own_all_tasks_done, locks.all_tasks_done = locks.all_tasks_done, self.own_all_tasks_done
         self.made_after.store(forks)
         return 0
 
@@ -1192,8 +1187,7 @@ cdef class _QueueCore:
                     pass
             else:
                 # What follows allocates, and what the collector then runs may convert this very queue.
-                locks, _kept = _Locks(), self.inside()
-                container = deque()
+                locks, container = _Locks(), deque()
                 append = container.append
                 with locks.mutex:
                     self.move(locks, container, append)
@@ -1212,8 +1206,8 @@ cdef class _QueueCore:
         if self.mode.load(memory_order_relaxed) != PLAIN:
             self.lock.unlock()
             return 0
-        self.set_locks(locks)
-        self.items = container
+        self.swap_locks(locks)
+        _before, self.items = self.items, container  # nothing ends until the lock is free
         self.mode.store(CONVERTING)
         self.release()  # from here on nobody else touches the slots
         filled = self.fill(append)
@@ -1251,10 +1245,10 @@ cdef class _QueueCore:
         """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
         # Where a hook or a signal handler forked amid an operation of ours, that goes on holding its mutex.
         holds = self.holder == PyThread_get_thread_ident()
-        locks, _kept = _Locks(self.own_mutex if holds else None), self.inside()
+        locks = _Locks(self.own_mutex if holds else None)
         self.lock.lock()
         if self.made_after.load() != forks:
-            self.set_locks(locks)
+            self.swap_locks(locks)
             self.picky = 0
             if self.mode.load(memory_order_relaxed) == CONVERTING:  # who was at it is not here
                 self.mode.store(PLAIN)
