@@ -630,12 +630,17 @@ def test_stats_and_sizes_do_not_wait_for_a_copy():
 
 
 def test_other_threads_run_python_while_one_copies_in():
-    """A put of many pieces is seen growing."""
-    ring, sizes = RingBuffer(MANY, "i8"), set()
-    putter = Task(ring.put_many, np.arange(MANY))
+    """A put of many pieces is seen growing; again and again, until this thread comes to look in its middle."""
+    ring, numbers, sizes = RingBuffer(MANY, "i8"), np.arange(MANY), set()
+
+    def put_and_take():
+        while len(sizes) < 4:
+            assert ring.put_many(numbers) == MANY
+            assert np.array_equal(ring.get_many(), numbers)
+
+    putter = Task(put_and_take)
     wait_until(lambda: sizes.add(ring.qsize()) or len(sizes) > 3, "the middle of a put")
-    assert putter.result() == MANY
-    assert np.array_equal(ring.get_many(), np.arange(MANY))
+    putter.result()
     check_balance(ring)
 
 
