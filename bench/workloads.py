@@ -389,7 +389,7 @@ class Nowhere:
 
     def wait(self, n: int) -> list[Any]:
         while len(self._arrived) < n:
-            time.sleep(TICK_S)
+            time.sleep(TICK_S)  # nobody tells it: waking a consumer is what is left out here
         return self._arrived
 
 
@@ -510,7 +510,7 @@ def slow_consumer(slow: Slow, seconds: float) -> Run:
         for k in range(blocks):
             due = start + k * slow.period
             if (ahead := due - clock()) > 0:
-                time.sleep(ahead)
+                time.sleep(ahead)  # its pace
             block["timestamp"] = due
             began = clock()
             put(block)
@@ -522,7 +522,7 @@ def slow_consumer(slow: Slow, seconds: float) -> Run:
         clock = time.perf_counter
         while (batch := take(slow.batch // 2)) is not None:
             taken.append((clock(), batch))
-            time.sleep(slow.period)
+            time.sleep(slow.period)  # its work
 
     crew = Crew(2)
     crew.thread(lambda: produce)
@@ -589,7 +589,7 @@ def _slow_deque(slow: Slow) -> Ends:
             except IndexError:
                 if done:
                     return None
-                time.sleep(slow.period / 10)
+                time.sleep(slow.period / 10)  # it can only be polled
                 continue
             put_and_taken[1] += len(array)
             return array

@@ -85,9 +85,9 @@ cdef extern from *:
     // one page fault where it met 512, and later ones miss the TLB less. Advice: if it is not taken nothing is lost.
     inline void advise_huge_pages(char *start, size_t size) noexcept {
     #ifdef MADV_HUGEPAGE
-      constexpr std::uintptr_t PAGE = 4096, HUGE = 2 << 20;
+      constexpr std::uintptr_t PAGE = 4096, LARGE_PAGE = 2 << 20;
       const auto begin = (reinterpret_cast<std::uintptr_t>(start) + PAGE - 1) & ~(PAGE - 1);
-      if (size >= 2 * HUGE) madvise(reinterpret_cast<void *>(begin), size - PAGE, MADV_HUGEPAGE);
+      if (size >= 2 * LARGE_PAGE) madvise(reinterpret_cast<void *>(begin), size - PAGE, MADV_HUGEPAGE);
     #endif
     }
     }  // namespace f1buf

@@ -77,7 +77,7 @@ class Uneven(Analyzer):
 
     def check(self, readings):
         if random.random() < 0.2:
-            time.sleep(random.uniform(0, 2e-3))
+            time.sleep(random.uniform(0, 2e-3))  # work of any length, so that batches end out of order
         return super().check(readings)
 
 
@@ -159,7 +159,7 @@ def test_alerts_are_handed_over_by_one_thread_at_a_time():
     def on_alert(alert):
         free = inside.acquire(blocking=False)
         overlaps.append(not free)
-        time.sleep(0)
+        time.sleep(0)  # gives others the chance to come in
         if free:
             inside.release()
 

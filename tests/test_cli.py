@@ -299,7 +299,7 @@ def test_alerts_appear_as_they_happen(crossed, tmp_path):
         read_until(process.stderr, PERSISTENT)
         while not path.read_text(encoding="utf-8").endswith("\n"):
             assert process.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.01)  # a file that another process writes tells nobody
         assert json_lines(path.read_text(encoding="utf-8"))[0]["message"] == PERSISTENT
 
 
