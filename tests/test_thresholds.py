@@ -6,6 +6,7 @@ import pickle
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from f1buf._reading import READING
+from f1buf.telemetry import thresholds as module
 from f1buf.telemetry.channels import (
     ENGINE_TEMP,
     FUEL_LEVEL,
@@ -142,7 +144,7 @@ def test_what_is_written_explains_itself():
 
 
 texts = st.text().filter(str.strip)
-thresholds = st.builds(
+any_threshold = st.builds(
     lambda channel, side, limit, message, absolute: Threshold(
         channel, **{side: abs(limit) if absolute else limit}, message=message, absolute=absolute
     ),
@@ -154,7 +156,7 @@ thresholds = st.builds(
 )
 
 
-@given(st.lists(thresholds, max_size=4))
+@given(st.lists(any_threshold, max_size=4))
 def test_anything_written_reads_back(some):
     assert loads(dumps(some)) == tuple(some)
 
@@ -329,11 +331,13 @@ rows = st.lists(
 )
 
 
-@given(rows, st.lists(st.integers(0, 40), max_size=10))
+@pytest.mark.parametrize("long_run", [module._LONG_RUN, 0], ids=["short runs", "series by series"])
+@given(some=rows, cuts=st.lists(st.integers(0, 40), max_size=10))
 @settings(deadline=None, max_examples=200)
-def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts):
+def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts, long_run):
     stream = np.array([(i, sensor, number, 0, value) for i, (number, sensor, value) in enumerate(some)], READING)
-    assert_as_reference(MIXED, stream, sorted(min(cut, len(stream)) for cut in cuts))
+    with mock.patch.object(module, "_LONG_RUN", long_run):
+        assert_as_reference(MIXED, stream, sorted(min(cut, len(stream)) for cut in cuts))
 
 
 def long_stream(rng, *, sensors, run, calm):
@@ -350,6 +354,7 @@ def long_stream(rng, *, sensors, run, calm):
     kind = sensor % 3
     stream = np.zeros(n, READING)
     stream["timestamp"] = np.arange(n)
+    stream["flags"] = np.arange(n) // 700  # of no account: a series goes on
     stream["sensor_id"] = ids[sensor]
     stream["channel"] = np.array([SPEED.number, TIRE_PRESSURE.number, STEERING.number])[kind]
     high, low = np.array([345.0, 1.8, -100.0]), np.array([200.0, 2.1, 30.0])
@@ -358,7 +363,7 @@ def long_stream(rng, *, sensors, run, calm):
 
 
 @pytest.mark.parametrize("sensors", [1, 3, 60])
-@pytest.mark.parametrize("run", [1, 300], ids=["interleaved", "in runs"])
+@pytest.mark.parametrize("run", [1, 300, 2000], ids=["interleaved", "in runs", "in long runs"])
 @pytest.mark.parametrize("cut", [100, 513, 1000, 6000])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_long_batches_are_as_the_reference(sensors, run, cut, seed):

@@ -13,9 +13,14 @@ How the work is divided
     result is the same however the stream was cut into batches.
 
 What check costs
-    A screen over the whole batch decides most batches: each reading against the lowest and highest limit of its
-    channel. Only where something is beyond these is there more to do: the readings of the sensors concerned are sorted
-    by series, and each threshold is looked at by itself.
+    Readings of one sensor mostly come in runs, as many as it put at once. Where a batch consists of a few long runs,
+    each series is compared with its channel's thresholds as it stands: two passes over the batch. Otherwise a screen
+    over the whole batch decides most batches: each reading against the lowest and highest limit of its channel. Only
+    where something is beyond these is there more to do: the readings of the sensors concerned are sorted by series, and
+    each threshold is looked at by itself.
+
+    numpy lets go of the GIL in nearly every operation on more than 500 elements, and where other threads want it,
+    getting it back costs more than the operation (30 us against 3). So the number of such operations counts.
 
 Threshold files are TOML, one ``[[threshold]]`` table for each; `dumps` writes one to start from.
 """
@@ -26,7 +31,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from itertools import compress
+from itertools import compress, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -301,6 +306,8 @@ def _quoted(text: str) -> str:
 _CHANNEL_NUMBERS = MAX_CHANNELS + 1
 _SORT_ALL = 512  # readings: sorting a batch of up to this many costs less than first picking out some sensors' readings
 _FEW = 8  # sensors: looking for up to this many one by one costs less than making a set of all that a batch holds
+_LONG_RUN = 192  # readings, on average: from here on looking at each series by itself costs less
+_WHO, _WHO_AT = np.dtype(np.uint64), 8  # READING's sensor_id, channel and flags as one number, and where that is
 _HASH_BITS = 12  # 4,096 flags: many more than sensors that cross at once, and few enough for the first-level cache
 _HASH_FACTOR = np.uint32(2_654_435_769)  # 2**32 / golden ratio, odd: spreads ids however they are numbered (Knuth)
 _SENSOR_BITS = 32  # READING.sensor_id; a series' key is its channel's number above its sensor's
@@ -316,9 +323,8 @@ class _Rule(NamedTuple):
 class _RuleCrossings(NamedTuple):
     """What one batch says about one rule: about the series looked at, which are all that have samples, and others."""
 
-    positions: Ints  # in the batch, of the readings looked at, series by series
-    over: Bools  # for each of these
-    samples: int
+    looked_at: int  # how many readings
+    samples: Ints  # positions in the batch of the readings that are over, series by series
     rises: Ints  # positions where a series went from not over to over within the batch
     opened: dict[int, int]  # sensor -> position of its first reading, where that is over: a rise if it was not before
     lasting: set[int]  # sensors whose last reading is over
@@ -415,9 +421,26 @@ class ThresholdTable:
             It is no one-dimensional array of READING.
         """
         _require_readings(readings)
-        n = len(readings)
-        if not n:
-            return Crossings(readings, np.zeros_like(self._channels), {})
+        if not len(readings):
+            return Crossings(readings, np.zeros(len(self._rules), np.intp), {})
+        starts = _long_runs(readings)
+        return self._check_all(readings) if starts is None else self._check_runs(readings, starts)
+
+    def _check_runs(self, readings: Readings, starts: list[int]) -> Crossings:
+        """Check a batch of a few long runs, series by series."""
+        seen = np.zeros(len(self._rules), np.intp)
+        rules = {}
+        for channel, series in _series_of_runs(readings, starts).items():
+            count = sum([len(each.values) for each in series])
+            for rule in self._rules_of.get(channel, ()):
+                seen[rule] = count
+                crossing = _crossings_of_series(self.thresholds[self._rules[rule].threshold], series)
+                if crossing is not None:
+                    rules[rule] = crossing
+        return Crossings(readings, seen, rules)
+
+    def _check_all(self, readings: Readings) -> Crossings:
+        """Check a batch of any readings."""
         numbers = readings["channel"]
         only = _only_one(numbers)
         # One channel has one pair of limits; else there is a pair for each reading.
@@ -430,7 +453,7 @@ class ThresholdTable:
         if only is None:
             seen = np.bincount(channels, minlength=self._span)[self._channels]
         else:
-            seen = (self._channels == only) * n
+            seen = (self._channels == only) * len(readings)
         return Crossings(readings, seen, self._look_closer(readings, values, over) if np.count_nonzero(over) else {})
 
     def _look_closer(self, readings: Readings, values: NDArray[np.float64], over: Bools) -> dict[int, _RuleCrossings]:
@@ -485,6 +508,88 @@ def _only_one(column: NDArray[Any]) -> int | None:
     return number if same else None
 
 
+def _long_runs(readings: Readings) -> list[int] | None:
+    """Return where each run of readings of one sensor starts; None if they are short."""
+    who = readings.getfield(_WHO, _WHO_AT)
+    changes = who[1:] != who[:-1]
+    if not _any(changes):
+        return [0]
+    if np.count_nonzero(changes) * _LONG_RUN > len(readings):
+        return None
+    return [0, *(changes.nonzero()[0] + 1).tolist()]
+
+
+def _any(flags: Bools) -> bool:
+    """Tell whether one is true: as `flags.any()`, which would let go of the GIL."""
+    return b"\1" in flags.tobytes()
+
+
+class _Series(NamedTuple):
+    """The readings of one sensor on one channel in a batch that consists of long runs."""
+
+    sensor: int
+    values: NDArray[np.float64]
+    runs: list[slice]  # where they are in the batch
+
+    def positions(self, indices: Ints) -> Ints:
+        """Return where in the batch some of the values are."""
+        positions: Ints
+        if len(self.runs) == 1:
+            positions = indices + self.runs[0].start
+            return positions
+        ends = np.cumsum([run.stop - run.start for run in self.runs])
+        shifts = np.array([run.stop for run in self.runs]) - ends
+        positions = indices + shifts[ends.searchsorted(indices, side="right")]
+        return positions
+
+
+def _series_of_runs(readings: Readings, starts: list[int]) -> dict[int, list[_Series]]:
+    """Sort a batch of long runs: by channel, the series."""
+    channels, sensors, values = readings["channel"], readings["sensor_id"], readings["value"]
+    if len(starts) == 1:
+        return {channels.item(0): [_Series(sensors.item(0), values, [slice(0, len(readings))])]}
+    runs: dict[tuple[int, int], list[slice]] = {}
+    for start, stop in pairwise([*starts, len(readings)]):
+        runs.setdefault((channels.item(start), sensors.item(start)), []).append(slice(start, stop))
+    series: dict[int, list[_Series]] = {}
+    for (channel, sensor), its in runs.items():
+        its_values = values[its[0]] if len(its) == 1 else np.concatenate([values[run] for run in its])
+        series.setdefault(channel, []).append(_Series(sensor, its_values, its))
+    return series
+
+
+def _crossings_of_series(threshold: Threshold, all_series: list[_Series]) -> _RuleCrossings | None:
+    """Look at one channel's series; None if no reading is over."""
+    samples, rises = [], []
+    opened: dict[int, int] = {}
+    lasting: set[int] = set()
+    ended: set[int] = set()
+    for series in all_series:
+        over = threshold.over(series.values)
+        if not _any(over):
+            ended.add(series.sensor)
+            continue
+        indices = over.nonzero()[0]
+        positions = series.positions(indices)
+        samples.append(positions)
+        if indices[0] == 0:
+            opened[series.sensor] = int(positions[0])
+        else:
+            rises.append(positions[:1])
+        rises.append(positions[1:][indices[1:] - indices[:-1] > 1])
+        (lasting if indices[-1] == len(over) - 1 else ended).add(series.sensor)
+    if not samples:
+        return None
+    return _RuleCrossings(
+        looked_at=sum(len(series.values) for series in all_series),
+        samples=np.concatenate(samples),
+        rises=np.concatenate(rises),
+        opened=opened,
+        lasting=lasting,
+        ended=ended,
+    )
+
+
 def _of_same_sensors(sensors: NDArray[np.uint32], over: Bools) -> Ints:
     """Return the positions of all readings of the sensors that have one `over`; of a few other sensors too."""
     hashed = (sensors * _HASH_FACTOR) >> np.uint32(_SENSOR_BITS - _HASH_BITS)
@@ -504,9 +609,8 @@ def _crossings_of_rule(over: Bools, positions: Ints, sensors: NDArray[np.uint32]
     closing.append(closing.pop(0))
     lasting = set(compress(names, closing))
     return _RuleCrossings(
-        positions=positions,
-        over=over,
-        samples=int(np.count_nonzero(over)),
+        looked_at=len(over),
+        samples=positions[over],
         rises=positions[1:][rising],
         opened=dict(opening),
         lasting=lasting,
@@ -577,7 +681,7 @@ class Tracker:
             rises = self._advance(rule, crossing, crossings)
             threshold = self._table._rules[rule].threshold
             if crossing is not None and self._want_samples:
-                rest = set(crossing.positions[crossing.over].tolist()).difference(rises)
+                rest = set(crossing.samples.tolist()).difference(rises)
                 found += [(position, threshold, "sample") for position in rest]
             found += [(position, threshold, "rise") for position in rises]
         found.sort()
@@ -594,13 +698,13 @@ class Tracker:
         looked_at = 0
         rises: list[int] = []
         if crossing is not None:
-            looked_at = len(crossing.positions)
+            looked_at = crossing.looked_at
             rises = crossing.rises.tolist()
             rises += [position for sensor, position in crossing.opened.items() if sensor not in over]
             unsettled = over - crossing.lasting - crossing.ended
             over -= crossing.ended
             over |= crossing.lasting
-            self._samples[rule] += crossing.samples
+            self._samples[rule] += len(crossing.samples)
             self._rises[rule] += len(rises)
         if unsettled and looked_at < crossings._seen[rule]:
             # Not among the series that were looked at, so if a sensor has readings here none of them is over.

@@ -18,8 +18,9 @@ from f1buf.telemetry.sensors import Reading, Sensor
 
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile"]
 
-FULL_SPEED_BATCH = 4096
-"""Readings that a sensor makes at once where nothing holds it back: about what its own block has."""
+FULL_SPEED_BATCH = 16384
+"""Readings that a sensor makes at once where nothing holds it back: many, so that its thread seldom has to get the GIL
+back from another (28 M readings/s in all with this, 23 M with a quarter of it)."""
 
 _TICK = 2e-3  # [s] fast sensors make what has become due this often, rather than each reading by itself
 _TURN = 1e-2  # [s] what a sensor contributes in one turn, and the longest that single readings are collected
