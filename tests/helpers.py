@@ -60,7 +60,7 @@ def wait_until(condition, what="a condition", every=1e-4):
     while not condition():
         if time.monotonic() > deadline:
             hangs(what)
-        time.sleep(every)
+        time.sleep(every)  # for what tells nobody; events are waited for as such
 
 
 def parked(function, *args, **kwargs):
@@ -297,7 +297,7 @@ def stop_then_serve(call, serve):
 
         def disturb(number=number):
             wait_parked(threading.main_thread())
-            time.sleep(0.0025 * number)  # 20 of them are a tick
+            time.sleep(0.0025 * number)  # signals at any moment of a tick, which 20 make up
             os.kill(os.getpid(), signal.SIGUSR1)
             serve(number)
 

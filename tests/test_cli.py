@@ -946,7 +946,7 @@ def test_a_drain_shows_how_many_are_left(crossed, program):
     options = ["--analyzer-delay", 0.01, "--buffer-size", 30, "--analyzers", 1]
     with running("run", "--thresholds", crossed, *options, program=program) as process:
         read_until(process.stderr, PERSISTENT)
-        time.sleep(0.3)  # 150 readings made, 30 of them analysed
+        time.sleep(0.3)  # another process fills its buffer without a word: 150 readings made, 30 analysed
         process.send_signal(signal.SIGINT)
         done = finish(process)
     assert done.status == 0
@@ -973,7 +973,7 @@ def test_a_second_sigterm_does_not_end_a_drain(crossed):
     options = ["--analyzer-delay", 0.01, "--buffer-size", 30, "--analyzers", 1]
     with running("run", "--thresholds", crossed, *options, "--json") as process:
         read_until(process.stderr, PERSISTENT)
-        time.sleep(0.3)  # 150 readings made, 30 of them analysed
+        time.sleep(0.3)  # another process fills its buffer without a word: 150 readings made, 30 analysed
         for _ in range(3):
             process.send_signal(signal.SIGTERM)
             time.sleep(0.05)

@@ -1,5 +1,6 @@
 """Sensors: the simulated ones, a user's own, and blocks of a data-acquisition card."""
 
+import pickle
 import time
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_another_number_or_seed_gives_other_readings(cls, noise, other):
 
 
 @given(
-    cuts=st.lists(st.one_of(st.none(), st.integers(1, 6000)), min_size=1, max_size=12),
+    cuts=st.lists(st.one_of(st.none(), st.integers(1, 12_000)), min_size=1, max_size=12),
     rate=st.sampled_from([0.3, 5.0, 44.0, 100.0, 1e4, 3e4]),
     cls=st.sampled_from(SIMULATED),
     noise=st.sampled_from(["walk", "uniform"]),
@@ -177,6 +178,16 @@ def test_a_batch_is_the_callers_own():
     np.testing.assert_array_equal(batch, kept)
     batch["value"] = -1
     assert sensor.read()[4] != -1
+
+
+@each_noise
+@pytest.mark.parametrize("read", [0, 1000], ids=["before it is read", "amid a block"])
+def test_a_copy_goes_on_as_the_original(read, noise):
+    sensor = SpeedSensor(1, seed=1, noise=noise)
+    if read:
+        sensor.read_batch(read)
+    copy = pickle.loads(pickle.dumps(sensor))
+    np.testing.assert_array_equal(copy.read_batch(20_000), sensor.read_batch(20_000))
 
 
 @pytest.mark.parametrize("rate", [1e-3, 1.0, 25_600.0, 1e6], ids="{:g} Hz".format)

@@ -124,7 +124,7 @@ class Analyzer:
             try:
                 batch.crossings = self._checked(batch.readings)
                 if self._delay > 0:
-                    time.sleep(self._delay * len(batch.readings))
+                    time.sleep(self._delay * len(batch.readings))  # the further work
             finally:
                 self._order.finish(batch)
 

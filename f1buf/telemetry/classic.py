@@ -68,7 +68,7 @@ def classic_analyzer(ring: RingBuffer, say: Callable[[str], None], rng: random.R
         max_count = 1
 
         def check(self, readings: NDArray[Any]) -> Crossings:
-            time.sleep(rng.uniform(*WORK))
+            time.sleep(rng.uniform(*WORK))  # stands for work
             crossings = super().check(readings)
             say(f"{threading.current_thread().name} processed {_short(readings[0])}  {_fill(ring)}")
             return crossings

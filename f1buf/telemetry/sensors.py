@@ -260,7 +260,6 @@ class SimulatedSensor(Sensor):
         self._first = -self._size  # the number of the block's first reading in the series
         self._counting = _counting(self._size)
         self._block: NDArray[np.void] = _blank(0, self)  # grows when first filled: not all that are made are read
-        self._bytes = _bytes_of(self._block)
         self._columns: tuple[list[float], list[float]] | None = None  # the block's times and values, once `read` wants
 
     def motion(self, rng: np.random.Generator) -> Motion:
@@ -318,7 +317,7 @@ class SimulatedSensor(Sensor):
                 self._fill()
             start = self._next
             stop = min(self._size, start + n - done)
-            to[done * _SIZE : (done + stop - start) * _SIZE] = self._bytes[start * _SIZE : stop * _SIZE]
+            to[done * _SIZE : (done + stop - start) * _SIZE] = _bytes_of(self._block[start:stop])
             done += stop - start
             self._next = stop
         return out
@@ -327,7 +326,6 @@ class SimulatedSensor(Sensor):
         """Make the next block of readings."""
         if not len(self._block):
             self._block = _blank(self._size, self)
-            self._bytes = _bytes_of(self._block)
         self._first += self._size
         scratch = self._values.scratch
         np.add(self._counting, self._first, out=scratch)

@@ -434,7 +434,7 @@ class ThresholdTable:
             count = sum([len(each.values) for each in series])
             for rule in self._rules_of.get(channel, ()):
                 seen[rule] = count
-                crossing = _crossings_of_series(self.thresholds[self._rules[rule].threshold], series)
+                crossing = _crossings_of_series(self.thresholds[self._rules[rule].threshold], series, count)
                 if crossing is not None:
                     rules[rule] = crossing
         return Crossings(readings, seen, rules)
@@ -461,7 +461,7 @@ class ThresholdTable:
         numbers, sensors = readings["channel"], readings["sensor_id"]
         crossed = np.bincount(numbers[over]).nonzero()[0].tolist()
         chosen = None
-        if len(readings) > _SORT_ALL and _only_one(sensors) is None:
+        if len(readings) > _SORT_ALL:
             chosen = _of_same_sensors(sensors, over)
             numbers, sensors = numbers[chosen], sensors[chosen]
         series = numbers.astype(np.int64) << _SENSOR_BITS
@@ -546,7 +546,7 @@ class _Series(NamedTuple):
 def _series_of_runs(readings: Readings, starts: list[int]) -> dict[int, list[_Series]]:
     """Sort a batch of long runs: by channel, the series."""
     channels, sensors, values = readings["channel"], readings["sensor_id"], readings["value"]
-    if len(starts) == 1:
+    if len(starts) == 1:  # a small batch of one sensor, where what follows would be a tenth of the check
         return {channels.item(0): [_Series(sensors.item(0), values, [slice(0, len(readings))])]}
     runs: dict[tuple[int, int], list[slice]] = {}
     for start, stop in pairwise([*starts, len(readings)]):
@@ -558,8 +558,8 @@ def _series_of_runs(readings: Readings, starts: list[int]) -> dict[int, list[_Se
     return series
 
 
-def _crossings_of_series(threshold: Threshold, all_series: list[_Series]) -> _RuleCrossings | None:
-    """Look at one channel's series; None if no reading is over."""
+def _crossings_of_series(threshold: Threshold, all_series: list[_Series], count: int) -> _RuleCrossings | None:
+    """Look at one channel's series, `count` readings in all; None if none is over."""
     samples, rises = [], []
     opened: dict[int, int] = {}
     lasting: set[int] = set()
@@ -581,7 +581,7 @@ def _crossings_of_series(threshold: Threshold, all_series: list[_Series]) -> _Ru
     if not samples:
         return None
     return _RuleCrossings(
-        looked_at=sum(len(series.values) for series in all_series),
+        looked_at=count,
         samples=np.concatenate(samples),
         rises=np.concatenate(rises),
         opened=opened,
