@@ -58,6 +58,7 @@ class Flow:
     one_core: bool = False
     spins: bool = True  # whether a ring's waits may look for a while before they sleep
     marked: bool = False  # each record is looked at; with several threads always, so also in what is compared to them
+    settled: bool = False  # a ring whose first round, in which each new page of memory is a page fault, is over
 
     @property
     def alone(self) -> bool:
@@ -321,6 +322,14 @@ class Peer:
     processes: bool = False  # producers are processes of their own; one of them, and one consumer
 
 
+def ring(flow: Flow) -> RingBuffer:
+    made, block = RingBuffer(flow.capacity), np.zeros(min(flow.capacity, 1 << 16), READING)
+    while flow.settled and made.stats().offered < flow.capacity:
+        made.put_many(block[: flow.capacity - made.stats().offered])
+        made.get_into(block)
+    return made
+
+
 def ring_produce(job: Job, index: int) -> Work:
     put_many, blocks, flow = job.channel.put_many, numbered_blocks(job.flow, index), job.flow
     if flow.alone:
@@ -521,14 +530,14 @@ def _queue_of_arrays(flow: Flow) -> Any:
 PEERS: dict[str, Peer] = {
     "ring": Peer(
         "f1buf.RingBuffer",
-        lambda flow: RingBuffer(flow.capacity),
+        ring,
         lambda job, index: (ring_produce if job.flow.batch > 1 else ring_produce_tuples)(job, index),
         ring_consume,
         ours=True,
     ),
     "ring-rebatched": Peer(
         "f1buf.RingBuffer, put one, take many",
-        lambda flow: RingBuffer(flow.capacity),
+        ring,
         ring_produce_tuples,
         lambda job: ring_consume(job, 4096),
         ours=True,

@@ -1,0 +1,80 @@
+"""The speed section of several results side by side, as the tables in Markdown that README.md and bench/README.md show.
+
+python bench/report.py RESULTS.json ...       # one file for each Python
+python bench/report.py --aims RESULTS.json ...  # how far from the aims
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from common import INTERPRETERS, Parser
+
+HEADS = {"3.11": "3.11", "3.13": "3.13", "free-threaded": "3.13, no GIL"}
+Line = dict[str, Any]
+
+
+def lines_of(files: list[Path]) -> dict[str, dict[str, Line]]:
+    """Of each goal the line of each interpreter."""
+    lines: dict[str, dict[str, Line]] = {}
+    for file in files:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+        for line in whole["sections"]["speed"]["goals"]:
+            lines.setdefault(line["what"], {})[whole["goals"]] = line
+    return lines
+
+
+def amount(line: Line) -> str:
+    """What f1buf reached."""
+    return {
+        "rate": lambda value: f"{value / 1e6:.3g} M/s",
+        "latency": lambda value: f"{value / 1e3:.2g} µs",
+        "cpu": lambda value: f"{value * 1e3:.2g} ms",
+    }[line["unit"]](line["f1buf"])
+
+
+def ratio(line: Line | None) -> str:
+    if line is None:
+        return ""
+    low, high = (brief(value) for value in line["quartiles"])
+    if line["unit"] == "cpu":
+        return amount(line)
+    return f"**{brief(line['ratio'])}** ({low} to {high}); {amount(line)}"
+
+
+def distance(line: Line | None) -> str:
+    """How much of the aim is reached; of a latency how many times as long it takes."""
+    if line is None:
+        return ""
+    if line["mark"] == "reaches the aim":
+        return "reached"
+    missed = "" if line["mark"] == "reaches the must" else f"**misses the must, {brief(line['must'])}**: "
+    return f"{missed}{brief(line['ratio'])} of {brief(line['aim'])}, {line['ratio'] / line['aim']:.0%}"
+
+
+def brief(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value < 1 else f"{value:.2g}"
+
+
+def table(lines: dict[str, dict[str, Line]], cell: Any) -> str:
+    rows = [["what", "against", *(HEADS[name] for name in INTERPRETERS)], ["---"] * 5]
+    for what, each in lines.items():
+        rows.append([*map(str.strip, f"{what};".split(";")[:2]), *(cell(each.get(name)) for name in INTERPRETERS)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--aims", action="store_true", help="the distance to the aims in place of the ratios")
+    parser.add_argument("files", nargs="+", type=Path, metavar="RESULTS.json")
+    args = parser.parse_args()
+    try:
+        lines = lines_of(args.files)
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(f"no results of compare.py's speed section: {error!r}")
+    print(table(lines, distance if args.aims else ratio))
+
+
+if __name__ == "__main__":
+    main()
