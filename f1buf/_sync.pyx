@@ -43,7 +43,8 @@ The end. A graceful shutdown ends the waiting of gets only once no put is copyin
 records have been accepted, and who has been told "drained" will not come back for them.
 
 Spinning. By time, not by count, since a `pause` costs anything from 4 to 40 ns: a wake-up through the kernel costs
-some 50 us between processors, so 10 us of looking are a fair bet, once an operation. Where there is a GIL, a spinner
+some 50 us between processors, so 10 us of looking are a fair bet, once an operation, where nobody else of its side
+waits: a spinner would be there before those who have to be woken, again and again. Where there is a GIL, a spinner
 that has been served needs it next, and as a rule the thread that served it still holds it and goes on until it must
 wait, too. Asleep at the GIL it would be woken through the kernel, so it spins on, within its 10 us, until another
 thread spins, which then does not hold the GIL: a small ring full of batches changes hands three times as fast.
@@ -159,8 +160,8 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int other = runs.cpu.load(memory_order_relaxed)
     cdef int64_t until
     cdef int _
-    if other < 0 or other == current_cpu() or SPIN_NS == 0:
-        return False
+    if other < 0 or other == current_cpu() or SPIN_NS == 0 or side.waiters.head != NULL:
+        return False  # or others wait already: a spinner would be there before any of those who must be woken
     release(m)  # `acquire` may have taken a promise back
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
     spinners.fetch_add(1, memory_order_relaxed)

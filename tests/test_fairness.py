@@ -1,0 +1,46 @@
+"""Fairness: waiters are woken first come, first served; of equal ones none is served more than twice as often.
+
+Running threads may overtake those that wait. F1BUF_STRESS=60 runs each for the 10 seconds that the promise is about.
+"""
+
+import threading
+
+import pytest
+from helpers import STRESS_SECONDS, Crowd
+from implementations import each_implementation
+
+from f1buf import ShutDown
+
+WAITERS = 50
+SECONDS = min(10.0, max(1.0, STRESS_SECONDS))
+TIMES = 2 if SECONDS == 10.0 else 5  # chance has more say in a short run
+
+
+def serve(call, served, index, stop):
+    try:
+        while not stop.is_set():
+            call()
+            served[index] += 1
+    except ShutDown:
+        pass
+
+
+# The twin wakes everybody and lets them race: it promises nothing of the kind.
+@each_implementation(lambda one: one.name != "twin")
+@pytest.mark.parametrize("side", ["gets", "puts"])
+def test_equal_waiters_are_served_equally_often(implementation, side):
+    buffer, stop, waiters, others = implementation.make(2), threading.Event(), Crowd(), Crowd()
+    served, unused = [0] * WAITERS, [0] * 2
+    waited, other = (buffer.get, lambda: buffer.put(1)) if side == "gets" else (lambda: buffer.put(1), buffer.get)
+    for index in range(WAITERS):
+        waiters.start(serve, waited, served, index, stop)
+    for index in range(len(unused)):
+        others.start(serve, other, unused, index, stop)
+    stop.wait(SECONDS)  # the length of the run
+    stop.set()
+    buffer.shutdown(immediate=True)
+    others.join()
+    waiters.join()
+    print(f"{implementation.name}, {side}: {min(served)} to {max(served)} of {sum(served)} each in {SECONDS} s")
+    assert min(served) >= 20, "too few to tell"
+    assert max(served) <= TIMES * min(served)
