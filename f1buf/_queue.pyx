@@ -415,7 +415,10 @@ cdef class _QueueCore:
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
-        self.remove_all()
+        if self.lock_plain():
+            self.discard_and_release()
+        else:
+            self.classic_clear()
 
     def qsize(self):
         """How many items there are; stale as soon as it is returned."""
@@ -474,9 +477,11 @@ cdef class _QueueCore:
         if not self.lock_plain():
             self.classic_shutdown(immediate)
             return
-        self.close_and_release(True)
-        if immediate:
-            self.remove_all()
+        self.close(True)
+        if immediate:  # in the same locked section: nobody may be told of the end and still find something
+            self.discard_and_release()
+        else:
+            self.release()
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
@@ -813,10 +818,15 @@ cdef class _QueueCore:
         return plain
 
     @cython.final
-    cdef void close_and_release(self, bint closed) noexcept:
+    cdef void close(self, bint closed) noexcept:
+        """Under the lock."""
         self.closed = closed
         if self.mode.load(memory_order_relaxed) == PLAIN:
             self.monitor.shut.store(SHUT if closed else OPEN, memory_order_relaxed)
+
+    @cython.final
+    cdef void close_and_release(self, bint closed) noexcept:
+        self.close(closed)
         self.release()
 
     @cython.final
@@ -826,14 +836,6 @@ cdef class _QueueCore:
         self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))
         self.release()
         drop_items(removed)
-
-    @cython.final
-    cdef int remove_all(self) except -1:
-        if not self.lock_plain():
-            self.classic_clear()
-        else:
-            self.discard_and_release()
-        return 0
 
     @cython.final
     cdef object get_bound(self):
