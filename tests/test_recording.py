@@ -213,6 +213,21 @@ def test_damage_in_the_middle(make):
             _ = recording.count
 
 
+def test_damage_that_no_single_row_shows_is_told_at_the_end(make):
+    """A page of rows lies in the place of another, so that some rows come twice, and others not at all."""
+    path = make([(n, n, bytes(1000)) for n in range(500)], "doubled.sqlite3", "PRAGMA page_size=4096")
+    contents = bytearray(path.read_bytes())
+    contents[20 * 4096 : 21 * 4096] = contents[30 * 4096 : 31 * 4096]
+    path.write_bytes(contents)
+    found: list[Any] = []
+    with (
+        open_recording(path) as recording,
+        pytest.raises(RecordingError, match=r"damaged .*\(after row 500\): .*order"),
+    ):
+        found.extend(recording.datagrams())
+    assert len(set(found)) < len(found) == 500
+
+
 def test_truncated_file(make):
     path = make([(n, n, bytes(1000)) for n in range(500)])
     contents = path.read_bytes()

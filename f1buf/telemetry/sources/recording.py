@@ -65,7 +65,8 @@ class Recording:
         Raises
         ------
         RecordingError
-            The file turns out to be damaged, or the recording is closed.
+            The file turns out to be damaged, or the recording is closed. Not all damage shows in a row: behind the last
+            one the whole file's structure is checked, which tells whether rows were lost, doubled or displaced.
         """
         row_number = 0
         try:
@@ -75,8 +76,11 @@ class Recording:
                     yield float(timestamp), packet
                 else:
                     self.rejected[_UNREADABLE] += 1
+            (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         except sqlite3.Error as error:
             raise _explained(self.path, error, f"after row {row_number}") from error
+        if verdict != "ok":
+            raise _damaged(self.path, verdict, f"after row {row_number}")
 
     @cached_property
     def count(self) -> int:
@@ -195,5 +199,8 @@ def _is_finite(value: Any) -> bool:
 def _explained(path: Path, error: sqlite3.Error, where: str) -> RecordingError:
     if isinstance(error, sqlite3.ProgrammingError):  # what sqlite3 raises for a closed connection
         return RecordingError(f"{path}: the recording is closed ({where}); iterate before closing it")
-    reason = " ".join(str(error).split())
-    return RecordingError(f"{path}: damaged or unreadable database ({where}): {reason}")
+    return _damaged(path, str(error), where)
+
+
+def _damaged(path: Path, reason: str, where: str) -> RecordingError:
+    return RecordingError(f"{path}: damaged or unreadable database ({where}): {' '.join(reason.split())}")
