@@ -22,13 +22,26 @@ def run(implementation, file, left_out):
         return implementation if "_queue" in blocked else converted(implementation)
 
     import_helper.import_fresh_module = import_fresh_module
-    tests = tests_by_class(load(file))
+    module = load(file)
+    add_simple_queues_tests(module)
+    tests = tests_by_class(module)
     suite = unittest.TestSuite(tests[name] for name in tests if name not in left_out)
     result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2).run(suite)
     ran = {name: tests[name].countTestCases() for name in tests if name not in left_out}
     print(json.dumps({"left out": sorted(tests.keys() & left_out), "ran": ran, "skipped": len(result.skipped)}))
     assert result.testsRun == sum(ran.values())
     sys.exit(not result.wasSuccessful())
+
+
+def add_simple_queues_tests(module):
+    """Let a Queue, too, pass the tests of SimpleQueue, which it can stand in for: those of many threads are only there.
+
+    Two classes more, of the queues without and with the C accelerator: `PyQueueAsSimpleQueueTest` and `CQueue...`.
+    """
+    for prefix, queues in (("Py", module.py_queue), ("C", module.c_queue)):
+        name = f"{prefix}QueueAsSimpleQueueTest"
+        members = {"queue": queues, "type2test": staticmethod(queues.Queue)}
+        setattr(module, name, type(name, (module.BaseSimpleQueueTest, unittest.TestCase), members))
 
 
 def provide_test_support(file):
