@@ -1,12 +1,16 @@
-"""What all tests share: where real recordings are, and how a hang is reported."""
+"""What all tests share: where real recordings and f1-packets are, and how a hang is reported."""
 
 import faulthandler
+import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from helpers import recordings_folder
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -22,11 +26,45 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def recordings_dir() -> Path:
-    """The folder of the real recordings: $F1BUF_DATA, or ../shared/data beside the project."""
-    folder = Path(os.environ.get("F1BUF_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    """The folder of the real recordings."""
+    folder = recordings_folder()
     if not folder.is_dir():
         pytest.skip(f"the real recordings are missing: {folder} is no folder (set F1BUF_DATA)")
     return folder
+
+
+RELEASES = {2025: "2025.1.1", 2026: "2026.1.1"}  # of f1-packets: each knows one format
+
+
+@pytest.fixture(scope="session")
+def f1_packets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with f1-packets for 2025 in 2025/ and for 2026 in 2026/: $F1BUF_F1_PACKETS, or freshly installed."""
+    given_folder = os.environ.get("F1BUF_F1_PACKETS")
+    if given_folder:
+        return Path(given_folder)
+    folder = tmp_path_factory.mktemp("f1_packets")
+    for year, release in RELEASES.items():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--target", str(folder / str(year)), f"f1-packets=={release}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"pip could not install f1-packets {release}; set F1BUF_F1_PACKETS or fix pip:\n{done.stderr}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def f1_packets(f1_packets_dir: Path) -> dict[int, ModuleType]:
+    """The module f1.packets of each year, loaded from its file: the releases share one module name."""
+    modules = {}
+    for year in RELEASES:
+        spec = importlib.util.spec_from_file_location(
+            f"f1_packets_{year}", f1_packets_dir / str(year) / "f1" / "packets.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        modules[year] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(modules[year])
+    return modules
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,9 +229,9 @@ def hand_over_to_takers_that_give_up(put, take, shutdown):
     assert sorted(got) == list(range(total))
 
 
-def hand_over_one_by_one(put, get):
+def hand_over_one_by_one(put, get, total=int(4000 * STRESS_SECONDS)):
     """One slot, both sides waiting for each number."""
-    total, crowd, got = int(4000 * STRESS_SECONDS), Crowd(), []
+    crowd, got = Crowd(), []
     crowd.start(lambda: [put(number) for number in range(total)])
     crowd.start(lambda: [got.append(int(get())) for _ in range(total)])
     crowd.join()
@@ -377,8 +378,8 @@ def writing(capacity=2, overflow="block", before=()):
 # Child processes ------------------------------------------------------------------------------------------------------
 
 
-def in_fork(check):
-    """Run `check` in a forked child, which must end it without an exception, a crash or a hang."""
+def in_fork(check, limit=WATCHDOG):
+    """Run `check` in a forked child, which must end it in time [s], without an exception, a crash or a hang."""
     sys.stderr.flush()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
@@ -388,7 +389,7 @@ def in_fork(check):
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)  # where it hangs; then it is killed
-            signal.alarm(int(WATCHDOG))
+            signal.alarm(int(limit))
             check()
             status = 0
         except BaseException:
@@ -406,6 +407,33 @@ def run_python(code, timeout=WATCHDOG):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@contextlib.contextmanager
+def loaded():
+    """More processes that never wait than this machine has processors."""
+    busy = (
+        f"import time; end = time.monotonic() + {LONG_WATCHDOG}; print(flush=True)\nwhile time.monotonic() < end: pass"
+    )
+    command = [sys.executable, "-S", "-c", busy]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() + 1)]
+    try:
+        for child in children:
+            child.stdout.readline()  # it runs
+        yield
+        assert all(child.poll() is None for child in children), "the load has ended before the test"
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+# Recordings -----------------------------------------------------------------------------------------------------------
+
+
+def recordings_folder():
+    """Where the real recordings would be: $F1BUF_DATA, or ../shared/data beside the project."""
+    return Path(os.environ.get("F1BUF_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 # The calls that wait --------------------------------------------------------------------------------------------------

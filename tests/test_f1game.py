@@ -1,12 +1,7 @@
 """The decoder of the F1 games' datagrams: layouts against the package f1-packets, values, and hostile input."""
 
 import ctypes
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +16,6 @@ from f1buf.telemetry.sources.f1game import FORMATS, HEADER, Decoder
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy would warn of NaN and of division by zero
 
-RELEASES = {2025: "2025.1.1", 2026: "2026.1.1"}  # of f1-packets: each knows one format
 YEARS = sorted(FORMATS)
 MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 4, 6, 7
 DECODED = (MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS)
@@ -34,37 +28,6 @@ each_packet = pytest.mark.parametrize("packet_id", DECODED)
 
 
 # The layouts, against f1-packets -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def f1_packets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with f1-packets for 2025 in 2025/ and for 2026 in 2026/: $F1BUF_F1_PACKETS, or freshly installed."""
-    given_folder = os.environ.get("F1BUF_F1_PACKETS")
-    if given_folder:
-        return Path(given_folder)
-    folder = tmp_path_factory.mktemp("f1_packets")
-    for year, release in RELEASES.items():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--target", str(folder / str(year)), f"f1-packets=={release}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"pip could not install f1-packets {release}; set F1BUF_F1_PACKETS or fix pip:\n{done.stderr}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def f1_packets(f1_packets_dir: Path) -> dict[int, ModuleType]:
-    """The module f1.packets of each year, loaded from its file: the releases share one module name."""
-    modules = {}
-    for year in RELEASES:
-        spec = importlib.util.spec_from_file_location(
-            f"f1_packets_{year}", f1_packets_dir / str(year) / "f1" / "packets.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        modules[year] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(modules[year])
-    return modules
 
 
 def reference(modules: dict[int, ModuleType], year: int, packet_id: int) -> type[ctypes.Structure]:
