@@ -1098,8 +1098,9 @@ cdef object shortened(object array, uint64_t n):
 
 cdef int refuse_out(object out, object dtype) except -1:
     """Say why an array is none to write records to; subclasses of ndarray may be."""
-    if not isinstance(out, ndarray):
+    if not issubclass(type(out), ndarray):  # an object may lie about its class, and a subclass about all else
         raise TypeError(f"out is {type(out).__name__!r}; expected a numpy array of dtype {dtype!s}")
+    out = np.asarray(out)
     if out.dtype != dtype:
         raise TypeError(f"out has dtype {out.dtype!s}; expected exactly {dtype!s}")
     if out.ndim != 1:
