@@ -188,6 +188,9 @@ class WaiterPool {
  public:
   Waiter *take() noexcept {
     std::lock_guard<std::mutex> held(lock);
+    if (fail_in > 0 && --fail_in == 0) {
+      return nullptr;
+    }
     Waiter *waiter = free_;
     if (waiter == nullptr) {
       return new (std::nothrow) Waiter;
@@ -209,6 +212,7 @@ class WaiterPool {
   void forget() noexcept { free_ = nullptr; }
 
   std::mutex lock;  // the fork handlers take it, too
+  int fail_in = 0;  // for tests: with the how many-th node from now on memory is short; 0: with none
 
  private:
   Waiter *free_ = nullptr;

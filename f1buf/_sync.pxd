@@ -72,6 +72,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         void give_back(Waiter*) noexcept
         void forget() noexcept
         Mutex lock
+        int fail_in
 
 
 cdef enum Status:

@@ -95,6 +95,21 @@ cdef bint with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 forks = 0
 
 
+def _fail_wait(int nth):
+    """Let there be no memory for the `nth` wait from now on; 0: for all. Returns which was still to fail. For tests."""
+    with nogil:
+        nth = fail_wait(nth)
+    return nth
+
+
+cdef int fail_wait(int nth) noexcept nogil:
+    cdef int before
+    pool.lock.lock()
+    before, pool.fail_in = pool.fail_in, nth
+    pool.lock.unlock()
+    return before
+
+
 # -- one operation's wait -----------------------------------------------------------------------------------------
 
 cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
