@@ -48,7 +48,7 @@ extensions = [
     Extension(
         f"f1buf.{name}",
         [f"f1buf/{name}.pyx"],
-        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp", "f1buf/_arrays.hpp"],
+        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp", "f1buf/_arrays.hpp", "f1buf/_int.hpp"],
         include_dirs=["f1buf", numpy.get_include()],
         language="c++",
         extra_compile_args=compile_args,

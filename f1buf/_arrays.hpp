@@ -34,4 +34,21 @@ inline void set_dtype(PyObject *array, PyObject *dtype) noexcept {
   Py_DECREF(before);
 }
 
+// What `array.resize(length)` does to its length, for an array of one dimension that nobody else has yet. The memory
+// stays: what is behind the new end goes with the rest.
+inline void cut_to(PyObject *array, std::uint64_t length) noexcept {
+  PyArray_DIMS(as_array(array))[0] = static_cast<npy_intp>(length);
+}
+
+// Where a numpy scalar keeps its value; NULL with an exception where it does not say.
+inline char *data_of_scalar(PyObject *scalar) noexcept {
+  Py_buffer view;
+  if (PyObject_GetBuffer(scalar, &view, PyBUF_SIMPLE) != 0) {
+    return nullptr;
+  }
+  auto *data = static_cast<char *>(view.buf);
+  PyBuffer_Release(&view);
+  return data;
+}
+
 }  // namespace f1buf

@@ -50,14 +50,13 @@ cdef class RingBuffer:
     cdef Overflow policy          # what a put does when the ring is full
     cdef Field* fields            # the packer's program; NULL where the dtype is not flat
     cdef Py_ssize_t field_count   # 0: no packer
-    cdef bint is_struct           # records are tuples; otherwise scalars
+    cdef bint is_struct           # records have fields; otherwise they are scalars
     cdef bint padded              # the fields leave gaps, which the packer must fill with zeros
     cdef readonly object dtype
+    cdef object blank_scalar      # an array whose [0] is a new scalar for `get` to fill, where the dtype has such
     cdef object raw_dtype         # dtype, or plain bytes of its size, which numpy allocates 3 times as fast
     cdef object __weakref__
 
-    @cython.final
-    cdef int compile_packer(self, list program) except -1
     @cython.final
     cdef object converted(self, object convert, object records)
     @cython.final
@@ -68,6 +67,10 @@ cdef class RingBuffer:
     cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
     @cython.final
     cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef bint is_one_piece(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef uint64_t piece(self) noexcept nogil
     @cython.final
     cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil
     @cython.final
@@ -81,7 +84,8 @@ cdef class RingBuffer:
     @cython.final
     cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq)
     @cython.final
-    cdef uint64_t get_array(self, object out, uint64_t least, int64_t deadline, uint64_t* first_seq) except? 0
+    cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
+                            uint64_t* first_seq) except? 0
     @cython.final
     cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
                               Outcome* outcome) except? 0

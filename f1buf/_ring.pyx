@@ -15,6 +15,11 @@ Who may touch which slots: [read_seq, write_seq) belongs to the gets, the rest t
 whoever holds the lock, or, for a large copy, that side's turn. A put under "drop_oldest" takes slots from the gets
 only while their turn is free: a range that is being read is never overwritten.
 
+Where memory is short: what a call allocates, it allocates before it changes anything, its result too. A number is
+made as a blank and filled in afterwards (`_int.hpp`), and so is the record that a get returns. MemoryError so means
+that nothing has changed. One exception: a get of a bare string, or of a bare number in another machine's byte order,
+whose scalar can only be made of a record that has been taken; without memory for it the record is lost, and counted.
+
 Copies up to LOCKED_COPY bytes (with the GIL: ATTACHED_COPY) happen under the lock, larger ones under a turn. So one
 producer and one consumer copy large batches at the same time, and neither holds the GIL.
 """
@@ -28,10 +33,13 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport (
+    PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM,
+)
 from libc.math cimport isfinite
 from libc.stdint cimport (
-    INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX,
+    INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX, UINT64_MAX,
     int16_t, int32_t, int64_t, uint64_t,
 )
 from libc.string cimport memcpy, memset
@@ -40,8 +48,8 @@ from libcpp.atomic cimport memory_order_relaxed
 from f1buf._sync cimport (
     DEBUG, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN,
     Monitor, Status, Wait,
-    acquire, as_count, deadline_from, end_wait, forget_place, hold, insist, monitor_fault, over, ran_here,
-    register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
+    acquire, as_count, available, deadline_from, end_wait, forget_place, hold, insist, make_node, monitor_fault, over,
+    ran_here, register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -59,9 +67,18 @@ cdef extern from "_arrays.hpp" namespace "f1buf":
     bint is_in_one_piece(object) noexcept
     bint is_writeable(object) noexcept
     void set_dtype(object, object) noexcept
+    void cut_to(object, uint64_t) noexcept
+    char* data_of_scalar(object) except NULL
+
+cdef extern from "_int.hpp" namespace "f1buf":
+    const uint64_t READY_MADE
+    object blank_int(uint64_t)
+    object filled_int(object, uint64_t)
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*)
+    void PyObject_GC_Track(object)
+    void PyObject_GC_UnTrack(object)
 
 cdef extern from *:
     """
@@ -166,14 +183,29 @@ cdef class RingBuffer:
         cdef Overflow policy = checked_policy(overflow)
         checked = check_dtype(dtype)
         program = packer_program(checked)
-        if self.slots != NULL:  # from here on nothing of Python runs that could do the same once more
-            raise RuntimeError("this RingBuffer has been initialised already; create another one")
-        self.slots = allocate_slots(size, checked.itemsize)
-        self.itemsize = checked.itemsize
+        raw_dtype = checked if checked.names is None else np.dtype((np.void, checked.itemsize))
+        blank_scalar = scalar_to_fill(checked)
+        cdef size_t itemsize = checked.itemsize
+        cdef bint is_struct = checked.names is not None
+        cdef Py_ssize_t field_count = 0 if program is None else len(program)
+        cdef bint padded = program is not None and sum(size for _, _, size in program) != itemsize
+        cdef Field* fields = compiled(program)
+        try:
+            if self.slots != NULL:  # from here on nothing of Python runs that could do the same once more
+                raise RuntimeError("this RingBuffer has been initialised already; create another one")
+            self.slots = allocate_slots(size, itemsize)
+        except BaseException:
+            PyMem_RawFree(fields)
+            raise
+        self.itemsize = itemsize
         self.policy = policy
         self.dtype = checked
-        self.raw_dtype = checked if checked.names is None else np.dtype((np.void, checked.itemsize))
-        self.compile_packer(program)
+        self.raw_dtype = raw_dtype
+        self.blank_scalar = blank_scalar
+        self.fields = fields
+        self.field_count = field_count
+        self.is_struct = is_struct
+        self.padded = padded
         self.monitor.capacity = size
         self.monitor.shut.store(OPEN, memory_order_relaxed)
 
@@ -181,22 +213,6 @@ cdef class RingBuffer:
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
         PyMem_RawFree(self.slots)
         PyMem_RawFree(self.fields)
-
-    cdef int compile_packer(self, list program) except -1:
-        """Keep the packer's program, one `Field` each, where there is one."""
-        cdef Py_ssize_t i
-        if program is None:
-            return 0
-        self.fields = <Field*> PyMem_RawMalloc(len(program) * sizeof(Field))
-        if self.fields == NULL:
-            raise MemoryError("no memory for the packer")
-        for i, (kind, offset, _) in enumerate(program):
-            self.fields[i].kind = ord(kind)
-            self.fields[i].offset = offset
-        self.is_struct = self.dtype.names is not None
-        self.padded = sum(size for _, _, size in program) != self.itemsize
-        self.field_count = len(program)
-        return 0
 
     def __reduce_ex__(self, protocol):
         raise TypeError(
@@ -284,9 +300,10 @@ cdef class RingBuffer:
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
         n = length_of(records)
+        accepted = blank_int(n) if n > READY_MADE else None
         if n != 0 and not self.try_put(data_of(records), n):
             n = self.put_waiting(data_of(records), n, deadline)
-        return n
+        return n if accepted is None else filled_int(accepted, n)
 
     cdef object converted(self, object convert, object records):
         """What `_convert` makes of them: one piece of exactly the dtype."""
@@ -363,6 +380,10 @@ cdef class RingBuffer:
                 outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
                 release(m)
                 break
+            if n > 1 and not self.is_one_piece(n - done) and not make_node(w):
+                outcome[0] = OUT_OF_MEMORY  # now, before the first piece: after that it could not be reported
+                release(m)
+                break
             step = self.put_piece(source + done * self.itemsize, n - done)
             if step == 0:
                 outcome[0] = TIMED_OUT
@@ -371,11 +392,19 @@ cdef class RingBuffer:
             forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
         return done
 
+    cdef bint is_one_piece(self, uint64_t n) noexcept nogil:
+        """Under the lock: whether the next piece is all of it."""
+        cdef Monitor* m = &self.monitor
+        return n <= (available(m, &m.puts) if self.policy == BLOCK else m.capacity) and n <= self.piece()
+
+    cdef uint64_t piece(self) noexcept nogil:
+        return max(<size_t> 1, PIECE // self.itemsize)
+
     cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil:
         """ACT or TURN, with the lock held; releases it. Returns how many records are the caller's no more."""
         cdef Monitor* m = &self.monitor
         cdef uint64_t admitted
-        n = min(n, m.capacity, max(<size_t> 1, PIECE // self.itemsize))
+        n = min(n, m.capacity, self.piece())
         admitted = self.admit(n)
         if admitted <= LOCKED_COPY // self.itemsize:
             self.fill_and_publish(source, admitted)
@@ -456,9 +485,18 @@ cdef class RingBuffer:
         ShutDown
             The ring is shut down and empty.
         """
+        cdef int64_t deadline = deadline_from(block, timeout)
+        if self.blank_scalar is not None:
+            record = self.blank_scalar[0]
+            self.get_array(data_of_scalar(record), 1, 1, deadline, NULL)
+            return record
         out = self.blank(1)
-        self.get_array(out, 1, deadline_from(block, timeout), NULL)
-        return out[0]
+        if not self.is_struct:
+            self.get_array(data_of(out), 1, 1, deadline, NULL)
+            return out[0]
+        record = out[0]  # a view, so that it can be had before what it shows
+        self.get_array(data_of(out), 1, 1, deadline, NULL)
+        return record
 
     def get_nowait(self):
         """Take the oldest record if there is one now: ``get(block=False)``."""
@@ -499,13 +537,16 @@ cdef class RingBuffer:
         cdef uint64_t first_seq = 0
         cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
         cdef int64_t least = small_count(min_count)
+        cdef int64_t deadline
         if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
             least, most = self.checked_counts(max_count, min_count)
         most = min(most, <int64_t> self.monitor.capacity)
-        out = self.take_batch(least, most, deadline_from(block, timeout), &first_seq)
-        if return_seq:
-            return first_seq, out
-        return out
+        deadline = deadline_from(block, timeout)
+        if not return_seq:
+            return self.take_batch(least, most, deadline, &first_seq)
+        number, pair = blank_int(UINT64_MAX), blank_pair()
+        out = self.take_batch(least, most, deadline, &first_seq)
+        return filled_pair(pair, filled_int(number, first_seq), out)
 
     def get_into(self, out, *, min_count=1, bint block=True, timeout=None, bint return_seq=False):
         """
@@ -543,10 +584,17 @@ cdef class RingBuffer:
             refuse_out(out, self.dtype)
         if not 1 <= least <= <int64_t> min(length_of(out), self.monitor.capacity):
             least, _ = self.checked_counts(length_of(out), min_count, "len(out)")
-        n = self.get_array(out, least, deadline, &first_seq)
-        if return_seq:
-            return first_seq, n
-        return n
+        if not return_seq and self.monitor.count.load(memory_order_relaxed) <= READY_MADE:
+            n = self.try_get(data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
+            if n != 0:
+                return n
+        count = blank_int(length_of(out))
+        if not return_seq:
+            n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
+            return filled_int(count, n)
+        number, pair = blank_int(UINT64_MAX), blank_pair()
+        n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
+        return filled_pair(pair, filled_int(number, first_seq), filled_int(count, n))
 
     def batches(self, max_count=None, *, min_count=1, timeout=None):
         """
@@ -606,22 +654,22 @@ cdef class RingBuffer:
             raise_get_error(outcome)
         return out if n == room else shortened(out, n)
 
-    cdef uint64_t get_array(self, object out, uint64_t least, int64_t deadline, uint64_t* first_seq) except? 0:
-        """Take into an array that is known to be plain: up to its length, into its front."""
+    cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
+                            uint64_t* first_seq) except? 0:
+        """Take up to `room` records to `out`."""
         cdef Monitor* m = &self.monitor
         cdef Wait w
         cdef Outcome outcome = DONE
         cdef uint64_t unused = 0
-        cdef uint64_t room = length_of(out)
         cdef uint64_t n
         if first_seq == NULL:
             first_seq = &unused
-        n = self.try_get(data_of(out), least, room, first_seq, NULL)
+        n = self.try_get(out, least, room, first_seq, NULL)
         if n != 0:
             return n
         start_wait(&w, least, deadline)
         try:
-            n = self.get_ticking(data_of(out), room, room, &w, first_seq, &outcome)
+            n = self.get_ticking(out, room, room, &w, first_seq, &outcome)
         finally:
             end_wait(m, &m.gets, &w)
         if n == 0:
@@ -974,6 +1022,18 @@ cdef char* allocate_slots(uint64_t capacity, size_t itemsize) except NULL:
     return slots
 
 
+cdef object scalar_to_fill(object dtype):
+    """An array whose [0] is a new scalar each time, in which a record's bytes can be put; None where there is none.
+
+    None for records of several fields (there [0] is a view), booleans (two objects that the interpreter shares),
+    strings (whose length is that of the value) and other machines' byte order.
+    """
+    array = np.zeros(1, dtype)
+    if dtype.names is None and dtype.isnative and dtype.kind in "iufcmMV" and array[0] is not array[0]:
+        return array
+    return None
+
+
 # By kind and itemsize, for `pack_field`.
 cdef dict PACKED = {
     "f8": "d", "f4": "f", "b1": "?",
@@ -997,6 +1057,22 @@ cdef list packer_program(object dtype):
     if any(stop > start for (_, stop), (start, _) in zip(taken, taken[1:])):
         return None  # they overlap
     return program
+
+
+cdef Field* compiled(list program) except? NULL:
+    """The packer's program, one `Field` each, where there is one."""
+    cdef Field* fields
+    cdef Py_ssize_t i
+    if program is None:
+        return NULL
+    codes = [(ord(kind), offset) for kind, offset, _ in program]
+    fields = <Field*> PyMem_RawMalloc(len(codes) * sizeof(Field))
+    if fields == NULL:
+        raise MemoryError("no memory for the packer")
+    for i, (code, offset) in enumerate(codes):
+        fields[i].kind = code
+        fields[i].offset = offset
+    return fields
 
 
 cdef inline bint pack_field(char kind, object value, char* out):
@@ -1092,8 +1168,27 @@ cdef bint is_plain(object records, object dtype) except -1:
 
 
 cdef object shortened(object array, uint64_t n):
-    array.resize(n, refcheck=False)  # in place: a slice would keep the whole block and own nothing
+    try:
+        array.resize(n, refcheck=False)  # in place: a slice would keep the whole block and own nothing
+    except MemoryError:
+        cut_to(array, n)  # the records in it have been taken, and must get out
     return array
+
+
+cdef tuple blank_pair():
+    """A tuple for two; not yet for the collector to show, since it is empty."""
+    pair = PyTuple_New(2)
+    PyObject_GC_UnTrack(pair)
+    return pair
+
+
+cdef tuple filled_pair(tuple pair, object first, object second):
+    Py_INCREF(first)
+    PyTuple_SET_ITEM(pair, 0, first)
+    Py_INCREF(second)
+    PyTuple_SET_ITEM(pair, 1, second)
+    PyObject_GC_Track(pair)
+    return pair
 
 
 cdef int refuse_out(object out, object dtype) except -1:
