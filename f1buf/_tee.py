@@ -112,7 +112,8 @@ class Tee:
             try:
                 if accepted is None:
                     accepted = ring.put_many(records, block, timeout)
-                    records = records[:accepted]
+                    if accepted < len(records):  # else nothing that follows needs memory, unless a ring must wait
+                        records = records[:accepted]
                 else:
                     ring.put_many(records)
             except ShutDown:
