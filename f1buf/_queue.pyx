@@ -105,6 +105,10 @@ cdef extern from "_queue.hpp" namespace "f1buf" nogil:
         void unlock() noexcept
         void renew() noexcept
 
+cdef extern from "_int.hpp" namespace "f1buf":
+    object blank_int(uint64_t)
+    object filled_int(object, uint64_t)
+
 cdef extern from *:
     """
     #define LIST_ITEMS(list) (((PyListObject *) (list))->ob_item)
@@ -337,8 +341,8 @@ cdef class _QueueCore:
         Returns
         -------
         int
-            How many were put, from the first on: fewer than there are where the timeout or a shutdown came first
-            (or an override of `_put` raised). The others are still the caller's. 0 where there are none.
+            How many were put, from the first on: fewer than there are where the timeout or a shutdown came first,
+            memory was short or an override of `_put` raised. The others are still the caller's. 0 where there are none.
 
         Raises
         ------
@@ -360,13 +364,17 @@ cdef class _QueueCore:
         >>> q.get_many(3)
         ['a', 'b', 'c']
         """
+        cdef Py_ssize_t done
         items = tuple(items)
         if not items:
             return 0
         deadline = checked_deadline(self.put_deadline(block, timeout))
+        number = blank_int(PyTuple_GET_SIZE(items))
         if self.mode.load() == CLASSIC:
-            return self.classic_put_many(items, 0, deadline)
-        return self.plain_put_many(items, deadline)
+            done = self.classic_put_many(items, 0, deadline)
+        else:
+            done = self.plain_put_many(items, deadline)
+        return filled_int(number, done)
 
     def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
         """
@@ -565,9 +573,9 @@ cdef class _QueueCore:
             self.named.store(1)
             self.release()
         elif name in HOOKS:
-            self.own_hooks = True
             if self.mode.load() != NEW:
                 self.convert()
+            self.own_hooks = True
         PyObject_GenericSetAttr(self, name, value)
 
     def __reduce__(self):
@@ -664,7 +672,7 @@ cdef class _QueueCore:
         return DONE
 
     @cython.final
-    cdef object plain_put_many(self, tuple items, int64_t deadline):
+    cdef Py_ssize_t plain_put_many(self, tuple items, int64_t deadline) except -1:
         cdef Wait w
         cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
         cdef Py_ssize_t done = 0
@@ -699,7 +707,8 @@ cdef class _QueueCore:
         if outcome == DONE:
             n = min(n, self.monitor.capacity - self.count())
             if self.room - self.count() < n and not self.grow(max(2 * self.room, self.count() + n)):
-                n = self.room - self.count()
+                outcome = OUT_OF_MEMORY
+                n = 0
             for i in range(n):
                 self.push(sources[i])
             done[0] += n
@@ -1137,6 +1146,12 @@ cdef class _QueueCore:
     # The algorithm of the standard library's queue.Queue, with the shutdown of Python 3.13 on every Python: one lock,
     # three conditions on it, the items wherever the hooks keep them. Hooks and containers are Python, and run under
     # the lock: an item's __del__ that uses the same queue there can deadlock, as it can with queue.Queue.
+    #
+    # Unlike there, whoever waits is notified before the change, not after: it sees the queue only once the lock is
+    # free, and a notification that fails (without memory, or by a signal) then leaves no change that nobody was told
+    # of. Where the change fails instead, whoever was woken for it looks again and goes on waiting. Whoever ends with
+    # an error after it was notified itself passes that on. What is left is what Python's own conditions do without
+    # memory, and a hook that fails halfway.
 
     @cython.final
     cdef int start_classic(self, object maxsize) except -1:
@@ -1151,10 +1166,10 @@ cdef class _QueueCore:
         self._init(maxsize)
         self.lock_classic()
         try:
+            self.notify_everybody()
             self.lock.lock()
             self.unfinished = 0
             self.close_and_release(False)
-            self.notify_everybody()
         finally:
             self.unlock_classic()
         return 0
@@ -1191,8 +1206,12 @@ cdef class _QueueCore:
                 # What follows allocates, and what the collector then runs may convert this very queue.
                 locks, container = _Locks(), deque()
                 append = container.append
-                with locks.mutex:
+                mutex = locks.mutex  # which `move` swaps
+                mutex.acquire()
+                try:  # no `with`: Cython's ends the process where there is no memory for a traceback
                     self.move(locks, container, append)
+                finally:
+                    mutex.release()
         return 0
 
     @cython.final
@@ -1310,16 +1329,22 @@ cdef class _QueueCore:
     @cython.final
     cdef int classic_store(self, object item, int64_t deadline) except -1:
         """Under the mutex."""
-        while 0 < self.maxsize <= self._qsize():
-            self.own_not_empty.notify_all()  # a get_many that waits for more than can come takes what is there
-            self.wait_on(self.own_not_full, deadline, Full)
-            self.must_be_open()
-        self._put(item)
+        try:
+            while 0 < self.maxsize <= self._qsize():
+                self.own_not_empty.notify_all()  # a get_many that waits for more than can come takes what is there
+                self.wait_on(self.own_not_full, deadline, Full)
+                self.must_be_open()
+            if self.picky:  # the one that is notified might need more than this
+                self.own_not_empty.notify_all()
+            else:
+                self.own_not_empty.notify()
+            self._put(item)
+        except (Full, ShutDown):
+            raise
+        except BaseException:
+            self.own_not_full.notify()  # in place of this one, which may have been notified of room
+            raise
         self.count_tasks(1)
-        if self.picky:  # the one that is notified might need more than this
-            self.own_not_empty.notify_all()
-        else:
-            self.own_not_empty.notify()
         return 0
 
     @cython.final
@@ -1340,15 +1365,20 @@ cdef class _QueueCore:
     @cython.final
     cdef object classic_fetch(self, int64_t deadline):
         """Under the mutex."""
-        while not self._qsize():
-            self.wait_on(self.own_not_empty, deadline, Empty)
-            self.must_not_be_drained()
-        item = self._get()
-        self.own_not_full.notify()
-        return item
+        try:
+            while not self._qsize():
+                self.wait_on(self.own_not_empty, deadline, Empty)
+                self.must_not_be_drained()
+            self.own_not_full.notify()
+            return self._get()
+        except (Empty, ShutDown):
+            raise
+        except BaseException:
+            self.own_not_empty.notify()  # in place of this one, which may have been notified of an item
+            raise
 
     @cython.final
-    cdef object classic_put_many(self, tuple items, Py_ssize_t done, int64_t deadline):
+    cdef Py_ssize_t classic_put_many(self, tuple items, Py_ssize_t done, int64_t deadline) except -1:
         self.lock_classic()
         try:
             if done == 0:
@@ -1358,7 +1388,7 @@ cdef class _QueueCore:
             self.unlock_classic()
 
     @cython.final
-    cdef object classic_store_all(self, tuple items, Py_ssize_t done, int64_t deadline):
+    cdef Py_ssize_t classic_store_all(self, tuple items, Py_ssize_t done, int64_t deadline) except -1:
         """Under the mutex. Once something has been put an error only ends it: how much was put must not be lost."""
         cdef Py_ssize_t i
         try:
@@ -1384,7 +1414,34 @@ cdef class _QueueCore:
     @cython.final
     cdef object classic_fetch_all(self, uint64_t most, uint64_t least, int64_t deadline):
         """Under the mutex. Once something has been taken an error only ends it: what was taken must not be lost."""
-        cdef Py_ssize_t done = 0
+        cdef uint64_t n
+        cdef uint64_t done = 0
+        cdef PyObject** targets
+        try:
+            self.wait_for(least, deadline)
+            n = min(most, self._qsize())
+            batch = blank_list(n)
+            targets = LIST_ITEMS(batch)
+            self.own_not_full.notify(n)
+            while done < n:
+                item = self._get()
+                Py_INCREF(item)
+                targets[done] = <PyObject*> item
+                done += 1
+        except (Empty, ShutDown):
+            raise
+        except BaseException as error:
+            if done == 0:
+                self.own_not_empty.notify()  # in place of this one, which may have been notified of an item
+            if done == 0 or not isinstance(error, Exception):
+                raise
+        Py_SET_SIZE(batch, done)
+        PyObject_GC_Track(batch)
+        return batch
+
+    @cython.final
+    cdef int wait_for(self, uint64_t least, int64_t deadline) except -1:
+        """Under the mutex: wait for so many items; return where there are some, if not as many."""
         self.picky += least > 1
         try:
             while self._qsize() < least and not self.is_closed() and not 0 < self.maxsize <= self._qsize():
@@ -1394,20 +1451,7 @@ cdef class _QueueCore:
                 raise
         finally:
             self.picky -= least > 1
-        self.must_not_be_drained()
-        batch = [None] * min(most, self._qsize())
-        try:
-            while done < len(batch):
-                batch[done] = self._get()
-                done += 1
-        except Exception:
-            if done == 0:
-                raise
-        finally:
-            self.own_not_full.notify(done)
-        if done < len(batch):
-            del batch[done:]
-        return batch
+        return self.must_not_be_drained()
 
     @cython.final
     cdef int classic_clear(self) except -1:
@@ -1422,14 +1466,14 @@ cdef class _QueueCore:
     @cython.final
     cdef int classic_discard(self, list removed) except -1:
         """Under the mutex. The items are let go of without it: their __del__ may use the queue."""
-        try:
-            while self._qsize():
-                removed.append(self._get())
-                if self.unfinished_tasks > 0:
-                    self.count_tasks(-1)
-        finally:
-            self.own_all_tasks_done.notify_all()
-            self.own_not_full.notify_all()
+        self.own_all_tasks_done.notify_all()
+        self.own_not_full.notify_all()
+        while self._qsize():
+            removed.append(None)  # room for what would be lost without
+            removed[len(removed) - 1] = self._get()
+            self.lock.lock()
+            self.unfinished -= self.unfinished > 0
+            self.lock.unlock()
         return 0
 
     @cython.final
@@ -1437,12 +1481,12 @@ cdef class _QueueCore:
         removed = []
         self.lock_classic()
         try:
+            self.own_not_empty.notify_all()
+            self.own_not_full.notify_all()
             self.lock.lock()
             self.close_and_release(True)
             if immediate:
                 self.classic_discard(removed)
-            self.own_not_empty.notify_all()
-            self.own_not_full.notify_all()
         finally:
             self.unlock_classic()
         return 0
@@ -1454,9 +1498,9 @@ cdef class _QueueCore:
             unfinished = self.unfinished_tasks
             if unfinished <= 0:
                 raise ValueError("task_done() called too many times")
-            self.count_tasks(-1)
             if unfinished == 1:
                 self.own_all_tasks_done.notify_all()
+            self.count_tasks(-1)
         finally:
             self.unlock_classic()
         return 0
