@@ -2214,39 +2214,6 @@ def test_growing_is_amortised():
     assert len(sizes) < 40
 
 
-def test_a_put_without_memory_raises_and_changes_nothing():
-    testcapi = pytest.importorskip("_testcapi")
-    if not hasattr(testcapi, "set_nomemory"):
-        pytest.skip("this Python cannot run out of memory on purpose")
-    run_python("from test_queue import put_without_memory; put_without_memory()")
-
-
-def put_without_memory():
-    from _testcapi import remove_mem_hooks, set_nomemory
-
-    def attempt(queue, batch, after):
-        set_nomemory(after, after + 1)
-        try:
-            queue.put_many(batch)
-        except MemoryError:
-            return False
-        finally:
-            remove_mem_hooks()
-        return True
-
-    batch, queue, failed = tuple(range(1000)), Queue(), 0
-    for after in range(5):
-        before = queue.qsize()
-        if attempt(queue, batch, after):
-            assert queue.qsize() == before + 1000
-        else:
-            failed += 1
-            assert queue.qsize() in (before, before + 1000)
-        queue._check()
-    assert failed
-    assert drained(queue) == list(batch) * (queue.unfinished_tasks // 1000)
-
-
 # Garbage --------------------------------------------------------------------------------------------------------------
 
 
