@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import functools
+import itertools
 import os
 import random
 import signal
@@ -50,10 +51,10 @@ class Task(threading.Thread):
         return self._value
 
 
-def hangs(what):
+def hangs(what, after=WATCHDOG):
     """End a wait that has gone on for too long, with every thread's stack on standard error."""
     faulthandler.dump_traceback(file=sys.__stderr__)
-    raise AssertionError(f"still waiting for {what} after {WATCHDOG} s")
+    raise AssertionError(f"still waiting for {what} after {after} s")
 
 
 def wait_until(condition, what="a condition", every=1e-4):
@@ -172,6 +173,7 @@ def call_for_ever(call):
 
 STRESS_SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))  # how long each scenario with many threads runs
 LONG_WATCHDOG = 60 + 20 * STRESS_SECONDS
+REPEATS = max(1, min(200, int(10 * STRESS_SECONDS)))  # how often what needs a process or a signal is done
 
 
 def with_seed():
@@ -202,7 +204,8 @@ class Crowd:
         deadline = time.monotonic() + LONG_WATCHDOG
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-            assert not thread.is_alive(), "a thread hangs"
+            if thread.is_alive():
+                hangs(thread, LONG_WATCHDOG)
         if self.errors:
             raise self.errors[0]
 
@@ -254,11 +257,141 @@ def send(number):
 
 
 def assert_interrupted(call):
+    """The call waits until SIGINT ends it; returns how long after the signal that was [s]."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sender = send(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         call()
-    assert time.monotonic() - sender.result() < LATE
+    delay = time.monotonic() - sender.result()
+    assert delay < LATE
+    return delay
+
+
+def interrupt_again_and_again(interrupt):
+    """SIGINT `REPEATS` times, also beside a thread that never lets the GIL go by itself; prints the delays.
+
+    `interrupt` is a test of one SIGINT that returns the delay.
+    """
+    print_delays("alone", [interrupt() for _ in range(REPEATS)])
+    with busy_thread():
+        print_delays("beside a busy thread", [interrupt() for _ in range(REPEATS)])
+
+
+def print_delays(how, delays):
+    ordered = sorted(1e3 * delay for delay in delays)
+    p50, p99 = (ordered[int(share * len(ordered))] for share in (0.5, 0.99))
+    print(f"{how}: {len(ordered)} times, p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {ordered[-1]:.1f} ms")
+
+
+@contextlib.contextmanager
+def busy_thread():
+    """Another thread computes in Python all the time."""
+    busy = True
+
+    def compute():
+        while busy:
+            pass
+
+    computer = Task(compute)
+    yield
+    busy = False
+    computer.result()
+
+
+def interrupted_at_random(work):
+    """Call `work`, which never returns, again and again, until SIGINT at random moments has ended it often.
+
+    `work` must lose nothing where it is interrupted between two calls: what calls the buffer and keeps the results
+    is C, such as `taken.extend(map(get, repeat(True)))`. Python itself would look for signals after a get, before
+    anything could keep what that returned.
+    """
+    rng, enough, armed, interrupted = with_seed(), threading.Event(), False, 0
+
+    def handler(*_):
+        nonlocal armed
+        if armed:  # else it would come where nobody expects it
+            armed = False
+            raise KeyboardInterrupt
+
+    def disturb():
+        while not enough.wait(rng.random() * 5e-3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, handler)
+    disturber = Task(disturb)
+    while interrupted < 4 * REPEATS:
+        try:
+            armed = True
+            work()
+        except KeyboardInterrupt:
+            interrupted += 1
+    enough.set()
+    disturber.result()
+
+
+def put_amid_interrupts(name, buffer, offered):
+    """The main thread puts 0, 1, 2, ..., for others to take; `offered` tells how many the buffer has accepted."""
+    accepted, takes, crowd = [], [[], []], Crowd()
+
+    def put_each():  # a put that raises has put nothing
+        while True:  # a ring's put that waits for less than a tick does not look for signals
+            accepted.extend(map(buffer.put, range(len(accepted), len(accepted) + 10)))
+
+    def put_batches():  # one that raises keeps what it had accepted
+        while True:
+            first = offered()
+            buffer.put_many(range(first, first + 5))
+
+    for taken in takes:
+        crowd.start(take_now_and_then, buffer, taken)
+    interrupted_at_random(put_each if name == "put" else put_batches)
+    buffer.shutdown()
+    crowd.join()
+    assert name != "put" or len(accepted) == offered()
+    assert sorted(itertools.chain(*takes)) == list(range(offered()))
+    buffer._check()
+
+
+def get_amid_interrupts(name, buffer):
+    """The main thread takes what others put, and others take some of it, too."""
+    repeat = itertools.repeat
+    made, takes, results, crowd = [[], []], [[]], [], Crowd()
+    outs, kept = itertools.tee(map(np.zeros, repeat(3), repeat("i8")))
+    work = {
+        "get": lambda: takes[0].extend(map(buffer.get, repeat(True))),
+        "get_many": lambda: takes.extend(map(buffer.get_many, repeat(3))),
+        "get_into": lambda: results.extend(zip(kept, map(buffer.get_into, outs), strict=True)),
+        "batches": lambda: takes.extend(buffer.batches(3)),
+    }[name]
+    for producer, numbers in enumerate(made):
+        crowd.start(put_now_and_then, buffer, itertools.count(producer, 2), numbers)
+    takes.append([])
+    crowd.start(take_now_and_then, buffer, takes[-1])
+    interrupted_at_random(work)
+    buffer.shutdown()
+    crowd.join()
+    takes += [out[:count] for out, count in results]
+    assert sorted(map(int, itertools.chain(*takes))) == sorted(itertools.chain(*made))
+    buffer._check()
+
+
+def take_now_and_then(buffer, taken, done=lambda: None):
+    """Until the buffer is shut down and drained; `done` after each item."""
+    with contextlib.suppress(ShutDown):
+        while True:
+            for item in buffer.get_many(2):
+                taken.append(int(item))
+                done()
+            time.sleep(random.random() ** 8 * 0.1)  # so that others wait, now and then for longer than a tick
+
+
+def put_now_and_then(buffer, numbers, made):
+    """Until the buffer is shut down."""
+    with contextlib.suppress(ShutDown):
+        for number in numbers:
+            buffer.put(number)
+            made.append(number)
+            time.sleep(random.random() ** 8 * 0.1)  # so that others wait, now and then for longer than a tick
 
 
 @contextlib.contextmanager
@@ -404,9 +537,31 @@ def run_python(code, timeout=WATCHDOG):
     """Run a program in an interpreter of its own; its standard output, once it has ended with status 0."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     command = [sys.executable, "-W", "error", "-X", "faulthandler", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
+        how = "status"
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            how = f"hung for {timeout} s; status"
+            os.killpg(process.pid, signal.SIGABRT)  # at which it and its children print every thread's stack
+            out, err = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, f"{how} {process.returncode}\n{out}\n{err}"
+    return out
+
+
+def end_in_children(scenario):
+    """`REPEATS` times through the interpreter's whole end, and another time by the caller."""
+    for _ in range(REPEATS):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(int(WATCHDOG))
+            break
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    scenario()
 
 
 @contextlib.contextmanager
