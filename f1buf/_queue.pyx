@@ -84,6 +84,7 @@ from f1buf._sync cimport (
     hold,
     insist,
     leave,
+    main_thread,
     make_node,
     now_ns,
     over,
@@ -149,6 +150,7 @@ cdef object Lock = threading.Lock
 cdef object deque = collections.deque
 cdef object monotonic = time.monotonic
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
+cdef object SIGNAL_TICK = SIGNAL_TICK_NS * 1e-9  # [s]
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
 # What a class must not define: the standard library would set it on the instance, in front of the class's.
 cdef object ATTRIBUTES = (
@@ -223,9 +225,9 @@ cdef class _QueueCore:
     cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
     cdef bint own_hooks            # a hook was set on the instance
     cdef object items              # `queue` of a classic queue; read and written in a critical section
-    cdef long picky                # of a classic queue: how many get_many wait for more than one item
+    cdef long picky                # of a classic queue: how many get_many wait for more than one item; at least
     cdef atomic[long] made_after   # how many `forks` lay behind the process that made the following
-    cdef unsigned long holder      # of a classic queue: the thread that holds its mutex, where one of ours does
+    cdef atomic[unsigned long] holder  # of a classic queue: the thread whose operation holds the mutex, or 0
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
     cdef object own_not_empty
     cdef object own_not_full
@@ -1145,13 +1147,14 @@ cdef class _QueueCore:
     #
     # The algorithm of the standard library's queue.Queue, with the shutdown of Python 3.13 on every Python: one lock,
     # three conditions on it, the items wherever the hooks keep them. Hooks and containers are Python, and run under
-    # the lock: an item's __del__ that uses the same queue there can deadlock, as it can with queue.Queue.
+    # the lock: what uses the same queue there, such as an item's __del__, is told so, where queue.Queue would deadlock.
+    # Of a condition only the list of its waiters is used (`wait_on`, `notify`): its methods are Python, where signal
+    # handlers come in.
     #
     # Unlike there, whoever waits is notified before the change, not after: it sees the queue only once the lock is
-    # free, and a notification that fails (without memory, or by a signal) then leaves no change that nobody was told
-    # of. Where the change fails instead, whoever was woken for it looks again and goes on waiting. Whoever ends with
-    # an error after it was notified itself passes that on. What is left is what Python's own conditions do without
-    # memory, and a hook that fails halfway.
+    # free, and a notification that fails for want of memory then leaves no change that nobody was told of. Where the
+    # change fails instead, whoever was woken for it looks again and goes on waiting. Whoever ends with an error after
+    # it was notified itself passes that on. What is left is a hook that fails halfway.
 
     @cython.final
     cdef int start_classic(self, object maxsize) except -1:
@@ -1187,21 +1190,24 @@ cdef class _QueueCore:
     @cython.final
     cdef int notify_everybody(self) except -1:
         """Under the mutex."""
-        self.own_not_empty.notify_all()
-        self.own_not_full.notify_all()
-        self.own_all_tasks_done.notify_all()
+        notify_all(self.own_not_empty)
+        notify_all(self.own_not_full)
+        notify_all(self.own_all_tasks_done)
         return 0
 
     @cython.final
     cdef int convert(self) except -1:
         """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
         self.must_be_ready()
-        if self.made_after.load() != forks:
-            self.renew_locks()
-        while self.mode.load() != CLASSIC:
+        while True:
+            if self.made_after.load() != forks:
+                self.renew_locks()
+            if self.mode.load() == CLASSIC:
+                return 0
             if self.mode.load() == CONVERTING:
-                with self.own_mutex:  # whose holder converts it
-                    pass
+                mutex = self.own_mutex
+                if mutex.acquire(True, SIGNAL_TICK):  # whose holder converts it
+                    mutex.release()
             else:
                 # What follows allocates, and what the collector then runs may convert this very queue.
                 locks, container = _Locks(), deque()
@@ -1212,7 +1218,6 @@ cdef class _QueueCore:
                     self.move(locks, container, append)
                 finally:
                     mutex.release()
-        return 0
 
     @cython.final
     cdef int move(self, _Locks locks, object container, object append) except -1:
@@ -1263,14 +1268,19 @@ cdef class _QueueCore:
 
     @cython.final
     cdef int renew_locks(self) except -1:
-        """In the child of a fork: whoever held the lock is not here to release it, and nobody waits."""
-        # Where a hook or a signal handler forked amid an operation of ours, that goes on holding its mutex.
-        holds = self.holder == PyThread_get_thread_ident()
+        """In the child of a fork: whoever held the lock is not here to release it.
+
+        Nobody waits, but the thread that forked, where it did so in a signal handler: `wait_on` then looks again.
+        """
+        # Where a hook or a signal handler forked amid an operation of ours, that goes on holding its mutex. (Other
+        # threads of the child may have got the names of the parent's.)
+        holds = self.holder.load(memory_order_relaxed) == main_thread
         locks = _Locks(self.own_mutex if holds else None)
         self.lock.lock()
         if self.made_after.load() != forks:
             self.swap_locks(locks)
-            self.picky = 0
+            if not holds:
+                self.holder.store(0, memory_order_relaxed)
             if self.mode.load(memory_order_relaxed) == CONVERTING:  # who was at it is not here
                 self.mode.store(PLAIN)
         self.release()
@@ -1278,18 +1288,42 @@ cdef class _QueueCore:
 
     @cython.final
     cdef int lock_classic(self) except -1:
-        """Take the mutex, of a queue that is classic then."""
+        """Take the mutex, of a queue that is classic then.
+
+        Looks up every tick: a signal handler may have forked, and in the child the mutex's holder will never end; or
+        the holder is this thread.
+        """
         while True:
             self.convert()
-            self.own_mutex.acquire()
-            if self.mode.load() == CLASSIC:
-                self.holder = PyThread_get_thread_ident()
-                return 0
-            self.own_mutex.release()
+            mutex = self.own_mutex
+            if mutex.acquire(True, SIGNAL_TICK):
+                if mutex is self.own_mutex and self.made_after.load() == forks:
+                    self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
+                    return 0
+                mutex.release()
+            else:
+                if self.holder.load(memory_order_relaxed) == PyThread_get_thread_ident():
+                    raise_amid_itself()
+                PyErr_CheckSignals()
+
+    @cython.final
+    cdef object lock_again(self):
+        """Take the mutex whatever signal handlers raise meanwhile; returns the last of that, or None."""
+        raised = None
+        while True:
+            try:
+                if isinstance(raised, MemoryError):
+                    self.own_mutex.acquire()  # the one way to wait for it that needs no memory
+                    self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
+                else:
+                    self.lock_classic()
+                return raised
+            except BaseException as error:
+                raised = error
 
     @cython.final
     cdef int unlock_classic(self) except -1:
-        self.holder = 0
+        self.holder.store(0, memory_order_relaxed)
         self.own_mutex.release()
         return 0
 
@@ -1305,19 +1339,47 @@ cdef class _QueueCore:
 
     @cython.final
     cdef int wait_on(self, object condition, int64_t deadline, object error) except -1:
-        """Under the mutex: wait on one of the conditions; raise `error` where the deadline has passed."""
-        cdef int64_t left = 0
+        """Under the mutex: wait on one of the conditions; raise `error` where the deadline has passed.
+
+        The condition's own `wait`, but for what signal handlers do. Where one raises, the mutex is held again all the
+        same, and a notification that had come goes to the next. Where one forks, the child takes its own mutex and
+        goes on; the caller looks again, as always.
+        """
+        cdef Wait w
+        cdef long before = forks
+        cdef bint told = False
         if deadline == TOO_FAR:
             raise_too_far()
-        if deadline != FOREVER:
-            left = deadline - now_ns()
-            if left <= 0:
-                raise error
-        self.holder = 0
+        if deadline <= now_ns():
+            raise error
+        start_wait(&w, 0, deadline)
+        waiter = Lock()
+        waiter.acquire()
+        waiters = condition._waiters
+        waiters.append(waiter)
+        raised = None
         try:
-            condition.wait(None if deadline == FOREVER else left * 1e-9)
-        finally:
-            self.holder = PyThread_get_thread_ident()
+            self.unlock_classic()
+            while not told and forks == before and now_ns() < deadline:
+                told = waiter.acquire(True, seconds_until(min(deadline, w.tick)))
+                if w.tick != FOREVER:
+                    # The main thread, told or not: a signal that came before the item must not find it taken already.
+                    w.tick = now_ns() + SIGNAL_TICK_NS
+                    PyErr_CheckSignals()
+        except BaseException as interruption:
+            raised = interruption
+        late = self.lock_again()
+        if late is not None:
+            raised = late
+        if forks == before:
+            if not told:
+                told = waiter not in waiters
+            if not told:
+                waiters.remove(waiter)
+            elif raised is not None:
+                notify(condition, 1)
+        if raised is not None:
+            raise raised
         return 0
 
     @cython.final
@@ -1331,18 +1393,18 @@ cdef class _QueueCore:
         """Under the mutex."""
         try:
             while 0 < self.maxsize <= self._qsize():
-                self.own_not_empty.notify_all()  # a get_many that waits for more than can come takes what is there
+                notify_all(self.own_not_empty)  # a get_many that waits for more than can come takes what is there
                 self.wait_on(self.own_not_full, deadline, Full)
                 self.must_be_open()
             if self.picky:  # the one that is notified might need more than this
-                self.own_not_empty.notify_all()
+                notify_all(self.own_not_empty)
             else:
-                self.own_not_empty.notify()
+                notify(self.own_not_empty, 1)
             self._put(item)
         except (Full, ShutDown):
             raise
         except BaseException:
-            self.own_not_full.notify()  # in place of this one, which may have been notified of room
+            notify(self.own_not_full, 1)  # in place of this one, which may have been notified of room
             raise
         self.count_tasks(1)
         return 0
@@ -1369,12 +1431,12 @@ cdef class _QueueCore:
             while not self._qsize():
                 self.wait_on(self.own_not_empty, deadline, Empty)
                 self.must_not_be_drained()
-            self.own_not_full.notify()
+            notify(self.own_not_full, 1)
             return self._get()
         except (Empty, ShutDown):
             raise
         except BaseException:
-            self.own_not_empty.notify()  # in place of this one, which may have been notified of an item
+            notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
             raise
 
     @cython.final
@@ -1422,7 +1484,7 @@ cdef class _QueueCore:
             n = min(most, self._qsize())
             batch = blank_list(n)
             targets = LIST_ITEMS(batch)
-            self.own_not_full.notify(n)
+            notify(self.own_not_full, n)
             while done < n:
                 item = self._get()
                 Py_INCREF(item)
@@ -1432,7 +1494,7 @@ cdef class _QueueCore:
             raise
         except BaseException as error:
             if done == 0:
-                self.own_not_empty.notify()  # in place of this one, which may have been notified of an item
+                notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
             if done == 0 or not isinstance(error, Exception):
                 raise
         Py_SET_SIZE(batch, done)
@@ -1466,8 +1528,8 @@ cdef class _QueueCore:
     @cython.final
     cdef int classic_discard(self, list removed) except -1:
         """Under the mutex. The items are let go of without it: their __del__ may use the queue."""
-        self.own_all_tasks_done.notify_all()
-        self.own_not_full.notify_all()
+        notify_all(self.own_all_tasks_done)
+        notify_all(self.own_not_full)
         while self._qsize():
             removed.append(None)  # room for what would be lost without
             removed[len(removed) - 1] = self._get()
@@ -1481,8 +1543,8 @@ cdef class _QueueCore:
         removed = []
         self.lock_classic()
         try:
-            self.own_not_empty.notify_all()
-            self.own_not_full.notify_all()
+            notify_all(self.own_not_empty)
+            notify_all(self.own_not_full)
             self.lock.lock()
             self.close_and_release(True)
             if immediate:
@@ -1499,7 +1561,7 @@ cdef class _QueueCore:
             if unfinished <= 0:
                 raise ValueError("task_done() called too many times")
             if unfinished == 1:
-                self.own_all_tasks_done.notify_all()
+                notify_all(self.own_all_tasks_done)
             self.count_tasks(-1)
         finally:
             self.unlock_classic()
@@ -1536,6 +1598,31 @@ cdef class _QueueCore:
         self.lock.lock()
         self.unfinished += tasks
         self.lock.unlock()
+
+
+cdef object seconds_until(int64_t deadline):
+    """As a lock's `acquire` takes it."""
+    return -1 if deadline == FOREVER else max(0, deadline - now_ns()) * 1e-9
+
+
+cdef int notify_all(object condition) except -1:
+    return notify(condition, len(condition._waiters))
+
+
+cdef int notify(object condition, Py_ssize_t count) except -1:
+    """Under the mutex: the condition's own `notify`, but nothing of Python runs.
+
+    There a signal handler could come in, amid the operation: to raise, so that an item that was just taken would be
+    lost, or to use the queue, whose mutex is held.
+    """
+    waiters = condition._waiters
+    while count > 0 and waiters:
+        try:
+            waiters.popleft().release()
+            count -= 1
+        except RuntimeError:  # released already, by a `notify` of its own that was interrupted
+            pass
+    return 0
 
 
 # -- the collector ------------------------------------------------------------------------------------------------
@@ -1714,7 +1801,8 @@ class Queue(_QueueCore, queue.Queue):
 
     A subclass that overrides ``_init``, ``_qsize``, ``_put`` or ``_get`` has the standard library's algorithm, in
     Cython, and so has a queue from the moment on at which somebody asks for its ``mutex``, ``queue``, ``not_empty``,
-    ``not_full`` or ``all_tasks_done``: slower than this one, and with its restriction for ``__del__``.
+    ``not_full`` or ``all_tasks_done``: slower than this one, and a ``__del__`` that comes amid an operation of its
+    own thread cannot use it (RuntimeError; with the standard library's it deadlocks).
 
     Examples
     --------
@@ -1861,6 +1949,13 @@ cdef int64_t checked_deadline(int64_t deadline) except? -2:
 
 cdef int raise_too_far() except -1:
     raise OverflowError("timeout value is too large")
+
+
+cdef int raise_amid_itself() except -1:
+    raise RuntimeError(
+        "this thread is amid an operation of this very queue, which called a hook, an item's __del__ or a signal "
+        "handler: using the queue there would wait for itself; use it afterwards"
+    )
 
 
 cdef int raise_no_memory() except -1:

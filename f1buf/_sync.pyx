@@ -88,7 +88,7 @@ def _spin_for(int64_t ns):
     return before
 
 
-cdef unsigned long main_thread = threading.main_thread().ident
+main_thread = threading.main_thread().ident
 cdef WaiterPool pool
 cdef atomic[int] spinners  # threads that spin now, at whatever monitor
 cdef bint with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()

@@ -1,6 +1,8 @@
 """Queue and what comes from outside: signals, forks, and the interpreter's exit while threads wait.
 
 Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or doubled by a handler or a fork.
+`F1BUF_STRESS` scales how often each call is interrupted, and how often a program ends beside its threads: 5 times by
+default, 200 times from 20 on. How long an interruption took is what the tests print.
 """
 
 import builtins
@@ -19,17 +21,27 @@ import weakref
 import pytest
 from helpers import (
     LATE,
+    LONG_WATCHDOG,
+    REPEATS,
     WATCHDOG,
+    Crowd,
+    StopError,
     Task,
     assert_interrupted,
     assert_times_out,
+    get_amid_interrupts,
     in_fork,
+    interrupt_again_and_again,
+    interrupted_at_random,
     keep_calling,
     parked,
+    put_amid_interrupts,
+    put_now_and_then,
     run_python,
     send,
     signals_without_end,
     stop_then_serve,
+    take_now_and_then,
     trickling,
     wait_parked,
     wait_until,
@@ -82,16 +94,24 @@ def expected_of(name):
 def interrupt(name, kind):
     """The whole of a test, in an interpreter that was started for it."""
     queue = stuck_queue(name, KINDS[kind])
-    before = queue.qsize(), queue.unfinished_tasks
-    assert_interrupted(lambda: CALLS[name](queue))
-    assert (queue.qsize(), queue.unfinished_tasks) == before
-    queue._check()
-    assert drained(queue) == [1] * before[0]
-    queue.put(2, timeout=LATE)
-    assert queue.get(timeout=LATE) == 2
-    for _ in range(queue.unfinished_tasks):
-        queue.task_done()
-    queue.join()
+
+    def interrupt_once():
+        before = queue.qsize(), queue.unfinished_tasks
+        delay = assert_interrupted(lambda: CALLS[name](queue))
+        assert (queue.qsize(), queue.unfinished_tasks) == before
+        queue._check()
+        assert drained(queue) == [1] * before[0]
+        queue.put(2, timeout=LATE)
+        assert queue.get(timeout=LATE) == 2
+        for _ in range(queue.unfinished_tasks):
+            queue.task_done()
+        queue.join()
+        if name not in GETS:
+            queue.put(1)
+        return delay
+
+    interrupt_again_and_again(interrupt_once)
+    drained(queue)
     other = parked(queue.get)
     queue.put(3)
     assert other.result() == 3
@@ -100,7 +120,45 @@ def interrupt(name, kind):
 @each_told_kind
 @each_call
 def test_ctrl_c_ends_a_wait_and_leaves_the_queue_as_it_was(name, kind):
-    run_python(f"from test_queue_signals_fork import interrupt; interrupt({name!r}, {kind!r})")
+    code = f"from test_queue_signals_fork import interrupt; interrupt({name!r}, {kind!r})"
+    print(run_python(code, timeout=WATCHDOG + 2 * REPEATS * LATE))
+
+
+def interrupt_traffic(name, kind):
+    """SIGINT amid hand-overs, at random moments, while other threads go on."""
+    queue = KINDS[kind](3)
+    if name in PUTS:
+        put_amid_interrupts(name, queue, lambda: queue.unfinished_tasks)
+    elif name in GETS:
+        get_amid_interrupts(name, queue)
+    else:
+        join_amid_interrupts(queue)
+
+
+def join_amid_interrupts(queue):
+    made, taken, joined, crowd = [], [], [], Crowd()
+
+    def keep_joining():
+        while True:
+            queue.join()
+            joined.append(1)
+
+    crowd.start(put_now_and_then, queue, itertools.count(), made)
+    crowd.start(take_now_and_then, queue, taken, queue.task_done)
+    interrupted_at_random(keep_joining)
+    queue.shutdown()
+    crowd.join()
+    queue.join()
+    assert joined
+    assert queue.unfinished_tasks == 0
+    assert sorted(taken) == made
+
+
+@pytest.mark.parametrize("kind", ["plain", "converted", "priority"])  # Python under a queue's mutex is the class's own
+@each_call
+def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name, kind):
+    code = f"from test_queue_signals_fork import interrupt_traffic; interrupt_traffic({name!r}, {kind!r})"
+    run_python(code, timeout=LONG_WATCHDOG)
 
 
 @each_kind
@@ -196,6 +254,67 @@ def test_who_is_interrupted_leaves_its_place_to_the_next():
     in_fork(check)
 
 
+@each_told_kind
+@pytest.mark.parametrize("name", sorted(GETS))
+def test_what_the_interrupted_was_told_goes_to_the_next(name, kind):
+    """A signal whose handler raises and right behind it an item, with another who waits for one."""
+
+    def check():
+        queue, main = KINDS[kind](), threading.main_thread()
+
+        def stop(*_):
+            raise StopError
+
+        def get_second():
+            wait_parked(main)
+            return CALLS[name](queue)
+
+        def stop_the_first(second):
+            wait_parked(main)
+            wait_parked(second)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            queue.put(5)
+
+        signal.signal(signal.SIGUSR1, stop)
+        for _ in range(3):
+            second = Task(get_second)
+            stopper = Task(stop_the_first, second)
+            with pytest.raises(StopError):
+                queue.get()
+            assert second.result() == expected_of(name)
+            stopper.result()
+            queue._check()
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("name", sorted(GETS))
+def test_ctrl_c_amid_a_wait_leaves_the_mutex_to_its_holder(name):
+    """One that ends the wait, and one that comes when that has ended and the mutex is not to be had."""
+
+    def check():
+        queue = stuck_queue(name, converted)
+
+        def interrupt_and_hold():
+            wait_parked(threading.main_thread())
+            with queue.mutex:
+                for _ in range(2):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(0.1)  # for the main thread to look: it may show nothing of what it does then
+                assert queue.mutex.locked()
+                queue.queue.append(5)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        holder = Task(interrupt_and_hold)
+        with pytest.raises(KeyboardInterrupt):
+            CALLS[name](queue)
+        holder.result()
+        assert not queue.mutex.locked()
+        assert drained(queue) == [5]
+
+    in_fork(check)
+
+
 @pytest.mark.parametrize("kind", [converted, LifoQueue], ids=lambda kind: kind.__name__)
 @each_call
 def test_ctrl_c_ends_a_wait_for_the_mutex(name, kind):
@@ -277,10 +396,11 @@ def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
     in_fork(check)
 
 
+@each_told_kind
 @each_call
-def test_a_handler_may_itself_serve_the_wait(name):
+def test_a_handler_may_itself_serve_the_wait(name, kind):
     def check():
-        queue = stuck_queue(name)
+        queue = stuck_queue(name, KINDS[kind])
         signal.signal(signal.SIGUSR1, lambda *_: serve(name, queue))
         sender = send(signal.SIGUSR1)
         assert call_that_fits(name, queue) == expected_of(name)
@@ -320,6 +440,27 @@ def test_a_handler_may_ask_for_the_inside_of_a_queue_that_is_waited_on(name):
         assert call_that_fits(name, queue) == expected_of(name)
         server.result()
         assert sizes == [name not in GETS]
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("handler", [False, True], ids=["a hook", "a signal handler amid a hook"])
+def test_who_uses_a_classic_queue_amid_an_operation_of_the_same_thread_is_told_so(handler):
+    """The standard library deadlocks."""
+
+    class Odd(Queue):
+        def _put(self, item):
+            if item == 1:
+                signal.raise_signal(signal.SIGUSR1) if handler else self.qsize()
+            super()._put(item)
+
+    def check():
+        queue = Odd()
+        signal.signal(signal.SIGUSR1, lambda *_: queue.put(2))
+        with pytest.raises(RuntimeError, match="amid an operation of this very queue"):
+            queue.put(1)
+        queue.put(3)
+        assert drained(queue) == [3]
 
     in_fork(check)
 
@@ -374,9 +515,10 @@ def test_a_put_that_was_interrupted_before_there_was_room_has_put_nothing(name, 
     in_fork(check)
 
 
-def test_a_handler_may_use_the_queue_that_the_main_thread_is_using():
+@pytest.mark.parametrize("kind", ["plain", "converted", "lifo", "priority"])  # a hook in Python lets handlers in
+def test_a_handler_may_use_the_queue_that_the_main_thread_is_using(kind):
     def check():
-        queue, from_handler, numbers, taken, number = Queue(), [], itertools.count(), [], 0
+        queue, from_handler, numbers, taken, number = KINDS[kind](), [], itertools.count(), [], 0
 
         def handler(*_):  # which may be interrupted by itself
             number = next(numbers)
@@ -396,7 +538,8 @@ def test_a_handler_may_use_the_queue_that_the_main_thread_is_using():
         signal.setitimer(signal.ITIMER_REAL, 0)
         taken += drained(queue)
         queue._check()
-        assert [item for who, item in taken if who == "main"] == list(range(number))
+        of_main = [item for who, item in taken if who == "main"]
+        assert (of_main if KINDS[kind] in (Queue, converted) else sorted(of_main)) == list(range(number))
         assert sorted(item for who, item in taken if who == "handler") == sorted(from_handler)
         assert queue.unfinished_tasks == len(taken)
 
@@ -441,7 +584,7 @@ def use_everything(queue):
     assert drained(queue) == [5]
 
 
-@each_algorithm
+@each_kind
 @each_call
 def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name, kind):
     queue = stuck_queue(name, kind)
@@ -528,23 +671,126 @@ def test_the_thread_that_forks_is_the_childs_main_thread_for_signals():
     Task(in_fork, lambda: assert_interrupted(queue.get)).result()
 
 
-def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
-    queue = Queue(1)
+def fork_in_a_handler(use=lambda: None):
+    """At each SIGUSR1, into the list that it gives; `use` runs in the child's handler."""
+    children = []
 
+    def fork(*_):
+        children.append(os.fork())
+        if children[0] == 0:
+            signal.alarm(int(WATCHDOG))
+            use()
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
+    signal.signal(signal.SIGUSR1, fork)
+    return children
+
+
+def end_of_child(children):
+    """In the parent: the child must have ended well."""
+    if children[0]:
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+each_use = pytest.mark.parametrize("used", [False, True], ids=["left alone", "used in the handler"])
+
+
+@each_algorithm
+@each_timed_call
+@each_use
+def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes(name, kind, used):
     def check():
-        children = []
-        signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
-        Task(lambda: (wait_parked(threading.main_thread()), os.kill(os.getpid(), signal.SIGUSR1)))
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
-        with pytest.raises(Empty):
-            queue.get(timeout=0.5)
+        queue = stuck_queue(name, kind)
+        children = fork_in_a_handler(queue.qsize if used else lambda: None)
+        send(signal.SIGUSR1)
+        assert_times_out(name, queue, timeout=0.2)
+        assert drained(queue) == ([1] if name in PUTS else [])
         queue.put(1)
         assert queue.get() == 1
         queue._check()
-        if children[0]:
-            assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+        end_of_child(children)
 
     in_fork(check)
+
+
+@each_told_kind
+@each_call
+@each_use
+def test_a_wait_whose_signal_handler_forks_is_served_in_both_processes(name, kind, used):
+    """In the child by a thread of its own."""
+
+    def check():
+        queue = stuck_queue(name, KINDS[kind])
+
+        def serve_soon():
+            wait_parked(threading.main_thread())
+            serve(name, queue)
+
+        def use():
+            if used:
+                queue.qsize()
+            Task(serve_soon)
+
+        children = fork_in_a_handler(use)
+        send(signal.SIGUSR1)
+        Task(lambda: (wait_until(lambda: children, "the fork"), serve_soon()))
+        assert call_that_fits(name, queue) == expected_of(name)
+        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
+        queue._check()
+        end_of_child(children)
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("kind", ["converted", "hooked", "lifo", "priority"])
+@pytest.mark.parametrize("waits_for", ["an item", "the mutex"])
+@each_use
+def test_a_wait_whose_signal_handler_forks_does_not_hang_at_the_parents_mutex(kind, waits_for, used):
+    """Another thread holds it at the fork, which is not there in the child."""
+
+    def check():
+        queue, held = KINDS[kind](), threading.Event()
+        children = fork_in_a_handler(functools.partial(queue.put, 5) if used else lambda: None)
+
+        def hold_and_interrupt():
+            if waits_for == "an item":
+                wait_parked(threading.main_thread())
+            with queue.mutex:
+                held.set()
+                send(signal.SIGUSR1).result()
+                wait_until(lambda: children, "the fork")
+
+        Task(hold_and_interrupt)
+        if waits_for == "an item":
+            got = outcome(functools.partial(queue.get, timeout=0.2))
+            assert got == (5 if used and children[0] == 0 else (Empty, ()))
+        else:
+            held.wait()
+            queue.put(3)
+            assert sorted(drained(queue)) == ([3, 5] if used and children[0] == 0 else [3])
+        queue._check()
+        end_of_child(children)
+
+    in_fork(check)
+
+
+def test_a_child_can_use_a_queue_amid_one_of_whose_hooks_its_parents_thread_is():
+    """Though a thread of the child may have the identity that the parent's had."""
+    entered, over = threading.Event(), threading.Event()
+
+    class Slow(Queue):
+        def _put(self, item):
+            entered.set()
+            over.wait()
+            super()._put(item)
+
+    queue = Slow()
+    putter = Task(queue.put, 1)
+    entered.wait()
+    in_fork(lambda: Task(queue.qsize).result() == 0 or pytest.fail("it holds something"))
+    over.set()
+    putter.result()
+    assert drained(queue) == [1]
 
 
 def fork_while_others_are_busy(kind=Queue):
@@ -645,7 +891,7 @@ FORKING = [
 
 @pytest.mark.parametrize("scenario", FORKING, ids=lambda scenario: scenario.__name__)
 def test_forks_never_hang(scenario):
-    run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()", timeout=3 * WATCHDOG)
+    run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()", timeout=6 * WATCHDOG)
 
 
 # The interpreter's exit -----------------------------------------------------------------------------------------------
@@ -653,7 +899,8 @@ def test_forks_never_hang(scenario):
 
 def leave_threads_waiting():
     """A main program that ends while daemon threads wait in every call."""
-    for kind in (Queue, converted):
+    sys.setswitchinterval(1e-3)  # so that `wait_parked` sees it soon
+    for kind in KINDS.values():
         for name in CALLS:
             threading.Thread(target=CALLS[name], args=(stuck_queue(name, kind),), daemon=True).start()
             if name != "join":
@@ -709,21 +956,11 @@ def leave_an_executor_like_pool():
 LEAVING = [leave_threads_waiting, leave_threads_waiting_on_one, leave_threads_busy, leave_an_executor_like_pool]
 
 
-def end_in_children(scenario):
-    """Ten times through the interpreter's whole end, and another time by the caller."""
-    for _ in range(10):
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(int(WATCHDOG))
-            break
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    scenario()
-
-
 @pytest.mark.parametrize("scenario", LEAVING, ids=lambda scenario: scenario.__name__)
 def test_the_interpreter_ends_beside_threads(scenario):
     name = scenario.__name__
-    run_python(f"from test_queue_signals_fork import end_in_children, {name}; end_in_children({name})")
+    code = f"from helpers import end_in_children; from test_queue_signals_fork import {name}; end_in_children({name})"
+    run_python(code, timeout=LONG_WATCHDOG)
 
 
 def test_a_child_can_ask_for_the_inside_of_a_queue_whose_mutex_its_parents_threads_hold():
