@@ -1,8 +1,12 @@
-"""RingBuffer and what ends or splits a process: forks, and the interpreter's exit while threads wait."""
+"""RingBuffer and what ends or splits a process: forks, and the interpreter's exit while threads wait.
+
+`F1BUF_STRESS` scales how often a program ends beside its threads: 5 times by default, 200 times from 20 on.
+"""
 
 import builtins
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -12,7 +16,9 @@ import numpy as np
 import pytest
 from helpers import (
     CALLS,
+    LARGE,
     LATE,
+    LONG_WATCHDOG,
     PUTS,
     WATCHDOG,
     Task,
@@ -31,7 +37,7 @@ from helpers import (
     writing,
 )
 
-from f1buf import Empty, RingBuffer, ShutDown
+from f1buf import Empty, RingBuffer, ShutDown, Tee
 
 # Forks while others wait ----------------------------------------------------------------------------------------------
 
@@ -78,6 +84,38 @@ def test_a_child_can_use_a_ring_on_which_its_parents_threads_wait(name):
     if name in PUTS:
         assert drain.result() == ring.stats().offered
     check_balance(ring)
+
+
+def stuck_tees():
+    """One that waits for its first ring, and one that waits for a later one."""
+    return Tee(ring_with(1), RingBuffer(1, "i8")), Tee(RingBuffer(1, "i8"), ring_with(1))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the first ring", "a later ring"])
+def test_a_child_can_use_a_tee_in_which_its_parents_threads_wait(which):
+    tee = stuck_tees()[which]
+    waiter = parked(tee.put, 7)
+
+    def check():
+        first, second = tee.rings
+        assert (contents(first), contents(second)) == (([1], []) if which == 0 else ([7], [1]))
+        for ring in tee.rings:
+            ring.get_many(timeout=0) if ring.qsize() else None
+        tee.put(2)
+        putter = parked(tee.put, 3)
+        assert (first.get(), second.get()) == (2, 2)
+        putter.result()
+        assert (contents(first), contents(second)) == ([3], [3])
+        tee.shutdown()
+        with pytest.raises(ShutDown):
+            tee.put(4)
+        for ring in tee.rings:
+            check_balance(ring)
+
+    in_fork(check)
+    tee.rings[which].get()
+    waiter.result()
+    assert [contents(ring) for ring in tee.rings] == [[7], [7]]
 
 
 def test_a_child_of_a_child_can_use_the_ring():
@@ -228,7 +266,29 @@ def fork_while_others_look():
         in_fork(ring.stats)
 
 
-@pytest.mark.parametrize("scenario", [fork_while_others_copy, fork_while_others_look], ids=lambda f: f.__name__)
+def fork_while_others_contend():
+    """Very many forks beside far more threads than processors, whose tiny operations pass the lock around."""
+    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then each fork waits long for it
+    threads, forks = (2, 30) if with_gil else (12, 200)
+    ring = RingBuffer(1, "i8")
+    calls = (partial(ring.put, 1, timeout=1e-4), partial(ring.get, timeout=1e-4), ring.get_nowait)
+    keep_calling(*calls * threads)
+    for _ in range(forks):
+        in_fork(partial(go_on, ring))
+
+
+def go_on(ring):
+    ring.get_many(timeout=0) if ring.qsize() else None
+    ring.put(1)
+    assert ring.get() == 1
+    assert_times_out("get", ring, timeout=1e-4)
+    check_balance(ring)
+
+
+FORKING = [fork_while_others_copy, fork_while_others_look, fork_while_others_contend]
+
+
+@pytest.mark.parametrize("scenario", FORKING, ids=lambda f: f.__name__)
 def test_forks_never_hang(scenario):
     run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=3 * WATCHDOG)
 
@@ -237,12 +297,26 @@ def test_forks_never_hang(scenario):
 
 
 def leave_threads_waiting():
-    """A main program that ends while daemon threads wait in every call, and for a copy."""
-    for name in CALLS:
-        parked(CALLS[name], stuck_ring(name))
-        parked(CALLS[name], stuck_ring(name), timeout=60)
-    reader = RingBuffer(1000, "i8")
-    parked(reader.get_many, min_count=500)
+    """A main program that ends while daemon threads wait in every call."""
+    sys.setswitchinterval(1e-3)  # so that `wait_parked` sees it soon
+    waiters = [Task(CALLS[name], stuck_ring(name), **how) for name in CALLS for how in ({}, {"timeout": 60})]
+    waiters += [Task(tee.put, 7) for tee in stuck_tees()]
+    waiters.append(Task(RingBuffer(1000, "i8").get_many, min_count=500))
+    for waiter in waiters:
+        wait_parked(waiter)
+
+
+def leave_threads_waiting_for_a_copy():
+    """The same while they wait for a copy that another thread is in the middle of."""
+    copies = being_read, being_written = reading(), writing()
+    calls = ("get", "get_nowait", "get_many", "snapshot")
+    ring = being_read.__enter__()
+    waiters = [Task(getattr(ring, call)) for call in calls]
+    ring = being_written.__enter__()
+    waiters.append(Task(ring.put_many, np.zeros(1, LARGE)))
+    waiters.append(Task(lambda _: threading.Event().wait(), copies))  # which so stay as they are to the very end
+    for waiter in waiters:
+        wait_parked(waiter)
 
 
 def leave_threads_busy():
@@ -275,10 +349,11 @@ def use_at_the_very_end(ring):
     time.sleep(0.05)  # the threads' life, not a wait for something
 
 
-LEAVING = [leave_threads_waiting, leave_threads_busy, leave_threads_looking]
+LEAVING = [leave_threads_waiting, leave_threads_waiting_for_a_copy, leave_threads_busy, leave_threads_looking]
 
 
-@pytest.mark.parametrize("run", range(3))
 @pytest.mark.parametrize("scenario", LEAVING, ids=lambda f: f.__name__)
-def test_the_interpreter_exits_beside_daemon_threads(scenario, run):
-    run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=10)
+def test_the_interpreter_exits_beside_daemon_threads(scenario):
+    name = scenario.__name__
+    code = f"from helpers import end_in_children; from test_ring_fork import {name}; end_in_children({name})"
+    run_python(code, timeout=LONG_WATCHDOG)

@@ -1,8 +1,11 @@
 """RingBuffer and signals: what a handler ends, what it lets go on, and that nothing is lost or doubled by it.
 
-Each test runs in a process of its own. Sentence 10 of the contract, and Ctrl-C within 100 ms.
+Each test runs in a process of its own. Sentence 10 of the contract, and Ctrl-C within 100 ms. `F1BUF_STRESS` scales
+how often each call is interrupted: 5 times by default, 200 times from 20 on. How long that took is what the tests
+print.
 """
 
+import itertools
 import os
 import signal
 import threading
@@ -14,7 +17,10 @@ from helpers import (
     CALLS,
     LARGE,
     LATE,
+    LONG_WATCHDOG,
     PUTS,
+    REPEATS,
+    WATCHDOG,
     Task,
     assert_interrupted,
     assert_times_out,
@@ -22,8 +28,11 @@ from helpers import (
     contents,
     each_call,
     each_get,
+    get_amid_interrupts,
     in_fork,
+    interrupt_again_and_again,
     parked,
+    put_amid_interrupts,
     reading,
     ring_with,
     run_python,
@@ -43,21 +52,43 @@ from f1buf import Empty, RingBuffer
 def interrupt(name):
     """The whole of a test, in an interpreter that was started for it."""
     ring = stuck_ring(name)
-    before = contents(ring)
-    assert_interrupted(lambda: CALLS[name](ring))
-    assert contents(ring) == before
-    assert (ring.stats().offered, ring.stats().taken) == (len(before), 0)
-    check_balance(ring)
-    if name in PUTS:
-        assert ring.get() == 1
-    ring.put(2, timeout=LATE)
-    assert ring.get(timeout=LATE) == 2
-    check_balance(ring)
+
+    def interrupt_once():
+        before = contents(ring), ring.stats().offered, ring.stats().taken
+        delay = assert_interrupted(lambda: CALLS[name](ring))
+        assert (contents(ring), ring.stats().offered, ring.stats().taken) == before
+        check_balance(ring)
+        if name in PUTS:
+            assert ring.get() == 1
+        ring.put(2, timeout=LATE)
+        assert ring.get(timeout=LATE) == 2
+        if name in PUTS:
+            ring.put(1)
+        check_balance(ring)
+        return delay
+
+    interrupt_again_and_again(interrupt_once)
 
 
 @each_call
 def test_ctrl_c_ends_a_wait_and_leaves_the_ring_as_it_was(name):
-    run_python(f"from test_ring_signals import interrupt; interrupt({name!r})")
+    code = f"from test_ring_signals import interrupt; interrupt({name!r})"
+    print(run_python(code, timeout=WATCHDOG + 2 * REPEATS * LATE))
+
+
+def interrupt_traffic(name):
+    """SIGINT amid hand-overs, at random moments, while other threads go on."""
+    ring = RingBuffer(3, "i8")
+    if name in PUTS:
+        put_amid_interrupts(name, ring, lambda: ring.stats().offered)
+    else:
+        get_amid_interrupts(name, ring)
+    check_balance(ring)
+
+
+@each_call
+def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name):
+    run_python(f"from test_ring_signals import interrupt_traffic; interrupt_traffic({name!r})", timeout=LONG_WATCHDOG)
 
 
 @each_call
@@ -250,6 +281,39 @@ def test_a_handler_may_wait_on_the_same_ring():
         assert ring.get() == 2
         assert handled == [1]
         server.result()
+        check_balance(ring)
+
+    in_fork(check)
+
+
+def test_a_handler_may_use_the_ring_that_the_main_thread_is_using():
+    """The handler puts, the main thread puts and takes, and signals come without end."""
+
+    def check():
+        ring = RingBuffer(100_000, [("who", "i8"), ("number", "i8")])
+        from_handler, numbers, batches, number = [], itertools.count(), [], 0
+
+        def handler(*_):  # which may be interrupted by itself
+            number = next(numbers)
+            ring.put((1, number))
+            assert ring.put_many([]) == 0
+            assert len(ring.snapshot(1)) == 1
+            from_handler.append(number)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-4)
+        while len(from_handler) < 500:
+            ring.put((0, number))
+            ring.put_many([(0, number + 1), (0, number + 2)])
+            number += 3
+            batches.append(np.array([ring.get()], ring.dtype))
+            batches.append(ring.get_many(2))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if ring.qsize():
+            batches.append(ring.get_many())
+        taken = np.concatenate(batches)
+        assert taken["number"][taken["who"] == 0].tolist() == list(range(number))
+        assert sorted(taken["number"][taken["who"] == 1].tolist()) == sorted(from_handler)
         check_balance(ring)
 
     in_fork(check)
