@@ -1,0 +1,270 @@
+"""Memory: what is freed with a buffer that is shut down, and that millions of operations leave none behind.
+
+`F1BUF_STRESS` scales how many operations: 200,000 for each kind of buffer by default, 10 million from 25 on.
+"""
+
+import contextlib
+import gc
+import os
+import threading
+import time
+import tracemalloc
+import weakref
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from helpers import CALLS, LONG_WATCHDOG, STRESS_SECONDS, each_call, in_fork, run_python, stuck_ring, wait_parked
+from test_queue import CALLS as QUEUE_CALLS
+from test_queue import KINDS, drained, each_kind, queue_with, stuck_queue
+from test_queue import each_call as each_queue_call
+
+from f1buf import Empty, Full, Queue, RingBuffer, ShutDown
+
+# The end of a buffer that is shut down --------------------------------------------------------------------------------
+
+each_shutdown = pytest.mark.parametrize("immediate", [False, True], ids=["shut down", "shut down immediately"])
+
+
+def end_with_its_waiters(make, call, end):
+    """Shut down a buffer whose last references are those of the threads that wait on it."""
+    buffer = make()
+    waiters = [threading.Thread(target=call_until_shutdown, args=(call, buffer), daemon=True) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+        wait_parked(waiter)
+    alive = weakref.ref(buffer)
+    del buffer
+    end(alive())
+    for waiter in waiters:
+        waiter.join()
+    gc.collect()
+    assert alive() is None
+
+
+def call_until_shutdown(call, buffer):
+    with contextlib.suppress(ShutDown, StopIteration):  # the latter from `batches`
+        call(buffer)
+
+
+@each_shutdown
+@each_call
+def test_a_ring_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(name, immediate):
+    end_with_its_waiters(lambda: stuck_ring(name), CALLS[name], lambda ring: ring.shutdown(immediate))
+
+
+@each_shutdown
+@each_queue_call
+@each_kind
+def test_a_queue_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(kind, name, immediate):
+    def end(queue):
+        queue.shutdown(immediate)
+        if name == "join" and not immediate:  # which waits for the tasks still
+            queue.task_done()
+
+    end_with_its_waiters(lambda: stuck_queue(name, kind), QUEUE_CALLS[name], end)
+
+
+@each_kind
+def test_a_queue_that_is_shut_down_drops_with_itself_what_is_left_in_it(kind):
+    ended = []
+
+    class Finalised:
+        def __del__(self):
+            ended.append(alive())
+
+    queue = kind()
+    alive = weakref.ref(queue)
+    queue.put(Finalised())
+    queue.shutdown()
+    del queue
+    gc.collect()
+    assert ended == [None]
+
+
+# Items that use the queue at their end --------------------------------------------------------------------------------
+
+
+class Unordered:
+    """An item that a PriorityQueue takes, too."""
+
+    def __lt__(self, other):
+        return False
+
+
+REMOVALS = {
+    "get": lambda queue: [queue.get() for _ in range(queue.qsize())],
+    "get_many": lambda queue: queue.get_many(),
+    "clear": lambda queue: queue.clear(),
+    "an immediate shutdown": lambda queue: queue.shutdown(immediate=True),
+    "another init": lambda queue: queue.__init__(),
+}
+
+
+@pytest.mark.parametrize("remove", REMOVALS.values(), ids=list(REMOVALS))
+@each_kind
+def test_an_item_that_is_removed_may_use_the_queue_at_its_end(kind, remove):
+    def check():
+        queue, ended = kind(), []
+
+        class Heir(Unordered):
+            def __del__(self):
+                with contextlib.suppress(ShutDown):
+                    queue.put(Unordered())
+                with contextlib.suppress(Empty, ShutDown):
+                    queue.get_nowait()
+                ended.append(queue.qsize())
+
+        queue.put_many([Heir() for _ in range(100)])
+        remove(queue)
+        gc.collect()
+        assert ended == [0] * 100
+        queue._check()
+
+    in_fork(check)  # which ends it, should it hang
+
+
+# Many operations ------------------------------------------------------------------------------------------------------
+
+OPERATIONS = min(10_000_000, int(400_000 * STRESS_SECONDS))
+# [KiB] What may come in addition once all has been used: the kernel counts pages for each processor, and sums up late.
+RSS_GROWTH = 1024
+TRACED_GROWTH = 64
+
+
+def keep_taking(work, done):
+    """From each buffer that is sent, until that is shut down."""
+    for buffer in iter(work.get, None):
+        with contextlib.suppress(ShutDown):
+            while True:
+                buffer.get()
+        done.put(1)
+
+
+@contextlib.contextmanager
+def taker(done):
+    """A thread that keeps taking from what is put into the SimpleQueue that it gives, and tells `done`."""
+    work = SimpleQueue()
+    thread = threading.Thread(target=keep_taking, args=(work, done), daemon=True)
+    thread.start()
+    try:
+        yield work
+    finally:
+        work.put(None)
+        thread.join()
+
+
+def use_ring(done):
+    """Rounds of all that a ring can do, forever; yields how many operations each round was."""
+    ring, full = RingBuffer(64, "i8"), stuck_ring("put")
+    out, batch = np.zeros(8, "i8"), np.arange(20)
+    with taker(done) as work:
+        while True:
+            for number in range(20):
+                ring.put(number)
+                ring.put_nowait(np.int64(number))
+                ring.get()
+                ring.get_nowait()
+            ring.put_many(batch)
+            ring.put_many(range(20))
+            ring.snapshot(10)
+            ring.get_many(20)
+            ring.get_into(out)
+            next(ring.batches())
+            for call in (ring.get, ring.get_many, lambda **how: full.put_many([1, 2], **how)):
+                with contextlib.suppress(Empty, Full):
+                    call(timeout=1e-5)
+            with contextlib.suppress(TypeError):
+                ring.put("no number")
+            with contextlib.suppress(Empty):
+                ring.get_nowait()
+            other = RingBuffer(4, "i8", overflow="drop_oldest")
+            work.put(other)
+            other.put_many(batch)
+            other.shutdown(immediate=True)
+            with contextlib.suppress(ShutDown):
+                other.put(1)
+            done.get()
+            yield 100
+
+
+def use_queue(kind, done):
+    """The same with a queue."""
+    queue, full = kind(64), queue_with(kind, 1, maxsize=1)
+    with taker(done) as work:
+        while True:
+            for number in range(1000, 1020):  # which are objects of their own
+                queue.put(number)
+                queue.put_nowait(number + 1)
+                queue.get()
+                queue.get_nowait()
+            queue.put_many(range(1000, 1040))
+            queue.get_many(20)
+            queue.clear()
+            for call in (queue.get, queue.get_many, lambda **how: full.put_many([1, 2], **how)):
+                with contextlib.suppress(Empty, Full):
+                    call(timeout=1e-5)
+            for _ in range(queue.unfinished_tasks):
+                queue.task_done()
+            queue.join()
+            with contextlib.suppress(Empty):
+                queue.get_nowait()
+            cycle = kind()
+            cycle.put(cycle)
+            converting = queue_with(Queue, 1, 2, 3)
+            converting.queue.append(4)
+            drained(converting)
+            other = kind(4)
+            work.put(other)
+            other.put_many(range(1000, 1020), timeout=1e-5)
+            other.shutdown(immediate=True)
+            with contextlib.suppress(ShutDown):
+                other.put(1)
+            done.get()
+            yield 130
+
+
+USES = {"ring": lambda: use_ring(RingBuffer(1, "i8"))} | {
+    name: lambda kind=KINDS[name]: use_queue(kind, kind()) for name in ("plain", "converted", "hooked", "priority")
+}
+
+
+def resident():
+    """[KiB]"""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+
+def traced():
+    """[KiB]"""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] // 1024
+
+
+def growth(rounds, operations, measure):
+    """By how much what is measured grows over so many operations, once a fifth of them have been done before."""
+    done = 0
+    while done < operations // 5:
+        done += next(rounds)
+    done, before = 0, measure()
+    while done < operations:
+        done += next(rounds)
+    return measure() - before
+
+
+def stay_flat(name):
+    rounds, began = USES[name](), time.monotonic()
+    rss = growth(rounds, OPERATIONS, resident)
+    tracemalloc.start()
+    python = growth(rounds, OPERATIONS // 10, traced)
+    tracemalloc.stop()
+    rounds.close()
+    print(f"{name}: {OPERATIONS} operations in {time.monotonic() - began:.0f} s: RSS +{rss} KiB, traced +{python} KiB")
+    assert rss <= RSS_GROWTH
+    assert python <= TRACED_GROWTH
+
+
+@pytest.mark.parametrize("name", USES)
+def test_memory_stays_flat_over_many_operations(name):
+    print(run_python(f"from test_memory import stay_flat; stay_flat({name!r})", timeout=10 * LONG_WATCHDOG))
