@@ -14,6 +14,7 @@ import json
 import threading
 import time
 import traceback
+import types
 
 import numpy as np
 import pytest
@@ -623,14 +624,8 @@ def test_what_fails_to_become_records_enters_no_ring_of_a_tee(source):
         Tee(*rings).put_many(source())
 
 
-class Troubled(np.ndarray):
-    @property
-    def dtype(self):
-        raise TroubleError
-
-
 WRONG_OUTS = {
-    "a subclass whose dtype fails": lambda: np.zeros(2, "i8").view(Troubled),
+    "what only offers an array": lambda: offering("__array__", trouble),
     "another dtype": lambda: np.zeros(2, "i4"),
     "two dimensions": lambda: np.zeros((2, 1), "i8"),
     "gaps": lambda: np.zeros(4, "i8")[::2],
@@ -819,15 +814,13 @@ NOTIFICATIONS = {
 @pytest.mark.parametrize("kind", [KINDS["converted"], KINDS["hooked"], LifoQueue, PriorityQueue])
 @pytest.mark.parametrize("name", NOTIFICATIONS)
 def test_a_change_of_which_nobody_can_be_told_is_not_made(kind, name):
-    """As where the interpreter has no memory to run `Condition.notify`."""
+    """As where there is no memory to go through the list of who waits."""
     attribute, call = NOTIFICATIONS[name]
     queue = kind(5)
     queue.put(1)
-    condition = getattr(queue, attribute)
-    condition.notify = condition.notify_all = trouble
+    getattr(queue, attribute)._waiters.append(types.SimpleNamespace(release=trouble))
     with pytest.raises(TroubleError):
         call(queue)
-    del condition.notify, condition.notify_all
     assert not queue.is_shutdown
     assert holds(queue, 1, unfinished=1)
     use_from_two_threads(queue)
