@@ -21,7 +21,7 @@ import pytest
 from helpers import Task, check_balance, contents, parked, records, ring_with, run_python, unchanged
 from test_queue import KINDS
 
-from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, Tee, _sync
+from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, Tee, _sync
 
 try:
     from _testcapi import remove_mem_hooks, set_nomemory
@@ -42,17 +42,18 @@ MORE = 10
 def fail_memory(call, buffer, point, last):
     """Make the call while allocations fail from the `point`-th up to the `last`-th; whether it came to that."""
     came, value, error = True, None, None
-    probes = range(point + 1 if last == point + 1 else 0)
+    probes = range(point + 1) if last == point + 1 else ()
     set_nomemory(point, last)
     try:
         value = call(buffer)
     except BaseException as caught:
         error = caught
-    try:
-        for _ in probes:  # if the point is still to come, it comes now
-            object()
-    except MemoryError:
-        came = False
+    if probes:
+        try:
+            for _ in probes:  # if the point is still to come, it comes now
+                object()
+        except MemoryError:
+            came = False
     remove_mem_hooks()
     return came, value, error
 
@@ -168,6 +169,7 @@ def at_each_point(fail, make, call, serve=None, more=1):
 
     wanted = undisturbed()
     assert undisturbed() == wanted, "the call does not do the same twice"
+    assert wanted[1] in (None, Full, Empty), wanted
     failed = 0
     for point in itertools.count():
         for last in sorted({point + 1, point + more}):
@@ -408,7 +410,7 @@ def test_memory_has_failed_in_most_calls(group):
     """Else the tests above test nothing."""
     calls = explored(group, fail_memory)
     assert sum(failed > 0 for failed, _ in calls.values()) > len(calls) / 2
-    assert all(calls[name][0] for name in calls if name.startswith(("construction", "get_many", "put_many of a list")))
+    assert sum(failed for failed, _ in calls.values()) > 100
 
 
 @needs_failing_memory
