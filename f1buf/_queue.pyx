@@ -245,10 +245,10 @@ cdef class _QueueCore:
         limit = limit_of(maxsize)
         hooked = self.own_hooks or overrides_hooks(type(self))
         self.set_bound(maxsize, limit)
-        if hooked or self.mode.load() == CLASSIC:
+        if hooked or not self.start_plain():
+            if self.mode.load() == CONVERTING:
+                self.convert()
             self.start_classic(maxsize)
-        else:
-            self.start_plain()
 
     def __dealloc__(self):
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
@@ -876,10 +876,16 @@ cdef class _QueueCore:
         return 0
 
     @cython.final
-    cdef int start_plain(self) except -1:
-        """An empty, open queue. Whoever waits goes on waiting, but for the tasks: these are forgotten."""
+    cdef bint start_plain(self) except -1:
+        """An empty, open queue; False where it is classic, or becomes so.
+
+        Whoever waits goes on waiting, but for the tasks: these are forgotten.
+        """
         cdef Slots removed
         self.lock.lock()
+        if self.mode.load(memory_order_relaxed) >= CONVERTING:
+            self.lock.unlock()
+            return False
         removed = self.take_slots()
         self.unfinished = 0
         self.closed = False
@@ -887,7 +893,7 @@ cdef class _QueueCore:
         self.mode.store(PLAIN)
         self.release()
         drop_items(removed)
-        return 0
+        return True
 
     # -- slots ----------------------------------------------------------------------------------------------------
 

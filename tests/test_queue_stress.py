@@ -4,6 +4,7 @@
 ThreadSanitizer, see `.ci/run`.
 """
 
+import collections
 import contextlib
 import gc
 import itertools
@@ -299,6 +300,31 @@ def test_who_asks_for_the_inside_while_another_converts_sees_all_of_it():
             crowd.start(look)
         crowd.join()
         assert seen == [1000] * 6
+
+
+def test_a_queue_is_started_anew_while_another_thread_converts_it():
+    """`__init__` empties the slots, but not those that are just being copied (without a GIL there is time for that)."""
+    rng, until = with_seed(), time.monotonic() + STRESS_SECONDS
+    while time.monotonic() < until:
+        queue, crowd, together, after = Queue(), Crowd(), threading.Barrier(2), rng.random() * 1e-3
+        queue.put_many(range(20_000))
+
+        def convert(queue=queue, together=together):
+            together.wait()
+            assert queue.mutex is not None
+
+        def start(queue=queue, together=together, after=after):
+            together.wait()
+            time.sleep(after)  # at any moment of the copying, of which nothing tells
+            queue.__init__()
+
+        crowd.start(convert)
+        crowd.start(start)
+        crowd.join()
+        assert queue.queue == collections.deque()
+        queue.put("anew")
+        assert (queue.get(), queue.unfinished_tasks) == ("anew", 1)
+        queue._check()
 
 
 def test_joins_return_when_all_is_done_and_not_before():
