@@ -36,7 +36,8 @@ I2, I3 of `_sync`.
 
 Waiting is `_sync`'s protocol with the slot lock in place of the monitor's (ENTER, PARK, RETURN, SETTLE, WAKE), without
 SPIN and turns: there is nothing to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up
-is lost is said there: each change of the count, the bound or the shutdown ends in `release`, which settles.
+is lost is said there: each change of the count, the bound or the shutdown ends in `release`, which settles. The model
+of this, with the fast paths, the joins and the way to CLASSIC, is `tests/queue_model.py`.
 
 The collector sees the items through `visit_items`, which only runs while no other thread does (under the GIL, or with
 the world stopped), hence never in the middle of a locked section.
@@ -65,16 +66,22 @@ from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._sync cimport (
     DEBUG,
+    FAST,
     FOREVER,
+    LOOK,
     OPEN,
+    RETURN,
+    RETURN_LATE,
     SHUT,
     SIGNAL_TICK_NS,
+    UNHOLD,
     Monitor,
     Side,
     Wait,
     Waiter,
     WaitList,
     as_count,
+    begins,
     deadline_in,
     drop_node,
     enter,
@@ -88,6 +95,7 @@ from f1buf._sync cimport (
     make_node,
     now_ns,
     over,
+    record,
     register_for_fork,
     settle,
     shut,
@@ -967,6 +975,7 @@ cdef class _QueueCore:
         shuts the monitor); it looks which.
         """
         self.lock.lock()
+        begins(&self.monitor, LOOK)
         if w.held != 0:
             unhold(side, w)
         while not self.may_act(side, w):        # LOOK
@@ -1009,9 +1018,11 @@ cdef class _QueueCore:
             with nogil:
                 node.parker.park(FOREVER)
             self.lock.lock()
+        begins(&self.monitor, RETURN)
         leave(waiters, node)
         now = now_ns()
         if now >= w.deadline:
+            begins(&self.monitor, RETURN_LATE)
             w.expired = True
         if w.tick != FOREVER:
             # The main thread, woken or not: a signal that came before the item must not find it taken already.
@@ -1019,12 +1030,14 @@ cdef class _QueueCore:
             self.release()
             PyErr_CheckSignals()
             self.lock.lock()
+            begins(&self.monitor, LOOK)
         return 0
 
     @cython.final
     cdef void end_wait(self, Side* side, Wait* w) noexcept:
         if w.held != 0:  # it was away to allocate, and failed
             self.lock.lock()
+            begins(&self.monitor, UNHOLD)
             unhold(side, w)
             self.release()
         drop_node(w)
@@ -1043,8 +1056,15 @@ cdef class _QueueCore:
         self.retune()
         if DEBUG:
             insist(self.fault())
+            record(&self.monitor, self.unfinished)
         self.lock.unlock()
         wake_all(chain)
+
+    @cython.final
+    cdef void record_fast(self) noexcept:
+        """Debug builds, under the lock: a fast path did something."""
+        begins(&self.monitor, FAST)
+        record(&self.monitor, self.unfinished)
 
     @cython.final
     cdef inline bint somebody_waits(self) noexcept:
@@ -1703,6 +1723,8 @@ cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
     fast = self.count() < self.put_below
     if fast:
         self.push(item)
+        if DEBUG:
+            self.record_fast()
     self.lock.unlock()
     if not fast:
         Py_DECREF(<object> item)
@@ -1714,6 +1736,8 @@ cdef inline PyObject* popped(_QueueCore self) noexcept:
     self.lock.lock()
     if self.count() > self.get_above:
         item = self.pop()
+        if DEBUG:
+            self.record_fast()
     self.lock.unlock()
     return item
 

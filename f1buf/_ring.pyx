@@ -46,10 +46,10 @@ from libc.string cimport memcpy, memset
 from libcpp.atomic cimport memory_order_relaxed
 
 from f1buf._sync cimport (
-    DEBUG, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN,
+    DEBUG, END, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN, TRY,
     Monitor, Status, Wait,
-    acquire, as_count, available, deadline_from, end_wait, forget_place, hold, insist, make_node, monitor_fault, over,
-    ran_here, register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
+    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, hold, insist, make_node,
+    monitor_fault, over, ran_here, register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -341,6 +341,7 @@ cdef class RingBuffer:
         ):
             m.lock.unlock()
             return False
+        begins(m, TRY)
         self.fill_and_publish(source, self.admit(n))
         release(m)
         return True
@@ -413,6 +414,7 @@ cdef class RingBuffer:
             release(m)
             self.fill(source, admitted)
             m.lock.lock()
+            begins(m, END)
             m.puts.turn.store(0, memory_order_relaxed)
             self.publish(admitted)
             if m.shut.load(memory_order_relaxed) == SHUT_NOW:
@@ -703,6 +705,7 @@ cdef class RingBuffer:
         cdef uint64_t n
         if not m.lock.try_lock():
             return 0
+        begins(m, TRY)
         if w != NULL:
             unhold(&m.gets, w)
         n = min(room, m.count.load(memory_order_relaxed))
@@ -764,6 +767,7 @@ cdef class RingBuffer:
         release(m)
         self.copy_out(out, pos, n)
         m.lock.lock()
+        begins(m, END)
         m.gets.turn.store(0, memory_order_relaxed)
 
     cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:

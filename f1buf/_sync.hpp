@@ -180,6 +180,7 @@ struct Monitor {
   void *renew_arg = nullptr;
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;
+  int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
 };
 
 // Waiters that nobody uses now. They are never freed: a waker may still be about to notify one (see Parker::unpark).

@@ -66,6 +66,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         void* renew_arg
         Monitor* fork_prev
         Monitor* fork_next
+        int step
 
     cppclass WaiterPool:
         Waiter* take() noexcept
@@ -79,6 +80,19 @@ cdef enum Status:
     READY = 0    # the lock is held and the caller may act
     TICK = 1     # the lock is not held: let signal handlers run, then call again
     NO_MEMORY = 2  # the lock is not held, nothing was changed
+
+
+cdef enum Step:
+    # How a locked section began, for `record`; in the order of the names in _sync.pyx. OTHER: as its operation does.
+    OTHER
+    LOOK
+    TRY             # a fast path that looks like LOOK, and leaves at once where it may not act
+    RETURN
+    RETURN_LATE     # the deadline has come
+    RETURN_SIGNALS  # it is time to look for signals
+    END
+    UNHOLD          # an exception ends an operation that was promised something
+    FAST            # a Queue's fast path, which does not SETTLE
 
 
 cdef struct Wait:
@@ -121,9 +135,17 @@ cdef inline void release(Monitor* m) noexcept nogil:
     if DEBUG:
         insist(monitor_fault(m))
     if m.puts.waiters.head == NULL and m.gets.waiters.head == NULL:
+        if DEBUG:
+            record(m, 0)
         m.lock.unlock()
     else:
         settle_and_unlock(m)
+
+
+cdef inline void begins(Monitor* m, Step step) noexcept nogil:
+    """Right after the lock was taken: what a debug build records the section as."""
+    if DEBUG:
+        m.step = step
 
 
 cdef inline void ran_here(Side* side) noexcept nogil:
@@ -154,6 +176,7 @@ cdef void shut(Monitor* m, int how) noexcept nogil
 cdef const char* monitor_fault(Monitor* m) noexcept nogil
 cdef const char* waiters_fault(WaitList* waiters) noexcept nogil
 cdef void insist(const char* fault) noexcept nogil
+cdef void record(Monitor* m, int64_t unfinished) noexcept nogil
 
 cdef void register_for_fork(Monitor* m) noexcept nogil
 cdef void unregister_for_fork(Monitor* m) noexcept nogil

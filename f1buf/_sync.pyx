@@ -15,6 +15,8 @@ protocol in `tests/protocol_model.py` steps through every interleaving of them, 
     SETTLE  under the lock, at every unlock: grant the next waiter of each side that can be served
     WAKE    after the unlock: wake whoever was granted
 
+(A debug build can record its locked sections; the tests have the model follow such recordings.)
+
 Invariants, whenever the lock is free (a debug build checks them after every operation):
 
 I1  0 <= count <= capacity.
@@ -69,6 +71,7 @@ import sys
 import threading
 
 from cpython.float cimport PyFloat_AsDouble
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport ceil, isnan
 from libc.stdint cimport int64_t, uint64_t
 
@@ -127,6 +130,7 @@ cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept:
     if w.held != 0:  # it was away, to allocate or to run signal handlers, and will not come back
         with nogil:
             m.lock.lock()
+            begins(m, UNHOLD)
             unhold(side, w)
             release(m)
     drop_node(w)
@@ -144,6 +148,7 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
         return TICK
     m.lock.lock()
+    begins(m, LOOK)
     unhold(side, w)
     while not ready(m, side, w):                # LOOK
         if w.began == 0:
@@ -188,6 +193,7 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
             break
     spinners.fetch_sub(1, memory_order_relaxed)
     m.lock.lock()
+    begins(m, LOOK)
     return True
 
 
@@ -211,11 +217,14 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
         m.lock.unlock()
         node.parker.park(FOREVER)
         m.lock.lock()
+    begins(m, RETURN)
     leave(&side.waiters, node)
     now = now_ns()
     if now >= deadline:
+        begins(m, RETURN_LATE)
         w.expired = True
     elif now >= w.tick:
+        begins(m, RETURN_SIGNALS)
         w.tick = now + SIGNAL_TICK_NS
         release(m)
         return TICK
@@ -373,6 +382,8 @@ cdef void wake_all(Waiter* chain) noexcept nogil:
 
 cdef void settle_and_unlock(Monitor* m) noexcept nogil:
     cdef Waiter* chain = settle(m)
+    if DEBUG:
+        record(m, 0)
     m.lock.unlock()
     wake_all(chain)
 
@@ -420,6 +431,105 @@ cdef const char* settled_fault(Monitor* m, Side* side) noexcept nogil:
 cdef void insist(const char* fault) noexcept nogil:
     if fault != NULL:
         broken_invariant(fault)
+
+
+# -- the recorder -------------------------------------------------------------------------------------------------
+#
+# A debug build can write down each locked section just before its unlock, so that the order is the lock's: whose it
+# was, how it began, and what it left. The model in tests/protocol_model.py follows such recordings, to see that the
+# code takes no step that the model does not know (tests/test_protocol_recorded.py). Sections that change nothing, nor
+# SETTLE, are left out.
+
+cdef struct Section:
+    Monitor* monitor
+    unsigned long thread
+    int step
+    uint64_t[14] left      # in the order of FIELDS
+
+# What a section left. The lists' lengths: `puts_waiting` and so on. `unfinished` is a Queue's.
+cdef tuple FIELDS = (
+    "shut", "count", "capacity", "unfinished", "puts_turn", "puts_waiting", "puts_granted", "puts_promised",
+    "gets_turn", "gets_waiting", "gets_granted", "gets_promised", "joins_waiting", "joins_granted",
+)
+cdef tuple STEP_NAMES = (
+    "OTHER", "LOOK", "TRY", "RETURN", "RETURN, LATE", "RETURN, SIGNALS", "END", "UNHOLD", "FAST",
+)
+cdef Section* sections = NULL
+cdef size_t section_room = 0
+cdef atomic[size_t] section_count
+
+RECORDS = bool(DEBUG)  # whether this build can
+
+
+def _record(size_t room):
+    """Write down the next locked sections of all buffers, up to so many. While no other thread uses a buffer."""
+    global sections, section_room
+    if not DEBUG:
+        raise RuntimeError("this build of f1buf does not record; build it with F1BUF_DEBUG=1")
+    PyMem_RawFree(sections)
+    sections = NULL
+    section_room = 0
+    section_count.store(0)
+    sections = <Section*> PyMem_RawMalloc(room * sizeof(Section))
+    if sections == NULL:
+        raise MemoryError(f"no memory to record {room} sections")
+    section_room = room
+
+
+def _recorded():
+    """End what `_record` began; [(buffer, thread, step, {field: value}), ...]. While no other thread uses a buffer."""
+    global sections, section_room
+    cdef size_t n = section_count.load()
+    if n > section_room:
+        raise RuntimeError(f"there were {n} sections; _record({section_room}) has no room for them")
+    recording = []
+    for i in range(n):
+        recording.append((
+            <size_t> sections[i].monitor,
+            sections[i].thread,
+            STEP_NAMES[sections[i].step],
+            {name: sections[i].left[place] for place, name in enumerate(FIELDS)},
+        ))
+    PyMem_RawFree(sections)
+    sections = NULL
+    section_room = 0
+    return recording
+
+
+cdef void record(Monitor* m, int64_t unfinished) noexcept nogil:
+    """Under the lock, just before the unlock."""
+    cdef Section* section
+    cdef size_t i
+    if sections != NULL:
+        i = section_count.fetch_add(1)
+        if i < section_room:
+            section = &sections[i]
+            section.monitor, section.thread, section.step = m, PyThread_get_thread_ident(), m.step
+            section.left[0] = m.shut.load(memory_order_relaxed)
+            section.left[1] = m.count.load(memory_order_relaxed)
+            section.left[2] = m.capacity
+            section.left[3] = unfinished
+            record_side(&m.puts, &section.left[4])
+            record_side(&m.gets, &section.left[8])
+            section.left[12] = length(&m.joins)
+            section.left[13] = m.joins.granted
+    m.step = OTHER
+
+
+cdef void record_side(Side* side, uint64_t* left) noexcept nogil:
+    left[0] = side.turn.load(memory_order_relaxed)
+    left[1] = length(&side.waiters)
+    left[2] = side.waiters.granted
+    left[3] = side.waiters.promised
+
+
+cdef uint64_t length(WaitList* waiters) noexcept nogil:
+    cdef Waiter* node = waiters.head
+    cdef uint64_t n = 0
+    while node != NULL:
+        n += 1
+        node = node.next
+    return n
 
 
 # -- fork ---------------------------------------------------------------------------------------------------------
