@@ -5,13 +5,19 @@ and shutdowns, on a ring of one or two records. It checks every state that can b
 reported with the shortest trace that leads to it. `python tests/protocol_model.py` explores all scenarios;
 `python tests/protocol_model.py mutations` switches off one piece of the protocol after the other, and prints the
 trace by which each of these fails. The names are those of the code: LOOK, SPIN, ENTER, PARK, RETURN, ACT, TURN and
-END, SETTLE, WAKE.
+END, SETTLE, WAKE. `queue_model` does the same for `Queue`, from which this one's classes are made to differ.
+
+That the code takes these steps and no others is looked at by `test_protocol_recorded`: a debug build writes down what
+it does under the lock, and the model follows.
 
 One step
 --------
 is all that a thread does from lock to unlock, or one thing that it does without the lock:
 
-    LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock
+    LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock.
+                The main thread, where it has waited for records: yes, but first away to run signal handlers (HANDLES),
+                and these records are promised to it meanwhile
+    TRY         lock; take back what it held; take a few records at once, if it may; unlock. It never waits
     PARK        fall asleep; with the token already there, that is no sleep
     DEADLINE    `park` gives up, for the deadline has come: at any moment of a sleep
     TICK        `park` of the main thread gives up, for it is time to look for signals: at any moment of a sleep
@@ -22,8 +28,11 @@ is all that a thread does from lock to unlock, or one thing that it does without
     COPY        copy under a turn, without the lock
     END         lock; give the turn back; publish or take; unlock
     WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
-    NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends
+    NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends. Who
+                puts more than one piece has a node from the first on
     SHUTDOWN    lock; shut, and discard where immediate; unlock
+    FORK        what follows happens in the child: nobody is there but who forked, none is promised anything, no turn
+                is taken; a copy that was cut in two tears the ring
 
 Every unlock SETTLEs, except where nothing was changed.
 
@@ -44,15 +53,19 @@ What is left out, and why nothing is lost by it
   come, whatever ended the sleep; and before any LOOK it may be time to look for signals.
 * To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
-* The fast paths (`try_put`, `try_get`) either act at once, as a LOOK here does, or change nothing. Whoever acts
-  without having waited overtakes those who wait.
+* `try_put` either acts at once, as a LOOK here does, or changes nothing. Whoever acts without having waited overtakes
+  those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants less.
 * Records have no size: each operation says from how many on its copy takes a turn. A put's pieces are as long as the
   room and the capacity allow.
 * Tickets are kept as the order of their holders: nothing else about them is looked at.
 * A node is freed with its operation's last locked section, a little early: that hides no use after it.
 * The GIL. Nobody waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
   any thread here may be slow anywhere.
-* Forks and event loops. Memory order, too: what is shared is under the lock (and ThreadSanitizer looks after that).
+* What a signal handler does is what any other thread could do meanwhile, but that its own goes on only after it. So it
+  is a program (H) that is run once, wherever the main thread HANDLES or, as the collector would, ALLOCATES.
+* After a fork the parent is as if nothing had happened. In the child other threads may be started (K).
+* Event loops and callers without the GIL, who are to use the same lists: nobody does so yet.
+* Memory order: what is shared is under the lock (and ThreadSanitizer looks after that).
 
 What is checked
 ---------------
@@ -66,7 +79,9 @@ dropped or discarded. A put or get ends neither before its need is met nor befor
 record enters once a get was told that the ring is shut down and drained. Nothing is promised twice.
 
 Where nothing but time can go on (what is left are deadlines and ticks): every thread is done or asleep, and whoever
-is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up.
+is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up. There is one exception: what
+the main thread was promised before a signal handler runs is kept for it until that ends. A handler that itself waits,
+for a get of another thread on a ring that is all promised, waits for itself.
 
 At an end (what is left are ticks): put = taken + dropped + discarded + left; an immediate shutdown left nothing; all
 threads are done, unless the scenario lets some sleep on. And from every state an end can be reached: no livelock.
@@ -76,14 +91,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-OPEN, SHUT, SHUT_NOW = "open", "shut", "shut now"
+OPEN, SHUT, SHUT_NOW, TORN = "open", "shut", "shut now", "torn"
 BLOCK, DROP_OLDEST, DROP_NEWEST = "block", "drop_oldest", "drop_newest"
 FOR_EVER, TIMED, NOT = "for ever", "timed", "not"  # how long an operation waits
 MANY = 9  # more than there ever is
+NONE = -1  # no node
 
 # Where a thread is: what it does next, once it has no wake-up left to deliver.
 LOOKS, ENTERED, ASLEEP, GAVE_UP, AWAITS_TOKEN = "looks", "entered", "asleep", "gave up", "awaits its token"
@@ -99,6 +116,7 @@ STEPS = {
     "PARK": "fall_asleep",
     "DEADLINE": "give_up_late",
     "TICK": "give_up_due",
+    "TRY": "try_get",
     "RETURN": "come_back",
     "RETURN, LATE": "come_back_late",
     "RETURN, SIGNALS": "come_back_due",
@@ -108,6 +126,7 @@ STEPS = {
     "END": "end_turn",
     "WAKE": "wake_next",
     "SHUTDOWN": "shutdown",
+    "FORK": "fork",
 }
 TIME = ("DEADLINE", "TICK")  # those that need not come
 
@@ -128,7 +147,7 @@ def insist(holds: Any, what: str) -> None:
 class Op:
     """One operation of a thread's program."""
 
-    kind: str  # "put", "get", "snapshot" or "shutdown"
+    kind: str  # "put", "get", "snapshot", "shutdown" or "fork"
     n: int = 0  # records: put all of them, or take that many at most
     least: int = 0  # get: how many it waits for
     wait: str = FOR_EVER
@@ -164,6 +183,10 @@ def shutdown(immediate: bool = False) -> Op:
     return Op("shutdown", immediate=immediate)
 
 
+def fork() -> Op:
+    return Op("fork")
+
+
 @dataclass(frozen=True)
 class Scenario:
     """Some threads that use one ring."""
@@ -173,14 +196,19 @@ class Scenario:
     threads: dict[str, tuple[Op, ...]]
     overflow: str = BLOCK
     ticks: str = ""  # who is the main thread, which looks for signals
+    handler: str = ""  # whose program is what a signal handler of that thread does, once
+    children: tuple[str, ...] = ()  # who is started in the child of a fork
     spins: bool = False  # whoever may not act spins once before it enters the list
     memory: bool = True  # False: any allocation may fail
     all_end: bool = True  # False: some may sleep on for ever, and rightly
+    model: Any = None  # of what; None: of a ring (`Protocol`)
 
     def __str__(self) -> str:
         threads = [f"{who}: {', '.join(map(str, ops))}" for who, ops in self.threads.items()]
         settings = [f"capacity {self.capacity}"]
         settings += [self.overflow] * (self.overflow is not BLOCK) + [f"{self.ticks} ticks"] * bool(self.ticks)
+        settings += [f"its handler: {self.handler}"] * bool(self.handler)
+        settings += [f"in the child: {' '.join(self.children)}"] * bool(self.children)
         settings += ["spins"] * self.spins + ["memory fails"] * (not self.memory)
         return "; ".join([", ".join(settings), *threads])
 
@@ -197,12 +225,16 @@ def scenario(name: str, capacity: int, **settings: Any) -> Scenario:
 class Thread:
     """A thread, with its operation's wait, its node and its copy."""
 
-    def __init__(self, name: str, index: int, program: tuple[Op, ...], ticks: bool) -> None:
+    def __init__(
+        self, name: str, index: int, program: tuple[Op, ...], scenario: Scenario, sides: dict[str, Side]
+    ) -> None:
         self.name = name
         self.index = index
         self.program = program
-        self.ticks = ticks
-        self.side: Side
+        self.sides = sides  # by kind of operation
+        self.ticks = name in (scenario.ticks, scenario.handler)
+        self.amid: Thread | None = None  # of a handler: the thread that runs it
+        self.side: Side  # that of its operation
         self.place = 0  # in its program
         self.sent = 0  # ghost: how many records it has put; thread and number name a record
         self.wakes: tuple[int, ...] = ()  # whom it granted and has yet to wake
@@ -211,20 +243,31 @@ class Thread:
     def begin(self) -> None:
         """`start_wait` of the operation at `place`, if there is one."""
         self.op = self.program[self.place] if self.place < len(self.program) else None
+        self.side = self.sides[self.op.kind] if self.op else None
         self.at = LOOKS if self.op else DONE
         self.expired = bool(self.op) and self.op.wait is NOT
         self.spun = False
+        self.waited = False  # since it last could act: `began` of the code
         self.held = 0
-        self.node = False  # whether there is one
+        self.held_forks = 0  # how many forks lay behind its process when it was promised what is `held`
+        self.wants = 0  # its node's need, of a Queue; a ring's follows from the rest (`node_need`)
+        self.node = NONE  # or how many forks lay behind its process when it got it
         self.granted = False  # of the node
         self.token = False  # of the node's parker
         self.late = False  # the deadline has come, but RETURN has not seen it yet
         self.due = False  # the same of the time to look for signals
         self.done = 0  # put: records that are the caller's no more
         self.room = self.op.room if self.op else 0
+        self.most = self.op.n if self.op else 0
         self.span: tuple[int, int] | None = None  # being copied: sequence number of the first record, how many
         self.piece = 0  # put: records that are the caller's no more once this copy has ended
         self.copied: tuple[Any, ...] = ()  # get under a turn: the records read
+
+    def vanish(self) -> None:
+        """It is not there in the child of a fork."""
+        self.place = len(self.program)
+        self.wakes = ()
+        self.begin()
 
     def freeze(self) -> tuple[Any, ...]:
         return (
@@ -234,7 +277,10 @@ class Thread:
             self.at,
             self.expired,
             self.spun,
+            self.waited,
             self.held,
+            self.held_forks,
+            self.wants,
             self.node,
             self.granted,
             self.token,
@@ -242,6 +288,7 @@ class Thread:
             self.due,
             self.done,
             self.room,
+            self.most,
             self.span,
             self.piece,
             self.copied,
@@ -255,7 +302,10 @@ class Thread:
             self.at,
             self.expired,
             self.spun,
+            self.waited,
             self.held,
+            self.held_forks,
+            self.wants,
             self.node,
             self.granted,
             self.token,
@@ -263,26 +313,25 @@ class Thread:
             self.due,
             self.done,
             self.room,
+            self.most,
             self.span,
             self.piece,
             self.copied,
         ) = state
         self.op = self.program[self.place] if self.place < len(self.program) else None
+        self.side = self.sides[self.op.kind] if self.op else None
 
 
 class Side:
     """One of the two directions."""
 
-    def __init__(self, name: str, threads: list[Thread]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.threads = threads
         self.turn = False
         self.waiters: list[Thread] = []  # the list
         self.tickets: list[Thread] = []  # who has a ticket, in the order of the tickets
         self.promised = 0
         self.granted = 0
-        for t in threads:
-            t.side = self
 
     def freeze(self) -> tuple[Any, ...]:
         return (
@@ -302,15 +351,25 @@ class Side:
 class Protocol:
     """A ring and its threads in one state, and the steps that lead on from it."""
 
+    steps = STEPS
+
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.capacity = scenario.capacity
+        self.puts = Side("puts")
+        self.gets = Side("gets")
+        self.sides = (self.puts, self.gets)
+        sides = self.sides_by_kind()
         self.threads = [
-            Thread(name, index, program, name == scenario.ticks)
+            Thread(name, index, program, scenario, sides)
             for index, (name, program) in enumerate(scenario.threads.items())
         ]
-        self.puts = Side("puts", [t for t in self.threads if t.op.kind == "put"])
-        self.gets = Side("gets", [t for t in self.threads if t.op.kind != "put"])
+        for t in self.threads:
+            if t.name == scenario.handler:
+                t.amid = next(main for main in self.threads if main.name == scenario.ticks)
+        self.unborn = {t for t in self.threads if t.name in scenario.children}
+        self.handling = False  # whether the handler has begun and not ended
+        self.forks = 0  # how many lie behind this process
         self.story: list[str] | None = None  # what the steps tell of themselves, while a trace is told
         self.shut = OPEN
         self.count = self.write_seq = self.read_seq = 0
@@ -320,9 +379,16 @@ class Protocol:
         self.taken = 0  # ghost: records that consumers have got
         self.passed = [0] * len(self.threads)  # ghost: of each producer, the last record taken, evicted or discarded
         self.drained = False  # ghost: a get was told that the ring is shut down and drained
+        self.cut = False  # ghost: a fork came amid a copy
+
+    def sides_by_kind(self) -> dict[str, Side]:
+        return defaultdict(lambda: self.gets, put=self.puts)
 
     def freeze(self) -> tuple[Any, ...]:
         return (
+            self.handling,
+            self.forks,
+            self.cut,
             self.shut,
             self.count,
             self.write_seq,
@@ -342,6 +408,9 @@ class Protocol:
 
     def thaw(self, state: tuple[Any, ...]) -> None:
         (
+            self.handling,
+            self.forks,
+            self.cut,
             self.shut,
             self.count,
             self.write_seq,
@@ -375,21 +444,33 @@ class Protocol:
         """The steps that the thread may take now."""
         if t.wakes:
             return ("WAKE",)
+        if not self.runs(t):
+            return ()
         if t.at is LOOKS:
             return self.looks(t)
         if t.at in WAITS:
             return self.waits(t)
         if t.at is HANDLES:
-            return ("LOOK", "HANDLERS")
+            return ("LOOK", "HANDLERS") + ("TRY",) * (t.op.kind == "get" and not t.waited and not t.expired)
         if t.at is ALLOCATES:
             return self.looks(t) + ("NO MEMORY",) * (not self.scenario.memory)
         return {COPIES: ("COPY",), COPIED: ("END",), DONE: ()}[t.at]
 
+    def runs(self, t: Thread) -> bool:
+        """Whether it has begun, and is not in a signal handler, which has to end first."""
+        if t.amid:  # what the collector runs while the thread allocates is as good as a handler
+            return self.handling or (t.amid.at in (HANDLES, ALLOCATES) and not t.amid.wakes)
+        if self.handling and t.name == self.scenario.ticks:
+            return False
+        return bool(self.forks) or t not in self.unborn
+
     def looks(self, t: Thread) -> tuple[str, ...]:
-        if t.op.kind == "shutdown":
-            return ("SHUTDOWN",)
-        fails = not self.scenario.memory and not t.node
-        return ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
+        if t.op.kind in ("shutdown", "fork"):
+            return (t.op.kind.upper(),)
+        fails = not self.scenario.memory and t.node != self.forks
+        tries = t.op.kind == "get" and not (t.node != NONE or t.held or t.spun or t.waited)
+        steps = ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
+        return steps + ("TRY",) * tries
 
     def waits(self, t: Thread) -> tuple[str, ...]:
         has_deadline = t.op.wait is TIMED and not t.expired and not t.late
@@ -402,7 +483,9 @@ class Protocol:
         return ("RETURN",) + ("RETURN, LATE",) * has_deadline + ("RETURN, SIGNALS",) * (t.ticks and not t.due)
 
     def step(self, t: Thread, choice: str) -> None:
-        getattr(self, STEPS[choice])(t)
+        getattr(self, self.steps[choice])(t)
+        if t.amid:
+            self.handling = t.at is not DONE or bool(t.wakes)
 
     # -- one operation's wait -----------------------------------------------------------------------------------------
 
@@ -417,27 +500,47 @@ class Protocol:
     def acquire_without_memory(self, t: Thread) -> None:
         t.at = LOOKS
         self.unhold(t)
-        if self.ready(t) or self.may_spin(t):
+        if self.may_spin(t) if not self.ready(t) else t.op.kind != "put" or self.is_one_piece(t):
             self.look(t)
         else:
-            self.say("may not act, no memory for a node")
+            self.say("no memory for a node")
             self.release(t)
             self.finish(t)
 
     def look(self, t: Thread) -> None:
         """LOOK and what follows, to the unlock."""
         if self.ready(t):
-            self.act(t)
-        elif self.may_spin(t):
+            waited, t.waited = t.waited, False
+            if waited and self.looks_for_signals_first(t):
+                self.say("may act, but looks for signals first")
+                t.at = HANDLES
+                self.hold(t, self.need(t))
+                self.release(t)
+            else:
+                self.act(t)
+            return
+        t.waited = True
+        if self.may_spin(t):
             self.say("may not act: SPIN")
             t.spun = True
             self.release_to_spin(t)
         else:
+            t.spun = True
             self.say("may not act: ENTER")
-            t.node = True
+            self.make_node(t)
             self.enter(t)
             t.at = ENTERED
             self.release(t)
+
+    def looks_for_signals_first(self, t: Thread) -> bool:
+        """The main thread, which waited: a signal that came before the records must not find them taken already."""
+        return t.ticks and t.op.kind == "get" and not t.expired and not self.over(t.side)
+
+    def make_node(self, t: Thread) -> None:
+        if t.node != self.forks:
+            t.node = self.forks
+            if t in t.side.tickets:
+                t.side.tickets.remove(t)
 
     def ready(self, t: Thread) -> bool:
         if t.side.turn:
@@ -445,7 +548,7 @@ class Protocol:
         return self.available(t.side) >= self.need(t) or t.expired or self.over(t.side)
 
     def may_spin(self, t: Thread) -> bool:
-        return self.scenario.spins and not t.spun
+        return self.scenario.spins and not t.spun and not t.side.waiters
 
     def release_to_spin(self, t: Thread) -> None:
         self.release(t)
@@ -542,14 +645,15 @@ class Protocol:
 
     def hold(self, t: Thread, need: int) -> None:
         t.held = need
+        t.held_forks = self.forks
         t.side.promised += need
         t.side.granted += 1
 
     def unhold(self, t: Thread) -> None:
-        if t.held:
+        if t.held and t.held_forks == self.forks:
             t.side.promised -= t.held
             t.side.granted -= 1
-            t.held = 0
+        t.held = t.held_forks = 0
 
     def servable(self, side: Side) -> Thread | None:
         if side.turn:
@@ -577,6 +681,15 @@ class Protocol:
             t = self.servable(side)
         return chain
 
+    def check_state(self) -> None:
+        check_state(self)
+
+    def check_end(self) -> None:
+        check_end(self)
+
+    def could_act(self, t: Thread, promised: int = 0) -> bool:
+        return could_act(self, t, promised)
+
     def settle(self) -> tuple[int, ...]:
         return self.grant(self.puts, self.grant(self.gets, ()))
 
@@ -602,13 +715,18 @@ class Protocol:
 
     def put_records(self, t: Thread) -> None:
         if self.shut is not OPEN:
-            self.say("ShutDown")
+            self.say("RuntimeError" if self.shut is TORN else "ShutDown")
             self.release(t)
             self.finish(t)
         else:
             self.put_piece(t)
 
+    def is_one_piece(self, t: Thread) -> bool:
+        return t.op.n - t.done <= (self.available(t.side) if self.scenario.overflow is BLOCK else self.capacity)
+
     def put_piece(self, t: Thread) -> None:
+        if not self.is_one_piece(t):
+            self.make_node(t)  # now: it could not be reported later
         n = min(t.op.n - t.done, self.capacity)
         admitted = self.admit(n)
         t.span = (self.write_seq, admitted)
@@ -670,16 +788,16 @@ class Protocol:
     # -- get ----------------------------------------------------------------------------------------------------------
 
     def get_records(self, t: Thread) -> None:
-        n = min(t.op.n, self.count)
+        n = min(t.most, self.count)
         insist(n >= t.op.least or t.expired or self.over(t.side), f"{t.name} does not wait for what it needs")
-        if n == 0:
-            self.say("ShutDown" if self.over(t.side) else "Empty")
+        if n == 0 or self.shut is TORN:
+            self.say("RuntimeError" if self.shut is TORN else "ShutDown" if self.over(t.side) else "Empty")
             self.drained |= self.over(t.side)
             self.release(t)
             self.finish(t)
         elif n > t.room:
             self.say("has room for", t.room, "of", n, "only: away to allocate")
-            t.room = n
+            t.room = t.most = n
             t.at = ALLOCATES
             self.hold(t, n)
             self.release(t)
@@ -689,9 +807,21 @@ class Protocol:
         else:
             self.copy_in_turn(t, self.read_seq, n)
 
+    def try_get(self, t: Thread) -> None:
+        """TRY: take a few at once, without waiting. Who may not SETTLEs all the same."""
+        t.at = LOOKS
+        self.unhold(t)
+        n = min(t.most, self.count)
+        if t.op.least <= n <= min(t.room, t.op.locked) and not t.side.turn and self.shut is not TORN:
+            self.take(self.copy_out(self.read_seq, n))
+            self.release(t)
+            self.finish(t)
+        else:
+            self.release(t)
+
     def copy_newest(self, t: Thread) -> None:
         """`snapshot`."""
-        n = min(t.op.n, self.count)
+        n = min(t.most, self.count)
         self.say("looks at", n)
         first = self.write_seq - n
         if n <= t.op.locked:
@@ -720,6 +850,7 @@ class Protocol:
         return tuple([self.slots[slot] for slot in slots])
 
     def take(self, records: tuple[Any, ...]) -> None:
+        insist(not self.cut, "a ring that a fork tore gives records")
         self.say("takes", len(records))
         insist(records == self.copy_out(self.read_seq, len(records)), "what was read has changed meanwhile")
         self.taken += len(records)
@@ -760,14 +891,14 @@ class Protocol:
 
     def slots_in_turn(self, side: Side) -> set[int]:
         """Those that are being copied outside the lock."""
-        spans = [t.span for t in side.threads if t.at is COPIES or t.at is COPIED] if side.turn else []
+        spans = [t.span for t in self.threads if t.side is side and t.at in (COPIES, COPIED)] if side.turn else []
         return {seq % self.capacity for first, n in spans for seq in range(first, first + n)}
 
     # -- shutdown -----------------------------------------------------------------------------------------------------
 
     def shutdown(self, t: Thread) -> None:
         if t.op.immediate:
-            self.shut = SHUT_NOW
+            self.shut = TORN if self.shut is TORN else SHUT_NOW
             self.discard_rest()
         elif self.shut is OPEN:
             self.shut = SHUT
@@ -777,6 +908,33 @@ class Protocol:
     def discard_if_shut_now(self, t: Thread) -> None:
         if self.shut is SHUT_NOW:
             self.discard_rest()
+
+    # -- fork ---------------------------------------------------------------------------------------------------------
+
+    def fork(self, t: Thread) -> None:
+        """Go on in the child: of the threads only the one that forks is there. (In the parent nothing happens.)"""
+        for other in self.threads:
+            if other not in (t, t.amid) and other not in self.unborn:
+                other.vanish()
+        self.forks += 1
+        if self.puts.turn or self.gets.turn:
+            self.cut = True
+            self.tear()
+        for side in self.sides:
+            self.forget_turn(side)
+            self.forget_waiters(side)
+        self.finish(t)
+
+    def tear(self) -> None:
+        self.shut = TORN
+
+    def forget_turn(self, side: Side) -> None:
+        side.turn = False
+
+    def forget_waiters(self, side: Side) -> None:
+        side.waiters = []
+        side.tickets = []
+        side.promised = side.granted = 0
 
     def discard_rest(self) -> None:
         if not self.gets.turn:  # what is being read is its reader's; it discards the rest
@@ -796,28 +954,32 @@ def check_state(m: Protocol) -> None:
     insist(m.count == m.write_seq - m.read_seq, "R1: count == write_seq - read_seq")
     insist(m.read_seq == m.taken + m.evicted + m.discarded, "R3: what has left was taken, dropped or discarded")
     insist(m.shut is not SHUT_NOW or m.gets.turn or m.count == 0, "an immediate shutdown leaves nothing")
-    for side in (m.puts, m.gets):
-        check_list(side)
+    insist(not m.cut or m.shut is TORN, "a fork amid a copy tears the ring")
+    for side in m.sides:
+        check_list(m, side)
         check_grants(m, side)
-        owners = sum(t.at in (COPIES, COPIED) for t in side.threads)
+        owners = sum(t.at in (COPIES, COPIED) for t in m.threads if t.side is side)
         insist(owners == side.turn, f"the turn of the {side.name} has one owner")
     check_wake_ups(m)
     if m.puts.turn and m.gets.turn:
         insist(m.slots_in_turn(m.puts).isdisjoint(m.slots_in_turn(m.gets)), "no slot is written while being read")
 
 
-def check_list(side: Side) -> None:
+def check_list(m: Protocol, side: Side) -> None:
     places = [side.tickets.index(t) for t in side.waiters]
     insist(places == sorted(set(places)), f"I2: the {side.name} wait in the order of their tickets")
     for t in side.waiters:
         insist(not t.granted, f"I2: {t.name} is in the list, though it was granted")
         insist(t.at in QUEUED, f"{t.name} is in the list, though it does not wait")
+        insist(t.node == m.forks, f"{t.name} waits by a node of the parent's")
 
 
 def check_grants(m: Protocol, side: Side) -> None:
-    promises = [m.node_need(t) for t in side.threads if t.granted] + [t.held for t in side.threads if t.held]
+    here = [t for t in m.threads if t.side is side]
+    promises = [m.node_need(t) for t in here if t.granted]
+    promises += [t.held for t in here if t.held and t.held_forks == m.forks]
     insist((side.granted, side.promised) == (len(promises), sum(promises)), f"the promises of the {side.name} balance")
-    served = side.granted or not any(could_act(m, t, side.promised) for t in side.waiters)
+    served = side.granted or not any(m.could_act(t, side.promised) for t in side.waiters)
     insist(served, f"I3: one of the {side.name} could be served, and none is granted")
 
 
@@ -828,7 +990,7 @@ def check_wake_ups(m: Protocol) -> None:
         insist(coming.count(t) == 1, f"{t.name} is woken twice")
 
 
-def could_act(m: Protocol, t: Thread, promised: int = 0) -> bool:
+def could_act(m: Protocol, t: Thread, promised: int) -> bool:
     if t.side.turn:
         return False
     if m.shut is not OPEN and not (t.side is m.gets and m.shut is SHUT and m.puts.turn):
@@ -840,17 +1002,20 @@ def could_act(m: Protocol, t: Thread, promised: int = 0) -> bool:
 
 def check_sleepers(m: Protocol) -> None:
     """Where nothing but time can go on."""
+    kept = m.handling and any(t.held for t in m.threads)  # until the handler ends, for the thread that runs it
     for t in m.threads:
+        if not m.runs(t):  # its handler does, or its process is not there yet
+            continue
         insist(t.at in (DONE, ASLEEP), f"deadlock: {t.name} {t.at}, and nobody brings it")
         insist(not t.granted, f"deadlock: {t.name} was granted, and nobody wakes it")
-        insist(t.at is DONE or not could_act(m, t), f"deadlock: {t.name} sleeps, though it could act")
+        insist(t.at is DONE or kept or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
 
 
 def check_end(m: Protocol) -> None:
     insist(m.accepted == m.write_seq + m.refused, "offered: what has entered or was refused")
     gone = m.taken + m.evicted + m.refused + m.discarded
     insist(m.accepted == gone + m.count, "put = taken + dropped + discarded + left")
-    insist(not m.scenario.all_end or all(t.at is DONE for t in m.threads), "all threads end")
+    insist(not m.scenario.all_end or all(t.at is DONE for t in m.threads if m.runs(t)), "all threads end")
 
 
 # -- the explorer -----------------------------------------------------------------------------------------------------
@@ -870,9 +1035,9 @@ class Exploration:
     trace: str = ""  # the shortest way to the violation
 
 
-def explore(scenario: Scenario, mutations: Iterable[str] = ()) -> Exploration:
+def explore(scenario: Scenario, *mutations: Mutation) -> Exploration:
     """Go through every interleaving, breadth first; end at the first violation."""
-    m = mutated(mutations)(scenario)
+    m = mutated(scenario, mutations)(scenario)
     states = [m.freeze()]
     numbers = {states[0]: 0}
     came: list[Step | None] = [None]  # how each state was reached first
@@ -893,7 +1058,7 @@ def explore(scenario: Scenario, mutations: Iterable[str] = ()) -> Exploration:
                 m.step(t, choice)
                 reached = m.freeze()
                 if reached not in numbers:
-                    check_state(m)
+                    m.check_state()
                     numbers[reached] = len(states)
                     states.append(reached)
                     came.append(step)
@@ -918,7 +1083,7 @@ def check_rest(m: Protocol, choices: list[tuple[Thread, str]]) -> bool:
     check_sleepers(m)
     if any(choice != "TICK" for _, choice in choices):
         return False
-    check_end(m)
+    m.check_end()
     return True
 
 
@@ -967,16 +1132,17 @@ def describe(m: Protocol) -> str:
     sides = [
         f"{side.name}: waiting {' '.join(t.name for t in side.waiters) or '-'}, granted {side.granted}, "
         f"promised {side.promised}" + ", turn" * side.turn
-        for side in (m.puts, m.gets)
+        for side in m.sides
     ]
-    threads = ", ".join(f"{t.name} {t.at}" for t in m.threads)
+    threads = ", ".join(f"{t.name} {t.at}" for t in m.threads if m.runs(t))
     return "; ".join([f"{m.shut}, {m.count} of {m.capacity} records", *sides, threads])
 
 
 # -- scenarios --------------------------------------------------------------------------------------------------------
 #
-# P puts, C gets, S shuts down. "get 1-2" waits for one and takes up to two; "turn>1" copies more than one record under
-# a turn; "room 1" must go away to allocate where more than one is there.
+# P puts, C gets, S shuts down, F forks; H is what a signal handler does, K is started in the child of a fork.
+# "get 1-2" waits for one and takes up to two; "turn>1" copies more than one record under a turn; "room 1" must go away
+# to allocate where more than one is there.
 
 SCENARIOS = {
     it.name: it
@@ -1074,6 +1240,39 @@ SCENARIOS = {
             C1=get(),
             C2=(get(), get()),
         ),
+        # Its handler uses the same ring meanwhile.
+        scenario(
+            "a handler puts",
+            1,
+            ticks="C1",
+            handler="H",
+            all_end=False,
+            P1=put(),
+            C1=(get(wait=TIMED), get()),
+            C2=get(),
+            H=put(2, wait=TIMED),
+        ),
+        scenario(
+            "a handler gets",
+            1,
+            ticks="C1",
+            handler="H",
+            all_end=False,
+            P1=(put(), put()),
+            C1=get(),
+            C2=get(),
+            H=get(),
+        ),
+        scenario(
+            "signals amid turns",
+            2,
+            ticks="C1",
+            all_end=False,
+            P1=put(2, locked=0),
+            P2=put(),
+            C1=get(1, 2, locked=0, room=1),
+            C2=get(2, locked=0, wait=TIMED),
+        ),
         # Away to allocate, with a promise; without memory.
         scenario(
             "away to allocate",
@@ -1157,6 +1356,63 @@ SCENARIOS = {
             C2=(snapshot(locked=0), get()),
             S=shutdown(immediate=True),
         ),
+        scenario(
+            "drop_oldest, deadlines",
+            1,
+            overflow=DROP_OLDEST,
+            P1=put(2, locked=0),
+            P2=put(locked=0),
+            C1=(get(locked=0, wait=TIMED), snapshot(locked=0)),
+            C2=(snapshot(locked=0), get(locked=0, wait=TIMED)),
+        ),
+        scenario(
+            "drop_oldest, signals",
+            1,
+            overflow=DROP_OLDEST,
+            ticks="C1",
+            memory=False,
+            all_end=False,
+            P1=(put(locked=0), put()),
+            C1=get(locked=0),
+            C2=(snapshot(locked=0), get()),
+        ),
+        scenario(
+            "drop_newest, signals",
+            1,
+            overflow=DROP_NEWEST,
+            ticks="P1",
+            all_end=False,
+            P1=put(2, locked=0),
+            P2=put(locked=0),
+            C1=(snapshot(locked=0), get(locked=0)),
+            C2=get(wait=TIMED),
+            S=shutdown(),
+        ),
+        # Forks. K is started in the child.
+        scenario(
+            "fork",
+            2,
+            all_end=False,
+            children=("K1", "K2"),
+            P1=put(3, locked=1),
+            C1=get(2, locked=1, room=1),
+            F=(fork(), get()),
+            K1=put(2),
+            K2=(snapshot(), get()),
+        ),
+        scenario(
+            "a handler forks",
+            1,
+            all_end=False,
+            ticks="C1",
+            handler="H",
+            children=("K1",),
+            P1=(put(), put(locked=0)),
+            C1=get(),
+            C2=get(),
+            H=(fork(), put(wait=NOT)),
+            K1=(put(), put()),
+        ),
         # All of it.
         scenario(
             "everything",
@@ -1192,17 +1448,19 @@ class Mutation:
 MUTATIONS: dict[str, Mutation] = {}
 
 
-def mutation(name: str, *, scenario: str, finds: str) -> Callable[[type[Protocol]], type[Protocol]]:
+def mutation(
+    name: str, *, scenario: str, finds: str, among: dict[str, Mutation] = MUTATIONS
+) -> Callable[[type[Protocol]], type[Protocol]]:
     def enlist(protocol: type[Protocol]) -> type[Protocol]:
-        MUTATIONS[name] = Mutation(name, scenario, finds, protocol)
+        among[name] = Mutation(name, scenario, finds, protocol)
         return protocol
 
     return enlist
 
 
-def mutated(names: Iterable[str]) -> type[Protocol]:
-    bases = tuple(MUTATIONS[name].protocol for name in names)
-    return type("Mutated", bases, {}) if bases else Protocol
+def mutated(scenario: Scenario, mutations: Iterable[Mutation]) -> type[Protocol]:
+    bases = tuple(it.protocol for it in mutations)
+    return type("Mutated", bases, {}) if bases else scenario.model or Protocol
 
 
 # Wake-ups.
@@ -1342,6 +1600,27 @@ class SignalsPassNothingOn(Protocol):
             super().release(t)
 
 
+@mutation("who looks for signals before it takes keeps its promise", scenario="a handler puts", finds="gets balance")
+class PromiseAtATickIsKept(Protocol):
+    def end_wait(self, t: Thread) -> None:
+        t.held = 0
+        super().end_wait(t)
+
+
+@mutation("a TRY that may not act unlocks without a SETTLE", scenario="signals amid turns", finds="I3")
+class TryDoesNotSettle(Protocol):
+    tried: int | None = None
+
+    def try_get(self, t: Thread) -> None:
+        self.tried = self.count
+        super().try_get(t)
+        self.tried = None
+
+    def release(self, t: Thread) -> None:
+        if self.tried != self.count:
+            super().release(t)
+
+
 # Copies.
 
 
@@ -1366,6 +1645,59 @@ class DiscardsWhatIsRead(Protocol):
         turn, self.gets.turn = self.gets.turn, False
         super().discard_rest()
         self.gets.turn = turn
+
+
+@mutation("a snapshot takes no turn", scenario="drop_oldest", finds="is read that holds no record")
+class SnapshotTakesNoTurn(Protocol):
+    def copy_in_turn(self, t: Thread, first: int, n: int) -> None:
+        super().copy_in_turn(t, first, n)
+        t.side.turn = t.op.kind != "snapshot"
+
+    def check_state(self) -> None:
+        pass  # else that would be all that is seen: a turn without an owner
+
+
+# Forks.
+
+
+@mutation("a fork leaves a turn taken", scenario="fork", finds="turn of the puts has one owner")
+class ForkLeavesTurn(Protocol):
+    def forget_turn(self, side: Side) -> None:
+        pass
+
+
+@mutation("a fork amid a copy does not tear", scenario="fork", finds="a fork amid a copy tears the ring")
+class ForkDoesNotTear(Protocol):
+    def tear(self) -> None:
+        pass
+
+
+@mutation("the child keeps the parent's waiters", scenario="fork", finds="though it does not wait")
+class ChildKeepsWaiters(Protocol):
+    def forget_waiters(self, side: Side) -> None:
+        side.promised = side.granted = 0
+
+
+@mutation("the child keeps the parent's promises", scenario="fork", finds="balance")
+class ChildKeepsPromises(Protocol):
+    def forget_waiters(self, side: Side) -> None:
+        side.waiters, side.tickets = [], []
+
+
+@mutation(
+    "a promise of before the fork is given back", scenario="a handler forks", finds="promises of the gets balance"
+)
+class OldPromiseIsGivenBack(Protocol):
+    def unhold(self, t: Thread) -> None:
+        t.held_forks = self.forks
+        super().unhold(t)
+
+
+@mutation("the child waits by a node of the parent's", scenario="a handler forks", finds="node of the parent's")
+class ChildKeepsNodes(Protocol):
+    def make_node(self, t: Thread) -> None:
+        if t.node == NONE:
+            super().make_node(t)
 
 
 # Shutdowns.
@@ -1404,25 +1736,27 @@ class PutDiscardsNothing(Protocol):
 # -- on the command line ----------------------------------------------------------------------------------------------
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    arguments: list[str], scenarios: dict[str, Scenario] = SCENARIOS, mutations: dict[str, Mutation] = MUTATIONS
+) -> int:
     if arguments == ["mutations"]:
-        return show_mutations()
+        return show_mutations(scenarios, mutations)
     if arguments:
         print("usage: protocol_model.py [mutations]", file=sys.stderr)
         return 2
-    return show_scenarios()
+    return show_scenarios(scenarios)
 
 
-def show_scenarios() -> int:
-    print(f"{'scenario':28} {'states':>8} {'steps':>9} {'ends':>5} {'seconds':>8}")
+def show_scenarios(scenarios: dict[str, Scenario]) -> int:
+    print(f"{'scenario':40} {'states':>8} {'steps':>9} {'ends':>5} {'seconds':>8}")
     began = time.perf_counter()
     total = Exploration()
     failed = 0
-    for it in SCENARIOS.values():
+    for it in scenarios.values():
         start = time.perf_counter()
         found = explore(it)
         seconds = time.perf_counter() - start
-        print(f"{it.name:28} {found.states:8,} {found.steps:9,} {found.ends:5} {seconds:8.1f}", flush=True)
+        print(f"{it.name:40} {found.states:8,} {found.steps:9,} {found.ends:5} {seconds:8.1f}", flush=True)
         total.states += found.states
         total.steps += found.steps
         if found.violation:
@@ -1430,18 +1764,18 @@ def show_scenarios() -> int:
             print(found.trace)
     seconds = time.perf_counter() - began
     verdict = f"{failed} of them fail" if failed else "nothing that must not be is reachable"
-    print(f"{len(SCENARIOS)} scenarios, {total.states:,} states, {total.steps:,} steps, {seconds:.1f} s: {verdict}")
+    print(f"{len(scenarios)} scenarios, {total.states:,} states, {total.steps:,} steps, {seconds:.1f} s: {verdict}")
     return 1 if failed else 0
 
 
-def show_mutations() -> int:
+def show_mutations(scenarios: dict[str, Scenario], mutations: dict[str, Mutation]) -> int:
     missed = []
-    for it in MUTATIONS.values():
-        found = explore(SCENARIOS[it.scenario], [it.name])
+    for it in mutations.values():
+        found = explore(scenarios[it.scenario], it)
         print(f"{it.name}, in the scenario {it.scenario!r}:", found.trace or "not found", "", sep="\n", flush=True)
         if found.violation is None or it.finds not in found.violation:
             missed.append(it.name)
-    print(f"{len(MUTATIONS)} mutations: " + (f"missed {', '.join(missed)}" if missed else "each is found"))
+    print(f"{len(mutations)} mutations: " + (f"missed {', '.join(missed)}" if missed else "each is found"))
     return 1 if missed else 0
 
 

@@ -1,12 +1,17 @@
-"""The lock-and-wait protocol holds in every interleaving, and the model notices where a piece of it is missing."""
+"""The lock-and-wait protocol holds in every interleaving, and the models notice where a piece of it is missing."""
 
 import re
 from pathlib import Path
+from types import ModuleType
 
+import protocol_model
 import pytest
-from protocol_model import MUTATIONS, SCENARIOS, STEPS, Exploration, Mutation, Scenario, explore, main
+import queue_model
+from protocol_model import Exploration, Mutation, Scenario, explore, main
 
 HEADER = Path(__file__).parents[1] / "f1buf" / "_sync.pyx"
+SCENARIOS = protocol_model.SCENARIOS | queue_model.SCENARIOS
+MUTATIONS = protocol_model.MUTATIONS | queue_model.MUTATIONS
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +28,16 @@ def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Explor
     assert found.ends > 0
 
 
-def test_the_scenarios_take_every_kind_of_step(explored: dict[str, Exploration]) -> None:
-    if explored.keys() != SCENARIOS.keys():
+@pytest.mark.parametrize("model", [protocol_model, queue_model], ids=["ring", "queue"])
+def test_the_scenarios_take_every_kind_of_step(model: ModuleType, explored: dict[str, Exploration]) -> None:
+    if not explored.keys() >= model.SCENARIOS.keys():
         pytest.skip("not every scenario was explored")
-    assert set().union(*(found.kinds for found in explored.values())) == STEPS.keys()
+    assert set().union(*(explored[name].kinds for name in model.SCENARIOS)) == model.STEPS.keys()
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=list(MUTATIONS))
 def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
-    found = explore(SCENARIOS[mutation.scenario], [mutation.name])
+    found = explore(SCENARIOS[mutation.scenario], mutation)
     print(found.trace)
     assert found.violation is not None, "the explorer misses it"
     assert mutation.finds in found.violation
@@ -40,12 +46,12 @@ def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
 
 
 def test_mutations_can_be_combined() -> None:
-    names = ["a get does not SETTLE", "a shutdown wakes nobody"]
-    assert "I3" in str(explore(SCENARIOS["shutdown"], names).violation)
+    both = [MUTATIONS["a get does not SETTLE"], MUTATIONS["a shutdown wakes nobody"]]
+    assert "I3" in str(explore(SCENARIOS["shutdown"], *both).violation)
 
 
 def test_a_trace_is_the_shortest_and_can_be_read() -> None:
-    trace = explore(SCENARIOS["one record each"], ["a wake-up before the sleep is lost"]).trace
+    trace = explore(SCENARIOS["one record each"], MUTATIONS["a wake-up before the sleep is lost"]).trace
     steps = [re.sub(" +", " ", line).strip() for line in trace.splitlines()[1:]]
     assert steps[2:-1] == [
         "3 C2 LOOK may not act: ENTER",
