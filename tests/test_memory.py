@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 import weakref
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -171,9 +172,9 @@ def use_ring(done):
             ring.get_many(20)
             ring.get_into(out)
             next(ring.batches())
-            for call in (ring.get, ring.get_many, lambda **how: full.put_many([1, 2], **how)):
+            for wait in (ring.get, ring.get_many, partial(full.put, 1), partial(full.put_many, [1, 2])) * 2:
                 with contextlib.suppress(Empty, Full):
-                    call(timeout=1e-5)
+                    wait(timeout=1e-5)
             with contextlib.suppress(TypeError):
                 ring.put("no number")
             with contextlib.suppress(Empty):
@@ -201,9 +202,10 @@ def use_queue(kind, done):
             queue.put_many(range(1000, 1040))
             queue.get_many(20)
             queue.clear()
-            for call in (queue.get, queue.get_many, lambda **how: full.put_many([1, 2], **how)):
+            refused = bytes(1000)
+            for wait in (queue.get, queue.get_many, partial(full.put, refused), partial(full.put_many, [refused])) * 2:
                 with contextlib.suppress(Empty, Full):
-                    call(timeout=1e-5)
+                    wait(timeout=1e-5)
             for _ in range(queue.unfinished_tasks):
                 queue.task_done()
             queue.join()

@@ -269,9 +269,14 @@ def fork_while_others_look():
 def fork_while_others_contend():
     """Very many forks beside far more threads than processors, whose tiny operations pass the lock around."""
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then each fork waits long for it
-    threads, forks = (2, 30) if with_gil else (12, 200)
-    ring = RingBuffer(1, "i8")
-    calls = (partial(ring.put, 1, timeout=1e-4), partial(ring.get, timeout=1e-4), ring.get_nowait)
+    threads, forks = (1, 30) if with_gil else (10, 200)
+    ring = RingBuffer(1, "i8", overflow="drop_oldest")
+    calls = (
+        partial(ring.put_many, np.zeros(10_000, "i8")),  # one by one, without the GIL
+        partial(ring.put, 1),
+        partial(ring.get, timeout=1e-4),
+        ring.get_nowait,
+    )
     keep_calling(*calls * threads)
     for _ in range(forks):
         in_fork(partial(go_on, ring))
