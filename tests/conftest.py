@@ -5,12 +5,44 @@ import importlib.util
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from helpers import recordings_folder
+
+# Of these modules pytest-run-parallel may run a test in several threads at once: each works on what it makes itself.
+# The others send signals, fork, start processes, pin threads, or look at what belongs to the whole process.
+SEVERAL_AT_ONCE = {
+    "test_channels",
+    "test_convert",
+    "test_queue",
+    "test_ring",
+    "test_shutdown",
+    "test_stress",
+    "test_tee",
+    "test_thresholds",
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "thread_unsafe(reason): pytest-run-parallel runs it in one thread")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.module.__name__ not in SEVERAL_AT_ONCE:
+            item.add_marker(pytest.mark.thread_unsafe(reason="it uses what belongs to the whole process"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Nothing that was imported may have switched the GIL on."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():
+        print("\nthe GIL has been switched on: what passed was not tested without it", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(hookwrapper=True)
