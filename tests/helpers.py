@@ -567,16 +567,13 @@ def end_in_children(scenario):
 @contextlib.contextmanager
 def loaded():
     """More processes that never wait than this machine has processors."""
-    busy = (
-        f"import time; end = time.monotonic() + {LONG_WATCHDOG}; print(flush=True)\nwhile time.monotonic() < end: pass"
-    )
+    busy = "import os; parent = os.getppid(); print(flush=True)\nwhile os.getppid() == parent: pass"  # outlives no test
     command = [sys.executable, "-S", "-c", busy]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() + 1)]
     try:
         for child in children:
             child.stdout.readline()  # it runs
         yield
-        assert all(child.poll() is None for child in children), "the load has ended before the test"
     finally:
         for child in children:
             child.kill()

@@ -257,7 +257,7 @@ scalars = (
     | st.datetimes()
     | st.timedeltas()
     | st.sampled_from(
-        [object(), object, Ellipsis, np.float64("nan"), np.datetime64("NaT"), np.void(b"abc"), np.ma.masked]
+        [object(), object, Ellipsis, np.float64("nan"), np.datetime64("NaT", "s"), np.void(b"abc"), np.ma.masked]
     )
     | st.builds(Odd, st.sampled_from([TypeError, ValueError]))
 )
