@@ -16,14 +16,12 @@ from helpers import recordings_folder
 # Of these modules pytest-run-parallel may run a test in several threads at once: each works on what it makes itself.
 # The others send signals, fork, start processes, pin threads, or look at what belongs to the whole process.
 SEVERAL_AT_ONCE = {
-    "test_channels",
     "test_convert",
     "test_queue",
     "test_ring",
     "test_shutdown",
     "test_stress",
     "test_tee",
-    "test_thresholds",
 }
 
 
