@@ -202,6 +202,7 @@ class Scenario:
     memory: bool = True  # False: any allocation may fail
     all_end: bool = True  # False: some may sleep on for ever, and rightly
     model: Any = None  # of what; None: of a ring (`Protocol`)
+    long: bool = False  # takes a minute or so
 
     def __str__(self) -> str:
         threads = [f"{who}: {', '.join(map(str, ops))}" for who, ops in self.threads.items()]
@@ -523,7 +524,7 @@ class Protocol:
         if self.may_spin(t):
             self.say("may not act: SPIN")
             t.spun = True
-            self.release_to_spin(t)
+            self.release(t)
         else:
             t.spun = True
             self.say("may not act: ENTER")
@@ -549,9 +550,6 @@ class Protocol:
 
     def may_spin(self, t: Thread) -> bool:
         return self.scenario.spins and not t.spun and not t.side.waiters
-
-    def release_to_spin(self, t: Thread) -> None:
-        self.release(t)
 
     def fall_asleep(self, t: Thread) -> None:
         t.at = ASLEEP
@@ -1388,6 +1386,18 @@ SCENARIOS = {
             C2=get(wait=TIMED),
             S=shutdown(),
         ),
+        scenario(
+            "drop_oldest, large copies on each side",
+            2,
+            overflow=DROP_OLDEST,
+            ticks="C1",
+            memory=False,
+            long=True,
+            P1=(put(2, locked=0), put(locked=0)),
+            P2=put(2, locked=0),
+            C1=get(1, 2, locked=0, room=1, wait=TIMED),
+            C2=(snapshot(locked=0), get(locked=0, wait=TIMED)),
+        ),
         # Forks. K is started in the child.
         scenario(
             "fork",
@@ -1478,12 +1488,6 @@ class EndDoesNotSettle(Protocol):
     def release(self, t: Thread) -> None:
         if t.at is not COPIED:
             super().release(t)
-
-
-@mutation("SPIN unlocks without a SETTLE", scenario="away, then spinning", finds="I3")
-class SpinDoesNotSettle(Protocol):
-    def release_to_spin(self, t: Thread) -> None:
-        pass
 
 
 @mutation("NO MEMORY unlocks without a SETTLE", scenario="away to allocate", finds="I3")

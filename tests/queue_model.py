@@ -573,7 +573,10 @@ scenario(
 scenario(
     "started anew", 1, all_end=False, P1=(put(), put()), C1=(get_many(2), get()), J1=join, S1=(shutdown(), start(2))
 )
-scenario("conversion", 1, memory=False, all_end=False, P1=(put(), put()), C1=get(), C2=get(TIMED), J1=join, S1=convert)
+scenario("conversion", 1, memory=False, all_end=False, P1=(put(), put()), C1=get(), J1=join, S1=convert)
+scenario(
+    "conversion amid waits", 1, long=True, P1=put_many(2), P2=put(TIMED), C1=get(TIMED), C2=get(), J1=join, S1=convert
+)
 scenario("two conversions", 1, P1=put_many(2), C1=get_many(2), S1=convert, S2=(clear, convert))
 scenario("conversion, started anew", 1, all_end=False, P1=put(), C1=get(), S1=convert, S2=start(2))
 scenario(

@@ -46,10 +46,9 @@ from queue_model import QueueProtocol
 
 from f1buf import Empty, Full, Queue, RingBuffer, ShutDown, _sync
 
-pytestmark = pytest.mark.skipif(
-    not _sync.RECORDS,
-    reason="only a debug build records: F1BUF_DEBUG=1 python setup.py build_ext --inplace, then PYTHONPATH=.",
-)
+if not _sync.RECORDS:
+    how = "F1BUF_DEBUG=1 python setup.py build_ext --inplace"
+    pytest.skip(f"only a debug build of f1buf records what threads do: {how}", allow_module_level=True)
 
 SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2}
 ROOM = 20_000  # locked sections of one run
