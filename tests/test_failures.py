@@ -11,6 +11,7 @@ import contextlib
 import functools
 import itertools
 import json
+import sys
 import threading
 import time
 import traceback
@@ -183,6 +184,10 @@ def at_each_point(fail, make, call, serve=None, more=1):
                 return failed
 
 
+# Where a generator finds no memory, CPython 3.12 and 3.13 leave their heap broken, whoever's generator it is.
+ENDS_PYTHON = {"put_many of a list"} if sys.version_info >= (3, 12) else set()
+
+
 class NoErrstate(contextlib.ContextDecorator):
     """In place of numpy's own (2.4), which ends the process where it finds no memory."""
 
@@ -200,6 +205,8 @@ def explore(group, fail, more):
     """In a process of its own: let each call of a group fail at each point, and print what came of it."""
     np.errstate = NoErrstate
     for name, case in GROUPS[group].items():
+        if name in ENDS_PYTHON:
+            continue
         trouble, failed = "", 0
         try:
             failed = at_each_point(fail, *case, more=more)
@@ -392,6 +399,8 @@ GROUPS |= {name: queue_calls(kind) for name, kind in CLASSIC.items()}
 @needs_failing_memory
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, calls in GROUPS.items() for name in calls])
 def test_without_memory_a_call_does_all_of_it_or_nothing(group, name):
+    if name in ENDS_PYTHON:
+        pytest.skip("this Python ends where a generator finds no memory")
     failed, trouble = explored(group, fail_memory)[name]
     assert not trouble, trouble
     print(f"it failed {failed} times")
@@ -508,6 +517,7 @@ def test_a_tee_without_memory_keeps_each_ring_whole():
 
 
 def tee_without_memory():
+    tee().put_many(MANY)  # what is loaded when it is first used is loaded
     for point in itertools.count():
         buffer = tee()
         came, _, error = fail_memory(lambda b: b.put_many(MANY), buffer, point, point + 1)
