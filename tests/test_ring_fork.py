@@ -269,7 +269,7 @@ def fork_while_others_look():
 def fork_while_others_contend():
     """Very many forks beside far more threads than processors, whose tiny operations pass the lock around."""
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then each fork waits long for it
-    threads, forks = (1, 30) if with_gil else (10, 200)
+    threads, forks = (1, 30) if with_gil else (5, 100)
     ring = RingBuffer(1, "i8", overflow="drop_oldest")
     calls = (
         partial(ring.put_many, np.zeros(10_000, "i8")),  # one by one, without the GIL
