@@ -108,15 +108,15 @@ def _switches_of_sleeper(thread):
 
 
 @contextlib.contextmanager
-def frozen(thread):
-    """Hold a thread where it is, such as in the middle of a copy. For the main thread to use.
+def stalling_signals(handler=lambda *_: None):
+    """Whoever gets SIGUSR1 stays where it is, until the number is read from the descriptor that this gives.
 
     Python's signal handler (the one in C) writes to the wakeup descriptor, in the thread that got the signal and
     without the GIL. Here that is a full pipe, so the thread waits for it to be emptied.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    handler_before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    handler_before = signal.signal(signal.SIGUSR1, handler)
     descriptor_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for filling in (bytes(1 << 20), b"\0"):
         with contextlib.suppress(BlockingIOError):
@@ -124,17 +124,31 @@ def frozen(thread):
                 os.write(writer, filling)
     os.set_blocking(writer, True)
     try:
-        signal.pthread_kill(thread.ident, signal.SIGUSR1)
-        wait_parked(thread)
-        signal.set_wakeup_fd(descriptor_before)
-        yield
+        yield reader
     finally:
-        while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
-            pass
         signal.set_wakeup_fd(descriptor_before)
         signal.signal(signal.SIGUSR1, handler_before)
         os.close(reader)
         os.close(writer)
+
+
+def let_go(thread, reader):
+    """End what `stalling_signals` began."""
+    while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
+        pass
+
+
+@contextlib.contextmanager
+def frozen(thread):
+    """Hold a thread where it is, such as in the middle of a copy. For the main thread to use."""
+    with stalling_signals() as reader:
+        try:
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+            wait_parked(thread)
+            signal.set_wakeup_fd(-1)
+            yield
+        finally:
+            let_go(thread, reader)
 
 
 @contextlib.contextmanager

@@ -790,7 +790,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can(kind):
 @each_kind
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next(kind):
     queue = kind()
-    hasty = parked(queue.get, timeout=0.05)
+    hasty = parked(queue.get, timeout=0.2)
     patient = parked(queue.get)
     with pytest.raises(Empty):
         hasty.result()
@@ -1650,7 +1650,7 @@ def test_an_overridden_put_or_get_is_seen_by_the_nowait_calls(kind):
 
 @each_kind
 def test_a_put_or_get_set_on_an_instance_is_seen_by_the_nowait_calls(kind):
-    queue = kind()
+    queue = queue_with(kind, 0)  # which could be put to and got from in the fastest way
     queue.put = mock.Mock(return_value="put")
     queue.get = mock.Mock(return_value="got")
     assert (queue.put_nowait(1), queue.get_nowait()) == ("put", "got")
@@ -1658,7 +1658,7 @@ def test_a_put_or_get_set_on_an_instance_is_seen_by_the_nowait_calls(kind):
     queue.get.assert_called_once_with(block=False)
     del queue.put, queue.get
     queue.put_nowait(2)
-    assert queue.get_nowait() == 2
+    assert drained(queue) == in_order(kind, [0, 2])
 
 
 @each_class
@@ -2254,6 +2254,11 @@ def test_the_collector_sees_all_items_around_the_end_of_the_slots():
         queue.clear()
 
 
+@each_kind
+def test_the_collector_sees_a_batch(kind):
+    assert gc.is_tracked(queue_with(kind, Node()).get_many())
+
+
 CYCLES = {
     "an item": lambda queue, node: queue.put(node),
     "items of a batch": lambda queue, node: queue.put_many([node]),
@@ -2357,6 +2362,9 @@ def leave(name, queue):
     if name == "get":
         for _ in range(queue.qsize()):
             queue.get()
+    elif name == "get with a timeout":
+        for _ in range(queue.qsize()):
+            queue.get(timeout=1)
     elif name == "get_many":
         queue.get_many(2)
         queue.get_many(min_count=100, timeout=0.001)
@@ -2371,9 +2379,10 @@ def leave(name, queue):
         queue.__init__()
 
 
-@pytest.mark.parametrize(
-    "way", ["get", "get_many", "clear", "shutdown", "conversion and get", "init", "the end", "conversion and the end"]
-)
+WAYS_TO_LEAVE = ("get", "get with a timeout", "get_many", "clear", "shutdown", "conversion and get", "init")
+
+
+@pytest.mark.parametrize("way", [*WAYS_TO_LEAVE, "the end", "conversion and the end"])
 @pytest.mark.parametrize("kind", [Queue, Named, Hooked, LifoQueue], ids=lambda kind: kind.__name__)
 def test_items_that_leave_leave_no_reference(kind, way):
     queue, item = kind(), object()
@@ -2390,6 +2399,16 @@ def test_items_that_leave_leave_no_reference(kind, way):
         del queue
         gc.collect()
     assert sys.getrefcount(item) == before
+
+
+@each_kind
+def test_a_maxsize_that_is_replaced_keeps_no_reference(kind):
+    maxsize = int("123456")  # an object of its own
+    before = sys.getrefcount(maxsize)
+    queue = kind(maxsize)
+    assert queue.maxsize is maxsize
+    queue.maxsize = 5
+    assert sys.getrefcount(maxsize) == before
 
 
 @each_waiting_put

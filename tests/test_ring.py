@@ -1316,6 +1316,23 @@ def test_a_ring_takes_its_records_and_4_kib_at_most(capacity):
     assert size <= allocated_at_most(RingBuffer, capacity, READING) <= size + 4096
 
 
+def test_a_ring_that_is_freed_gives_its_memory_back():
+    def make():
+        RingBuffer(1000, READING).put((0.0, 1, 2, 3, 4.0))
+
+    make()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        make()
+        left = tracemalloc.get_traced_memory()[0]
+        for _ in range(10):
+            make()
+        assert tracemalloc.get_traced_memory()[0] - left < 100 * READING.itemsize
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("count", [1, 16, 200])
 def test_arrays_go_in_and_out_without_an_allocation(count):
     """Beside the number that each returns, which for up to 256 records exists already."""

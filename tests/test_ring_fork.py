@@ -185,6 +185,19 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
     in_fork(check)
 
 
+def test_rings_that_were_freed_before_a_fork_are_forgotten(monkeypatch):
+    monkeypatch.setenv("PYTHONMALLOC", "debug")  # what is freed is overwritten
+    run_python("from test_ring_fork import fork_beside_freed_rings; fork_beside_freed_rings()")
+
+
+def fork_beside_freed_rings():
+    for freed in range(3):
+        rings = [RingBuffer(1, "i8") for _ in range(3)]
+        del rings[freed]
+        in_fork(partial(rings[0].put, 1))
+        in_fork(partial(rings[1].put, 1))
+
+
 # Forks while others copy ----------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from helpers import (
     PUTS,
     REPEATS,
     WATCHDOG,
+    StopError,
     Task,
     assert_interrupted,
     assert_times_out,
@@ -31,6 +32,7 @@ from helpers import (
     get_amid_interrupts,
     in_fork,
     interrupt_again_and_again,
+    let_go,
     parked,
     put_amid_interrupts,
     reading,
@@ -38,6 +40,7 @@ from helpers import (
     run_python,
     send,
     signals_without_end,
+    stalling_signals,
     stop_then_serve,
     stuck_ring,
     trickling,
@@ -340,6 +343,55 @@ def test_who_is_interrupted_leaves_its_place_to_the_next():
     in_fork(check)
 
 
+def stop_first_of_two(first, second, serve, late):
+    """The main thread waits in `first`, then another one in `second`; a signal, whose handler raises, and `serve`.
+
+    `late`: the main thread does not get to see that it was served before its next look for signals is due. Returns what
+    `second` did.
+    """
+    main = threading.main_thread()
+
+    def stop(*_):
+        raise StopError
+
+    with stalling_signals(stop) as reader:
+
+        def disturb():
+            wait_parked(main)
+            other = parked(second)
+            signal.pthread_kill(main.ident, signal.SIGUSR1)
+            if late:
+                wait_parked(main)
+                time.sleep(0.06)  # longer than from one look for signals to the next
+            serve()
+            let_go(main, reader)
+            return other.result()
+
+        disturber = Task(disturb)
+        with pytest.raises(StopError):
+            first()
+        return disturber.result()
+
+
+@pytest.mark.parametrize(("side", "late"), [("get", False), ("get", True), ("put", True)])
+def test_who_is_interrupted_just_as_it_is_served_passes_that_on(side, late):
+    """A put that has seen that there is room is over before the handler runs."""
+
+    def check():
+        for _ in range(3):
+            if side == "get":
+                ring = RingBuffer(1, "i8")
+                assert stop_first_of_two(ring.get, ring.get, lambda ring=ring: ring.put(5), late) == 5
+            else:
+                ring = ring_with(1)
+                puts = [lambda ring=ring, number=number: ring.put(number) for number in (2, 3)]
+                stop_first_of_two(*puts, ring.get, late)
+                assert contents(ring) == [3]
+            check_balance(ring)
+
+    in_fork(check)
+
+
 @each_get
 def test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get(name):
     """A handler that raises ends the get before it has taken anything; at every moment of a tick."""
@@ -351,6 +403,23 @@ def test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get(nam
             check_balance(ring)
 
     in_fork(check)
+
+
+def test_who_looks_for_signals_keeps_its_place_in_the_line():
+    ring = RingBuffer(1, "i8")
+
+    def serve():
+        wait_parked(threading.main_thread())
+        second = parked(ring.get)
+        time.sleep(0.07)  # longer than one look for signals takes to come
+        ring.put(1)
+        return second
+
+    server = Task(serve)
+    assert ring.get(timeout=WATCHDOG) == 1
+    second = server.result()
+    ring.put(2)
+    assert second.result() == 2
 
 
 def test_signals_are_the_main_threads_business():

@@ -236,6 +236,17 @@ def test_a_wait_for_the_first_record_takes_all_of_a_large_batch():
     check_balance(ring)
 
 
+def test_what_a_get_was_promised_is_free_once_it_has_it():
+    """Also while it was away to allocate."""
+    ring = RingBuffer(100_000, "i8")
+    getter = parked(ring.get_many)
+    ring.put_many(np.arange(100_000))
+    assert len(getter.result()) == 100_000
+    getter = parked(ring.get)
+    ring.put(1)
+    assert getter.result() == 1
+
+
 def test_min_count_at_the_timeout_takes_what_has_come():
     ring = RingBuffer(10, "i8")
     getter = parked(ring.get_many, min_count=4, timeout=0.1)
@@ -381,7 +392,7 @@ def test_who_needs_many_does_not_block_who_needs_few_behind_it():
 
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
     ring = RingBuffer(5, "i8")
-    first = parked(ring.get_many, min_count=3, timeout=0.05)
+    first = parked(ring.get_many, min_count=3, timeout=0.2)
     second, third = parked(ring.get), parked(ring.get)
     with pytest.raises(Empty):
         first.result()
@@ -391,7 +402,7 @@ def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
 
 def test_a_put_that_leaves_at_the_timeout_leaves_its_place_to_the_next():
     ring = ring_with(0)
-    first = parked(ring.put, 1, timeout=0.05)
+    first = parked(ring.put, 1, timeout=0.2)
     second = parked(ring.put, 2)
     with pytest.raises(Full):
         first.result()
