@@ -20,7 +20,7 @@ if sys.platform == "win32":
     compile_args = ["/std:c++17", "/O2"]
     link_args = []
 else:
-    compile_args = ["-std=c++17", "-O1" if debug else "-O3"]
+    compile_args = ["-std=c++17", "-O1" if debug or sanitizer else "-O3"]
     link_args = ["-pthread"]
 
 macros = [("F1BUF_DEBUG", "1" if debug else "0")]

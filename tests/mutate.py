@@ -1,0 +1,692 @@
+"""Break the code on purpose, one piece at a time, and see that the tests notice.
+
+    python tests/mutate.py                 every mutant, one after the other: some 20 minutes on two cores
+    python tests/mutate.py --only NAME     these mutants, by name; may be given several times
+    python tests/mutate.py --list          their names, and what is changed
+
+Each of `MUTANTS` changes one place of the sources, in a copy of the tree, where it is built and tested: first by the
+test that is to notice it, then, if that passes, by all the tests of rings or of queues. Without a change, all of these
+must pass: that is the first run. A mutant is killed by the test that fails, crashes or hangs, and by nothing else: one
+that does not compile is an error. Needs what `pip install -e '.[test]'` installs, setuptools and Cython.
+
+Prints a table of who was killed by which test, and what happens meanwhile on standard error. Exit status: 0 where all
+are killed, 1 where one survives, 2 where something else went wrong.
+
+What is no mutant, since it changes nothing that could be noticed but time, and why:
+
+- A waiter that was granted just as it gave up does not wait for its wake-up: that comes to whoever has the node next,
+  who looks again.
+- One grant a SETTLE after a shutdown, too: each that was granted SETTLEs as it returns.
+- A spinner that does not SETTLE as it unlocks: it does within 10 us, when it parks, or acts.
+- No promise while a get allocates: others are woken for the same records, find nothing and wait on.
+
+And that a parker keeps a wake-up that comes before the sleep is for the model of the protocol: between the two lies too
+little for a test to meet.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STALLED = 90.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes that long
+RING_TESTS = ("test_ring*.py", "test_stress.py")
+QUEUE_TESTS = ("test_queue*.py",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: str  # in f1buf/
+    old: str  # what is there, exactly once
+    new: str
+    test: str  # in tests/: the one that is to notice
+
+    def suite(self):
+        """Everything that could notice."""
+        patterns = {"_ring": RING_TESTS, "_queue": QUEUE_TESTS}.get(Path(self.file).stem, RING_TESTS + QUEUE_TESTS)
+        return sorted(f"tests/{path.name}" for pattern in patterns for path in (ROOT / "tests").glob(pattern))
+
+
+MUTANTS = [
+    # Wake-ups, grants -------------------------------------------------------------------------------------------------
+    Mutant(
+        "of several wake-ups the last is dropped",
+        "_sync.pyx",
+        "chain = chain.next  # before",
+        "chain = chain.next if chain.next == NULL or chain.next.next != NULL else NULL  # before",
+        "test_ring_waiting.py::test_a_shutdown_wakes_everybody",
+    ),
+    Mutant(
+        "nobody who waits for room is granted",
+        "_sync.pyx",
+        "grant(m, &m.puts, grant(m, &m.gets, NULL))",
+        "grant(m, &m.gets, NULL)",
+        "test_ring_waiting.py::test_a_put_waits_for_a_get",
+    ),
+    Mutant(
+        "only the head of the line is granted",
+        "_sync.pyx",
+        "    while node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:\n"
+        "        node = node.next\n"
+        "    return node",
+        "    if node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:\n"
+        "        return NULL\n"
+        "    return node",
+        "test_ring_waiting.py::test_who_needs_many_does_not_block_who_needs_few_behind_it",
+    ),
+    Mutant(
+        "a promise outlives the return of who was granted",
+        "_sync.pyx",
+        "waiters.promised -= node.need",
+        "pass",
+        "test_ring_waiting.py::test_gets_are_served_in_the_order_they_came",
+    ),
+    Mutant(
+        "a promise outlives the way to allocate",
+        "_sync.pyx",
+        "side.waiters.promised -= w.held",
+        "pass",
+        "test_ring_waiting.py::test_what_a_get_was_promised_is_free_once_it_has_it",
+    ),
+    Mutant(
+        "who looks for signals just as it is served does not pass that on",
+        "_sync.pyx",
+        "        w.tick = now + SIGNAL_TICK_NS\n        release(m)",
+        "        w.tick = now + SIGNAL_TICK_NS\n        m.lock.unlock()",
+        "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
+    ),
+    Mutant(
+        "who is interrupted with a promise does not pass it on",
+        "_sync.pyx",
+        "            unhold(side, w)\n            release(m)",
+        "            unhold(side, w)\n            m.lock.unlock()",
+        "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
+    ),
+    Mutant(
+        "who comes again goes to the end of the line",
+        "_sync.pyx",
+        "while before != NULL and before.ticket > node.ticket:",
+        "while False:",
+        "test_ring_signals.py::test_who_looks_for_signals_keeps_its_place_in_the_line",
+    ),
+    Mutant(
+        "the pieces of a large put keep its place in the line",
+        "_sync.pxd",
+        "w.node.ticket = 0",
+        "pass",
+        "test_ring_waiting.py::test_a_large_put_does_not_hold_up_the_others",
+    ),
+    Mutant(
+        "a wake-up is not followed by another look",
+        "_sync.pyx",
+        "        if status != READY:\n            return status\n    if w.began",
+        "        if status != READY:\n            return status\n        break\n    if w.began",
+        "test_stress.py::test_every_record_arrives_once_and_in_order",
+    ),
+    # Locks, turns -----------------------------------------------------------------------------------------------------
+    Mutant(
+        "a put unlocks without a look at who waits",
+        "_ring.pyx",
+        "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
+        "        self.fill_and_publish(source, self.admit(n))\n        m.lock.unlock()",
+        "test_ring_waiting.py::test_a_get_waits_for_a_put",
+    ),
+    Mutant(
+        "a get that finds nothing does not unlock",
+        "_ring.pyx",
+        "else SHUT_DOWN if over(m, &m.gets) else TIMED_OUT\n            release(m)",
+        "else SHUT_DOWN if over(m, &m.gets) else TIMED_OUT",
+        "test_ring.py::test_the_nowait_calls_give_up_at_once",
+    ),
+    Mutant(
+        "a large put does not give its turn back",
+        "_ring.pyx",
+        "            m.puts.turn.store(0, memory_order_relaxed)",
+        "            pass",
+        "test_ring_waiting.py::test_put_many_may_be_longer_than_the_capacity",
+    ),
+    Mutant(
+        "a large get does not give its turn back",
+        "_ring.pyx",
+        "        m.gets.turn.store(0, memory_order_relaxed)",
+        "        pass",
+        "test_ring_waiting.py::test_put_many_may_be_longer_than_the_capacity",
+    ),
+    Mutant(
+        "a large put takes no turn",
+        "_ring.pyx",
+        "m.puts.turn.store(1, memory_order_relaxed)",
+        "pass",
+        "test_ring_waiting.py::test_a_non_blocking_put_waits_for_a_copy_in_progress",
+    ),
+    Mutant(
+        "what is being read is overwritten",
+        "_ring.pyx",
+        "if self.policy == DROP_OLDEST and not m.gets.turn.load(memory_order_relaxed):",
+        "if self.policy == DROP_OLDEST:",
+        "test_ring_waiting.py::test_what_is_being_read_is_not_overwritten",
+    ),
+    # Bounds, copies ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "a ring has room for one more than there is",
+        "_ring.pyx",
+        "cdef uint64_t room = m.capacity - m.count",
+        "cdef uint64_t room = m.capacity + 1 - m.count",
+        "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
+    ),
+    Mutant(
+        "a small batch is put where only a part of it fits",
+        "_ring.pyx",
+        "n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))",
+        "n > m.capacity",
+        "test_ring.py::test_put_many_accepts_what_there_is_room_for_and_says_how_many",
+    ),
+    Mutant(
+        "what goes in around the end begins with what went in before it",
+        "_ring.pyx",
+        "memcpy(self.slots, source + straight * self.itemsize,",
+        "memcpy(self.slots, source,",
+        "test_ring.py::test_put_and_get_are_first_in_first_out",
+    ),
+    Mutant(
+        "what comes out around the end overwrites what came out before it",
+        "_ring.pyx",
+        "memcpy(out + straight * self.itemsize, self.slots,",
+        "memcpy(out, self.slots,",
+        "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
+    ),
+    Mutant(
+        "gaps between fields are not filled",
+        "_ring.pyx",
+        "        if self.padded:\n",
+        "        if False:\n",
+        "test_ring.py::test_padding_is_zero",
+    ),
+    Mutant(
+        "a negative number enters an unsigned field",
+        "_ring.pyx",
+        "return 0 <= number <= UINT32_MAX",
+        "return number <= <int64_t> UINT32_MAX",
+        "test_ring.py::test_odd_values_are_packed_as_converted",
+    ),
+    # Counters ---------------------------------------------------------------------------------------------------------
+    Mutant(
+        "sequence numbers of a batch that was waited for are off by one",
+        "_ring.pyx",
+        "        outcome[0] = DONE\n        first_seq[0] = self.read_seq",
+        "        outcome[0] = DONE\n        first_seq[0] = self.read_seq + 1",
+        "test_ring_waiting.py::test_each_take_is_one_contiguous_range",
+    ),
+    Mutant(
+        "what is overwritten is not counted",
+        "_ring.pyx",
+        "self.evicted += n - room",
+        "pass",
+        "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
+    ),
+    Mutant(
+        "what is refused is not counted",
+        "_ring.pyx",
+        "self.refused += n - room",
+        "pass",
+        "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
+    ),
+    Mutant(
+        "what is discarded is not counted",
+        "_ring.pyx",
+        "self.discarded += m.count.load(memory_order_relaxed)",
+        "pass",
+        "test_ring.py::test_an_immediate_shutdown_discards_what_is_left_and_counts_it",
+    ),
+    Mutant(
+        "the high-water mark falls",
+        "_ring.pyx",
+        "if count > self.high_water:",
+        "if True:",
+        "test_ring.py::test_high_water_is_the_most_that_it_held",
+    ),
+    Mutant(
+        "waits are not counted",
+        "_sync.pyx",
+        "side.waits += 1",
+        "pass",
+        "test_ring_waiting.py::test_a_wait_that_ends_at_the_timeout_counts",
+    ),
+    # Shutdown ---------------------------------------------------------------------------------------------------------
+    Mutant(
+        "what a put was copying outlives an immediate shutdown",
+        "_ring.pyx",
+        "            if m.shut.load(memory_order_relaxed) == SHUT_NOW:\n                self.discard_rest()",
+        "            pass",
+        "test_ring_waiting.py::test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes",
+    ),
+    Mutant(
+        "what a get left outlives an immediate shutdown",
+        "_ring.pyx",
+        "        self.take(n)\n        if m.shut.load(memory_order_relaxed) == SHUT_NOW:",
+        "        self.take(n)\n        if False:",
+        "test_ring_waiting.py::test_a_shutdown_beside_a_copy_out_leaves_it_what_it_reads",
+    ),
+    Mutant(
+        "a ring that is shut down is drained before a put has copied",
+        "_sync.pxd",
+        "return how != OPEN and not (how == SHUT and side == &m.gets and m.puts.turn.load(memory_order_relaxed))",
+        "return how != OPEN",
+        "test_ring_waiting.py::test_gets_after_a_shutdown_wait_for_a_put_that_is_copying",
+    ),
+    Mutant(
+        "a shutdown turns milder",
+        "_sync.pyx",
+        "if how > m.shut.load(memory_order_relaxed):",
+        "if True:",
+        "test_ring.py::test_a_shutdown_may_be_repeated_and_made_harder_but_not_milder",
+    ),
+    # Time, signals ----------------------------------------------------------------------------------------------------
+    Mutant(
+        "a timeout of seconds is one of milliseconds",
+        "_sync.pyx",
+        "return now + <int64_t> ceil(seconds * 1e9)",
+        "return now + <int64_t> ceil(seconds * 1e6)",
+        "test_ring_waiting.py::test_a_timeout_is_kept",
+    ),
+    Mutant(
+        "a timeout near the end of time overflows",
+        "_sync.pyx",
+        "if seconds * 1e9 >= <double> (FOREVER - now - 2048):",
+        "if seconds * 1e9 >= <double> FOREVER:",
+        "test_ring_waiting.py::test_timeouts_just_below_the_saturation_do_not_pass_at_once",
+    ),
+    Mutant(
+        "a deadline that has come is not noticed",
+        "_sync.pyx",
+        "    if now >= deadline:\n",
+        "    if False:\n",
+        "test_ring_waiting.py::test_a_timeout_is_kept",
+    ),
+    Mutant(
+        "the main thread does not look for signals",
+        "_sync.pyx",
+        "now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER",
+        "FOREVER",
+        "test_ring_signals.py::test_ctrl_c_ends_a_wait_and_leaves_the_ring_as_it_was",
+    ),
+    Mutant(
+        "a get takes before it looks for the signal that came first",
+        "_sync.pyx",
+        "if w.tick != FOREVER and side == &m.gets and w.need != 0",
+        "if False and w.tick != FOREVER and side == &m.gets and w.need != 0",
+        "test_ring_signals.py::test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get",
+    ),
+    # Forks, freeing ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "the child of a fork waits for its parent's threads",
+        "_sync.pyx",
+        "        forget_waiters(&m.gets.waiters)",
+        "        pass",
+        "test_ring_fork.py::test_a_child_can_use_a_ring_on_which_its_parents_threads_wait",
+    ),
+    Mutant(
+        "the child of a fork trusts a copy that was cut in two",
+        "_sync.pyx",
+        "m.shut.store(TORN, memory_order_relaxed)",
+        "pass",
+        "test_ring_fork.py::test_a_ring_that_was_being_read_at_the_fork_raises_in_the_child",
+    ),
+    Mutant(
+        "a ring that is freed is visited at the next fork",
+        "_ring.pyx",
+        "unregister_for_fork(&self.monitor)  # nobody",
+        "pass  # nobody",
+        "test_ring_fork.py::test_rings_that_were_freed_before_a_fork_are_forgotten",
+    ),
+    Mutant(
+        "a ring that is freed keeps its slots",
+        "_ring.pyx",
+        "        PyMem_RawFree(self.slots)",
+        "        pass",
+        "test_ring.py::test_a_ring_that_is_freed_gives_its_memory_back",
+    ),
+    # Queue: waiting ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "a queue's wake-up is not followed by another look",
+        "_queue.pyx",
+        "        while not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
+        "        if not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
+        "test_queue_stress.py::test_every_item_arrives_once_and_in_order",
+    ),
+    Mutant(
+        "who joins is not woken by the last task",
+        "_queue.pyx",
+        "chain = grant_all(&self.monitor.joins, chain)",
+        "pass",
+        "test_queue.py::test_several_joiners_wait_for_the_last_task",
+    ),
+    Mutant(
+        "a lower bound leaves who waits for more",
+        "_queue.pyx",
+        "node.need = min(node.need, limit)",
+        "pass",
+        "test_queue.py::test_a_maxsize_that_makes_the_queue_full_serves_who_waits_for_more",
+    ),
+    Mutant(
+        "who looks for signals just as an item comes does not pass that on",
+        "_queue.pyx",
+        "            self.release()\n            PyErr_CheckSignals()",
+        "            self.lock.unlock()\n            PyErr_CheckSignals()",
+        "test_queue_signals_fork.py::test_what_the_interrupted_was_told_goes_to_the_next",
+    ),
+    Mutant(
+        "a conversion loses who waits for items",
+        "_queue.pyx",
+        "shut(&self.monitor, SHUT)  # ends the waiting here",
+        "pass",
+        "test_queue.py::test_conversion_while_gets_wait",
+    ),
+    Mutant(
+        "a conversion loses who joins",
+        "_queue.pyx",
+        "chain = grant_all(&self.monitor.joins, NULL)",
+        "pass",
+        "test_queue.py::test_conversion_while_joins_wait",
+    ),
+    Mutant(
+        "who joins by the standard algorithm is not woken by the last task",
+        "_queue.pyx",
+        "if unfinished == 1:",
+        "if False:",
+        "test_queue.py::test_several_joiners_wait_for_the_last_task",
+    ),
+    Mutant(
+        "who is interrupted in a standard wait keeps what it was told",
+        "_queue.pyx",
+        "            elif raised is not None:\n                notify(condition, 1)",
+        "            elif raised is not None:\n                pass",
+        "test_queue_signals_fork.py::test_what_the_interrupted_was_told_goes_to_the_next",
+    ),
+    Mutant(
+        "a standard get tells nobody who waits for room",
+        "_queue.pyx",
+        "            notify(self.own_not_full, 1)\n            return self._get()",
+        "            return self._get()",
+        "test_queue.py::test_a_put_waits_for_a_get",
+    ),
+    Mutant(
+        "a standard put wakes one who needs more and not one who needs this",
+        "_queue.pyx",
+        "if self.picky:  #",
+        "if False:  #",
+        "test_queue.py::test_who_needs_many_does_not_keep_the_wake_up_from_who_needs_few",
+    ),
+    # Queue: bounds, the fast path -------------------------------------------------------------------------------------
+    Mutant(
+        "a queue takes one more than it may",
+        "_queue.pyx",
+        "if self.count() >= self.monitor.capacity:\n            return NOTHING",
+        "if self.count() > self.monitor.capacity:\n            return NOTHING",
+        "test_queue.py::test_block_and_timeout_have_the_standard_outcomes",
+    ),
+    Mutant(
+        "a fast put does not look at the bound",
+        "_queue.pyx",
+        "self.put_below = min(self.monitor.capacity, self.room)",
+        "self.put_below = self.room",
+        "test_queue.py::test_a_put_waits_for_a_get",
+    ),
+    Mutant(
+        "the fast paths are open while somebody waits",
+        "_queue.pyx",
+        "            or self.named.load(memory_order_relaxed)\n            or self.somebody_waits()",
+        "            or self.named.load(memory_order_relaxed)",
+        "test_queue.py::test_a_get_waits_for_a_put",
+    ),
+    Mutant(
+        "the fast paths are open after a shutdown",
+        "_queue.pyx",
+        "            or self.closed\n            or self.named",
+        "            or self.named",
+        "test_queue.py::test_a_shutdown_lets_gets_take_what_is_left",
+    ),
+    Mutant(
+        "the fast paths do not see a put or get of the instance's own",
+        "_queue.pyx",
+        "            or self.named.load(memory_order_relaxed)\n",
+        "",
+        "test_queue.py::test_a_put_or_get_set_on_an_instance_is_seen_by_the_nowait_calls",
+    ),
+    Mutant(
+        "items that go around the end are left there as the slots grow",
+        "_queue.pyx",
+        "if self.head + self.count() > self.room:",
+        "if False:",
+        "test_queue.py::test_the_order_holds_around_the_end_of_the_slots",
+    ),
+    Mutant(
+        "slots that are empty are kept",
+        "_queue.pyx",
+        "if self.room > max(self.kept(), 2 * count + SPARE):",
+        "if False:",
+        "test_queue.py::test_the_memory_limit_holds_along_a_drain",
+    ),
+    # Queue: references, tasks -----------------------------------------------------------------------------------------
+    Mutant(
+        "a put that was refused keeps a reference",
+        "_queue.pyx",
+        "            if outcome != DONE:\n                Py_DECREF(item)",
+        "            pass",
+        "test_queue.py::test_a_refused_put_keeps_no_reference",
+    ),
+    Mutant(
+        "a batch that was put loses a reference too many",
+        "_queue.pyx",
+        "for i in range(done, n):\n                Py_DECREF",
+        "for i in range(n):\n                Py_DECREF",
+        "test_queue.py::test_items_that_leave_leave_no_reference",
+    ),
+    Mutant(
+        "a get keeps the reference of the slot",
+        "_queue.pyx",
+        "    taken = <object> item\n    Py_DECREF(taken)",
+        "    taken = <object> item",
+        "test_queue.py::test_items_that_leave_leave_no_reference",
+    ),
+    Mutant(
+        "a bound that is replaced keeps a reference",
+        "_queue.pyx",
+        "        self.release()\n        Py_XDECREF(before)",
+        "        self.release()",
+        "test_queue.py::test_a_maxsize_that_is_replaced_keeps_no_reference",
+    ),
+    Mutant(
+        "the collector does not see the items",
+        "_queue.pyx",
+        "stop = visit(self.slots[at], arg)",
+        "pass",
+        "test_queue.py::test_the_collector_sees_the_items",
+    ),
+    Mutant(
+        "the collector does not see a batch",
+        "_queue.pyx",
+        "            PyObject_GC_Track(batch)",
+        "            pass",
+        "test_queue.py::test_the_collector_sees_a_batch",
+    ),
+    Mutant(
+        "a put is no task",
+        "_queue.pyx",
+        "self.unfinished += 1",
+        "pass",
+        "test_queue.py::test_unfinished_tasks_counts_puts_and_task_dones",
+    ),
+    Mutant(
+        "what is cleared stays to be done",
+        "_queue.pyx",
+        "self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))",
+        "pass",
+        "test_queue.py::test_clear_removes_everything_and_does_its_tasks",
+    ),
+]
+
+
+# Trees ----------------------------------------------------------------------------------------------------------------
+
+
+def copied_tree(folder):
+    """A copy of the tree without what was built."""
+    what_was_built = shutil.ignore_patterns(
+        ".*", "bench", "build", "dist", "*.so", "*.pyd", "*.cpp", "*.egg-info", "__pycache__"
+    )
+    return Path(shutil.copytree(ROOT, folder, ignore=what_was_built))
+
+
+def edit(path, old, new):
+    """Replace what must be there exactly once."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(old) != 1:
+        raise SystemExit(f"{path.name} has {text.count(old)} times what is to be replaced once:\n{old}")
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def build(tree, **environment):
+    """Build what has changed, and see that this is what would be imported. Raises CalledProcessError."""
+    run = {"cwd": tree, "check": True, "capture_output": True, "text": True}
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(command, env={**os.environ, **environment}, **run)
+    look = [sys.executable, "-c", "from importlib.util import find_spec; print(find_spec('f1buf._queue').origin)"]
+    origin = subprocess.run(look, env={**os.environ, "PYTHONPATH": str(tree)}, **run).stdout.strip()
+    if tree.resolve() not in Path(origin).resolve().parents:
+        raise SystemExit(f"{origin} would be tested, not what was built in {tree}")
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    test: str
+    how: str
+    says: str
+
+
+def first_failure(tree, tests):
+    """Run tests until one fails, crashes or hangs; None where all of them pass."""
+    log = tree / "tests.log"
+    command = [sys.executable, "-m", "pytest", "-x", "-v", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "F1BUF_STRESS": "0.5"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=tree, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            status = wait_for_progress(process, log)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # its children, too
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    text = log.read_text(errors="replace")
+    if status == 0:
+        return None
+    if status in (4, 5):  # pytest: usage, nothing to run
+        raise SystemExit(f"pytest cannot run {' '.join(tests)}:\n{text[-2000:]}")
+    how = "hangs" if status is None else "fails" if status > 0 else f"crashes ({signal.Signals(-status).name})"
+    started = re.findall(r"^tests/(\S+\.py::\w+(?:\[.*?\])?)(?= |$)", text, re.MULTILINE)  # the last one ended it
+    says = re.search(r"^E +(.*)$", text, re.MULTILINE)
+    return Failure(started[-1] if started else "importing the tests", how, says[1] if says else "")
+
+
+def wait_for_progress(process, log):
+    """The exit status of a process, or None where it has written nothing for too long."""
+    size, since = 0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.1)  # a look at a file
+        if log.stat().st_size != size:
+            size, since = log.stat().st_size, time.monotonic()
+        elif time.monotonic() - since > STALLED:
+            return None
+    return process.returncode
+
+
+def try_mutant(mutant, base, folder):
+    """Who kills it; None where nobody does."""
+    tree = Path(shutil.copytree(base, folder))
+    try:
+        edit(tree / "f1buf" / mutant.file, mutant.old, mutant.new)
+        try:
+            build(tree)
+        except subprocess.CalledProcessError as error:
+            tell(f"{mutant.name} does not compile: {error.stdout[-1000:]}{error.stderr[-2000:]}")
+            return None
+        return first_failure(tree, [f"tests/{mutant.test}"]) or first_failure(tree, mutant.suite())
+    finally:
+        shutil.rmtree(tree)
+
+
+def try_all(mutants, folder):
+    """[(mutant, who killed it, seconds), ...]"""
+    base = copied_tree(folder / "base")
+    edit(base / "setup.py", '"-O3"', '"-O0"')  # a third of the time
+    began = time.monotonic()
+    build(base)
+    tests = sorted({test for mutant in mutants for test in mutant.suite()})
+    failure = first_failure(base, tests)
+    if failure is not None:
+        raise SystemExit(f"nothing is broken yet, but {failure.test} {failure.how}: {failure.says}")
+    tell(f"{time.monotonic() - began:.0f} s: without a change, all of {len(tests)} files pass")
+    outcomes = []
+    for mutant in mutants:
+        began = time.monotonic()
+        killer = try_mutant(mutant, base, folder / "mutant")
+        outcomes.append((mutant, killer, time.monotonic() - began))
+        end = "SURVIVES" if killer is None else f"{killer.test} {killer.how}: {killer.says}"
+        tell(f"{outcomes[-1][2]:.0f} s: {mutant.name}: {end}")
+    return outcomes
+
+
+def tell(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def table(outcomes):
+    yield "| what is broken | in | which test says so | how | s |"
+    yield "| --- | --- | --- | --- | --- |"
+    for mutant, killer, seconds in outcomes:
+        test, how = ("**none**", "survives") if killer is None else (f"`{killer.test}`", killer.how)
+        yield f"| {mutant.name} | `{mutant.file}` | {test} | {how} | {seconds:.0f} |"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="NAME", action="append", choices=[mutant.name for mutant in MUTANTS])
+    parser.add_argument("--list", action="store_true", help="the mutants, and nothing else")
+    options = parser.parse_args(arguments)
+    mutants = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
+    if options.list:
+        for mutant in mutants:
+            print(f"{mutant.name}\n  {mutant.file}: {mutant.old!r}\n  becomes {mutant.new!r}\n  {mutant.test}")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        try:
+            outcomes = try_all(mutants, Path(folder))
+        except subprocess.CalledProcessError as error:
+            tell(f"{error}\n{error.stdout[-2000:]}\n{error.stderr[-2000:]}")
+            return 2
+        except SystemExit as error:
+            tell(error)
+            return 2
+    print("\n".join(table(outcomes)))
+    survivors = sum(killer is None for _, killer, _ in outcomes)
+    print(f"\n{len(outcomes)} mutants, {survivors} survive; {sum(seconds for *_, seconds in outcomes):.0f} s.")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Run tests of rings and queues under one of gcc's sanitizers, and judge its reports.
+
+    python tests/sanitize.py thread --python PYTHON    data races: the tests with many threads
+    python tests/sanitize.py address                   bad memory accesses: all tests of rings and queues
+    python tests/sanitize.py undefined                 undefined behaviour: the same
+
+In an environment with what `pip install -e '.[test]'` installs, setuptools and Cython. f1buf is built with the
+sanitizer in a copy of the tree. PYTHON runs the tests, with the packages of the environment; for `thread` it must be
+one that was configured `--with-thread-sanitizer`, and of the environment's version (free-threaded, so that there is no
+lock around everything). Further arguments go to pytest; `F1BUF_STRESS` is the seconds that each scenario runs.
+
+A report is f1buf's where a frame of one of its modules is in it, and only these count: neither CPython nor numpy is
+ours to mend. No report is suppressed. Exit status: 0 where tests ran, all passed, and no report is f1buf's.
+
+`--canary` breaks f1buf on purpose first, and exits with 0 only where the sanitizer reports that: silence means nothing
+where it would be silent anyway.
+"""
+
+import argparse
+import ast
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit
+
+REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
+OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|ring|queue)\.(?:cpython-|cpp|pyx|pxd|hpp)")
+
+STRESS_TESTS = ("test_stress.py", "test_queue_stress.py")
+TESTS = {"thread": STRESS_TESTS, "address": RING_TESTS + QUEUE_TESTS, "undefined": RING_TESTS + QUEUE_TESTS}
+
+# What cannot be run under a sanitizer, and why: calls in a test's source.
+DESELECTED = {
+    "thread": {},
+    "address": {
+        ("reading(", "writing(", "midway("): "a thread that is held amid its copy may hold a lock of the sanitizer's",
+    },
+    "undefined": {},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Canary:
+    module: str
+    file: str
+    old: str
+    new: str
+
+    def __str__(self):
+        return f"{self.module}: {self.new.strip()}"
+
+
+CANARIES = {
+    "thread": [
+        Canary(  # a counter that is changed without the lock
+            "_ring",
+            "_ring.pyx",
+            "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
+            "        self.fill_and_publish(source, self.admit(n))\n        release(m)\n        self.refused += n % 2",
+        ),
+        Canary(  # a look without the lock
+            "_queue",
+            "_queue.pyx",
+            "    cdef bint fast\n    Py_INCREF(<object> item)",
+            "    cdef bint fast\n    if self.unfinished < 0:\n        return False\n    Py_INCREF(<object> item)",
+        ),
+    ],
+    "address": [
+        Canary(  # a copy from beyond the slots
+            "_ring",
+            "_ring.pyx",
+            "memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)",
+            "memcpy(out, self.slots + self.monitor.capacity * self.itemsize, straight * self.itemsize)",
+        ),
+    ],
+    "undefined": [
+        Canary(  # a deadline that overflows
+            "_sync",
+            "_sync.pyx",
+            "now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER",
+            "now_ns() + FOREVER",
+        ),
+    ],
+}
+
+
+def environment_of(sanitizer, tree, logs):
+    options = f"log_path={logs}/report"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tree), *packages()]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    if sanitizer == "thread":
+        environment["TSAN_OPTIONS"] = f"{options}:exitcode=0"  # the tests say whether they pass, the reports the rest
+    elif sanitizer == "address":
+        # The interpreter is not built with it, so that the library must be there before it starts (and the one for
+        # exceptions, which it looks for then). It sees each object only where Python's own allocator is out of the way.
+        environment["LD_PRELOAD"] = " ".join(map(library, ("libasan.so", "libstdc++.so")))
+        environment["PYTHONMALLOC"] = "malloc"
+        # The interpreter leaks at its end by design; a ring beyond any memory is to be a MemoryError.
+        environment["ASAN_OPTIONS"] = f"{options}:detect_leaks=0:allocator_may_return_null=1"
+    else:
+        environment["UBSAN_OPTIONS"] = f"{options}:print_stacktrace=1"
+    return environment
+
+
+def packages():
+    """Where the packages of this environment are, for another interpreter of the same version."""
+    return [path for path in sys.path if path.endswith("site-packages")]
+
+
+def library(name):
+    compiler = os.environ.get("CC", "gcc").split()
+    return subprocess.run(
+        [*compiler, f"-print-file-name={name}"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def deselected(sanitizer, files):
+    """Names of tests; says of each group why it is not run."""
+    for calls, reason in DESELECTED[sanitizer].items():
+        names = []
+        for file in files:
+            source = (ROOT / file).read_text(encoding="utf-8")
+            tests = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+            names += [
+                f"{file}::{test.name}"
+                for test in tests
+                if test.name.startswith("test_") and any(call in ast.get_source_segment(source, test) for call in calls)
+            ]
+        print(f"not run under it, since {reason}: {', '.join(names)}", flush=True)
+        yield from names
+
+
+def run(sanitizer, python, arguments, canaries, folder):
+    """(what pytest counted, its exit status, f1buf's reports, how many others)"""
+    tree, logs = copied_tree(folder / "tree"), folder / "logs"
+    logs.mkdir()
+    for canary in canaries:
+        edit(tree / "f1buf" / canary.file, canary.old, canary.new)
+    build(tree, F1BUF_SANITIZE=sanitizer)
+    files = sorted(f"tests/{path.name}" for pattern in TESTS[sanitizer] for path in (ROOT / "tests").glob(pattern))
+    deselect = [argument for test in deselected(sanitizer, files) for argument in ("--deselect", test)]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", *deselect]
+    status = subprocess.run(
+        [*command, *files, *arguments], cwd=tree, env=environment_of(sanitizer, tree, logs)
+    ).returncode
+    results = folder / "tests.xml"
+    counted = ElementTree.parse(results).find("testsuite").attrib if results.exists() else {"tests": 0, "skipped": 0}
+    reports = [
+        report
+        for log in sorted(logs.iterdir())
+        for report in REPORT.split(log.read_text(errors="replace"))
+        if REPORT.match(report)
+    ]
+    ours = [report for report in reports if OURS.search(report)]
+    return int(counted["tests"]) - int(counted["skipped"]), status, ours, len(reports) - len(ours)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sanitizer", choices=TESTS)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the tests")
+    parser.add_argument("--canary", action="store_true", help="break f1buf first, and see that it is reported")
+    options, rest = parser.parse_known_args(arguments)
+    began = time.monotonic()
+    canaries = CANARIES[options.sanitizer] if options.canary else []
+    with tempfile.TemporaryDirectory(prefix="sanitize-") as folder:
+        try:
+            ran, status, ours, others = run(options.sanitizer, options.python, rest, canaries, Path(folder))
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"{error}\n{error.stdout}\n{error.stderr}")
+    verdict = f"{options.sanitizer}: {ran} tests ran, {len(ours)} reports with f1buf in them, {others} others; "
+    verdict += f"{time.monotonic() - began:.0f} s"
+    if options.canary:
+        missed = [canary for canary in canaries if not any(canary.module in report for report in ours)]
+        print(verdict)
+        for canary in missed:
+            print(f"what was broken on purpose is not reported: {canary}")
+        return 1 if missed else 0
+    print(*ours, verdict, sep="\n")
+    return 1 if ours or status != 0 or ran == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
