@@ -9,6 +9,7 @@ that a crash is a finding, too. An input that fails is kept in a file; `--input`
 """
 
 import argparse
+import contextlib
 import hashlib
 import math
 import mmap
@@ -284,6 +285,9 @@ class DecoderTarget:
             outcome.append((len(expected), *sorted((reference.rejected - before).items())))
         return tuple(outcome[-3:])
 
+    def close(self):
+        pass
+
 
 def _lively(year, packet_id):
     """A packet in which no two cars are alike."""
@@ -546,8 +550,7 @@ def fuzz(name, seconds, seed=None, target=None):
             f"(to try it again: python tests/fuzz.py {name} --input {file}), in hexadecimal:\n{data.hex()}"
         ) from error
     finally:
-        if hasattr(target, "close"):
-            target.close()
+        target.close()
     (count,) = struct.unpack_from("<Q", shared)
     print(f"fuzzed the {name} with {count:,} inputs, seed {seed}: no fault", flush=True)
     return count
@@ -581,7 +584,8 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("error")
     if args.input:
-        TARGETS[args.target]().check(args.input.read_bytes())
+        with contextlib.closing(TARGETS[args.target]()) as target:
+            target.check(args.input.read_bytes())
         print("no fault")
         return
     try:

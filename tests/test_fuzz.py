@@ -3,6 +3,7 @@
 F1BUF_FUZZ_SECONDS says for how long each.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -99,4 +100,5 @@ def test_an_exception_of_another_kind_is_found(monkeypatch):
     with pytest.raises(AssertionError, match="the child failed") as caught:
         fuzz.fuzz("recording", 20)
     monkeypatch.undo()
-    fuzz.RecordingTarget().check(kept_input(caught))
+    with contextlib.closing(fuzz.RecordingTarget()) as target:
+        target.check(kept_input(caught))
