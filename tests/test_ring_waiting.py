@@ -620,6 +620,14 @@ def test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes(immediate):
     check_balance(ring)
 
 
+def test_a_shutdown_beside_a_copy_in_does_not_turn_milder():
+    with writing(capacity=3, before=[1]) as ring:
+        ring.shutdown(immediate=True)
+        ring.shutdown()
+    assert (ring.qsize(), ring.stats().discarded) == (0, 2)
+    check_balance(ring)
+
+
 def test_gets_after_a_shutdown_wait_for_a_put_that_is_copying():
     """Its record is to come: the ring is not drained yet."""
     with writing() as ring:
