@@ -160,7 +160,7 @@ MUTANTS = [
         "_ring.pyx",
         "        m.gets.turn.store(0, memory_order_relaxed)",
         "        pass",
-        "test_ring_waiting.py::test_put_many_may_be_longer_than_the_capacity",
+        "test_ring_waiting.py::test_large_copies_of_several_threads_each_way",
     ),
     Mutant(
         "a large put takes no turn",
@@ -189,14 +189,14 @@ MUTANTS = [
         "_ring.pyx",
         "n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))",
         "n > m.capacity",
-        "test_ring.py::test_put_many_accepts_what_there_is_room_for_and_says_how_many",
+        "test_ring.py::test_capacity_is_exact",
     ),
     Mutant(
         "what goes in around the end begins with what went in before it",
         "_ring.pyx",
         "memcpy(self.slots, source + straight * self.itemsize,",
         "memcpy(self.slots, source,",
-        "test_ring.py::test_put_and_get_are_first_in_first_out",
+        "test_ring.py::test_any_dtype_goes_in_and_out_unchanged",
     ),
     Mutant(
         "what comes out around the end overwrites what came out before it",
@@ -289,7 +289,7 @@ MUTANTS = [
         "_sync.pyx",
         "if how > m.shut.load(memory_order_relaxed):",
         "if True:",
-        "test_ring.py::test_a_shutdown_may_be_repeated_and_made_harder_but_not_milder",
+        "test_ring_waiting.py::test_a_shutdown_beside_a_copy_in_does_not_turn_milder",
     ),
     # Time, signals ----------------------------------------------------------------------------------------------------
     Mutant(
@@ -362,7 +362,7 @@ MUTANTS = [
         "_queue.pyx",
         "        while not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
         "        if not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
-        "test_queue_stress.py::test_every_item_arrives_once_and_in_order",
+        "test_queue.py::test_a_timeout_of_who_was_overtaken_is_not_renewed",
     ),
     Mutant(
         "who joins is not woken by the last task",
@@ -447,7 +447,7 @@ MUTANTS = [
         "_queue.pyx",
         "            or self.named.load(memory_order_relaxed)\n            or self.somebody_waits()",
         "            or self.named.load(memory_order_relaxed)",
-        "test_queue.py::test_a_get_waits_for_a_put",
+        "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open after a shutdown",

@@ -1,8 +1,8 @@
 """Run tests of rings and queues under one of gcc's sanitizers, and judge its reports.
 
-    python tests/sanitize.py thread --python PYTHON    data races: the tests with many threads
-    python tests/sanitize.py address                   bad memory accesses: all tests of rings and queues
-    python tests/sanitize.py undefined                 undefined behaviour: the same
+    python tests/sanitize.py thread PYTHON    data races: the tests with many threads
+    python tests/sanitize.py address          bad memory accesses: all tests of rings and queues
+    python tests/sanitize.py undefined        undefined behaviour: the same
 
 In an environment with what `pip install -e '.[test]'` installs, setuptools and Cython. f1buf is built with the
 sanitizer in a copy of the tree. PYTHON runs the tests, with the packages of the environment; for `thread` it must be
@@ -12,8 +12,8 @@ lock around everything). Further arguments go to pytest; `F1BUF_STRESS` is the s
 A report is f1buf's where a frame of one of its modules is in it, and only these count: neither CPython nor numpy is
 ours to mend. No report is suppressed. Exit status: 0 where tests ran, all passed, and no report is f1buf's.
 
-`--canary` breaks f1buf on purpose first, and exits with 0 only where the sanitizer reports that: silence means nothing
-where it would be silent anyway.
+With `--canary`, as the first argument, it breaks f1buf on purpose, and exits with 0 only where the sanitizer reports
+that: silence means nothing where it would be silent anyway.
 """
 
 import argparse
@@ -36,14 +36,10 @@ OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|ring|queue)\.(?:cpython-|cpp|pyx|px
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py")
 TESTS = {"thread": STRESS_TESTS, "address": RING_TESTS + QUEUE_TESTS, "undefined": RING_TESTS + QUEUE_TESTS}
 
-# What cannot be run under a sanitizer, and why: calls in a test's source.
-DESELECTED = {
-    "thread": {},
-    "address": {
-        ("reading(", "writing(", "midway("): "a thread that is held amid its copy may hold a lock of the sanitizer's",
-    },
-    "undefined": {},
-}
+# What AddressSanitizer does not run: a thread that is held amid a large copy may be amid the allocation before it, and
+# hold a lock of the sanitizer's. These calls in a test's source hold one, and so does a scenario.
+HOLDING = ("reading(", "writing(", "midway(")
+HOLDS = "tests/test_ring_fork.py::test_the_interpreter_exits_beside_daemon_threads[leave_threads_waiting_for_a_copy]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,20 +120,16 @@ def library(name):
     ).stdout.strip()
 
 
-def deselected(sanitizer, files):
-    """Names of tests; says of each group why it is not run."""
-    for calls, reason in DESELECTED[sanitizer].items():
-        names = []
-        for file in files:
-            source = (ROOT / file).read_text(encoding="utf-8")
-            tests = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-            names += [
-                f"{file}::{test.name}"
-                for test in tests
-                if test.name.startswith("test_") and any(call in ast.get_source_segment(source, test) for call in calls)
-            ]
-        print(f"not run under it, since {reason}: {', '.join(names)}", flush=True)
-        yield from names
+def tests_that_hold(files):
+    """The names of those that hold a thread amid a copy."""
+    for file in files:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for test in ast.parse(source).body:
+            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+                text = ast.get_source_segment(source, test)
+                if any(call in text for call in HOLDING):
+                    yield f"{file}::{test.name}"
+    yield HOLDS
 
 
 def run(sanitizer, python, arguments, canaries, folder):
@@ -148,7 +140,9 @@ def run(sanitizer, python, arguments, canaries, folder):
         edit(tree / "f1buf" / canary.file, canary.old, canary.new)
     build(tree, F1BUF_SANITIZE=sanitizer)
     files = sorted(f"tests/{path.name}" for pattern in TESTS[sanitizer] for path in (ROOT / "tests").glob(pattern))
-    deselect = [argument for test in deselected(sanitizer, files) for argument in ("--deselect", test)]
+    deselect = [f"--deselect={test}" for test in tests_that_hold(files)] if sanitizer == "address" else []
+    if deselect:
+        print(f"not run, since they hold a thread amid a copy: {len(deselect)} tests, see HOLDING", flush=True)
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", *deselect]
     status = subprocess.run(
         [*command, *files, *arguments], cwd=tree, env=environment_of(sanitizer, tree, logs)
@@ -167,15 +161,17 @@ def run(sanitizer, python, arguments, canaries, folder):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sanitizer", choices=TESTS)
-    parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the tests")
     parser.add_argument("--canary", action="store_true", help="break f1buf first, and see that it is reported")
-    options, rest = parser.parse_known_args(arguments)
+    parser.add_argument("sanitizer", choices=TESTS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[PYTHON] [PYTEST ARGUMENT ...]")
+    options = parser.parse_args(arguments)
+    rest = options.rest
+    python = rest.pop(0) if rest and not rest[0].startswith("-") else sys.executable
     began = time.monotonic()
     canaries = CANARIES[options.sanitizer] if options.canary else []
     with tempfile.TemporaryDirectory(prefix="sanitize-") as folder:
         try:
-            ran, status, ours, others = run(options.sanitizer, options.python, rest, canaries, Path(folder))
+            ran, status, ours, others = run(options.sanitizer, python, rest, canaries, Path(folder))
         except subprocess.CalledProcessError as error:
             sys.exit(f"{error}\n{error.stdout}\n{error.stderr}")
     verdict = f"{options.sanitizer}: {ran} tests ran, {len(ours)} reports with f1buf in them, {others} others; "
