@@ -18,6 +18,7 @@ What is no mutant, since it changes nothing that could be noticed but time, and 
   who looks again.
 - One grant a SETTLE after a shutdown, too: each that was granted SETTLEs as it returns.
 - A spinner that does not SETTLE as it unlocks: it does within 10 us, when it parks, or acts.
+- A standard wait that a signal handler's exception ends, and that does not pass on what it was told: its callers do, too.
 - No promise while a get allocates: others are woken for the same records, find nothing and wait on.
 
 And that a parker keeps a wake-up that comes before the sleep is for the model of the protocol: between the two lies too
@@ -405,13 +406,6 @@ MUTANTS = [
         "if unfinished == 1:",
         "if False:",
         "test_queue.py::test_several_joiners_wait_for_the_last_task",
-    ),
-    Mutant(
-        "who is interrupted in a standard wait keeps what it was told",
-        "_queue.pyx",
-        "            elif raised is not None:\n                notify(condition, 1)",
-        "            elif raised is not None:\n                pass",
-        "test_queue_signals_fork.py::test_what_the_interrupted_was_told_goes_to_the_next",
     ),
     Mutant(
         "a standard get tells nobody who waits for room",
