@@ -18,7 +18,7 @@ What is no mutant, since it changes nothing that could be noticed but time, and 
   who looks again.
 - One grant a SETTLE after a shutdown, too: each that was granted SETTLEs as it returns.
 - A spinner that does not SETTLE as it unlocks: it does within 10 us, when it parks, or acts.
-- A standard wait that a signal handler's exception ends, and that does not pass on what it was told: its callers do, too.
+- A standard wait that a signal handler's exception ends, and that does not pass on what it was told: its callers do.
 - No promise while a get allocates: others are woken for the same records, find nothing and wait on.
 
 And that a parker keeps a wake-up that comes before the sleep is for the model of the protocol: between the two lies too

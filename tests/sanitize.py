@@ -59,7 +59,8 @@ CANARIES = {
             "_ring",
             "_ring.pyx",
             "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
-            "        self.fill_and_publish(source, self.admit(n))\n        release(m)\n        self.high_water += n % 2",
+            "        self.fill_and_publish(source, self.admit(n))\n        release(m)\n"
+            "        self.high_water += n % 2",
         ),
         Canary(  # a look without the lock
             "_queue",
