@@ -843,10 +843,10 @@ cdef class RingBuffer:
             return 0
         n = min(room, m.count.load(memory_order_relaxed))
         pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
-        if n <= LOCKED_COPY // self.itemsize:
-            self.copy_out(out, pos, n)
-        else:
+        if n > LOCKED_COPY // self.itemsize:
             self.copy_in_turn(out, pos, n)
+        elif n != 0:  # without slots, before __init__ has run, there is nothing that memcpy could be given
+            self.copy_out(out, pos, n)
         if m.shut.load(memory_order_relaxed) == SHUT_NOW:
             self.discard_rest()
         outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
