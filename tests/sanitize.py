@@ -78,11 +78,11 @@ CANARIES = {
         ),
     ],
     "undefined": [
-        Canary(  # a deadline that overflows
-            "_sync",
-            "_sync.pyx",
-            "now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER",
-            "now_ns() + FOREVER",
+        Canary(  # a copy of nothing from nowhere
+            "_ring",
+            "_ring.pyx",
+            "elif n != 0:  # without slots",
+            "else:  # without slots",
         ),
     ],
 }
