@@ -213,6 +213,14 @@ def test_damage_in_the_middle(make):
             _ = recording.count
 
 
+def test_a_damaged_schema_that_is_no_text(make):
+    path = make([(1, 1.0, b"one")], "schema.sqlite3")
+    contents = path.read_bytes()
+    path.write_bytes(contents.replace(b"pkt_id", b"p[t\xff\xffd", 1))  # a bracket that is never closed
+    with pytest.raises(RecordingError, match=r"damaged or unreadable database \(reading its schema\): "):
+        open_recording(path)
+
+
 def test_damage_that_no_single_row_shows_is_told_at_the_end(make):
     """A page of rows lies in the place of another, so that some rows come twice, and others not at all."""
     path = make([(n, n, bytes(1000)) for n in range(500)], "doubled.sqlite3", "PRAGMA page_size=4096")

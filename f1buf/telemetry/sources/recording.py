@@ -23,6 +23,8 @@ from typing import Any
 __all__ = ["Recording", "RecordingError", "open_recording"]
 
 _MAGIC = b"SQLite format 3\0"
+# Where the text of a damaged schema is part of SQLite's message, sqlite3 fails to decode that as UTF-8.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _COLUMNS = ("pkt_id", "timestamp", "packet")
 _UNREADABLE = "unreadable row"
 
@@ -77,7 +79,7 @@ class Recording:
                 else:
                     self.rejected[_UNREADABLE] += 1
             (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise _explained(self.path, error, f"after row {row_number}") from error
         if verdict != "ok":
             raise _damaged(self.path, verdict, f"after row {row_number}")
@@ -86,7 +88,7 @@ class Recording:
     def count(self) -> int:
         try:
             (count,) = self._connection.execute("SELECT count(*) FROM packets").fetchone()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise _explained(self.path, error, "counting its rows") from error
         return int(count)
 
@@ -127,7 +129,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
     try:
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         raise _explained(path, error, "opening it") from error
     # Text that is no UTF-8 must not end the iteration: the row is unreadable anyway.
     connection.text_factory = lambda text: text.decode(errors="replace")
@@ -180,7 +182,7 @@ def _check_journals(path: Path) -> None:
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
     try:
         rows = connection.execute("SELECT lower(name) FROM pragma_table_info('packets')").fetchall()
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         raise _explained(path, error, "reading its schema") from error
     found = {name for (name,) in rows}
     if not found:
@@ -196,7 +198,7 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _explained(path: Path, error: sqlite3.Error, where: str) -> RecordingError:
+def _explained(path: Path, error: Exception, where: str) -> RecordingError:
     if isinstance(error, sqlite3.ProgrammingError):  # what sqlite3 raises for a closed connection
         return RecordingError(f"{path}: the recording is closed ({where}); iterate before closing it")
     return _damaged(path, str(error), where)
