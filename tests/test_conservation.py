@@ -108,7 +108,7 @@ each_drop_policy = pytest.mark.parametrize("overflow", ["drop_oldest", "drop_new
 @pytest.mark.parametrize("immediate", [False, True], ids=["drained", "discarded"])
 @pytest.mark.parametrize(("producers", "consumers", "capacity"), [(1, 1, 1), (2, 8, 7), (8, 2, 64), (50, 50, 7)])
 def test_a_drop_policy_loses_only_what_it_counts(implementation, overflow, immediate, producers, consumers, capacity):
-    """At rest, with items left in it, and at the end: offered == taken + dropped + discarded + what is there."""
+    """At rest: offered == taken + dropped + discarded + what is there."""
     rng = with_seed()
     buffer = implementation.make(capacity, overflow)
     counts = dict.fromkeys(range(producers), -(-ITEMS // producers))
@@ -118,7 +118,6 @@ def test_a_drop_policy_loses_only_what_it_counts(implementation, overflow, immed
     for producer, count in counts.items():
         makers.start(produce, buffer, producer, count, rng.choice([1, 3, capacity + 3]))
     makers.join()
-    buffer.check()
     buffer.shutdown(immediate)
     takers.join()
     buffer.check()
