@@ -2161,6 +2161,7 @@ def test_what_empties_a_queue_gives_its_memory_back(empty):
     assert sys.getsizeof(queue) <= bound_on_bytes(0)
 
 
+@pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads allocate")
 def test_tracemalloc_sees_the_slots():
     """And that there is no more than `sys.getsizeof` says."""
     sizes = [n for n in lengths() if n > 1000 or n == 0][:200]
