@@ -28,7 +28,7 @@ def lines_of(files: list[Path]) -> dict[str, dict[str, Line]]:
 def amount(line: Line) -> str:
     """What f1buf reached."""
     return {
-        "rate": lambda value: f"{value / 1e6:.3g} M/s",
+        "rate": lambda value: f"{value / 1e6:,.0f} M/s",
         "latency": lambda value: f"{value / 1e3:.2g} µs",
         "cpu": lambda value: f"{value * 1e3:.2g} ms",
     }[line["unit"]](line["f1buf"])
@@ -54,7 +54,7 @@ def distance(line: Line | None) -> str:
 
 
 def brief(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value < 1 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def table(lines: dict[str, dict[str, Line]], cell: Any) -> str:
