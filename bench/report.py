@@ -50,6 +50,8 @@ def distance(line: Line | None) -> str:
     if line["mark"] == "reaches the aim":
         return "reached"
     missed = "" if line["mark"] == "reaches the must" else f"**misses the must, {brief(line['must'])}**: "
+    if line["aim"] is None:  # the aim is in nanoseconds
+        return f"{missed}{amount(line)}; " + ", ".join(f"{name} {ns / 1e3:g} µs" for name, ns in line["aim_ns"].items())
     return f"{missed}{brief(line['ratio'])} of {brief(line['aim'])}, {line['ratio'] / line['aim']:.0%}"
 
 
