@@ -1,6 +1,6 @@
 """What comes from outside, fuzzed for a few seconds: the decoder of datagrams, and recording files; see fuzz.py.
 
-F1BUF_FUZZ_SECONDS says for how long each.
+F1BUF_FUZZ_SECONDS says for how long each, F1BUF_FUZZ_SEED with which inputs (others each time, unless it is given).
 """
 
 import contextlib
@@ -18,11 +18,12 @@ from test_f1game import reference
 from f1buf.telemetry.sources import f1game, recording
 
 SECONDS = float(os.environ.get("F1BUF_FUZZ_SECONDS", "3"))
+SEED = int(os.environ["F1BUF_FUZZ_SEED"]) if "F1BUF_FUZZ_SEED" in os.environ else None
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 def test_no_input_crashes_it_or_is_read_wrongly_in_silence(target):
-    assert fuzz.fuzz(target, SECONDS) > 0
+    assert fuzz.fuzz(target, SECONDS, SEED) > 0
 
 
 # By packet: the array of cars, where the second decoder finds the fields that it uses, and their names

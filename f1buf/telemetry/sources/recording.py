@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import stat
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,6 +24,7 @@ from typing import Any
 __all__ = ["Recording", "RecordingError", "open_recording"]
 
 _MAGIC = b"SQLite format 3\0"
+_HEADER = struct.Struct(">16sH6xII60xI")  # magic, page size, changes made, pages, changes when those were counted
 # Where the text of a damaged schema is part of SQLite's message, sqlite3 fails to decode that as UTF-8.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _COLUMNS = ("pkt_id", "timestamp", "packet")
@@ -124,8 +126,8 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
         There is no such file, it is no SQLite database, lacks the table or a column, is damaged or still written to.
     """
     path = Path(path)
+    _check_journals(path)  # first: a file that is being written to may seem damaged
     _check_file(path)
-    _check_journals(path)
     uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
     try:
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
@@ -147,9 +149,10 @@ def _check_file(path: Path) -> None:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
             raise RecordingError(f"{path}: not a regular file; expected a recording, an SQLite database")
         with path.open("rb") as file:
-            magic, page_size = file.read(len(_MAGIC)), int.from_bytes(file.read(2), "big")
+            header = file.read(_HEADER.size).ljust(_HEADER.size, b"\0")
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}; expected a recording, an SQLite database") from error
+    magic, page_size, changes, pages, changes_at_pages = _HEADER.unpack(header)
     if magic != _MAGIC:
         raise RecordingError(f"{path}: not an SQLite database; expected a recording with a table 'packets'")
     # SQLite reads zeros for what is missing of the last page. (A page size of 1 stands for 65,536: not checked.)
@@ -157,6 +160,12 @@ def _check_file(path: Path) -> None:
         raise RecordingError(
             f"{path}: cut off: {status.st_size:,} bytes, expected a multiple of its page size {page_size:,}; "
             "copy it again"
+        )
+    # SQLite believes its header, and would neither read nor check the pages behind those. (Programs that do not fill in
+    # the number of pages leave the other counter behind: https://sqlite.org/fileformat2.html#in_header_database_size.)
+    if page_size > 1 and pages and changes == changes_at_pages and pages * page_size < status.st_size:
+        raise RecordingError(
+            f"{path}: damaged: {status.st_size // page_size:,} pages, expected {pages:,} by its header; copy it again"
         )
 
 
