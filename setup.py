@@ -2,7 +2,8 @@
 
 Two switches in the environment:
 
-F1BUF_DEBUG=1         bounds checks, invariants checked after every operation, line tracing for coverage
+F1BUF_DEBUG=1         bounds checks, invariants checked after every operation; no line tracing, which takes the GIL
+                      under locks
 F1BUF_SANITIZE=NAME   gcc's or clang's -fsanitize=NAME: thread, address, undefined, ...
 """
 
@@ -24,8 +25,6 @@ else:
     link_args = ["-pthread"]
 
 macros = [("F1BUF_DEBUG", "1" if debug else "0")]
-if debug:
-    macros += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
 if sanitizer:
     compile_args += [f"-fsanitize={sanitizer}", "-g", "-fno-omit-frame-pointer"]
     link_args += [f"-fsanitize={sanitizer}"]
@@ -41,7 +40,6 @@ directives = {
     "wraparound": debug,
     "initializedcheck": debug,
     "cdivision": True,
-    "linetrace": debug,
 }
 
 extensions = [
