@@ -60,7 +60,10 @@ def check_dtype(dtype: DTypeLike) -> _DType:
     """
     if dtype is None:  # np.dtype(None) is float64, which nobody means here
         raise TypeError("dtype None: expected a numpy dtype; name one, such as 'f8'")
-    checked: _DType = np.dtype(dtype)
+    try:
+        checked: _DType = np.dtype(dtype)
+    except SyntaxError as error:  # which numpy lets through for some strings, such as '01'
+        raise TypeError(f"dtype {dtype!r}: expected a numpy dtype, such as 'f8'") from error
     if checked.hasobject:
         raise TypeError(
             f"dtype {_short_dtype(checked)} holds Python objects; expected fixed-size values only; "

@@ -10,8 +10,13 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 from helpers import recordings_folder
+
+if "F1BUF_FUZZ_SEED" in os.environ:  # the same examples each time
+    hypothesis.settings.register_profile("repeatable", derandomize=True)
+    hypothesis.settings.load_profile("repeatable")
 
 # Of these modules pytest-run-parallel may run a test in several threads at once: each works on what it makes itself.
 # The others send signals, fork, start processes, pin threads, or look at what belongs to the whole process.

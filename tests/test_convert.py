@@ -135,6 +135,11 @@ def test_sub_array_needs_a_field():
         check_dtype(("f4", (3,)))
 
 
+def test_a_string_that_is_no_syntax_is_no_dtype():
+    with pytest.raises(TypeError, match=r"dtype '01': expected a numpy dtype"):
+        check_dtype("01")
+
+
 def test_none_is_no_dtype():
     with pytest.raises(TypeError, match="None"):
         check_dtype(None)

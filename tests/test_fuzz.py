@@ -1,6 +1,7 @@
 """What comes from outside, fuzzed for a few seconds: the decoder of datagrams, and recording files; see fuzz.py.
 
-F1BUF_FUZZ_SECONDS says for how long each, F1BUF_FUZZ_SEED with which inputs (others each time, unless it is given).
+F1BUF_FUZZ_SECONDS says for how long each, F1BUF_FUZZ_SEED with which inputs (others each time, unless it is given,
+and so are the examples of the property-based tests).
 """
 
 import contextlib
