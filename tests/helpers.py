@@ -187,7 +187,8 @@ def call_for_ever(call):
 
 STRESS_SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))  # how long each scenario with many threads runs
 LONG_WATCHDOG = 60 + 20 * STRESS_SECONDS
-REPEATS = max(1, min(200, int(10 * STRESS_SECONDS)))  # how often what needs a process or a signal is done
+FULL = STRESS_SECONDS >= 10  # the long run: everything, and as often as is promised
+REPEATS = 200 if FULL else max(1, int(10 * STRESS_SECONDS))  # how often what needs a process or a signal is done
 
 
 def with_seed():

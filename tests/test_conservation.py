@@ -1,7 +1,7 @@
 """Conservation: every item that is put comes out exactly once, and each producer's in its order, whatever the crowd.
 
 Producers x consumers x capacity x batch, each of four sizes. The everyday run takes the 16 crowds of a pair of
-orthogonal Latin squares, in which any two sizes of any two of the four meet once; with F1BUF_STRESS=5 or more it takes
+orthogonal Latin squares, in which any two sizes of any two of the four meet once; with F1BUF_STRESS=10 or more it takes
 all 256.
 """
 
@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS, Crowd, with_seed
+from helpers import FULL, STRESS_SECONDS, Crowd, with_seed
 from implementations import IMPLEMENTATIONS, RingOfBulk, each_implementation
 
 from f1buf import Empty, RingBuffer, ShutDown
@@ -32,7 +32,7 @@ def everyday(sizes):
 def crowds():
     """(implementation, producers, consumers, capacity, batch), with readable ids."""
     for one, sizes in itertools.product(IMPLEMENTATIONS, itertools.product(range(4), repeat=4)):
-        if not everyday(sizes) and STRESS_SECONDS < 5:
+        if not everyday(sizes) and not FULL:
             continue
         i, j, k, n = sizes
         capacity = min(CAPACITIES[k], 64) if one.make is RingOfBulk else CAPACITIES[k]  # 20 MB each, otherwise

@@ -1,6 +1,6 @@
 """Memory: what is freed with a buffer that is shut down, and that millions of operations leave none behind.
 
-`F1BUF_STRESS` scales how many operations: 200,000 for each kind of buffer by default, 10 million from 25 on.
+`F1BUF_STRESS` scales how many operations: 200,000 for each kind of buffer by default, 10 million from 10 on.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
-from helpers import CALLS, LONG_WATCHDOG, STRESS_SECONDS, each_call, in_fork, run_python, stuck_ring, wait_parked
+from helpers import CALLS, FULL, LONG_WATCHDOG, STRESS_SECONDS, each_call, in_fork, run_python, stuck_ring, wait_parked
 from test_queue import CALLS as QUEUE_CALLS
 from test_queue import KINDS, drained, each_kind, queue_with, stuck_queue
 from test_queue import each_call as each_queue_call
@@ -128,7 +128,7 @@ def test_an_item_that_is_removed_may_use_the_queue_at_its_end(kind, remove):
 
 # Many operations ------------------------------------------------------------------------------------------------------
 
-OPERATIONS = min(10_000_000, int(400_000 * STRESS_SECONDS))
+OPERATIONS = 10_000_000 if FULL else int(400_000 * STRESS_SECONDS)
 # [KiB] What may come in addition once all has been used: the kernel counts pages for each processor, and sums up late;
 # without a GIL cycles are collected later, the more the busier the machine.
 RSS_GROWTH = 1024 if getattr(sys, "_is_gil_enabled", lambda: True)() else 8192

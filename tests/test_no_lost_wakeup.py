@@ -1,7 +1,7 @@
 """No wake-up is lost: hand-overs through a single slot, where each wait ends by a wake-up or never.
 
 Nobody here has a timeout that would hide one, but where the timeout is the point. What stands still for `WATCHDOG`
-seconds is a hang: the test ends with every thread's stack. F1BUF_STRESS=60 makes ten million hand-overs of each fast
+seconds is a hang: the test ends with every thread's stack. F1BUF_STRESS=10 makes ten million hand-overs of each fast
 scenario.
 """
 
@@ -9,12 +9,12 @@ import contextlib
 import os
 
 import pytest
-from helpers import STRESS_SECONDS, WATCHDOG, Crowd, hangs
+from helpers import FULL, STRESS_SECONDS, WATCHDOG, Crowd, hangs
 from implementations import RingOfNumbers, each_implementation
 
 from f1buf import Empty, Full, ShutDown, _sync
 
-HAND_OVERS = max(20_000, int(10_000_000 * (STRESS_SECONDS / 60) ** 2))
+HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(1, STRESS_SECONDS))
 SLOW = 10  # how much less is asked of what runs in Python or copies kilobytes, or of threads that are slowed down
 
 

@@ -2,7 +2,7 @@
 
 Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or doubled by a handler or a fork.
 `F1BUF_STRESS` scales how often each call is interrupted, and how often a program ends beside its threads: 5 times by
-default, 200 times from 20 on. How long an interruption took is what the tests print.
+default, 200 times from 10 on. How long an interruption took is what the tests print.
 """
 
 import builtins
