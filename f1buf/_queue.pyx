@@ -91,6 +91,7 @@ from f1buf._sync cimport (
     hold,
     insist,
     leave,
+    lend_attached,
     main_thread,
     make_node,
     now_ns,
@@ -232,8 +233,8 @@ cdef class _QueueCore:
     cdef atomic[int] mode          # changes under `lock`, and after what it says is true
     cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
     cdef bint own_hooks            # a hook was set on the instance
+    cdef int picky                 # of a classic queue: how many get_many wait for more than one item; at least
     cdef object items              # `queue` of a classic queue; read and written in a critical section
-    cdef long picky                # of a classic queue: how many get_many wait for more than one item; at least
     cdef atomic[long] made_after   # how many `forks` lay behind the process that made the following
     cdef atomic[unsigned long] holder  # of a classic queue: the thread whose operation holds the mutex, or 0
     cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
@@ -788,7 +789,7 @@ cdef class _QueueCore:
                 if batch is not None or self.may_get() != DONE:
                     outcome = self.pop_some_and_release(batch)
                     break
-                hold(&self.monitor.gets, &w, n)  # promised until we are back, so that nobody is woken for the same
+                hold(NULL, &self.monitor.gets, &w, n)  # until we are back, so that nobody is woken for the same
                 self.release()
                 batch = blank_list(n)
         finally:
@@ -974,10 +975,11 @@ cdef class _QueueCore:
         It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
         shuts the monitor); it looks which.
         """
+        lend_attached()
         self.lock.lock()
         begins(&self.monitor, LOOK)
         if w.held != 0:
-            unhold(side, w)
+            unhold(w)
         while not self.may_act(side, w):        # LOOK
             self.park(side, w)
         return 0
@@ -1038,7 +1040,7 @@ cdef class _QueueCore:
         if w.held != 0:  # it was away to allocate, and failed
             self.lock.lock()
             begins(&self.monitor, UNHOLD)
-            unhold(side, w)
+            unhold(w)
             self.release()
         drop_node(w)
 
@@ -1378,6 +1380,7 @@ cdef class _QueueCore:
             raise_too_far()
         if deadline <= now_ns():
             raise error
+        lend_attached()
         start_wait(&w, 0, deadline)
         waiter = Lock()
         waiter.acquire()
@@ -1419,7 +1422,8 @@ cdef class _QueueCore:
         """Under the mutex."""
         try:
             while 0 < self.maxsize <= self._qsize():
-                notify_all(self.own_not_empty)  # a get_many that waits for more than can come takes what is there
+                if self.picky:
+                    notify_all(self.own_not_empty)  # who waits for more than can come takes what is there
                 self.wait_on(self.own_not_full, deadline, Full)
                 self.must_be_open()
             if self.picky:  # the one that is notified might need more than this

@@ -49,7 +49,8 @@ from f1buf._sync cimport (
     DEBUG, END, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN, TRY,
     Monitor, Status, Wait,
     acquire, as_count, available, begins, deadline_from, end_wait, forget_place, hold, insist, make_node,
-    monitor_fault, over, ran_here, register_for_fork, release, shut, start_wait, unhold, unregister_for_fork,
+    may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, unhold,
+    unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -336,6 +337,7 @@ cdef class RingBuffer:
             return False
         if (
             m.puts.turn.load(memory_order_relaxed)
+            or not may_overtake(&m.puts)
             or m.shut.load(memory_order_relaxed) != OPEN
             or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
         ):
@@ -360,7 +362,7 @@ cdef class RingBuffer:
                     break
                 PyErr_CheckSignals()
         finally:
-            end_wait(&self.monitor, &self.monitor.puts, &w)
+            end_wait(&w)
         if done == 0:
             raise_put_error(outcome)
         return done
@@ -459,6 +461,7 @@ cdef class RingBuffer:
         if count > self.high_water:
             self.high_water = count
         ran_here(&m.puts)
+        overtake(&m.puts, n * self.itemsize)
         if DEBUG:
             insist(self.fault())
 
@@ -651,7 +654,7 @@ cdef class RingBuffer:
                     break
                 most = room = n  # promised until we are back, so that nobody is woken for the same records
         finally:
-            end_wait(m, &m.gets, &w)
+            end_wait(&w)
         if n == 0:
             raise_get_error(outcome)
         return out if n == room else shortened(out, n)
@@ -673,7 +676,7 @@ cdef class RingBuffer:
         try:
             n = self.get_ticking(out, room, room, &w, first_seq, &outcome)
         finally:
-            end_wait(m, &m.gets, &w)
+            end_wait(&w)
         if n == 0:
             raise_get_error(outcome)
         return n
@@ -707,12 +710,13 @@ cdef class RingBuffer:
             return 0
         begins(m, TRY)
         if w != NULL:
-            unhold(&m.gets, w)
+            unhold(w)
         n = min(room, m.count.load(memory_order_relaxed))
         if (
             n < least
             or n > ATTACHED_COPY // self.itemsize
             or m.gets.turn.load(memory_order_relaxed)
+            or not may_overtake(&m.gets)
             or m.shut.load(memory_order_relaxed) == TORN
         ):
             release(m)
@@ -740,7 +744,7 @@ cdef class RingBuffer:
             return 0
         if n > room:
             outcome[0] = GROW
-            hold(&m.gets, w, n)
+            hold(m, &m.gets, w, n)
             release(m)
             return n
         outcome[0] = DONE
@@ -780,6 +784,7 @@ cdef class RingBuffer:
         """Under the lock: the n oldest are gone."""
         self.advance_read(n)
         ran_here(&self.monitor.gets)
+        overtake(&self.monitor.gets, n * self.itemsize)
         if DEBUG:
             insist(self.fault())
 
@@ -828,7 +833,7 @@ cdef class RingBuffer:
                     n = self.copy_newest_records(out, room, &w, &outcome)
                 PyErr_CheckSignals()
         finally:
-            end_wait(m, &m.gets, &w)
+            end_wait(&w)
         if outcome != DONE:
             raise_get_error(outcome)
         return n

@@ -1,12 +1,13 @@
 # cython: language_level=3
 """The lock and wait protocol: its data and what is inline. The reasoning is in `_sync.pyx`."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 
 cdef extern from "_sync.hpp" namespace "f1buf" nogil:
     const int64_t FOREVER
+    const int32_t MOST_OVERTAKES
     const bint DEBUG "F1BUF_DEBUG"
     const int OPEN
     const int SHUT
@@ -45,7 +46,9 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         Waiter* tail
         uint64_t next_ticket
         uint64_t promised
-        size_t granted
+        uint32_t granted
+        uint32_t woken
+        atomic[int32_t] overtakes
 
     cppclass Side:
         WaitList waiters
@@ -100,6 +103,8 @@ cdef struct Wait:
     Waiter* node       # NULL until it parks for the first time
     long forks         # how many lay behind this process then
     long held_forks    # and when it was promised what is `held`
+    Monitor* held_of   # and of which side of what
+    Side* held_side
     int64_t deadline   # [ns] monotonic; FOREVER
     uint64_t need      # what `acquire` waits for; 0: only for the side's turn
     uint64_t held      # a promise that `hold` keeps while the caller is away without the lock
@@ -127,7 +132,20 @@ cdef inline bint ready(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """Whether `acquire` may return. Exact under the lock; outside it (spinners) a hint."""
     if side.turn.load(memory_order_relaxed):
         return False
-    return available(m, side) >= w.need or w.expired or over(m, side)
+    if w.expired or over(m, side):
+        return True
+    return available(m, side) >= w.need and (may_overtake(side) or w.need == 0)
+
+
+cdef inline bint may_overtake(Side* side) noexcept nogil:
+    """Whether who runs may act before those who have been woken; see "What a grant is"."""
+    return MOST_OVERTAKES == 0 or side.waiters.overtakes.load(memory_order_relaxed) < MOST_OVERTAKES
+
+
+cdef inline void overtake(Side* side, uint64_t size) noexcept nogil:
+    """Under the lock, where so many bytes were copied."""
+    if MOST_OVERTAKES != 0 and side.waiters.woken != 0 and may_overtake(side):
+        side.waiters.overtakes.fetch_add(1 + <int32_t> (min(size, 1 << 20) // 1024), memory_order_relaxed)
 
 
 cdef inline void release(Monitor* m) noexcept nogil:
@@ -161,7 +179,7 @@ cdef inline void forget_place(Wait* w) noexcept nogil:
 
 cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil
 cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil
-cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept
+cdef void end_wait(Wait* w) noexcept
 cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void settle_and_unlock(Monitor* m) noexcept nogil
@@ -170,8 +188,9 @@ cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil
 cdef void wake_all(Waiter* chain) noexcept nogil
 cdef bint make_node(Wait* w) noexcept nogil
 cdef void drop_node(Wait* w) noexcept nogil
-cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil
-cdef void unhold(Side* side, Wait* w) noexcept nogil
+cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil
+cdef void unhold(Wait* w) noexcept nogil
+cdef void lend_attached() noexcept
 cdef void shut(Monitor* m, int how) noexcept nogil
 cdef const char* monitor_fault(Monitor* m) noexcept nogil
 cdef const char* waiters_fault(WaitList* waiters) noexcept nogil

@@ -34,7 +34,9 @@ same; where it was granted meanwhile, it first takes the token that is on its wa
 What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up),
 but a promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters
 need, and later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which
-takes what it can and wakes the next only if something is left.
+takes what it can and wakes the next only if something is left. Overtaking is what makes it fast, since who runs need
+not be woken; but where nothing but the lock ever stops those who run (no GIL, large copies), some would run for long.
+There, once so much has been done before those who were woken, all who may wait do so until one of those is back.
 
 Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a Python
 object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if it is
@@ -55,7 +57,7 @@ How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers 
 list. It is called without any lock and must neither block nor need the GIL.
 
     a thread        start_wait(&w, need, deadline); without the GIL: acquire(m, side, &w) until it is not TICK (after
-                    which signal handlers run); READY: act, release(m). At last end_wait(m, side, &w).
+                    which signal handlers run); READY: act, release(m). At last end_wait(&w).
     a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
     an event loop   node from the pool, node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
                     the eventfd. Lock; if the turn is free and there is `need`: act; else enter(&side.waiters, node);
@@ -94,6 +96,12 @@ def _spin_for(int64_t ns):
 main_thread = threading.main_thread().ident
 cdef WaiterPool pool
 cdef atomic[int] spinners  # threads that spin now, at whatever monitor
+cdef extern from *:
+    """
+    static thread_local void *f1buf_holding = nullptr;
+    """
+    void* holding "f1buf_holding"  # the `Wait` by which this thread holds a promise; one at most, see `lend`
+
 cdef bint with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 forks = 0
 
@@ -126,13 +134,10 @@ cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     w.began = 0
 
 
-cdef void end_wait(Monitor* m, Side* side, Wait* w) noexcept:
+cdef void end_wait(Wait* w) noexcept:
     if w.held != 0:  # it was away, to allocate or to run signal handlers, and will not come back
         with nogil:
-            m.lock.lock()
-            begins(m, UNHOLD)
-            unhold(side, w)
-            release(m)
+            unhold_and_release(w)
     drop_node(w)
 
 
@@ -147,9 +152,11 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
         return TICK
+    if w.held == 0:
+        lend()
     m.lock.lock()
     begins(m, LOOK)
-    unhold(side, w)
+    unhold(w)
     while not ready(m, side, w):                # LOOK
         if w.began == 0:
             w.began = now_ns()
@@ -168,7 +175,7 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
         if w.tick != FOREVER and side == &m.gets and w.need != 0 and not w.expired and not over(m, side):
             # The main thread waited for records: a signal that came before them must not find them taken already.
             w.tick = now + SIGNAL_TICK_NS
-            hold(side, w, min(w.need, available(m, side)))
+            hold(m, side, w, min(w.need, available(m, side)))
             release(m)
             return TICK
     return READY
@@ -297,23 +304,63 @@ cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil:
         node.granted = False
         waiters.promised -= node.need
         waiters.granted -= 1
+        waiters.woken -= 1
+        waiters.overtakes.store(0, memory_order_relaxed)
     elif node.queued:
         unlink(waiters, node)
 
 
-cdef void hold(Side* side, Wait* w, uint64_t need) noexcept nogil:
-    """Under the lock: keep `need` promised while the caller is away to allocate. `acquire` and `end_wait` end it."""
+cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil:
+    """Under the lock: keep `need` promised while the caller is away, to allocate or to run signal handlers.
+
+    `acquire` and `end_wait` end it, or `lend`. `m` is NULL for a Queue, which has another lock: it is away only while
+    it makes a list.
+    """
+    global holding
     w.held = need
+    w.held_of = m
+    w.held_side = side
     w.held_forks = forks
     side.waiters.promised += need
     side.waiters.granted += 1
+    if m != NULL:
+        holding = w
 
 
-cdef void unhold(Side* side, Wait* w) noexcept nogil:
-    if w.held != 0 and w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
-        side.waiters.promised -= w.held
-        side.waiters.granted -= 1
-    w.held = 0
+cdef void unhold(Wait* w) noexcept nogil:
+    """Under the lock."""
+    global holding
+    if w.held != 0:
+        if holding == w:
+            holding = NULL
+        if w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
+            w.held_side.waiters.promised -= w.held
+            w.held_side.waiters.granted -= 1
+        w.held = 0
+
+
+cdef void unhold_and_release(Wait* w) noexcept nogil:
+    cdef Monitor* m = w.held_of
+    m.lock.lock()
+    begins(m, UNHOLD)
+    unhold(w)
+    release(m)
+
+
+cdef void lend() noexcept nogil:
+    """Before this thread waits: give back what it holds by a ring's operation that it is amid.
+
+    So it runs a signal handler, or a finalizer, which may wait for what only others can bring, by taking what was
+    promised to this thread. (What they wait for by other means than f1buf's is not seen here.)
+    """
+    if holding != NULL:
+        unhold_and_release(<Wait*> holding)
+
+
+cdef void lend_attached() noexcept:
+    if holding != NULL:
+        with nogil:
+            lend()
 
 
 cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
@@ -340,6 +387,7 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
         node.granted = True
         side.waiters.promised += node.need
         side.waiters.granted += 1
+        side.waiters.woken += 1
         node.next = chain
         chain = node
         if not over(m, side):
@@ -357,6 +405,7 @@ cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil:
         node.granted = True
         waiters.promised += node.need
         waiters.granted += 1
+        waiters.woken += 1
         node.next = chain
         chain = node
     return chain
@@ -418,6 +467,8 @@ cdef const char* waiters_fault(WaitList* waiters) noexcept nogil:
         return "a list ends at its tail"
     if waiters.granted == 0 and waiters.promised != 0:
         return "promises belong to granted waiters"
+    if waiters.woken == 0 and waiters.overtakes.load(memory_order_relaxed) != 0:
+        return "only who was woken is overtaken"
     return NULL
 
 
@@ -459,6 +510,7 @@ cdef size_t section_room = 0
 cdef atomic[size_t] section_count
 
 RECORDS = bool(DEBUG)  # whether this build can
+LIMITS_OVERTAKING = MOST_OVERTAKES != 0
 
 
 def _record(size_t room):
@@ -480,10 +532,9 @@ def _recorded():
     """End what `_record` began; [(buffer, thread, step, {field: value}), ...]. While no other thread uses a buffer."""
     global sections, section_room
     cdef size_t n = section_count.load()
-    if n > section_room:
-        raise RuntimeError(f"there were {n} sections; _record({section_room}) has no room for them")
+    cdef size_t room = section_room
     recording = []
-    for i in range(n):
+    for i in range(min(n, room)):
         recording.append((
             <size_t> sections[i].monitor,
             sections[i].thread,
@@ -493,6 +544,8 @@ def _recorded():
     PyMem_RawFree(sections)
     sections = NULL
     section_room = 0
+    if n > room:
+        raise RuntimeError(f"there were {n} sections; _record({room}) has no room for them")
     return recording
 
 
@@ -610,6 +663,8 @@ cdef void forget_waiters(WaitList* waiters) noexcept nogil:
     waiters.head = waiters.tail = NULL
     waiters.promised = 0
     waiters.granted = 0
+    waiters.woken = 0
+    waiters.overtakes.store(0, memory_order_relaxed)
 
 
 if install_fork_handlers(before_fork, after_fork_in_parent, after_fork_in_child) != 0:

@@ -30,7 +30,8 @@ class Tee:
     next one takes its place; when all are, puts raise `ShutDown`.
 
     Safe from any thread, but the rings may see the records of different producers in different orders. An exception
-    from a signal handler ends a put that waits for a later ring: the earlier ones have the records then.
+    from a signal handler ends a put that waits for a later ring, and so does a lack of memory for its waiting: the
+    earlier rings have the records then.
 
     Examples
     --------

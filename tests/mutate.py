@@ -109,9 +109,16 @@ MUTANTS = [
     Mutant(
         "who is interrupted with a promise does not pass it on",
         "_sync.pyx",
-        "            unhold(side, w)\n            release(m)",
-        "            unhold(side, w)\n            m.lock.unlock()",
+        "    unhold(w)\n    release(m)\n\n\n",
+        "    unhold(w)\n    m.lock.unlock()\n\n\n",
         "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
+    ),
+    Mutant(
+        "who waits in a signal handler keeps what it was promised before",
+        "_sync.pyx",
+        "    if w.held == 0:\n        lend()\n",
+        "",
+        "test_ring_signals.py::test_a_handler_that_waits_gives_up_what_the_main_thread_was_promised",
     ),
     Mutant(
         "who comes again goes to the end of the line",

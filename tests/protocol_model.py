@@ -17,6 +17,7 @@ is all that a thread does from lock to unlock, or one thing that it does without
     LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock.
                 The main thread, where it has waited for records: yes, but first away to run signal handlers (HANDLES),
                 and these records are promised to it meanwhile
+    LEND        before a handler's LOOK: lock; give back what the operation that it interrupts was promised; unlock
     TRY         lock; take back what it held; take a few records at once, if it may; unlock. It never waits
     PARK        fall asleep; with the token already there, that is no sleep
     DEADLINE    `park` gives up, for the deadline has come: at any moment of a sleep
@@ -58,6 +59,7 @@ What is left out, and why nothing is lost by it
 * Records have no size: each operation says from how many on its copy takes a turn. A put's pieces are as long as the
   room and the capacity allow.
 * Tickets are kept as the order of their holders: nothing else about them is looked at.
+* What a copy weighs, of which only so much may overtake: here each is one.
 * A node is freed with its operation's last locked section, a little early: that hides no use after it.
 * The GIL. Nobody waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
   any thread here may be slow anywhere.
@@ -79,9 +81,7 @@ dropped or discarded. A put or get ends neither before its need is met nor befor
 record enters once a get was told that the ring is shut down and drained. Nothing is promised twice.
 
 Where nothing but time can go on (what is left are deadlines and ticks): every thread is done or asleep, and whoever
-is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up. There is one exception: what
-the main thread was promised before a signal handler runs is kept for it until that ends. A handler that itself waits,
-for a get of another thread on a ring that is all promised, waits for itself.
+is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up.
 
 At an end (what is left are ticks): put = taken + dropped + discarded + left; an immediate shutdown left nothing; all
 threads are done, unless the scenario lets some sleep on. And from every state an end can be reached: no livelock.
@@ -113,6 +113,7 @@ STEPS = {
     "LOOK": "acquire",
     "LOOK, SIGNALS": "see_to_signals",
     "LOOK, NO MEMORY": "acquire_without_memory",
+    "LEND": "lend",
     "PARK": "fall_asleep",
     "DEADLINE": "give_up_late",
     "TICK": "give_up_due",
@@ -200,6 +201,7 @@ class Scenario:
     children: tuple[str, ...] = ()  # who is started in the child of a fork
     spins: bool = False  # whoever may not act spins once before it enters the list
     memory: bool = True  # False: any allocation may fail
+    overtakes: int = 0  # after how many actions those who may wait let the woken come back first; 0: there is no limit
     all_end: bool = True  # False: some may sleep on for ever, and rightly
     model: Any = None  # of what; None: of a ring (`Protocol`)
     long: bool = False  # takes a minute or so
@@ -210,6 +212,7 @@ class Scenario:
         settings += [self.overflow] * (self.overflow is not BLOCK) + [f"{self.ticks} ticks"] * bool(self.ticks)
         settings += [f"its handler: {self.handler}"] * bool(self.handler)
         settings += [f"in the child: {' '.join(self.children)}"] * bool(self.children)
+        settings += [f"{self.overtakes} may overtake"] * bool(self.overtakes)
         settings += ["spins"] * self.spins + ["memory fails"] * (not self.memory)
         return "; ".join([", ".join(settings), *threads])
 
@@ -333,6 +336,7 @@ class Side:
         self.tickets: list[Thread] = []  # who has a ticket, in the order of the tickets
         self.promised = 0
         self.granted = 0
+        self.overtakes = 0  # since one who was woken came back
 
     def freeze(self) -> tuple[Any, ...]:
         return (
@@ -341,10 +345,11 @@ class Side:
             tuple([t.index for t in self.tickets]),
             self.promised,
             self.granted,
+            self.overtakes,
         )
 
     def thaw(self, state: tuple[Any, ...], threads: list[Thread]) -> None:
-        self.turn, waiters, tickets, self.promised, self.granted = state
+        self.turn, waiters, tickets, self.promised, self.granted, self.overtakes = state
         self.waiters = [threads[index] for index in waiters]
         self.tickets = [threads[index] for index in tickets]
 
@@ -470,8 +475,8 @@ class Protocol:
             return (t.op.kind.upper(),)
         fails = not self.scenario.memory and t.node != self.forks
         tries = t.op.kind == "get" and not (t.node != NONE or t.held or t.spun or t.waited)
-        steps = ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
-        return steps + ("TRY",) * tries
+        looks = ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
+        return (("LEND",) if self.must_lend(t) else looks) + ("TRY",) * tries
 
     def waits(self, t: Thread) -> tuple[str, ...]:
         has_deadline = t.op.wait is TIMED and not t.expired and not t.late
@@ -507,6 +512,13 @@ class Protocol:
             self.say("no memory for a node")
             self.release(t)
             self.finish(t)
+
+    def must_lend(self, t: Thread) -> bool:
+        return t.amid is not None and t.amid.held != 0
+
+    def lend(self, t: Thread) -> None:
+        self.unhold(t.amid)
+        self.release(t)
 
     def look(self, t: Thread) -> None:
         """LOOK and what follows, to the unlock."""
@@ -546,7 +558,16 @@ class Protocol:
     def ready(self, t: Thread) -> bool:
         if t.side.turn:
             return False
-        return self.available(t.side) >= self.need(t) or t.expired or self.over(t.side)
+        if t.expired or self.over(t.side):
+            return True
+        return self.available(t.side) >= self.need(t) and (self.may_overtake(t.side) or self.need(t) == 0)
+
+    def may_overtake(self, side: Side) -> bool:
+        return not self.scenario.overtakes or side.overtakes < self.scenario.overtakes
+
+    def overtake(self, side: Side) -> None:
+        if self.scenario.overtakes and any(t.granted for t in self.threads if t.side is side):
+            side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
 
     def may_spin(self, t: Thread) -> bool:
         return self.scenario.spins and not t.spun and not t.side.waiters
@@ -638,6 +659,7 @@ class Protocol:
             t.granted = False
             t.side.promised -= self.node_need(t)
             t.side.granted -= 1
+            t.side.overtakes = 0
         else:
             t.side.waiters.remove(t)
 
@@ -781,6 +803,7 @@ class Protocol:
         self.write_seq += n
         self.count += n
         self.say("puts", n)
+        self.overtake(self.puts)
         insist(not n or not self.drained or self.shut is SHUT_NOW, "a record enters after a get was told: drained")
 
     # -- get ----------------------------------------------------------------------------------------------------------
@@ -810,7 +833,8 @@ class Protocol:
         t.at = LOOKS
         self.unhold(t)
         n = min(t.most, self.count)
-        if t.op.least <= n <= min(t.room, t.op.locked) and not t.side.turn and self.shut is not TORN:
+        free = not t.side.turn and self.may_overtake(t.side) and self.shut is not TORN
+        if free and t.op.least <= n <= min(t.room, t.op.locked):
             self.take(self.copy_out(self.read_seq, n))
             self.release(t)
             self.finish(t)
@@ -853,6 +877,7 @@ class Protocol:
         insist(records == self.copy_out(self.read_seq, len(records)), "what was read has changed meanwhile")
         self.taken += len(records)
         self.pass_by(len(records))
+        self.overtake(self.gets)
 
     def pass_by(self, n: int) -> None:
         """`advance_read`: the n oldest are taken, evicted or discarded."""
@@ -932,7 +957,7 @@ class Protocol:
     def forget_waiters(self, side: Side) -> None:
         side.waiters = []
         side.tickets = []
-        side.promised = side.granted = 0
+        side.promised = side.granted = side.overtakes = 0
 
     def discard_rest(self) -> None:
         if not self.gets.turn:  # what is being read is its reader's; it discards the rest
@@ -977,6 +1002,7 @@ def check_grants(m: Protocol, side: Side) -> None:
     promises = [m.node_need(t) for t in here if t.granted]
     promises += [t.held for t in here if t.held and t.held_forks == m.forks]
     insist((side.granted, side.promised) == (len(promises), sum(promises)), f"the promises of the {side.name} balance")
+    insist(not side.overtakes or any(t.granted for t in here), f"only who was woken is overtaken among the {side.name}")
     served = side.granted or not any(m.could_act(t, side.promised) for t in side.waiters)
     insist(served, f"I3: one of the {side.name} could be served, and none is granted")
 
@@ -1000,13 +1026,12 @@ def could_act(m: Protocol, t: Thread, promised: int) -> bool:
 
 def check_sleepers(m: Protocol) -> None:
     """Where nothing but time can go on."""
-    kept = m.handling and any(t.held for t in m.threads)  # until the handler ends, for the thread that runs it
     for t in m.threads:
         if not m.runs(t):  # its handler does, or its process is not there yet
             continue
         insist(t.at in (DONE, ASLEEP), f"deadlock: {t.name} {t.at}, and nobody brings it")
         insist(not t.granted, f"deadlock: {t.name} was granted, and nobody wakes it")
-        insist(t.at is DONE or kept or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
+        insist(t.at is DONE or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
 
 
 def check_end(m: Protocol) -> None:
@@ -1216,6 +1241,26 @@ SCENARIOS = {
             P2=put(2, locked=0, wait=TIMED),
             C1=get(1, 2, locked=0, wait=TIMED),
             C2=get(2, locked=0, wait=TIMED),
+        ),
+        # So much may be done before those who were woken, and no more.
+        scenario(
+            "overtaking ends",
+            1,
+            overtakes=1,
+            P1=(put(), put(wait=TIMED), put()),
+            P2=put(),
+            C1=(get(), get()),
+            C2=get(wait=TIMED),
+            all_end=False,
+        ),
+        scenario(
+            "overtaking ends, turns",
+            2,
+            overtakes=1,
+            P1=put(3, locked=0),
+            P2=put(),
+            C1=(get(locked=0), get()),
+            C2=get(2),
         ),
         # Signals: the waiter leaves and comes back with its ticket, or a handler raises.
         scenario(
@@ -1609,6 +1654,22 @@ class PromiseAtATickIsKept(Protocol):
     def end_wait(self, t: Thread) -> None:
         t.held = 0
         super().end_wait(t)
+
+
+@mutation("who may not overtake never may again", scenario="overtaking ends", finds="only who was woken is overtaken")
+class OvertakingStaysForbidden(Protocol):
+    def leave(self, t: Thread) -> None:
+        overtakes = t.side.overtakes
+        super().leave(t)
+        t.side.overtakes = overtakes
+
+
+@mutation(
+    "a handler that waits keeps what was promised before", scenario="a handler puts", finds="sleeps, though it could"
+)
+class HandlerDoesNotLend(Protocol):
+    def must_lend(self, t: Thread) -> bool:
+        return False
 
 
 @mutation("a TRY that may not act unlocks without a SETTLE", scenario="signals amid turns", finds="I3")

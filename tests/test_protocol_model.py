@@ -7,7 +7,7 @@ from types import ModuleType
 import protocol_model
 import pytest
 import queue_model
-from helpers import STRESS_SECONDS
+from helpers import FULL
 from protocol_model import Exploration, Mutation, Scenario, explore, main
 
 HEADER = Path(__file__).parents[1] / "f1buf" / "_sync.pyx"
@@ -23,8 +23,8 @@ def explored() -> dict[str, Exploration]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
 def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Exploration]) -> None:
-    if scenario.long and STRESS_SECONDS < 5:
-        pytest.skip("takes a minute or so: explored where F1BUF_STRESS is 5 or more")
+    if scenario.long and not FULL:
+        pytest.skip("takes a minute or so: explored where F1BUF_STRESS is 10 or more")
     found = explored[scenario.name] = explore(scenario)
     assert found.violation is None, found.trace
     assert found.states > 100

@@ -191,6 +191,7 @@ class Follower:
     def __init__(self, scenario):
         super().__init__(scenario)
         self.spins = False  # whether whoever may not act spins first
+        self.overtaking = True  # whether the woken may be overtaken: how much was done before them is not recorded
         self.acting = None  # the thread that takes a step
         self.got = [()] * len(self.threads)
 
@@ -204,6 +205,9 @@ class Follower:
 
     def may_spin(self, t):
         return self.spins and not t.spun and not t.side.waiters
+
+    def may_overtake(self, side):
+        return self.overtaking
 
     def take(self, records):
         self.got[self.acting.index] += records
@@ -239,7 +243,7 @@ class Follower:
 
     def guesses(self, t, step):
         """What the recording does not show: operations that ended without a section, whether it spins, how much room it
-        has, how much it saw to be there before it had the lock."""
+        has, how much it saw to be there before it had the lock, whether it may overtake."""
         skips = range(1 + len(t.program) - t.place if isinstance(self, QueueProtocol) else 1)
         rooms = mosts = (MANY,)
         spins = (False, True) if step == "LOOK" and not isinstance(self, QueueProtocol) else (False,)
@@ -248,10 +252,11 @@ class Follower:
             mosts = range(t.op.least, t.op.n + 1) if step == "TRY" else (MANY,)
         elif t.op is not None and t.op.kind == "snapshot":
             mosts = range(self.count + 1)
-        return itertools.product(skips, spins, rooms, mosts)
+        overtaking = (True, False) if _sync.LIMITS_OVERTAKING else (True,)
+        return itertools.product(skips, spins, rooms, mosts, overtaking)
 
     def follow(self, t, step, guess):
-        skipped, self.spins, room, most = guess
+        skipped, self.spins, room, most, self.overtaking = guess
         self.acting = t
         self.deliver(t)
         for _ in range(skipped):

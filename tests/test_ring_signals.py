@@ -1,7 +1,7 @@
 """RingBuffer and signals: what a handler ends, what it lets go on, and that nothing is lost or doubled by it.
 
 Each test runs in a process of its own. Sentence 10 of the contract, and Ctrl-C within 100 ms. `F1BUF_STRESS` scales
-how often each call is interrupted: 5 times by default, 200 times from 20 on. How long that took is what the tests
+how often each call is interrupted: 5 times by default, 200 times from 10 on. How long that took is what the tests
 print.
 """
 
@@ -49,7 +49,7 @@ from helpers import (
     writing,
 )
 
-from f1buf import Empty, RingBuffer
+from f1buf import Empty, LifoQueue, Queue, RingBuffer
 
 
 def interrupt(name):
@@ -343,18 +343,14 @@ def test_who_is_interrupted_leaves_its_place_to_the_next():
     in_fork(check)
 
 
-def stop_first_of_two(first, second, serve, late):
-    """The main thread waits in `first`, then another one in `second`; a signal, whose handler raises, and `serve`.
+def signal_first_of_two(first, second, serve, handler, late=False):
+    """The main thread waits in `first`, then another one in `second`; a signal, and `serve`, before `handler` runs.
 
     `late`: the main thread does not get to see that it was served before its next look for signals is due. Returns what
-    `second` did.
+    `first` did, or StopError if it raised that, and what `second` did.
     """
     main = threading.main_thread()
-
-    def stop(*_):
-        raise StopError
-
-    with stalling_signals(stop) as reader:
+    with stalling_signals(handler) as reader:
 
         def disturb():
             wait_parked(main)
@@ -368,9 +364,15 @@ def stop_first_of_two(first, second, serve, late):
             return other.result()
 
         disturber = Task(disturb)
-        with pytest.raises(StopError):
-            first()
-        return disturber.result()
+        try:
+            done = first()
+        except StopError:
+            done = StopError
+        return done, disturber.result()
+
+
+def stop(*_):
+    raise StopError
 
 
 @pytest.mark.parametrize(("side", "late"), [("get", False), ("get", True), ("put", True)])
@@ -381,12 +383,42 @@ def test_who_is_interrupted_just_as_it_is_served_passes_that_on(side, late):
         for _ in range(3):
             if side == "get":
                 ring = RingBuffer(1, "i8")
-                assert stop_first_of_two(ring.get, ring.get, lambda ring=ring: ring.put(5), late) == 5
+                assert signal_first_of_two(ring.get, ring.get, lambda ring=ring: ring.put(5), stop, late) == (
+                    StopError,
+                    5,
+                )
             else:
                 ring = ring_with(1)
                 puts = [lambda ring=ring, number=number: ring.put(number) for number in (2, 3)]
-                stop_first_of_two(*puts, ring.get, late)
+                assert signal_first_of_two(*puts, ring.get, stop, late) == (StopError, None)
                 assert contents(ring) == [3]
+            check_balance(ring)
+
+    in_fork(check)
+
+
+@pytest.mark.parametrize("through", [None, Queue, LifoQueue])
+def test_a_handler_that_waits_gives_up_what_the_main_thread_was_promised(through):
+    """The other get takes the record, and brings by that what the handler waits for: room, or an item in a queue."""
+
+    def check():
+        for _ in range(3):
+            ring, queue = RingBuffer(1, "i8"), through and through()
+
+            def second(ring=ring, queue=queue):
+                number = ring.get()
+                if queue is not None:
+                    queue.put(number)
+                    ring.put(6)
+                return number
+
+            def handler(*_, ring=ring, queue=queue):
+                if queue is None:
+                    ring.put(6)
+                else:
+                    assert queue.get() == 5
+
+            assert signal_first_of_two(ring.get, second, lambda ring=ring: ring.put(5), handler) == (6, 5)
             check_balance(ring)
 
     in_fork(check)
