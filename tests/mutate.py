@@ -95,7 +95,7 @@ MUTANTS = [
     Mutant(
         "a promise outlives the way to allocate",
         "_sync.pyx",
-        "side.waiters.promised -= w.held",
+        "w.held_side.waiters.promised -= w.held",
         "pass",
         "test_ring_waiting.py::test_what_a_get_was_promised_is_free_once_it_has_it",
     ),
