@@ -15,7 +15,8 @@ from implementations import RingOfNumbers, each_implementation
 from f1buf import Empty, Full, ShutDown, _sync
 
 HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(1, STRESS_SECONDS))
-SLOW = 10  # how much less is asked of what runs in Python or copies kilobytes, or of threads that are slowed down
+SLOW = 10  # how much less is asked of threads that are slowed down
+SLOWER = 50 if FULL else 10  # and of what runs in Python or copies kilobytes
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def never_spinning():
 
 def amount(implementation, factor=1):
     fast = implementation.make is RingOfNumbers or implementation.name in ("plain queue", "subclass queue")
-    return max(500, HAND_OVERS // factor // (1 if fast else SLOW))
+    return max(500, HAND_OVERS // factor // (1 if fast else SLOWER))
 
 
 def join_while_it_goes_on(crowd, progress):
