@@ -74,7 +74,6 @@ from f1buf._sync cimport (
     RETURN_LATE,
     SHUT,
     SIGNAL_TICK_NS,
-    UNHOLD,
     Monitor,
     Side,
     Wait,
@@ -88,7 +87,6 @@ from f1buf._sync cimport (
     forget_place,
     forks,
     grant_all,
-    hold,
     insist,
     leave,
     lend_attached,
@@ -101,7 +99,6 @@ from f1buf._sync cimport (
     settle,
     shut,
     start_wait,
-    unhold,
     unregister_for_fork,
     wake_all,
     waiters_fault,
@@ -641,7 +638,7 @@ cdef class _QueueCore:
             self.acquire(&self.monitor.puts, &w)
             outcome = self.push_and_release(<PyObject*> item)
         finally:
-            self.end_wait(&self.monitor.puts, &w)
+            drop_node(&w)
             if outcome != DONE:
                 Py_DECREF(item)
         if outcome == MOVED:
@@ -701,7 +698,7 @@ cdef class _QueueCore:
                 outcome = self.push_some_and_release(sources + done, n - done, &done)
                 forget_place(&w)  # others get their turn
         finally:
-            self.end_wait(&self.monitor.puts, &w)
+            drop_node(&w)
             for i in range(done, n):
                 Py_DECREF(<object> sources[i])
         if outcome == MOVED:
@@ -740,7 +737,7 @@ cdef class _QueueCore:
             self.acquire(&self.monitor.gets, &w)
             outcome = self.pop_and_release(&taken)
         finally:
-            self.end_wait(&self.monitor.gets, &w)
+            drop_node(&w)
         if outcome == DONE:
             return owned(taken)
         if outcome == MOVED:
@@ -789,11 +786,11 @@ cdef class _QueueCore:
                 if batch is not None or self.may_get() != DONE:
                     outcome = self.pop_some_and_release(batch)
                     break
-                hold(NULL, &self.monitor.gets, &w, n)  # until we are back, so that nobody is woken for the same
+                # Not promised meanwhile: the collector, which may run then, may wait for what others could take.
                 self.release()
                 batch = blank_list(n)
         finally:
-            self.end_wait(&self.monitor.gets, &w)
+            drop_node(&w)
         if outcome == DONE:
             PyObject_GC_Track(batch)
             return batch
@@ -834,7 +831,7 @@ cdef class _QueueCore:
             plain = self.mode.load(memory_order_relaxed) == PLAIN
             self.release()
         finally:
-            self.end_wait(NULL, &w)
+            drop_node(&w)
         return plain
 
     @cython.final
@@ -978,8 +975,6 @@ cdef class _QueueCore:
         lend_attached()
         self.lock.lock()
         begins(&self.monitor, LOOK)
-        if w.held != 0:
-            unhold(w)
         while not self.may_act(side, w):        # LOOK
             self.park(side, w)
         return 0
@@ -1034,15 +1029,6 @@ cdef class _QueueCore:
             self.lock.lock()
             begins(&self.monitor, LOOK)
         return 0
-
-    @cython.final
-    cdef void end_wait(self, Side* side, Wait* w) noexcept:
-        if w.held != 0:  # it was away to allocate, and failed
-            self.lock.lock()
-            begins(&self.monitor, UNHOLD)
-            unhold(w)
-            self.release()
-        drop_node(w)
 
     @cython.final
     cdef void release(self) noexcept:

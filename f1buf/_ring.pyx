@@ -151,7 +151,9 @@ cdef class RingBuffer:
     Notes
     -----
     Every method may be called from any thread, with or without the GIL. Waiting never holds the GIL. A signal
-    handler that raises (Ctrl-C) ends a get before it has taken anything; a put keeps what it had accepted.
+    handler that raises (Ctrl-C) ends a get before it has taken anything; a put keeps what it had accepted. While
+    signal handlers run, the record that a get of the main thread came for stays promised to it, unless a handler itself
+    waits on a buffer of f1buf: by other means a handler must not wait for what another get is to do with that record.
 
     Timeouts are seconds on the monotonic clock; None and infinity wait for ever, and so does anything beyond
     292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.

@@ -60,9 +60,10 @@ list. It is called without any lock and must neither block nor need the GIL.
                     which signal handlers run); READY: act, release(m). At last end_wait(&w).
     a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
     an event loop   node from the pool, node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
-                    the eventfd. Lock; if the turn is free and there is `need`: act; else enter(&side.waiters, node);
+                    the eventfd. Lock; if it is `ready`: act; else enter(&side.waiters, node);
                     release(m). When the eventfd is readable, or the coroutine is cancelled: lock, leave(&side.waiters,
                     node), look again, release(m). A granted node is given back after its wake-up has come, not before.
+                    (And must then not count as `woken`: a loop may be long in coming, and nobody may wait for that.)
 
 The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
 re-check after waking (Lampson and Redell, 1980).
@@ -313,8 +314,7 @@ cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil:
 cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil:
     """Under the lock: keep `need` promised while the caller is away, to allocate or to run signal handlers.
 
-    `acquire` and `end_wait` end it, or `lend`. `m` is NULL for a Queue, which has another lock: it is away only while
-    it makes a list.
+    `acquire` and `end_wait` end it, or `lend`.
     """
     global holding
     w.held = need
@@ -323,8 +323,7 @@ cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil:
     w.held_forks = forks
     side.waiters.promised += need
     side.waiters.granted += 1
-    if m != NULL:
-        holding = w
+    holding = w
 
 
 cdef void unhold(Wait* w) noexcept nogil:
@@ -351,7 +350,8 @@ cdef void lend() noexcept nogil:
     """Before this thread waits: give back what it holds by a ring's operation that it is amid.
 
     So it runs a signal handler, or a finalizer, which may wait for what only others can bring, by taking what was
-    promised to this thread. (What they wait for by other means than f1buf's is not seen here.)
+    promised to this thread. (What they wait for by other means than f1buf's is not seen here; and a greenlet that
+    switched to another in a handler would leave behind what points into its stack.)
     """
     if holding != NULL:
         unhold_and_release(<Wait*> holding)
@@ -374,6 +374,8 @@ cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
         return NULL
     if over(m, side):
         return node
+    if not may_overtake(side):  # the woken one that they wait for SETTLEs when it returns
+        return NULL
     while node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:
         node = node.next
     return node
@@ -495,12 +497,14 @@ cdef struct Section:
     Monitor* monitor
     unsigned long thread
     int step
-    uint64_t[14] left      # in the order of FIELDS
+    uint64_t[16] left      # in the order of FIELDS
 
 # What a section left. The lists' lengths: `puts_waiting` and so on. `unfinished` is a Queue's.
 cdef tuple FIELDS = (
-    "shut", "count", "capacity", "unfinished", "puts_turn", "puts_waiting", "puts_granted", "puts_promised",
-    "gets_turn", "gets_waiting", "gets_granted", "gets_promised", "joins_waiting", "joins_granted",
+    "shut", "count", "capacity", "unfinished",
+    "puts_turn", "puts_waiting", "puts_granted", "puts_promised", "puts_woken",
+    "gets_turn", "gets_waiting", "gets_granted", "gets_promised", "gets_woken",
+    "joins_waiting", "joins_granted",
 )
 cdef tuple STEP_NAMES = (
     "OTHER", "LOOK", "TRY", "RETURN", "RETURN, LATE", "RETURN, SIGNALS", "END", "UNHOLD", "FAST",
@@ -563,9 +567,9 @@ cdef void record(Monitor* m, int64_t unfinished) noexcept nogil:
             section.left[2] = m.capacity
             section.left[3] = unfinished
             record_side(&m.puts, &section.left[4])
-            record_side(&m.gets, &section.left[8])
-            section.left[12] = length(&m.joins)
-            section.left[13] = m.joins.granted
+            record_side(&m.gets, &section.left[9])
+            section.left[14] = length(&m.joins)
+            section.left[15] = m.joins.granted
     m.step = OTHER
 
 
@@ -574,6 +578,7 @@ cdef void record_side(Side* side, uint64_t* left) noexcept nogil:
     left[1] = length(&side.waiters)
     left[2] = side.waiters.granted
     left[3] = side.waiters.promised
+    left[4] = side.waiters.woken
 
 
 cdef uint64_t length(WaitList* waiters) noexcept nogil:

@@ -676,7 +676,7 @@ class Protocol:
         t.held = t.held_forks = 0
 
     def servable(self, side: Side) -> Thread | None:
-        if side.turn:
+        if side.turn or not (self.may_overtake(side) or self.over(side)):
             return None
         stock = self.available(side) - side.promised
         return next((t for t in side.waiters if self.may_be_granted(t, side, stock)), None)
@@ -1262,6 +1262,50 @@ SCENARIOS = {
             C1=(get(locked=0), get()),
             C2=get(2),
         ),
+        scenario(
+            "overtaking ends, a handler puts",
+            1,
+            overtakes=1,
+            ticks="C1",
+            handler="H",
+            all_end=False,
+            P1=(put(), put()),
+            C1=(get(wait=TIMED), get()),
+            C2=get(),
+            H=put(wait=TIMED),
+        ),
+        scenario(
+            "overtaking ends, away to allocate",
+            2,
+            overtakes=1,
+            memory=False,
+            all_end=False,
+            P1=(put(), put(2)),
+            C1=get(1, 2, room=0),
+            C2=get(1, 2, room=0),
+            C3=get(),
+        ),
+        scenario(
+            "overtaking ends, shutdown",
+            1,
+            overtakes=1,
+            P1=(put(), put()),
+            P2=put(),
+            C1=(get(), get()),
+            C2=get(),
+            S=shutdown(),
+        ),
+        scenario(
+            "overtaking ends, drop_oldest",
+            1,
+            overtakes=1,
+            overflow=DROP_OLDEST,
+            all_end=False,
+            P1=(put(), put()),
+            P2=put(),
+            C1=(get(), get(wait=TIMED)),
+            C2=get(),
+        ),
         # Signals: the waiter leaves and comes back with its ticket, or a handler raises.
         scenario(
             "signals to a consumer",
@@ -1670,6 +1714,17 @@ class OvertakingStaysForbidden(Protocol):
 class HandlerDoesNotLend(Protocol):
     def must_lend(self, t: Thread) -> bool:
         return False
+
+
+@mutation(
+    "who is away keeps others from overtaking",
+    scenario="overtaking ends, a handler puts",
+    finds="only who was woken is overtaken",
+)
+class TheAwayAreNotOvertaken(Protocol):
+    def overtake(self, side: Side) -> None:
+        if side.granted:
+            side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
 
 
 @mutation("a TRY that may not act unlocks without a SETTLE", scenario="signals amid turns", finds="I3")

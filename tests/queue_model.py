@@ -230,7 +230,6 @@ class QueueProtocol(Protocol):
 
     def acquire_without_memory(self, t: Thread) -> None:
         t.at = LOOKS
-        self.unhold(t)
         if self.ready(t) and (t.side is not self.puts or self.room):
             self.look(t)
         else:
@@ -384,7 +383,6 @@ class QueueProtocol(Protocol):
             self.say("away to make a list of", n)
             t.piece = t.most = n  # `piece`: there is a list
             t.at = ALLOCATES
-            self.hold(t, n)
             self.release(t)
         else:
             self.pop(n)
@@ -553,6 +551,18 @@ scenario(
     C1=(get(TIMED), get_many()),
     C2=get(),
     H=put(NOT),
+)
+# A finalizer, which the collector runs while a list is made, waits for what another get is to do.
+scenario(
+    "a finalizer puts",
+    2,
+    ticks="C1",
+    handler="H",
+    all_end=False,
+    P1=(put(), put()),
+    C1=get_many(1, 2),
+    C2=get_many(2),
+    H=put(),
 )
 scenario("signals to a producer", 1, ticks="P1", all_end=False, P1=put_many(2, TIMED), P2=put(), C1=get(), C2=get())
 scenario("joins", 2, P1=(put(), put(), join), C1=(get(), task_done), C2=(get(), task_done), J1=join)
@@ -760,12 +770,6 @@ class SignalsPassNothingOn(QueueProtocol):
             super().release(t)
 
 
-@mutation("the promise of a list that is made stays", scenario="without memory", finds="promises of the gets balance")
-class HoldIsNotUndone(QueueProtocol):
-    def unhold(self, t: Thread) -> None:
-        t.held = 0
-
-
 # Joins.
 
 
@@ -864,15 +868,6 @@ class ChildKeepsPromises(QueueProtocol):
         promised, granted = side.promised, side.granted
         super().forget_waiters(side)
         side.promised, side.granted = promised, granted
-
-
-@mutation(
-    "a promise of before the fork is given back", scenario="a handler forks", finds="promises of the gets balance"
-)
-class OldPromiseIsGivenBack(QueueProtocol):
-    def unhold(self, t: Thread) -> None:
-        t.held_forks = self.forks
-        super().unhold(t)
 
 
 @mutation("the child waits by a node of the parent's", scenario="a handler forks", finds="node of the parent's")

@@ -81,7 +81,8 @@ def check_order(takes):
 def test_every_item_comes_out_once_and_in_its_producers_order(implementation, producers, consumers, capacity, batch):
     rng = with_seed()
     buffer = implementation.make(capacity)
-    counts = dict.fromkeys(range(producers), -(-ITEMS // producers))
+    each = max(-(-ITEMS // producers), 2 * batch if batch > capacity else 1)  # such batches come whole, too
+    counts = dict.fromkeys(range(producers), each)
     takes, takers, makers = [[] for _ in range(consumers)], Crowd(), Crowd()
     for taken in takes:
         takers.start(consume, buffer, batch, min(batch, capacity), random.Random(rng.random()), taken)

@@ -1,6 +1,6 @@
 """Failure inside: where memory is short, or a conversion, an array or a hook fails, a call does all of it or nothing.
 
-Memory fails at every point of every call, first for one allocation, then for all from there on. The interpreter's test
+Memory fails at every point of every call, first for one allocation, then for ten in a row. The interpreter's test
 module does it (`_testcapi`; it sees what is allocated by Python's functions), in a process of its own for each group of
 calls; for the nodes that threads wait with, which it does not see, `_sync` has a switch. Each time the call has
 raised MemoryError, and then does, once more and with memory, just what it does where nothing failed: the same result,
@@ -177,11 +177,20 @@ def at_each_point(fail, make, call, serve=None, more=1):
             buffer, (came, value, error), server = attempt(functools.partial(fail, point=point, last=last))
             if error is not None and type(error) is not wanted[1]:  # MemoryError, or what others make of it
                 failed += 1
+                assert says_no_memory(error), f"{error!r}, without allocation {point} to {last or 'the end'}"
                 value, error = fail_nothing(call, buffer)
             done = finish(buffer, value, error, server)
             assert done == wanted, f"{done} is not {wanted}, without allocation {point} to {last or 'the end'}"
             if not came:
                 return failed
+
+
+# What others say where they find no memory: CPython for a lock, Cython for a traceback, numpy for a dtype.
+IN_OTHER_WORDS = ("can't allocate lock", "error return without exception set", "StringDType is not currently supported")
+
+
+def says_no_memory(error):
+    return isinstance(error, MemoryError) or str(error).startswith(IN_OTHER_WORDS)
 
 
 # Where a generator finds no memory, CPython 3.12 and 3.13 leave their heap broken, whoever's generator it is.

@@ -9,7 +9,7 @@ import pytest
 from helpers import FULL, STRESS_SECONDS, Crowd
 from implementations import each_implementation
 
-from f1buf import ShutDown
+from f1buf import ShutDown, _sync
 
 WAITERS = 50
 SECONDS = min(10.0, max(1.0, STRESS_SECONDS))
@@ -26,7 +26,7 @@ def serve(call, served, index, stop):
 
 
 # The twin wakes everybody and lets them race: it promises nothing of the kind. Of what has one algorithm, one a day.
-EVERYDAY = ("ring of numbers", "plain queue", "converted queue")
+EVERYDAY = ("ring of numbers", "plain queue", "converted queue") + ("ring of bulk",) * _sync.LIMITS_OVERTAKING
 
 
 @each_implementation(lambda one: one.name in EVERYDAY or (one.name != "twin" and FULL))

@@ -16,7 +16,18 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
-from helpers import CALLS, FULL, LONG_WATCHDOG, STRESS_SECONDS, each_call, in_fork, run_python, stuck_ring, wait_parked
+from helpers import (
+    CALLS,
+    FULL,
+    LONG_WATCHDOG,
+    STRESS_SECONDS,
+    each_call,
+    in_fork,
+    parked,
+    run_python,
+    stuck_ring,
+    wait_parked,
+)
 from test_queue import CALLS as QUEUE_CALLS
 from test_queue import KINDS, drained, each_kind, queue_with, stuck_queue
 from test_queue import each_call as each_queue_call
@@ -124,6 +135,37 @@ def test_an_item_that_is_removed_may_use_the_queue_at_its_end(kind, remove):
         queue._check()
 
     in_fork(check)  # which ends it, should it hang
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector runs between the interpreter's steps only")
+def test_a_finalizer_amid_a_get_many_may_wait_for_what_others_take():
+    """It fills the queue, and waits for room; another get waits for two items, of which one was there already."""
+
+    def check():
+        queue = Queue(2)
+        other = parked(queue.get_many, 2, min_count=2)
+        queue.put(1)
+
+        class Cyclic:
+            def __init__(self):
+                self.cycle = self
+
+            def __del__(self):
+                queue.put(2)
+                queue.put(3)
+                queue.put(4)
+
+        gc.collect()
+        gc.disable()
+        Cyclic()
+        gc.set_threshold(1)
+        gc.enable()
+        batch = queue.get_many()  # whose list is the first thing that the collector counts
+        gc.set_threshold(700)
+        assert other.result() == [1, 2]
+        assert batch + drained(queue) == [3, 4]
+
+    in_fork(check)
 
 
 # Many operations ------------------------------------------------------------------------------------------------------

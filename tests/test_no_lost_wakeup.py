@@ -1,8 +1,9 @@
 """No wake-up is lost: hand-overs through a single slot, where each wait ends by a wake-up or never.
 
 Nobody here has a timeout that would hide one, but where the timeout is the point. What stands still for `WATCHDOG`
-seconds is a hang: the test ends with every thread's stack. F1BUF_STRESS=10 makes ten million hand-overs of each fast
-scenario.
+seconds is a hang: the test ends with every thread's stack. F1BUF_STRESS=10 makes ten million hand-overs through one
+slot of each fast implementation, a quarter of that on one core and without spinning, a tenth with a tiny switch
+interval, of many threads, and with timeouts.
 """
 
 import contextlib
@@ -42,12 +43,14 @@ def amount(implementation, factor=1):
 
 def join_while_it_goes_on(crowd, progress):
     """Wait for a crowd's end for as long as `progress()` changes."""
-    while any(thread.is_alive() for thread in crowd.threads):
+    while any(thread.is_alive() for thread in crowd.threads) and not crowd.errors:
         before = progress()
         for thread in crowd.threads:
             thread.join(WATCHDOG / len(crowd.threads))
         if progress() == before and any(thread.is_alive() for thread in crowd.threads):
             hangs(f"a hand-over, after {before}")
+    if crowd.errors:  # for which the others would wait in vain
+        raise crowd.errors[0]
     crowd.join()
 
 

@@ -235,6 +235,7 @@ class Follower:
                 f"{side.name}_waiting": len(side.waiters),
                 f"{side.name}_granted": side.granted,
                 f"{side.name}_promised": side.promised,
+                f"{side.name}_woken": sum(t.granted for t in self.threads if t.side is side),
             }
         return left
 
@@ -252,7 +253,8 @@ class Follower:
             mosts = range(t.op.least, t.op.n + 1) if step == "TRY" else (MANY,)
         elif t.op is not None and t.op.kind == "snapshot":
             mosts = range(self.count + 1)
-        overtaking = (True, False) if _sync.LIMITS_OVERTAKING else (True,)
+        limited = _sync.LIMITS_OVERTAKING and any(other.granted for other in self.threads if other.side is t.side)
+        overtaking = (True, False) if limited else (True,)
         return itertools.product(skips, spins, rooms, mosts, overtaking)
 
     def follow(self, t, step, guess):

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -419,6 +420,33 @@ def test_a_handler_that_waits_gives_up_what_the_main_thread_was_promised(through
                     assert queue.get() == 5
 
             assert signal_first_of_two(ring.get, second, lambda ring=ring: ring.put(5), handler) == (6, 5)
+            check_balance(ring)
+
+    in_fork(check)
+
+
+def test_a_handler_may_fork_while_a_record_is_promised_to_the_main_thread():
+    """The child, where nobody else is, goes on in the get that the handler interrupted."""
+
+    def check():
+        for _ in range(3):
+            ring, other, forked = RingBuffer(1, "i8"), RingBuffer(1, "i8"), []
+
+            def first(ring=ring, forked=forked):
+                got = ring.get()
+                if forked == [0]:
+                    ring.put(7)
+                    check_balance(ring)
+                    os._exit(not (got == 5 and ring.get() == 7 and ring.stats().taken == 2))
+                return got
+
+            def serve(ring=ring, other=other):
+                other.put(6)
+                ring.put(5)
+
+            handler = partial(lambda forked, *_: forked.append(os.fork()), forked)
+            assert signal_first_of_two(first, other.get, serve, handler) == (5, 6)
+            assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 0
             check_balance(ring)
 
     in_fork(check)
