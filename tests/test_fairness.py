@@ -25,8 +25,13 @@ def serve(call, served, index, stop):
         pass
 
 
-# The twin wakes everybody and lets them race: it promises nothing of the kind. Of what has one algorithm, one a day.
-EVERYDAY = ("ring of numbers", "plain queue", "converted queue") + ("ring of bulk",) * _sync.LIMITS_OVERTAKING
+# The twin wakes everybody and lets them race: it promises nothing of the kind. Of what has one algorithm, one a day;
+# without a GIL, where only a ring limits how many may overtake, a second is too short for the queues.
+EVERYDAY = (
+    ("ring of numbers", "ring of bulk")
+    if _sync.LIMITS_OVERTAKING
+    else ("ring of numbers", "plain queue", "converted queue")
+)
 
 
 @each_implementation(lambda one: one.name in EVERYDAY or (one.name != "twin" and FULL))

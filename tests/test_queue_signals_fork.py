@@ -732,8 +732,8 @@ def test_a_wait_whose_signal_handler_forks_is_served_in_both_processes(name, kin
             Task(serve_soon)
 
         children = fork_in_a_handler(use)
-        send(signal.SIGUSR1)
         Task(lambda: (wait_until(lambda: children, "the fork"), serve_soon()))
+        send(signal.SIGUSR1)  # at last: while a thread is being started, this one waits, too
         assert call_that_fits(name, queue) == expected_of(name)
         assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
         queue._check()
