@@ -136,12 +136,11 @@ def interrupt_traffic(name, kind):
 
 
 def join_amid_interrupts(queue):
-    made, taken, joined, crowd = [], [], [], Crowd()
+    made, taken, crowd = [], [], Crowd()
 
     def keep_joining():
         while True:
             queue.join()
-            joined.append(1)
 
     crowd.start(put_now_and_then, queue, itertools.count(), made)
     crowd.start(take_now_and_then, queue, taken, queue.task_done)
@@ -149,7 +148,6 @@ def join_amid_interrupts(queue):
     queue.shutdown()
     crowd.join()
     queue.join()
-    assert joined
     assert queue.unfinished_tasks == 0
     assert sorted(taken) == made
 
