@@ -664,7 +664,6 @@ cdef class RingBuffer:
     cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
                             uint64_t* first_seq) except? 0:
         """Take up to `room` records to `out`."""
-        cdef Monitor* m = &self.monitor
         cdef Wait w
         cdef Outcome outcome = DONE
         cdef uint64_t unused = 0
@@ -824,7 +823,6 @@ cdef class RingBuffer:
         return out if n == room else shortened(out, n)
 
     cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0:
-        cdef Monitor* m = &self.monitor
         cdef Wait w
         cdef uint64_t n = 0
         cdef Outcome outcome = TICKED

@@ -145,7 +145,7 @@ cdef inline bint may_overtake(Side* side) noexcept nogil:
 cdef inline void overtake(Side* side, uint64_t size) noexcept nogil:
     """Under the lock, where so many bytes were copied."""
     if MOST_OVERTAKES != 0 and side.waiters.woken != 0 and may_overtake(side):
-        side.waiters.overtakes.fetch_add(1 + <int32_t> (min(size, 1 << 20) // 1024), memory_order_relaxed)
+        side.waiters.overtakes.fetch_add(1 + <int32_t> (min(size, <uint64_t> (1 << 20)) // 1024), memory_order_relaxed)
 
 
 cdef inline void release(Monitor* m) noexcept nogil:
