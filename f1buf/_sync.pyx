@@ -330,8 +330,7 @@ cdef void unhold(Wait* w) noexcept nogil:
     """Under the lock."""
     global holding
     if w.held != 0:
-        if holding == w:
-            holding = NULL
+        holding = NULL  # it was `w`: whatever this thread was amid has lent what it held before `w` held anything
         if w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
             w.held_side.waiters.promised -= w.held
             w.held_side.waiters.granted -= 1
@@ -514,7 +513,6 @@ cdef size_t section_room = 0
 cdef atomic[size_t] section_count
 
 RECORDS = bool(DEBUG)  # whether this build can
-LIMITS_OVERTAKING = MOST_OVERTAKES != 0
 
 
 def _record(size_t room):

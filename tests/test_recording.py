@@ -246,18 +246,20 @@ def test_truncated_file(make):
                 pass
 
 
-def test_a_header_that_tells_of_fewer_pages(make):
+@pytest.mark.parametrize("page_size", [4096, 65_536])  # of which the last is written as a 1
+def test_a_header_that_tells_of_fewer_pages(make, page_size):
     """SQLite reads the pages that the header tells of; where these are whole trees, nothing else shows the loss."""
-    path = make([(n, n, bytes(1000)) for n in range(20)], "short.sqlite3", "PRAGMA page_size=4096")
+    rows = page_size // 200
+    path = make([(n, n, bytes(1000)) for n in range(rows)], "short.sqlite3", f"PRAGMA page_size={page_size}")
     contents = bytearray(path.read_bytes())
-    pages = len(contents) // 4096
+    pages = len(contents) // page_size
     contents[28:32] = (pages - 1).to_bytes(4, "big")
     path.write_bytes(contents)
     assert refusal(path) == f"damaged: {pages} pages, expected {pages - 1} by its header; copy it again"
     contents[92:96] = bytes(4)  # as a program leaves it that does not fill in the number of pages
     path.write_bytes(contents)
     with open_recording(path) as recording:
-        assert len([*recording.datagrams()]) == 20
+        assert len([*recording.datagrams()]) == rows
 
 
 def test_closed_recording(make):

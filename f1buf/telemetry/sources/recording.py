@@ -153,17 +153,18 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}; expected a recording, an SQLite database") from error
     magic, page_size, changes, pages, changes_at_pages = _HEADER.unpack(header)
+    page_size = 65_536 if page_size == 1 else page_size
     if magic != _MAGIC:
         raise RecordingError(f"{path}: not an SQLite database; expected a recording with a table 'packets'")
-    # SQLite reads zeros for what is missing of the last page. (A page size of 1 stands for 65,536: not checked.)
-    if page_size > 1 and status.st_size % page_size:
+    # SQLite reads zeros for what is missing of the last page.
+    if page_size and status.st_size % page_size:
         raise RecordingError(
             f"{path}: cut off: {status.st_size:,} bytes, expected a multiple of its page size {page_size:,}; "
             "copy it again"
         )
     # SQLite believes its header, and would neither read nor check the pages behind those. (Programs that do not fill in
     # the number of pages leave the other counter behind: https://sqlite.org/fileformat2.html#in_header_database_size.)
-    if page_size > 1 and pages and changes == changes_at_pages and pages * page_size < status.st_size:
+    if 0 < pages * page_size < status.st_size and changes == changes_at_pages:
         raise RecordingError(
             f"{path}: damaged: {status.st_size // page_size:,} pages, expected {pages:,} by its header; copy it again"
         )
