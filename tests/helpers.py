@@ -187,6 +187,7 @@ def call_for_ever(call):
 
 STRESS_SECONDS = float(os.environ.get("F1BUF_STRESS", "0.5"))  # how long each scenario with many threads runs
 LONG_WATCHDOG = 60 + 20 * STRESS_SECONDS
+WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 FULL = STRESS_SECONDS >= 10  # the long run: everything, and as often as is promised
 REPEATS = 200 if FULL else max(1, int(10 * STRESS_SECONDS))  # how often what needs a process or a signal is done
 
@@ -288,7 +289,7 @@ def interrupt_again_and_again(interrupt):
     `interrupt` is a test of one SIGINT that returns the delay.
     """
     print_delays("alone", [interrupt() for _ in range(REPEATS)])
-    if getattr(sys, "_is_gil_enabled", lambda: True)():
+    if WITH_GIL:
         with busy_thread():
             print_delays("beside a busy thread", [interrupt() for _ in range(REPEATS)])
 

@@ -3,11 +3,10 @@
 Running threads may overtake those that wait. F1BUF_STRESS=10 runs each for the 10 seconds that the promise is about.
 """
 
-import sys
 import threading
 
 import pytest
-from helpers import FULL, STRESS_SECONDS, Crowd
+from helpers import FULL, STRESS_SECONDS, WITH_GIL, Crowd
 from implementations import each_implementation
 
 from f1buf import ShutDown
@@ -28,12 +27,11 @@ def serve(call, served, index, stop):
 
 # The twin wakes everybody and lets them race: it promises nothing of the kind. Of what has one algorithm, one a day.
 EVERYDAY = ("ring of numbers", "plain queue", "converted queue")
-WITHOUT_GIL = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 @each_implementation(lambda one: one.name in EVERYDAY or (one.name != "twin" and FULL))
 @pytest.mark.parametrize("side", ["gets", "puts"])
-@pytest.mark.skipif(WITHOUT_GIL and not FULL, reason="without a GIL chance has more say: a second is too short")
+@pytest.mark.skipif(not (WITH_GIL or FULL), reason="without a GIL chance has more say: a second is too short")
 def test_equal_waiters_are_served_equally_often(implementation, side):
     buffer, stop, waiters, others = implementation.make(2), threading.Event(), Crowd(), Crowd()
     served, unused = [0] * WAITERS, [0] * 2

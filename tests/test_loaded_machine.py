@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 import time
 
 import pytest
@@ -17,6 +16,7 @@ from helpers import (
     CALLS,
     LATE,
     STRESS_SECONDS,
+    WITH_GIL,
     Task,
     each_call,
     hand_over_one_by_one,
@@ -32,7 +32,6 @@ from f1buf import Empty, Full, RingBuffer
 TIMEOUT = 0.02  # [s]
 TOLD = test_queue_signals_fork.TOLD
 each_told_kind = pytest.mark.parametrize("kind", TOLD)
-with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def late(kind):
@@ -41,7 +40,7 @@ def late(kind):
     Before they sleep, the locks of a CPython 3.13 without a GIL give up the processor 40 times, each time until the
     others have had theirs. The standard library's own queue is as late for that as those of f1buf that stand on locks.
     """
-    return LATE if kind == "plain" or with_gil else 10 * LATE
+    return LATE if kind == "plain" or WITH_GIL else 10 * LATE
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,7 +114,7 @@ def test_ctrl_c_ends_a_wait_for_a_ring(name):
     in_fork(lambda: assert_interrupted(functools.partial(CALLS[name], stuck_ring(name))))
 
 
-@pytest.mark.parametrize("kind", TOLD if with_gil else ["plain"])  # see `late`
+@pytest.mark.parametrize("kind", TOLD if WITH_GIL else ["plain"])  # see `late`
 @pytest.mark.parametrize("name", ["put", "get", "join"])
 def test_ctrl_c_ends_a_wait_for_a_queue(name, kind):
     in_fork(lambda: assert_interrupted(functools.partial(test_queue.CALLS[name], stuck_queue(name, KINDS[kind]))))

@@ -21,6 +21,7 @@ from helpers import (
     FULL,
     LONG_WATCHDOG,
     STRESS_SECONDS,
+    WITH_GIL,
     each_call,
     in_fork,
     parked,
@@ -173,7 +174,7 @@ def test_a_finalizer_amid_a_get_many_may_wait_for_what_others_take():
 OPERATIONS = 10_000_000 if FULL else int(400_000 * STRESS_SECONDS)
 # [KiB] What may come in addition once all has been used: the kernel counts pages for each processor, and sums up late;
 # without a GIL cycles are collected later, the more the busier the machine.
-RSS_GROWTH = 1024 if getattr(sys, "_is_gil_enabled", lambda: True)() else 8192
+RSS_GROWTH = 1024 if WITH_GIL else 8192
 TRACED_GROWTH = 64
 
 

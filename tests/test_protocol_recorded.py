@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import itertools
 import signal
-import sysconfig
 import threading
 import time
 
@@ -20,7 +19,7 @@ import numpy as np
 import protocol_model as ring_model
 import pytest
 import queue_model
-from helpers import STRESS_SECONDS, Crowd, StopError, wait_parked, with_seed
+from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, wait_parked, with_seed
 from protocol_model import (
     ALLOCATES,
     BLOCK,
@@ -47,7 +46,7 @@ from queue_model import QueueProtocol
 
 from f1buf import Empty, Full, Queue, RingBuffer, ShutDown, _sync
 
-if sysconfig.get_config_var("Py_GIL_DISABLED"):
+if not WITH_GIL:
     pytest.skip(
         "how much was done before the woken, which is limited without a GIL, is not recorded", allow_module_level=True
     )

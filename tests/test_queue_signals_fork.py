@@ -24,6 +24,7 @@ from helpers import (
     LONG_WATCHDOG,
     REPEATS,
     WATCHDOG,
+    WITH_GIL,
     Crowd,
     StopError,
     Task,
@@ -853,8 +854,7 @@ def get_and_put(queue):
 
 def fork_while_others_contend():
     """Very many forks beside far more threads than processors: at some of them the lock changes hands."""
-    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then that is the lock, and each fork waits long for it
-    threads, forks = (4, 20) if with_gil else (32, 300)
+    threads, forks = (4, 20) if WITH_GIL else (32, 300)  # with it, that is the lock, and each fork waits long for it
     queue = queue_with(Queue, *range(1000))
     keep_calling(*[functools.partial(pass_on, queue)] * threads)
     for _ in range(forks):

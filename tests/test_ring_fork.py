@@ -21,6 +21,7 @@ from helpers import (
     LONG_WATCHDOG,
     PUTS,
     WATCHDOG,
+    WITH_GIL,
     Task,
     assert_times_out,
     check_balance,
@@ -281,8 +282,7 @@ def fork_while_others_look():
 
 def fork_while_others_contend():
     """Very many forks beside far more threads than processors, whose tiny operations pass the lock around."""
-    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()  # then each fork waits long for it
-    threads, forks = (1, 30) if with_gil else (5, 100)
+    threads, forks = (1, 30) if WITH_GIL else (5, 100)  # with it, each fork waits long for it
     ring = RingBuffer(1, "i8", overflow="drop_oldest")
     calls = (
         partial(ring.put_many, np.zeros(10_000, "i8")),  # one by one, without the GIL
