@@ -369,7 +369,10 @@ each_size = pytest.mark.parametrize("large", [False, True], ids=["small copies",
 
 
 def recordable(scenario, *more, times=3, large=False, **settings):
-    """The scenario with longer programs, all copies alike, and a shutdown in the end, so that everybody ends."""
+    """The scenario with longer programs, all copies alike, and a shutdown in the end, so that everybody ends.
+
+    Nothing limits overtaking where there is a GIL.
+    """
     threads = {
         who: tuple(dataclasses.replace(op, locked=0 if large else MANY, room=MANY) for op in ops) * times
         for who, ops in scenario.threads.items()
@@ -377,7 +380,7 @@ def recordable(scenario, *more, times=3, large=False, **settings):
     }
     threads |= {who: ops for who, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
     threads["Z"] = (shutdown(immediate=True), *more)
-    return dataclasses.replace(scenario, threads=threads, memory=True, spins=True, **settings)
+    return dataclasses.replace(scenario, threads=threads, memory=True, spins=True, overtakes=0, **settings)
 
 
 def follow_runs(scenario, large=False):
