@@ -4,7 +4,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from f1buf._sync cimport Monitor, Wait
+from f1buf._sync cimport Monitor, Side, Wait
 
 
 cdef enum Overflow:
@@ -21,6 +21,7 @@ cdef enum Outcome:
     SHUT_DOWN      # nothing done: shut down (and drained)
     CUT_IN_TWO     # nothing done: see TORN in _sync.hpp
     GROW           # nothing done: the caller's room is too small for what is there
+    HELD_BY_SELF   # nothing done: a block of the caller's own is out
 
 
 cdef struct Counters:
@@ -33,6 +34,13 @@ cdef struct Field:
     # One field of a flat dtype, for the packer.
     char kind        # one of the codes in _ring.pyx
     size_t offset    # [bytes] in the record
+
+
+cdef struct Span:
+    # The slots of a block: one piece, so at most up to the end of the slots.
+    uint64_t pos     # of the first
+    uint64_t count   # at least 1
+    uint64_t seq     # sequence number of the first
 
 
 cdef class RingBuffer:
@@ -108,6 +116,24 @@ cdef class RingBuffer:
     cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0
     @cython.final
     cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef Outcome end_of(self, Side* side) noexcept nogil
+    @cython.final
+    cdef bint evict_for(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void discard_if_shut_now(self) noexcept nogil
+    @cython.final
+    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    @cython.final
+    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    @cython.final
+    cdef void hand_out(self, Side* side) noexcept nogil
+    @cython.final
+    cdef void end_reservation(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void end_peek(self, uint64_t n) noexcept nogil
     @cython.final
     cdef void discard_rest(self) noexcept nogil
     @cython.final

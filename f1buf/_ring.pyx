@@ -26,13 +26,16 @@ producer and one consumer copy large batches at the same time, and neither holds
 
 from queue import Empty, Full
 
+cimport cython
+
 import numpy as np
 
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
 from cpython.object cimport PyObject
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport (
     PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM,
@@ -43,12 +46,12 @@ from libc.stdint cimport (
     int16_t, int32_t, int64_t, uint64_t,
 )
 from libc.string cimport memcpy, memset
-from libcpp.atomic cimport memory_order_relaxed
+from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._sync cimport (
-    DEBUG, END, OPEN, READY, SHUT, SHUT_NOW, TICK, TORN, TRY,
-    Monitor, Status, Wait,
-    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, hold, insist, make_node,
+    COPYING, DEBUG, END, FOREVER, FREE, HELD, NO_MEMORY, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
+    Monitor, Side, Status, Wait,
+    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, make_node,
     may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, unhold,
     unregister_for_fork,
 )
@@ -77,6 +80,7 @@ cdef extern from "_int.hpp" namespace "f1buf":
     object filled_int(object, uint64_t)
 
 cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
     long long PyLong_AsLongLongAndOverflow(object, int*)
     void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
@@ -122,6 +126,7 @@ cdef enum:
 cdef object ndarray = np.ndarray
 cdef object float64 = np.float64  # a float to the C API, and common in tuples
 cdef object empty = np.empty
+cdef object frombuffer = np.frombuffer
 cdef tuple OVERFLOWS = ("block", "drop_oldest", "drop_newest")  # in the order of `Overflow`
 
 
@@ -378,8 +383,11 @@ cdef class RingBuffer:
         outcome[0] = DONE
         while done < n:
             status = acquire(m, &m.puts, w)
+            if status == HELD:
+                done += self.give_up_put(n - done, outcome)
+                break
             if status != READY:
-                outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+                outcome[0] = failed(status)
                 break
             if m.shut.load(memory_order_relaxed) != OPEN:
                 outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
@@ -396,6 +404,24 @@ cdef class RingBuffer:
             done += step
             forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
         return done
+
+    cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil:
+        """With the lock, which it releases: a reservation is out that must not be waited for; what is dropped for it."""
+        cdef Monitor* m = &self.monitor
+        cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
+        if drops:
+            self.refused += n
+        else:
+            outcome[0] = self.end_of(&m.puts)
+        release(m)
+        return n if drops else 0
+
+    cdef Outcome end_of(self, Side* side) noexcept nogil:
+        """Under the lock: why an operation that may not act ends."""
+        cdef Monitor* m = &self.monitor
+        if m.shut.load(memory_order_relaxed) == TORN:
+            return CUT_IN_TWO
+        return SHUT_DOWN if over(m, side) else TIMED_OUT
 
     cdef bint is_one_piece(self, uint64_t n) noexcept nogil:
         """Under the lock: whether the next piece is all of it."""
@@ -414,15 +440,14 @@ cdef class RingBuffer:
         if admitted <= LOCKED_COPY // self.itemsize:
             self.fill_and_publish(source, admitted)
         else:
-            m.puts.turn.store(1, memory_order_relaxed)
+            m.puts.turn.store(COPYING, memory_order_relaxed)
             release(m)
             self.fill(source, admitted)
             m.lock.lock()
             begins(m, END)
-            m.puts.turn.store(0, memory_order_relaxed)
+            m.puts.turn.store(FREE, memory_order_relaxed)
             self.publish(admitted)
-            if m.shut.load(memory_order_relaxed) == SHUT_NOW:
-                self.discard_rest()
+            self.discard_if_shut_now()
         release(m)
         return admitted if self.policy == BLOCK else n
 
@@ -432,13 +457,23 @@ cdef class RingBuffer:
         cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
         if n <= room:
             return n
-        if self.policy == DROP_OLDEST and not m.gets.turn.load(memory_order_relaxed):
-            self.evicted += n - room
-            self.advance_read(n - room)
+        if self.evict_for(n):
             return n
         if self.policy != BLOCK:  # or the oldest are being read
             self.refused += n - room
         return room
+
+    cdef bint evict_for(self, uint64_t n) noexcept nogil:
+        """Whether the oldest have made room for n <= capacity, or there was room; not while they are being read."""
+        cdef Monitor* m = &self.monitor
+        cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
+        if n <= room:
+            return True
+        if self.policy != DROP_OLDEST or m.gets.turn.load(memory_order_relaxed):
+            return False
+        self.evicted += n - room
+        self.advance_read(n - room)
+        return True
 
     cdef void fill_and_publish(self, const char* source, uint64_t n) noexcept nogil:
         self.fill(source, n)
@@ -735,12 +770,12 @@ cdef class RingBuffer:
         cdef Status status = acquire(m, &m.gets, w)
         cdef int state = m.shut.load(memory_order_relaxed)
         cdef uint64_t n
-        if status != READY:
-            outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+        if status != READY and status != HELD:
+            outcome[0] = failed(status)
             return 0
         n = min(most, m.count.load(memory_order_relaxed))
-        if n == 0 or state == TORN:
-            outcome[0] = CUT_IN_TWO if state == TORN else SHUT_DOWN if over(m, &m.gets) else TIMED_OUT
+        if n == 0 or state == TORN or status == HELD:
+            outcome[0] = self.end_of(&m.gets)
             release(m)
             return 0
         if n > room:
@@ -761,19 +796,18 @@ cdef class RingBuffer:
         else:
             self.copy_in_turn(out, self.read_pos, n)
         self.take(n)
-        if m.shut.load(memory_order_relaxed) == SHUT_NOW:
-            self.discard_rest()
+        self.discard_if_shut_now()
         release(m)
 
     cdef void copy_in_turn(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
         """TURN: copy outside the lock, which is held before and after; until then nothing there is overwritten."""
         cdef Monitor* m = &self.monitor
-        m.gets.turn.store(1, memory_order_relaxed)
+        m.gets.turn.store(COPYING, memory_order_relaxed)
         release(m)
         self.copy_out(out, pos, n)
         m.lock.lock()
         begins(m, END)
-        m.gets.turn.store(0, memory_order_relaxed)
+        m.gets.turn.store(FREE, memory_order_relaxed)
 
     cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
         cdef uint64_t straight = min(n, self.monitor.capacity - pos)
@@ -796,6 +830,149 @@ cdef class RingBuffer:
         if self.read_pos >= m.capacity:
             self.read_pos -= m.capacity
         m.count.store(m.count.load(memory_order_relaxed) - n, memory_order_relaxed)
+
+    # -- blocks: zero-copy ---------------------------------------------------------------------------------------
+
+    def reserve(self, n, bint block=True, timeout=None):
+        """
+        Free slots to write records to, without a copy: ``with ring.reserve(n) as block: block.array[...] = ...``.
+
+        The records enter the ring when the block ends: all of them, or as many as `ReservedBlock.commit` said; none
+        if an exception left it.
+
+        Parameters
+        ----------
+        n : int
+            How many slots to wait for; 1 to the capacity.
+        block : bool
+            Whether to wait for them. Under a drop policy it never waits for room.
+        timeout : float or None
+            How long to wait at most [s]; then it takes what is free.
+
+        Returns
+        -------
+        ReservedBlock
+            To be entered by ``with``; until then nothing is reserved. It may be shorter than `n`: its slots lie in one
+            piece, and so end where the slots end; ``len(block)`` says how many they are.
+
+        Raises
+        ------
+        queue.Full
+            On entering: not one slot was free in time. Under "drop_newest" at once; under "drop_oldest" only where
+            the oldest records are being read, otherwise they make room, and are counted as dropped.
+        ShutDown
+            On entering: the ring is shut down.
+        RuntimeError
+            On entering: a block of this thread's own is out; it would wait for itself.
+        BufferError
+            On leaving: an array of the block is still alive. The slots stay reserved until that is gone, and then what
+            was to be committed enters the ring.
+        ValueError
+            `n` is out of range, or the timeout is none.
+
+        Notes
+        -----
+        Other puts wait while a block is out, as long as their timeouts allow; those that must not wait raise `Full`, or
+        drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it.
+        """
+        least, _ = self.checked_counts(None, n, "n")
+        return new_block(ReservedBlock.__new__(ReservedBlock), self, least, least, block, timeout)
+
+    def peek(self, max_count=None, *, min_count=1, bint block=True, timeout=None):
+        """
+        Read the oldest records without a copy: ``with ring.peek(n) as block: use(block.array)``.
+
+        The records leave the ring when the block ends: all of them, or as many as `PeekedBlock.consume` said; none if
+        an exception left it.
+
+        Parameters
+        ----------
+        max_count, min_count, block, timeout
+            As in `get_many`.
+
+        Returns
+        -------
+        PeekedBlock
+            To be entered by ``with``. Its array is read-only, and may be shorter than what is there, even than
+            `min_count`: it lies in one piece, and so ends where the slots end.
+
+        Raises
+        ------
+        queue.Empty, ShutDown
+            On entering, as `get_many`.
+        RuntimeError
+            On entering: a block of this thread's own is out; it would wait for itself.
+        BufferError
+            On leaving: an array of the block is still alive. The records stay until that is gone, and then what was to
+            be consumed leaves the ring.
+        ValueError
+            `min_count` is out of range, or the timeout is none.
+
+        Notes
+        -----
+        Other gets and snapshots wait while a block is out; gets that must not wait raise `Empty`. Puts go on; under
+        "drop_oldest" those that find the ring full drop what they bring.
+        """
+        least, most = self.checked_counts(max_count, min_count)
+        return new_block(PeekedBlock.__new__(PeekedBlock), self, least, most, block, timeout)
+
+    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+        cdef Monitor* m = &self.monitor
+        cdef Status status = acquire(m, &m.puts, w)
+        cdef Outcome outcome = DONE
+        if status != READY and status != HELD:
+            return failed(status)
+        span.pos, span.seq = self.write_pos, self.write_seq
+        span.count = min(n, m.capacity - self.write_pos)
+        if status == READY and m.shut.load(memory_order_relaxed) == OPEN:
+            self.evict_for(span.count)
+            span.count = min(span.count, m.capacity - m.count.load(memory_order_relaxed))
+        else:
+            span.count = 0
+        if span.count == 0:
+            outcome = self.end_of(&m.puts)
+        else:
+            self.hand_out(&m.puts)
+        release(m)
+        return outcome
+
+    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+        cdef Monitor* m = &self.monitor
+        cdef Status status = acquire(m, &m.gets, w)
+        cdef Outcome outcome = DONE
+        if status != READY and status != HELD:
+            return failed(status)
+        span.pos, span.seq = self.read_pos, self.read_seq
+        span.count = min(n, m.count.load(memory_order_relaxed), m.capacity - self.read_pos)
+        if span.count == 0 or status == HELD or m.shut.load(memory_order_relaxed) == TORN:
+            outcome = self.end_of(&m.gets)
+        else:
+            self.hand_out(&m.gets)
+        release(m)
+        return outcome
+
+    cdef void hand_out(self, Side* side) noexcept nogil:
+        """Under the lock. From here on the slots are the block's, and the turn is its thread's."""
+        side.turn.store(RESERVED, memory_order_relaxed)
+        side.owner = PyThread_get_thread_ident()
+
+    cdef void end_reservation(self, uint64_t n) noexcept nogil:
+        """END of a block, with the lock held, which it releases: n records have been written."""
+        cdef Monitor* m = &self.monitor
+        begins(m, END)
+        m.puts.turn.store(FREE, memory_order_relaxed)
+        self.publish(n)
+        self.discard_if_shut_now()
+        release(m)
+
+    cdef void end_peek(self, uint64_t n) noexcept nogil:
+        """END of a block, with the lock held, which it releases: n records have been used."""
+        cdef Monitor* m = &self.monitor
+        begins(m, END)
+        m.gets.turn.store(FREE, memory_order_relaxed)
+        self.take(n)
+        self.discard_if_shut_now()
+        release(m)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -826,7 +1003,7 @@ cdef class RingBuffer:
         cdef Wait w
         cdef uint64_t n = 0
         cdef Outcome outcome = TICKED
-        start_wait(&w, 0, 0)
+        start_wait(&w, 0, FOREVER)
         try:
             while outcome == TICKED:
                 with nogil:
@@ -843,17 +1020,18 @@ cdef class RingBuffer:
         cdef Status status = acquire(m, &m.gets, w)
         cdef uint64_t n
         cdef uint64_t pos
-        if status != READY:
-            outcome[0] = TICKED if status == TICK else OUT_OF_MEMORY
+        if status != READY and status != HELD:
+            outcome[0] = failed(status)
             return 0
+        if status == HELD:  # by a block that is out, of what an immediate shutdown discards
+            room = 0
         n = min(room, m.count.load(memory_order_relaxed))
         pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
         if n > LOCKED_COPY // self.itemsize:
             self.copy_in_turn(out, pos, n)
         elif n != 0:  # without slots, before __init__ has run, there is nothing that memcpy could be given
             self.copy_out(out, pos, n)
-        if m.shut.load(memory_order_relaxed) == SHUT_NOW:
-            self.discard_rest()
+        self.discard_if_shut_now()
         outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
         release(m)
         return n
@@ -951,6 +1129,10 @@ cdef class RingBuffer:
     def __exit__(self, exc_type, exc_value, traceback):
         self.shutdown(exc_type is not None)
 
+    cdef void discard_if_shut_now(self) noexcept nogil:
+        if self.monitor.shut.load(memory_order_relaxed) == SHUT_NOW:
+            self.discard_rest()
+
     cdef void discard_rest(self) noexcept nogil:
         """Under the lock, after an immediate shutdown. What is being read is its reader's; it discards the rest."""
         cdef Monitor* m = &self.monitor
@@ -1021,7 +1203,7 @@ cdef Overflow checked_policy(object overflow) except *:
 cdef char* allocate_slots(uint64_t capacity, size_t itemsize) except NULL:
     cdef char* slots = NULL
     if capacity <= (<size_t> -1 >> 1) // itemsize:
-        slots = <char*> PyMem_RawMalloc(capacity * itemsize)
+        slots = <char*> PyMem_RawCalloc(capacity, itemsize)  # zeros: a block shows slots that nobody has written yet
     if slots == NULL:
         raise MemoryError(
             f"cannot allocate a ring of {capacity} records of {itemsize} bytes "
@@ -1226,7 +1408,218 @@ cdef int64_t small_count(object value) noexcept:
     return count if not overflow and count >= 0 else -1
 
 
+# -- blocks -----------------------------------------------------------------------------------------------------------
+#
+# A block counts who uses its slots: itself, from entering to leaving, and every buffer that was got of it (an array
+# holds one, through a memoryview, until the last of its slices is gone). Whoever is the last ends the turn, in whatever
+# thread that is. So nobody sees slots that belong to others by then, and the ring lives as long as its blocks.
+
+cdef char* BYTES = b"B"
+
+cdef enum BlockState:
+    NEW
+    ENTERED
+    LEFT
+
+
+
+
+@cython.no_gc_clear
+cdef class _Block:
+    cdef RingBuffer ring
+    cdef Span span                 # its slots, from entering on
+    cdef uint64_t least            # what it waits for
+    cdef uint64_t most             # how many slots it takes
+    cdef uint64_t used             # how many records enter or leave the ring when it ends
+    cdef int64_t deadline          # for entering [ns]; as long as it is NEW: how long [s]
+    cdef bint block
+    cdef object timeout
+    cdef bint is_writer
+    cdef Py_ssize_t nbytes         # the shape of its buffers
+    cdef atomic[int] state         # a BlockState
+    cdef atomic[long] users        # itself while it is ENTERED, and its buffers
+    cdef long forks                # how many lay behind the process that entered it
+
+    def __enter__(self):
+        cdef int expected = NEW
+        cdef int64_t deadline = deadline_from(self.block, self.timeout)
+        if not self.state.compare_exchange_strong(expected, ENTERED):
+            raise RuntimeError("a block can be entered once; ask the ring for another one")
+        try:
+            self.wait(deadline)
+        except BaseException:
+            self.state.store(NEW)
+            raise
+        return self
+
+    cdef int wait(self, int64_t deadline) except -1:
+        cdef Wait w
+        cdef Outcome outcome = TICKED
+        start_wait(&w, 0 if self.is_writer and self.ring.policy != BLOCK else self.least, deadline)
+        try:
+            while outcome == TICKED:
+                with nogil:
+                    if self.is_writer:
+                        outcome = self.ring.reserve_slots(self.most, &w, &self.span)
+                    else:
+                        outcome = self.ring.peek_slots(self.most, &w, &self.span)
+                if outcome == TICKED:
+                    PyErr_CheckSignals()
+        finally:
+            end_wait(&w)
+        if outcome != DONE:
+            if self.is_writer:
+                raise_put_error(outcome)
+            raise_get_error(outcome)
+        self.used = self.span.count
+        self.nbytes = self.span.count * self.ring.itemsize
+        self.forks = forks
+        self.users.store(1)
+        return 0
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        cdef int expected = ENTERED
+        if exc_type is not None:
+            self.used = 0
+        if not self.state.compare_exchange_strong(expected, LEFT):
+            raise RuntimeError("the block is not entered")
+        if not self.drop_user() and exc_type is None:
+            raise BufferError(
+                f"an array of the block is still alive; its {self.span.count} slots stay held until that is gone; "
+                "delete it inside the block, and copy what must live longer"
+            )
+
+    def __dealloc__(self):
+        if self.state.load() == ENTERED:  # and nobody has left it: its buffers would keep it alive
+            self.used = 0
+            self.drop_user()
+
+    cdef bint drop_user(self):
+        """One less; the last ends the turn. Whether it did."""
+        if self.users.fetch_sub(1) != 1:
+            return False
+        if self.forks == forks:  # else the turn was its parent's
+            if not self.ring.monitor.lock.try_lock():
+                with nogil:
+                    self.ring.monitor.lock.lock()
+            if self.is_writer:
+                self.ring.end_reservation(self.used)
+            else:
+                self.ring.end_peek(self.used)
+        return True
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        cdef long before = self.users.load()
+        if flags & PyBUF_WRITABLE and not self.is_writer:
+            raise BufferError("records that are peeked at cannot be written to")
+        self.must_be_entered(BufferError)
+        while before != 0 and not self.users.compare_exchange_weak(before, before + 1):
+            pass
+        if before == 0:
+            self.must_be_entered(BufferError)
+        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
+        buffer.obj = self
+        buffer.len = self.nbytes
+        buffer.itemsize = 1
+        buffer.readonly = not self.is_writer
+        buffer.ndim = 1
+        buffer.format = BYTES if flags & PyBUF_FORMAT else NULL
+        buffer.shape = &self.nbytes if flags & PyBUF_ND else NULL
+        buffer.strides = &buffer.itemsize if flags & PyBUF_STRIDES == PyBUF_STRIDES else NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer* buffer):
+        self.drop_user()
+
+    cdef int must_be_entered(self, object error) except -1:
+        if self.state.load() != ENTERED:
+            raise error("the block has ended, or has not begun: its slots are only there inside its `with`")
+        return 0
+
+    def __len__(self):
+        self.must_be_entered(RuntimeError)
+        return self.span.count
+
+    @property
+    def array(self):
+        """The slots, as a new array of the ring's dtype each time. It must be gone when the block ends."""
+        self.must_be_entered(RuntimeError)
+        return frombuffer(self, self.ring.dtype)
+
+    @property
+    def first_seq(self):
+        """The sequence number of the first record, as `RingBuffer.get_many` tells it."""
+        self.must_be_entered(RuntimeError)
+        return self.span.seq
+
+    cdef int use(self, object count, str name) except -1:
+        n = as_count(count, name, 0)
+        self.must_be_entered(RuntimeError)
+        if n > self.span.count:
+            raise ValueError(f"{name} is {n}; expected at most {self.span.count}, the length of the block")
+        self.used = n
+        return 0
+
+    def __repr__(self):
+        cdef int state = self.state.load()
+        how = "new" if state == NEW else "left" if state == LEFT else f"of {self.span.count} records"
+        return f"<{type(self).__name__} {how}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a block cannot be pickled or copied: it is memory of its ring; copy its array")
+
+
+cdef class ReservedBlock(_Block):
+    """
+    Free slots to write records to; what `RingBuffer.reserve` returns, for a ``with`` statement.
+
+    It supports the buffer protocol: ``socket.recv_into(block)`` writes to the slots.
+    """
+
+    def commit(self, count):
+        """
+        Let only the first `count` records enter the ring when the block ends; the last call counts.
+
+        Parameters
+        ----------
+        count : int
+            0 to ``len(block)``.
+        """
+        self.use(count, "count")
+
+
+cdef class PeekedBlock(_Block):
+    """
+    The oldest records, to be read in place; what `RingBuffer.peek` returns, for a ``with`` statement.
+
+    It supports the buffer protocol, read-only: ``socket.send(block)`` reads the slots.
+    """
+
+    def consume(self, count):
+        """
+        Let only the first `count` records leave the ring when the block ends; the last call counts.
+
+        Parameters
+        ----------
+        count : int
+            0 to ``len(block)``.
+        """
+        self.use(count, "count")
+
+
+cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t most, bint waits, object timeout):
+    deadline_from(waits, timeout)  # for its errors, here already
+    block.ring, block.least, block.most, block.block, block.timeout = ring, least, most, waits, timeout
+    block.is_writer = isinstance(block, ReservedBlock)
+    return block
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
+
+cdef inline Outcome failed(Status status) noexcept nogil:
+    return TICKED if status == TICK else HELD_BY_SELF if status == OWN else OUT_OF_MEMORY
+
 
 cdef int raise_put_error(Outcome outcome) except -1:
     if outcome == TIMED_OUT:
@@ -1243,6 +1636,11 @@ cdef int raise_get_error(Outcome outcome) except -1:
 cdef int raise_error(Outcome outcome, str verb) except -1:
     if outcome == OUT_OF_MEMORY:
         raise MemoryError("no memory to wait with; nothing has changed")
+    if outcome == HELD_BY_SELF:
+        raise RuntimeError(
+            f"cannot {verb} the ring: this thread has a block of it out, for whose end it would wait itself; "
+            "leave the `with` statement first, and let its arrays go"
+        )
     if outcome == CUT_IN_TWO:
         raise RuntimeError(
             "this process was forked while another thread was copying into or out of the ring, "

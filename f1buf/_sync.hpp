@@ -148,6 +148,7 @@ struct Waiter {
   std::uint64_t ticket = 0;             // its place in the line: given at the first wait for something, kept until that comes
   std::uint64_t need = 0;               // records (get) or slots (put) it waits for; 0: only for its side's turn
   bool queued = false;                  // is in the list
+  bool gives_up = false;                // it waits for the end of a copy, but not for that of a reservation
   bool granted = false;                 // was unlinked and promised `need`; a wake-up is on its way or has come
   void (*wake)(void *) = nullptr;      // how it is woken: called once a grant, without any lock, with or without the GIL
   void *wake_arg = nullptr;
@@ -165,10 +166,16 @@ struct WaitList {
   std::atomic<std::int32_t> overtakes{0};  // what has been done here since the last of the woken came back
 };
 
+// States of a side's turn.
+constexpr int FREE = 0;
+constexpr int COPYING = 1;   // for the length of a copy: everybody waits for its end
+constexpr int RESERVED = 2;  // a `Block` is out, for as long as its owner likes: who must not wait gives up
+
 // One of the two directions. Atomics are written under the lock and also read outside it, by spinners.
 struct Side {
   WaitList waiters;
-  std::atomic<int> turn{0};             // 1: somebody copies on this side outside the lock
+  std::atomic<int> turn{FREE};          // whether somebody works on this side's slots outside the lock
+  unsigned long owner = 0;              // RESERVED: the thread that entered the block
   std::atomic<int> cpu{-1};             // where this side last ran
   std::uint64_t waits = 0;              // operations that had to wait (spinning counts)
   std::int64_t wait_ns = 0;             // how long, in all

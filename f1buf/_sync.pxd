@@ -13,6 +13,9 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
     const int SHUT
     const int SHUT_NOW
     const int TORN
+    const int FREE
+    const int COPYING
+    const int RESERVED
 
     int64_t now_ns() noexcept
     int current_cpu() noexcept
@@ -36,6 +39,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         uint64_t ticket
         uint64_t need
         bint queued
+        bint gives_up
         bint granted
         void (*wake)(void*) noexcept nogil
         void* wake_arg
@@ -53,6 +57,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
     cppclass Side:
         WaitList waiters
         atomic[int] turn
+        unsigned long owner
         atomic[int] cpu
         uint64_t waits
         int64_t wait_ns
@@ -83,6 +88,8 @@ cdef enum Status:
     READY = 0    # the lock is held and the caller may act
     TICK = 1     # the lock is not held: let signal handlers run, then call again
     NO_MEMORY = 2  # the lock is not held, nothing was changed
+    HELD = 3     # the lock is held; a reservation is out that the caller must not wait for
+    OWN = 4      # the lock is not held; the reservation is this thread's own, so that it would wait for itself
 
 
 cdef enum Step:

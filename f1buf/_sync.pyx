@@ -146,9 +146,10 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """Wait until the caller may act, and return READY with the lock held.
 
     READY: the side's turn is free, and there is `w.need`, or the deadline has passed (`w.expired`), or the monitor
-    is shut; the caller looks which. Otherwise the lock is not held. Call it without the GIL.
+    is shut; the caller looks which. HELD, also with the lock: a reservation is out, and `gives_up`. Otherwise the lock
+    is not held. Call it without the GIL.
     """
-    cdef Status status
+    cdef Status status = READY
     cdef int64_t now
     if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
@@ -159,6 +160,13 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     begins(m, LOOK)
     unhold(w)
     while not ready(m, side, w):                # LOOK
+        if side.turn.load(memory_order_relaxed) == RESERVED:
+            if side.owner == PyThread_get_thread_ident():
+                release(m)
+                return OWN
+            if gives_up(m, side, w):
+                status = HELD
+                break
         if w.began == 0:
             w.began = now_ns()
         if not w.spun:
@@ -179,7 +187,15 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
             hold(m, side, w, min(w.need, available(m, side)))
             release(m)
             return TICK
-    return READY
+    return status
+
+
+cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Whether it does not wait for a reservation's end: its time is over, its policy drops, or it would get nothing."""
+    cdef int how = m.shut.load(memory_order_relaxed)
+    if side == &m.puts:
+        return w.expired or w.need == 0 or how != OPEN
+    return w.expired or how == SHUT_NOW or how == TORN
 
 
 cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
@@ -216,6 +232,7 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
         return NO_MEMORY
     node = w.node
     node.need = 0 if w.expired else w.need
+    node.gives_up = w.expired or (w.need == 0 and side == &m.puts)
     enter(&side.waiters, node)
     release(m)
     woken = node.parker.park(min(deadline, w.tick))
@@ -369,13 +386,26 @@ cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
     """
     cdef Waiter* node = side.waiters.head
     cdef uint64_t stock = available(m, side)
-    if side.turn.load(memory_order_relaxed):
+    if side.turn.load(memory_order_relaxed) == RESERVED:
+        return first_to_give_up(m, side)
+    if side.turn.load(memory_order_relaxed) == COPYING:
         return NULL
     if over(m, side):
         return node
     if not may_overtake(side):  # the woken one that they wait for SETTLEs when it returns
         return NULL
     while node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:
+        node = node.next
+    return node
+
+
+cdef Waiter* first_to_give_up(Monitor* m, Side* side) noexcept nogil:
+    """The first waiter that must not wait for a reservation: as `gives_up`."""
+    cdef Waiter* node = side.waiters.head
+    cdef int how = m.shut.load(memory_order_relaxed)
+    if how == SHUT_NOW or how == TORN or (how != OPEN and side == &m.puts):
+        return node
+    while node != NULL and not node.gives_up:
         node = node.next
     return node
 
