@@ -131,9 +131,9 @@ cdef class RingBuffer:
     @cython.final
     cdef void hand_out(self, Side* side) noexcept nogil
     @cython.final
-    cdef void end_reservation(self, uint64_t n) noexcept nogil
+    cdef void end_block(self, bint is_writer, uint64_t n) noexcept
     @cython.final
-    cdef void end_peek(self, uint64_t n) noexcept nogil
+    cdef void end_block_and_release(self, bint is_writer, uint64_t n) noexcept nogil
     @cython.final
     cdef void discard_rest(self) noexcept nogil
     @cython.final

@@ -52,8 +52,8 @@ from f1buf._sync cimport (
     COPYING, DEBUG, END, FOREVER, FREE, HELD, NO_MEMORY, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
     Monitor, Side, Status, Wait,
     acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, make_node,
-    may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, unhold,
-    unregister_for_fork,
+    may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, this_thread,
+    unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -61,7 +61,7 @@ from f1buf._reading import READING
 from f1buf._shutdown import ShutDown
 from f1buf._stats import RingStats
 
-__all__ = ["RingBuffer"]
+__all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]
 
 cdef extern from "_arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
@@ -80,7 +80,6 @@ cdef extern from "_int.hpp" namespace "f1buf":
     object filled_int(object, uint64_t)
 
 cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
     long long PyLong_AsLongLongAndOverflow(object, int*)
     void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
@@ -954,23 +953,26 @@ cdef class RingBuffer:
     cdef void hand_out(self, Side* side) noexcept nogil:
         """Under the lock. From here on the slots are the block's, and the turn is its thread's."""
         side.turn.store(RESERVED, memory_order_relaxed)
-        side.owner = PyThread_get_thread_ident()
+        side.owner = this_thread()
 
-    cdef void end_reservation(self, uint64_t n) noexcept nogil:
-        """END of a block, with the lock held, which it releases: n records have been written."""
+    cdef void end_block(self, bint is_writer, uint64_t n) noexcept:
+        """END of a block, of which n records enter, or leave, the ring."""
+        if self.monitor.lock.try_lock():
+            self.end_block_and_release(is_writer, n)
+        else:
+            with nogil:
+                self.monitor.lock.lock()
+                self.end_block_and_release(is_writer, n)
+
+    cdef void end_block_and_release(self, bint is_writer, uint64_t n) noexcept nogil:
         cdef Monitor* m = &self.monitor
         begins(m, END)
-        m.puts.turn.store(FREE, memory_order_relaxed)
-        self.publish(n)
-        self.discard_if_shut_now()
-        release(m)
-
-    cdef void end_peek(self, uint64_t n) noexcept nogil:
-        """END of a block, with the lock held, which it releases: n records have been used."""
-        cdef Monitor* m = &self.monitor
-        begins(m, END)
-        m.gets.turn.store(FREE, memory_order_relaxed)
-        self.take(n)
+        if is_writer:
+            m.puts.turn.store(FREE, memory_order_relaxed)
+            self.publish(n)
+        else:
+            m.gets.turn.store(FREE, memory_order_relaxed)
+            self.take(n)
         self.discard_if_shut_now()
         release(m)
 
@@ -1418,10 +1420,9 @@ cdef char* BYTES = b"B"
 
 cdef enum BlockState:
     NEW
+    ENTERING
     ENTERED
     LEFT
-
-
 
 
 @cython.no_gc_clear
@@ -1431,8 +1432,7 @@ cdef class _Block:
     cdef uint64_t least            # what it waits for
     cdef uint64_t most             # how many slots it takes
     cdef uint64_t used             # how many records enter or leave the ring when it ends
-    cdef int64_t deadline          # for entering [ns]; as long as it is NEW: how long [s]
-    cdef bint block
+    cdef bint block                # and whether, and how long
     cdef object timeout
     cdef bint is_writer
     cdef Py_ssize_t nbytes         # the shape of its buffers
@@ -1443,13 +1443,14 @@ cdef class _Block:
     def __enter__(self):
         cdef int expected = NEW
         cdef int64_t deadline = deadline_from(self.block, self.timeout)
-        if not self.state.compare_exchange_strong(expected, ENTERED):
+        if not self.state.compare_exchange_strong(expected, ENTERING):
             raise RuntimeError("a block can be entered once; ask the ring for another one")
         try:
             self.wait(deadline)
         except BaseException:
             self.state.store(NEW)
             raise
+        self.state.store(ENTERED)
         return self
 
     cdef int wait(self, int64_t deadline) except -1:
@@ -1479,10 +1480,10 @@ cdef class _Block:
 
     def __exit__(self, exc_type, exc_value, traceback):
         cdef int expected = ENTERED
-        if exc_type is not None:
-            self.used = 0
         if not self.state.compare_exchange_strong(expected, LEFT):
             raise RuntimeError("the block is not entered")
+        if exc_type is not None:
+            self.used = 0
         if not self.drop_user() and exc_type is None:
             raise BufferError(
                 f"an array of the block is still alive; its {self.span.count} slots stay held until that is gone; "
@@ -1499,13 +1500,7 @@ cdef class _Block:
         if self.users.fetch_sub(1) != 1:
             return False
         if self.forks == forks:  # else the turn was its parent's
-            if not self.ring.monitor.lock.try_lock():
-                with nogil:
-                    self.ring.monitor.lock.lock()
-            if self.is_writer:
-                self.ring.end_reservation(self.used)
-            else:
-                self.ring.end_peek(self.used)
+            self.ring.end_block(self.is_writer, self.used)
         return True
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
@@ -1516,7 +1511,7 @@ cdef class _Block:
         while before != 0 and not self.users.compare_exchange_weak(before, before + 1):
             pass
         if before == 0:
-            self.must_be_entered(BufferError)
+            raise BufferError("the block has ended meanwhile")
         buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
         buffer.obj = self
         buffer.len = self.nbytes

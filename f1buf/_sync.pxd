@@ -57,7 +57,7 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
     cppclass Side:
         WaitList waiters
         atomic[int] turn
-        unsigned long owner
+        uint64_t owner
         atomic[int] cpu
         uint64_t waits
         int64_t wait_ns
@@ -198,6 +198,7 @@ cdef void drop_node(Wait* w) noexcept nogil
 cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil
 cdef void unhold(Wait* w) noexcept nogil
 cdef void lend_attached() noexcept
+cdef uint64_t this_thread() noexcept nogil
 cdef void shut(Monitor* m, int how) noexcept nogil
 cdef const char* monitor_fault(Monitor* m) noexcept nogil
 cdef const char* waiters_fault(WaitList* waiters) noexcept nogil

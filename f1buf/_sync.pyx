@@ -103,6 +103,13 @@ cdef extern from *:
     """
     void* holding "f1buf_holding"  # the `Wait` by which this thread holds a promise; one at most, see `lend`
 
+cdef extern from *:
+    """
+    static std::atomic<std::uint64_t> f1buf_threads{0};
+    static thread_local const std::uint64_t f1buf_this_thread = ++f1buf_threads;
+    """
+    const uint64_t THIS_THREAD "f1buf_this_thread"
+
 cdef bint with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 forks = 0
 
@@ -161,7 +168,7 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     unhold(w)
     while not ready(m, side, w):                # LOOK
         if side.turn.load(memory_order_relaxed) == RESERVED:
-            if side.owner == PyThread_get_thread_ident():
+            if side.owner == this_thread():
                 release(m)
                 return OWN
             if gives_up(m, side, w):
@@ -206,6 +213,8 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int _
     if other < 0 or other == current_cpu() or SPIN_NS == 0 or side.waiters.head != NULL:
         return False  # or others wait already: a spinner would be there before any of those who must be woken
+    if side.turn.load(memory_order_relaxed) == RESERVED:
+        return False  # for as long as its owner likes
     release(m)  # `acquire` may have taken a promise back
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
     spinners.fetch_add(1, memory_order_relaxed)
@@ -274,6 +283,11 @@ cdef void drop_node(Wait* w) noexcept nogil:
         if w.forks == forks:  # else it is one of those that `WaiterPool.forget` left alone
             pool.give_back(w.node)
         w.node = NULL
+
+
+cdef uint64_t this_thread() noexcept nogil:
+    """A number that no other thread has had. (The system gives those of ended threads to new ones.)"""
+    return THIS_THREAD
 
 
 cdef void unpark_thread(void* parker) noexcept nogil:
