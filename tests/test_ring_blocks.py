@@ -131,3 +131,22 @@ def test_a_block_that_was_left_gives_nothing(side):
             use()
     with pytest.raises(BufferError):
         memoryview(block)
+
+
+# Shutdowns ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ring_is_not_drained_while_a_block_may_leave_records():
+    ring = ring_with(1, 2)
+    with ring.peek() as block:
+        ring.shutdown()
+        with pytest.raises(Empty):
+            Task(ring.get_nowait).result()
+        housekeeping = Task(lambda: next(ring.batches(timeout=0.01))).result()
+        assert housekeeping.size == 0
+        block.consume(1)
+    assert contents(ring) == [2]
+    assert ring.get() == 2
+    with pytest.raises(ShutDown):
+        ring.get()
+    check_balance(ring)
