@@ -14,9 +14,10 @@ One step
 --------
 is all that a thread does from lock to unlock, or one thing that it does without the lock:
 
-    LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER. Unlock.
-                The main thread, where it has waited for records: yes, but first away to run signal handlers (HANDLES),
-                and these records are promised to it meanwhile
+    LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER, or give
+                up, where a block is out that it must not wait for (HELD). Unlock. Who reserves or peeks ACTs by taking
+                its side's turn for a block. The main thread, where it has waited for records: yes, but first away to
+                run signal handlers (HANDLES), and these records are promised to it meanwhile
     LEND        before a handler's LOOK: lock; give back what the operation that it interrupts was promised; unlock
     TRY         lock; take back what it held; take a few records at once, if it may; unlock. It never waits
     PARK        fall asleep; with the token already there, that is no sleep
@@ -27,7 +28,8 @@ is all that a thread does from lock to unlock, or one thing that it does without
                 it acts on what is there. SIGNALS: it is time to look for signals, so it unlocks without a LOOK
     HANDLERS    a signal handler raised: the operation ends. (Where none did, the next step is LOOK)
     COPY        copy under a turn, without the lock
-    END         lock; give the turn back; publish or take; unlock
+    END         lock; give the turn back; publish or take; unlock. Of a block, which is out for as long as its owner
+                likes: ALL of its records enter or leave the ring, or FEWER, or NONE
     WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
     NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends. Who
                 puts more than one piece has a node from the first on
@@ -56,6 +58,11 @@ What is left out, and why nothing is lost by it
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
 * `try_put` either acts at once, as a LOOK here does, or changes nothing. Whoever acts without having waited overtakes
   those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants less.
+* What a block's owner reads or writes, and when: its slots are read at the LOOK and once more at the END, or written at
+  the END; in no state may they overlap with those of another. Where they end at the end of the slots is kept.
+* That a thread asks for what a block of its own keeps from it (OWN): here each has one block at a time, and nothing
+  else to do meanwhile. So no handler runs amid a block, nor does its owner fork there: a fork finds others' blocks.
+* That a block's array outlives its `with`, or that another thread ends it: it is out for longer.
 * Records have no size: each operation says from how many on its copy takes a turn. A put's pieces are as long as the
   room and the capacity allow.
 * Tickets are kept as the order of their holders: nothing else about them is looked at.
@@ -76,12 +83,16 @@ is written while it is being read. The promises balance: `promised` and `granted
 not returned and of those who are away to allocate. A wake-up on its way, or a token, belongs to a granted waiter that
 has yet to take it, one to each: never to a node that was freed or used again.
 
+Only who is out of time, drops, or would get nothing gives up before a reservation has ended; and such do not wait.
+
 In the steps: records are delivered at most once, each producer's in order, without gaps but for what is counted as
 dropped or discarded. A put or get ends neither before its need is met nor before its deadline or the shutdown. No
-record enters once a get was told that the ring is shut down and drained. Nothing is promised twice.
+record is there or enters once a get was told that the ring is shut down and drained. Nothing is promised twice. What is
+peeked at stays as it is.
 
-Where nothing but time can go on (what is left are deadlines and ticks): every thread is done or asleep, and whoever
-is asleep is not granted and may indeed not act. So a timeout does not hide a lost wake-up.
+Where nothing but time can go on (what is left are deadlines, ticks and ends of blocks): every thread is done, asleep or
+has a block, and whoever is asleep is not granted and may indeed not act. So neither a timeout nor the end of a block
+hides a lost wake-up.
 
 At an end (what is left are ticks): put = taken + dropped + discarded + left; an immediate shutdown left nothing; all
 threads are done, unless the scenario lets some sleep on. And from every state an end can be reached: no livelock.
@@ -99,14 +110,17 @@ from typing import Any
 OPEN, SHUT, SHUT_NOW, TORN = "open", "shut", "shut now", "torn"
 BLOCK, DROP_OLDEST, DROP_NEWEST = "block", "drop_oldest", "drop_newest"
 FOR_EVER, TIMED, NOT = "for ever", "timed", "not"  # how long an operation waits
+FREE, COPYING, RESERVED = 0, 1, 2  # states of a turn
 MANY = 9  # more than there ever is
 NONE = -1  # no node
 
 # Where a thread is: what it does next, once it has no wake-up left to deliver.
 LOOKS, ENTERED, ASLEEP, GAVE_UP, AWAITS_TOKEN = "looks", "entered", "asleep", "gave up", "awaits its token"
 HANDLES, ALLOCATES, COPIES, COPIED, DONE = "runs handlers", "allocates", "copies", "copied", "done"
+HAS_BLOCK = "has a block"
 QUEUED = (ENTERED, ASLEEP, GAVE_UP)
 WAITS = (*QUEUED, AWAITS_TOKEN)
+OWNS_TURN = (COPIES, COPIED, HAS_BLOCK)
 
 # The steps, and the functions of `Protocol` that take them.
 STEPS = {
@@ -125,11 +139,15 @@ STEPS = {
     "NO MEMORY": "end_wait",
     "COPY": "copy",
     "END": "end_turn",
+    "END, ALL": "end_block",
+    "END, FEWER": "end_block_with_fewer",
+    "END, NONE": "end_block_with_none",
     "WAKE": "wake_next",
     "SHUTDOWN": "shutdown",
     "FORK": "fork",
 }
 TIME = ("DEADLINE", "TICK")  # those that need not come
+LEISURE = (*TIME, "END, ALL", "END, FEWER", "END, NONE")  # and those that come after any time
 
 
 class Violation(Exception):  # noqa: N818
@@ -148,9 +166,9 @@ def insist(holds: Any, what: str) -> None:
 class Op:
     """One operation of a thread's program."""
 
-    kind: str  # "put", "get", "snapshot", "shutdown" or "fork"
-    n: int = 0  # records: put all of them, or take that many at most
-    least: int = 0  # get: how many it waits for
+    kind: str  # "put", "get", "reserve", "peek", "snapshot", "shutdown" or "fork"
+    n: int = 0  # records: put all of them, take that many at most, wait for so many slots
+    least: int = 0  # get, peek: how many it waits for
     wait: str = FOR_EVER
     locked: int = MANY  # the largest copy under the lock [records]; a larger one takes a turn
     room: int = MANY  # get: what it allocates before it knows what is there [records]
@@ -158,11 +176,11 @@ class Op:
 
     def __str__(self) -> str:
         words = [self.kind]
-        if self.kind == "get":
+        if self.kind in ("get", "peek"):
             words.append(f"{self.least}" if self.least == self.n else f"{self.least}-{self.n}")
-        elif self.kind == "put":
+        elif self.kind in ("put", "reserve"):
             words.append(str(self.n))
-        words += ["timed"] * (self.wait is TIMED) + ["nowait"] * (self.wait is NOT and self.kind != "snapshot")
+        words += ["timed"] * (self.wait is TIMED) + ["nowait"] * (self.wait is NOT)
         words += [f"turn>{self.locked}"] * (self.locked < MANY) + [f"room {self.room}"] * (self.room < MANY)
         words += ["now"] * self.immediate
         return " ".join(words)
@@ -176,8 +194,16 @@ def get(least: int = 1, most: int | None = None, **how: Any) -> Op:
     return Op("get", least if most is None else most, least, **how)
 
 
+def reserve(n: int = 1, wait: str = FOR_EVER) -> Op:
+    return Op("reserve", n, wait=wait)
+
+
+def peek(least: int = 1, most: int | None = None, wait: str = FOR_EVER) -> Op:
+    return Op("peek", least if most is None else most, least, wait=wait)
+
+
 def snapshot(**how: Any) -> Op:
-    return Op("snapshot", MANY, wait=NOT, **how)
+    return Op("snapshot", MANY, **how)
 
 
 def shutdown(immediate: bool = False) -> Op:
@@ -263,9 +289,9 @@ class Thread:
         self.done = 0  # put: records that are the caller's no more
         self.room = self.op.room if self.op else 0
         self.most = self.op.n if self.op else 0
-        self.span: tuple[int, int] | None = None  # being copied: sequence number of the first record, how many
+        self.span: tuple[int, int] | None = None  # copied, or a block's: sequence number of the first record, how many
         self.piece = 0  # put: records that are the caller's no more once this copy has ended
-        self.copied: tuple[Any, ...] = ()  # get under a turn: the records read
+        self.copied: tuple[Any, ...] = ()  # get under a turn, peek: the records read
 
     def vanish(self) -> None:
         """It is not there in the child of a fork."""
@@ -331,7 +357,7 @@ class Side:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.turn = False
+        self.turn = FREE
         self.waiters: list[Thread] = []  # the list
         self.tickets: list[Thread] = []  # who has a ticket, in the order of the tickets
         self.promised = 0
@@ -388,7 +414,7 @@ class Protocol:
         self.cut = False  # ghost: a fork came amid a copy
 
     def sides_by_kind(self) -> dict[str, Side]:
-        return defaultdict(lambda: self.gets, put=self.puts)
+        return defaultdict(lambda: self.gets, put=self.puts, reserve=self.puts)
 
     def freeze(self) -> tuple[Any, ...]:
         return (
@@ -460,6 +486,8 @@ class Protocol:
             return ("LOOK", "HANDLERS") + ("TRY",) * (t.op.kind == "get" and not t.waited and not t.expired)
         if t.at is ALLOCATES:
             return self.looks(t) + ("NO MEMORY",) * (not self.scenario.memory)
+        if t.at is HAS_BLOCK:
+            return ("END, ALL", "END, NONE") + ("END, FEWER",) * (t.span[1] > 1)
         return {COPIES: ("COPY",), COPIED: ("END",), DONE: ()}[t.at]
 
     def runs(self, t: Thread) -> bool:
@@ -506,12 +534,17 @@ class Protocol:
     def acquire_without_memory(self, t: Thread) -> None:
         t.at = LOOKS
         self.unhold(t)
-        if self.may_spin(t) if not self.ready(t) else t.op.kind != "put" or self.is_one_piece(t):
+        if self.needs_no_node(t):
             self.look(t)
         else:
             self.say("no memory for a node")
             self.release(t)
             self.finish(t)
+
+    def needs_no_node(self, t: Thread) -> bool:
+        if self.ready(t):
+            return t.op.kind != "put" or self.is_one_piece(t)
+        return self.is_held(t) or self.may_spin(t)
 
     def must_lend(self, t: Thread) -> bool:
         return t.amid is not None and t.amid.held != 0
@@ -532,6 +565,10 @@ class Protocol:
             else:
                 self.act(t)
             return
+        if self.is_held(t):
+            t.waited = False
+            self.give_up(t)
+            return
         t.waited = True
         if self.may_spin(t):
             self.say("may not act: SPIN")
@@ -547,7 +584,17 @@ class Protocol:
 
     def looks_for_signals_first(self, t: Thread) -> bool:
         """The main thread, which waited: a signal that came before the records must not find them taken already."""
-        return t.ticks and t.op.kind == "get" and not t.expired and not self.over(t.side)
+        return t.ticks and t.op.kind in ("get", "peek") and not t.expired and not self.over(t.side)
+
+    def is_held(self, t: Thread) -> bool:
+        """HELD: a reservation is out, for whose end it does not wait."""
+        return t.side.turn == RESERVED and self.gives_up(t)
+
+    def gives_up(self, t: Thread) -> bool:
+        """Its time is over, its policy drops, or it would get nothing."""
+        if t.side is self.puts:
+            return t.expired or self.scenario.overflow is not BLOCK or self.shut is not OPEN
+        return t.expired or self.shut in (SHUT_NOW, TORN)
 
     def make_node(self, t: Thread) -> None:
         if t.node != self.forks:
@@ -570,7 +617,7 @@ class Protocol:
             side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
 
     def may_spin(self, t: Thread) -> bool:
-        return self.scenario.spins and not t.spun and not t.side.waiters
+        return self.scenario.spins and not t.spun and not t.side.waiters and t.side.turn != RESERVED
 
     def fall_asleep(self, t: Thread) -> None:
         t.at = ASLEEP
@@ -631,8 +678,8 @@ class Protocol:
     # -- lists, grants ------------------------------------------------------------------------------------------------
 
     def need(self, t: Thread) -> int:
-        if t.op.kind == "put":
-            return 1 if self.scenario.overflow is BLOCK else 0
+        if t.side is self.puts:
+            return 0 if self.scenario.overflow is not BLOCK else t.op.n if t.op.kind == "reserve" else 1
         return t.op.least
 
     def node_need(self, t: Thread) -> int:
@@ -676,10 +723,15 @@ class Protocol:
         t.held = t.held_forks = 0
 
     def servable(self, side: Side) -> Thread | None:
+        if side.turn == RESERVED:
+            return self.first_to_give_up(side)
         if side.turn or not (self.may_overtake(side) or self.over(side)):
             return None
         stock = self.available(side) - side.promised
         return next((t for t in side.waiters if self.may_be_granted(t, side, stock)), None)
+
+    def first_to_give_up(self, side: Side) -> Thread | None:
+        return next((t for t in side.waiters if self.gives_up(t)), None)
 
     def may_be_granted(self, t: Thread, side: Side, stock: int) -> bool:
         return self.over(side) or self.node_need(t) == 0 or stock >= self.node_need(t)
@@ -731,13 +783,58 @@ class Protocol:
     def act(self, t: Thread) -> None:
         """ACT or TURN, with the lock held, to the unlock."""
         insist(not t.side.turn, f"{t.name} acts in another's turn")
-        {"put": self.put_records, "get": self.get_records, "snapshot": self.copy_newest}[t.op.kind](t)
+        actions = {
+            "put": self.put_records,
+            "get": self.get_records,
+            "reserve": self.reserve_slots,
+            "peek": self.peek_slots,
+            "snapshot": self.copy_newest,
+        }
+        actions[t.op.kind](t)
+
+    def give_up(self, t: Thread) -> None:
+        """Of what `acquire` says HELD to: with the lock held, to the unlock."""
+        insist(t.side.turn == RESERVED and must_not_wait(self, t), f"{t.name} does not wait for a reservation")
+        if t.op.kind == "put" and self.scenario.overflow is not BLOCK and self.shut is OPEN:
+            self.drop_rest(t)
+        elif t.op.kind == "snapshot":
+            self.say("looks at nothing")
+            self.release(t)
+            self.finish(t)
+        else:
+            self.end_in_vain(t)
+
+    def drop_rest(self, t: Thread) -> None:
+        t.piece = t.op.n - t.done
+        self.say("drops what it brings:", t.piece)
+        self.refused += t.piece
+        self.release(t)
+        self.end_piece(t)
+
+    def end_in_vain(self, t: Thread) -> None:
+        """With the lock held, to the unlock: the operation ends by an exception."""
+        end = self.end_of(t.side)
+        self.say(end)
+        if t.side is self.gets and end == "ShutDown":
+            self.drained = True
+            insist(self.shut is SHUT_NOW or self.count == 0, "a get is told: drained, though records are there")
+        self.release(t)
+        self.finish(t)
+
+    def end_of(self, side: Side) -> str:
+        """Why an operation that may not act ends."""
+        if self.shut is TORN:
+            return "RuntimeError"
+        ends = self.over(side) and not (side is self.gets and self.may_leave_records())
+        return "ShutDown" if ends else "Full" if side is self.puts else "Empty"
+
+    def may_leave_records(self) -> bool:
+        """Whether a block is out of what is there after a graceful shutdown: the ring is not drained."""
+        return self.shut is SHUT and self.count > 0
 
     def put_records(self, t: Thread) -> None:
         if self.shut is not OPEN:
-            self.say("RuntimeError" if self.shut is TORN else "ShutDown")
-            self.release(t)
-            self.finish(t)
+            self.end_in_vain(t)
         else:
             self.put_piece(t)
 
@@ -759,7 +856,7 @@ class Protocol:
             self.end_piece(t)
         else:
             self.say("TURN: puts", admitted)
-            t.side.turn = True
+            t.side.turn = COPYING
             t.at = COPIES
             self.release(t)
 
@@ -776,17 +873,23 @@ class Protocol:
 
     def admit(self, n: int) -> int:
         room = self.capacity - self.count
-        if n <= room:
-            return n
-        if self.scenario.overflow is DROP_OLDEST and not self.gets.turn:
-            self.say("drops the oldest")
-            self.evicted += n - room
-            self.pass_by(n - room)
+        if self.evict_for(n):
             return n
         if self.scenario.overflow is not BLOCK:
             self.say("drops the newest")
             self.refused += n - room
         return room
+
+    def evict_for(self, n: int) -> bool:
+        """Whether there is room for n, after the oldest have made some where they may."""
+        room = self.capacity - self.count
+        if n > room and (self.scenario.overflow is not DROP_OLDEST or self.gets.turn):
+            return False
+        if n > room:
+            self.say("drops the oldest")
+            self.evicted += n - room
+            self.pass_by(n - room)
+        return True
 
     def fill(self, t: Thread) -> None:
         first, n = t.span
@@ -812,10 +915,7 @@ class Protocol:
         n = min(t.most, self.count)
         insist(n >= t.op.least or t.expired or self.over(t.side), f"{t.name} does not wait for what it needs")
         if n == 0 or self.shut is TORN:
-            self.say("RuntimeError" if self.shut is TORN else "ShutDown" if self.over(t.side) else "Empty")
-            self.drained |= self.over(t.side)
-            self.release(t)
-            self.finish(t)
+            self.end_in_vain(t)
         elif n > t.room:
             self.say("has room for", t.room, "of", n, "only: away to allocate")
             t.room = t.most = n
@@ -854,7 +954,7 @@ class Protocol:
 
     def copy_in_turn(self, t: Thread, first: int, n: int) -> None:
         self.say("TURN: reads", n)
-        t.side.turn = True
+        t.side.turn = COPYING
         t.span = (first, n)
         t.at = COPIES
         self.release(t)
@@ -889,6 +989,66 @@ class Protocol:
         self.read_seq += n
         self.count -= n
 
+    # -- blocks -------------------------------------------------------------------------------------------------------
+
+    def reserve_slots(self, t: Thread) -> None:
+        n = 0
+        if self.shut is OPEN:
+            n = min(t.op.n, self.capacity - self.write_seq % self.capacity)
+            self.evict_for(n)
+            n = min(n, self.capacity - self.count)
+            dropped = self.scenario.overflow is not BLOCK
+            enough = dropped or self.capacity - self.count >= t.op.n
+            insist(enough or t.expired, f"{t.name} does not wait for what it needs")
+        self.hand_out(t, self.write_seq, n)
+
+    def peek_slots(self, t: Thread) -> None:
+        enough = self.count >= t.op.least or t.expired or self.over(t.side)
+        insist(enough, f"{t.name} does not wait for what it needs")
+        n = 0
+        if self.shut is not TORN:
+            n = min(t.op.n, self.count, self.capacity - self.read_seq % self.capacity)
+            t.copied = self.copy_out(self.read_seq, n)
+        self.hand_out(t, self.read_seq, n)
+
+    def hand_out(self, t: Thread, first: int, n: int) -> None:
+        """With the lock held, to the unlock; without any slots the operation ends."""
+        if n == 0:
+            self.end_in_vain(t)
+        else:
+            self.say("has a block of", n)
+            t.side.turn = RESERVED
+            t.span = (first, n)
+            t.at = HAS_BLOCK
+            self.release(t)
+
+    def end_block(self, t: Thread) -> None:
+        self.end_block_and_release(t, t.span[1])
+
+    def end_block_with_fewer(self, t: Thread) -> None:
+        self.end_block_and_release(t, t.span[1] - 1)
+
+    def end_block_with_none(self, t: Thread) -> None:
+        self.end_block_and_release(t, 0)
+
+    def end_block_and_release(self, t: Thread, n: int) -> None:
+        """END of a block, of which n records enter, or leave, the ring."""
+        t.side.turn = FREE
+        t.span = (t.span[0], n)
+        if t.side is self.puts:
+            insist(t.span[0] == self.write_seq, f"{t.name} has slots that are not the next ones")
+            self.fill(t)
+            self.publish(t)
+            self.accepted += n
+        else:
+            insist(t.span[0] == self.read_seq, f"what {t.name} peeks at is not the oldest")
+            whole = self.copy_out(self.read_seq, len(t.copied))
+            insist(whole == t.copied, f"what {t.name} peeks at has changed meanwhile")
+            self.take(t.copied[:n])
+        self.discard_if_shut_now(t)
+        self.release(t)
+        self.finish(t)
+
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def copy(self, t: Thread) -> None:
@@ -900,7 +1060,7 @@ class Protocol:
 
     def end_turn(self, t: Thread) -> None:
         """END, to the unlock."""
-        t.side.turn = False
+        t.side.turn = FREE
         if t.side is self.puts:
             self.publish(t)
             self.discard_if_shut_now(t)
@@ -913,8 +1073,8 @@ class Protocol:
             self.end_get(t)
 
     def slots_in_turn(self, side: Side) -> set[int]:
-        """Those that are being copied outside the lock."""
-        spans = [t.span for t in self.threads if t.side is side and t.at in (COPIES, COPIED)] if side.turn else []
+        """Those that are being copied outside the lock, or are a block's."""
+        spans = [t.span for t in self.threads if t.side is side and t.at in OWNS_TURN] if side.turn else []
         return {seq % self.capacity for first, n in spans for seq in range(first, first + n)}
 
     # -- shutdown -----------------------------------------------------------------------------------------------------
@@ -952,7 +1112,7 @@ class Protocol:
         self.shut = TORN
 
     def forget_turn(self, side: Side) -> None:
-        side.turn = False
+        side.turn = FREE
 
     def forget_waiters(self, side: Side) -> None:
         side.waiters = []
@@ -981,8 +1141,9 @@ def check_state(m: Protocol) -> None:
     for side in m.sides:
         check_list(m, side)
         check_grants(m, side)
-        owners = sum(t.at in (COPIES, COPIED) for t in m.threads if t.side is side)
-        insist(owners == side.turn, f"the turn of the {side.name} has one owner")
+        owners = [t.at for t in m.threads if t.side is side and t.at in OWNS_TURN]
+        insist(len(owners) == (side.turn != FREE), f"the turn of the {side.name} has one owner")
+        insist((HAS_BLOCK in owners) == (side.turn == RESERVED), f"who holds the turn of the {side.name} is known")
     check_wake_ups(m)
     if m.puts.turn and m.gets.turn:
         insist(m.slots_in_turn(m.puts).isdisjoint(m.slots_in_turn(m.gets)), "no slot is written while being read")
@@ -1015,8 +1176,9 @@ def check_wake_ups(m: Protocol) -> None:
 
 
 def could_act(m: Protocol, t: Thread, promised: int) -> bool:
+    """Whether it need not wait; to give up is to act, too."""
     if t.side.turn:
-        return False
+        return t.side.turn == RESERVED and must_not_wait(m, t)
     if m.shut is not OPEN and not (t.side is m.gets and m.shut is SHUT and m.puts.turn):
         return True
     stock = m.capacity - m.count if t.side is m.puts else m.count
@@ -1024,14 +1186,21 @@ def could_act(m: Protocol, t: Thread, promised: int) -> bool:
     return need == 0 or stock >= promised + need
 
 
+def must_not_wait(m: Protocol, t: Thread) -> bool:
+    """For a reservation."""
+    drops = t.side is m.puts and m.scenario.overflow is not BLOCK
+    too_late = m.shut is not OPEN if t.side is m.puts else m.shut in (SHUT_NOW, TORN)
+    return t.expired or drops or too_late
+
+
 def check_sleepers(m: Protocol) -> None:
     """Where nothing but time can go on."""
     for t in m.threads:
         if not m.runs(t):  # its handler does, or its process is not there yet
             continue
-        insist(t.at in (DONE, ASLEEP), f"deadlock: {t.name} {t.at}, and nobody brings it")
+        insist(t.at in (DONE, ASLEEP, HAS_BLOCK), f"deadlock: {t.name} {t.at}, and nobody brings it")
         insist(not t.granted, f"deadlock: {t.name} was granted, and nobody wakes it")
-        insist(t.at is DONE or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
+        insist(t.at is not ASLEEP or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
 
 
 def check_end(m: Protocol) -> None:
@@ -1101,7 +1270,7 @@ def explore(scenario: Scenario, *mutations: Mutation) -> Exploration:
 
 def check_rest(m: Protocol, choices: list[tuple[Thread, str]]) -> bool:
     """Check the states where only time can go on; True for an end."""
-    if any(choice not in TIME for _, choice in choices):
+    if any(choice not in LEISURE for _, choice in choices):
         return False
     check_sleepers(m)
     if any(choice != "TICK" for _, choice in choices):
@@ -1154,7 +1323,7 @@ def tell(m: Protocol, start: tuple[Any, ...], way: list[Step], violation: str) -
 def describe(m: Protocol) -> str:
     sides = [
         f"{side.name}: waiting {' '.join(t.name for t in side.waiters) or '-'}, granted {side.granted}, "
-        f"promised {side.promised}" + ", turn" * side.turn
+        f"promised {side.promised}" + ("", ", turn", ", reserved")[side.turn]
         for side in m.sides
     ]
     threads = ", ".join(f"{t.name} {t.at}" for t in m.threads if m.runs(t))
@@ -1421,6 +1590,109 @@ SCENARIOS = {
             C2=get(),
             S1=shutdown(),
             S2=shutdown(immediate=True),
+        ),
+        # Blocks, which are out for as long as their owners like. Beside copies; who must not wait for them; shutdowns.
+        scenario("blocks", 2, all_end=False, P1=(reserve(2), put()), P2=put(2), C1=peek(1, 2), C2=get(1, 2)),
+        scenario("blocks that follow blocks", 2, all_end=False, P1=reserve(2), P2=reserve(), C1=peek(2), C2=peek()),
+        scenario(
+            "blocks and large copies",
+            1,
+            all_end=False,
+            P1=put(locked=0),
+            P2=reserve(),
+            P3=put(wait=NOT),
+            P4=put(wait=NOT),
+            C1=get(),
+        ),
+        scenario(
+            "a peek and large copies",
+            1,
+            all_end=False,
+            P1=put(2),
+            C1=get(locked=0),
+            C2=peek(),
+            C3=snapshot(locked=0),
+            C4=get(wait=NOT),
+        ),
+        scenario(
+            "blocks, deadlines",
+            2,
+            all_end=False,
+            P1=reserve(2, wait=TIMED),
+            P2=(put(2, wait=TIMED), put(wait=NOT)),
+            C1=(peek(2, wait=TIMED), peek(wait=NOT)),
+            C2=(get(wait=NOT), get(wait=TIMED)),
+        ),
+        scenario(
+            "blocks, signals",
+            1,
+            ticks="C1",
+            spins=True,
+            P1=(reserve(), put()),
+            C1=(peek(), get()),
+            C2=peek(wait=TIMED),
+            all_end=False,
+        ),
+        scenario("blocks, memory", 1, memory=False, all_end=False, P1=put(2), P2=reserve(), C1=peek(), C2=get()),
+        scenario(
+            "blocks, shutdown",
+            2,
+            P1=(reserve(2), reserve()),
+            P2=put(2),
+            C1=(peek(1, 2), get(wait=NOT)),
+            C2=get(2),
+            S=shutdown(),
+        ),
+        scenario(
+            "blocks, immediate shutdown",
+            2,
+            P1=reserve(2),
+            P2=put(2),
+            C1=peek(1, 2),
+            C2=snapshot(locked=0),
+            C3=get(),
+            S=shutdown(immediate=True),
+        ),
+        scenario(
+            "blocks, overtaking ends",
+            1,
+            overtakes=1,
+            all_end=False,
+            P1=(reserve(), put()),
+            P2=put(),
+            C1=(peek(), get()),
+            C2=get(wait=TIMED),
+        ),
+        scenario(
+            "blocks, drop_oldest",
+            2,
+            overflow=DROP_OLDEST,
+            all_end=False,
+            P1=(put(2), reserve(2)),
+            P2=put(3, locked=0),
+            C1=peek(1, 2),
+            C2=snapshot(locked=0),
+        ),
+        scenario(
+            "blocks, drop_newest",
+            2,
+            overflow=DROP_NEWEST,
+            P1=(reserve(2), reserve()),
+            P2=put(3, locked=0),
+            C1=peek(1, 2),
+            C2=get(wait=TIMED),
+            S=shutdown(),
+        ),
+        scenario(
+            "blocks, fork",
+            1,
+            all_end=False,
+            children=("K1", "K2"),
+            P1=(put(), reserve()),
+            C1=(peek(), get()),
+            F=(fork(), get()),
+            K1=reserve(),
+            K2=peek(),
         ),
         # Drop policies, with a snapshot, which reads under a turn.
         scenario(
@@ -1753,7 +2025,7 @@ class TurnIsNotLookedAt(Protocol):
 @mutation("what is being read is dropped", scenario="drop_oldest", finds="no slot is written while being read")
 class DropsWhatIsRead(Protocol):
     def admit(self, n: int) -> int:
-        turn, self.gets.turn = self.gets.turn, False
+        turn, self.gets.turn = self.gets.turn, FREE
         admitted = super().admit(n)
         self.gets.turn = turn
         return admitted
@@ -1762,7 +2034,7 @@ class DropsWhatIsRead(Protocol):
 @mutation("what is being read is discarded", scenario="immediate shutdown", finds="a slot is read that holds no record")
 class DiscardsWhatIsRead(Protocol):
     def discard_rest(self) -> None:
-        turn, self.gets.turn = self.gets.turn, False
+        turn, self.gets.turn = self.gets.turn, FREE
         super().discard_rest()
         self.gets.turn = turn
 
@@ -1771,7 +2043,7 @@ class DiscardsWhatIsRead(Protocol):
 class SnapshotTakesNoTurn(Protocol):
     def copy_in_turn(self, t: Thread, first: int, n: int) -> None:
         super().copy_in_turn(t, first, n)
-        t.side.turn = t.op.kind != "snapshot"
+        t.side.turn = FREE if t.op.kind == "snapshot" else COPYING
 
     def check_state(self) -> None:
         pass  # else that would be all that is seen: a turn without an owner
