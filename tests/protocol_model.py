@@ -569,6 +569,7 @@ class Protocol:
             t.waited = False
             self.give_up(t)
             return
+        insist(t.side.turn != RESERVED or not must_not_wait(self, t), f"{t.name} waits for a reservation")
         t.waited = True
         if self.may_spin(t):
             self.say("may not act: SPIN")
@@ -2047,6 +2048,131 @@ class SnapshotTakesNoTurn(Protocol):
 
     def check_state(self) -> None:
         pass  # else that would be all that is seen: a turn without an owner
+
+
+# Blocks.
+
+
+@mutation("SETTLE does not wake who gives up", scenario="blocks, shutdown", finds="I3")
+class NobodyIsWokenToGiveUp(Protocol):
+    def first_to_give_up(self, side: Side) -> Thread | None:
+        return None
+
+
+@mutation("SETTLE does not wake who is out of time", scenario="blocks and large copies", finds="I3")
+class NobodyIsWokenOutOfTime(Protocol):
+    def first_to_give_up(self, side: Side) -> Thread | None:
+        return next((t for t in side.waiters if not t.expired and self.gives_up(t)), None)
+
+
+@mutation("a put that must not wait waits for a reservation", scenario="blocks, deadlines", finds="P2 waits for")
+class WaitsOutOfTime(Protocol):
+    def is_held(self, t: Thread) -> bool:
+        return t.op.kind != "put" and super().is_held(t)
+
+
+@mutation("a put that drops waits for a reservation", scenario="blocks, drop_oldest", finds="P2 waits for")
+class WaitsThoughItDrops(Protocol):
+    def gives_up(self, t: Thread) -> bool:
+        return super().gives_up(t) and (t.expired or self.shut is not OPEN)
+
+
+@mutation("a shutdown does not end the waiting for a reservation", scenario="blocks, shutdown", finds="I3")
+class WaitsThoughItIsShut(Protocol):
+    def gives_up(self, t: Thread) -> bool:
+        return super().gives_up(t) and t.expired
+
+
+@mutation("nobody waits for a reservation", scenario="blocks", finds="does not wait for a reservation")
+class NobodyWaits(Protocol):
+    def gives_up(self, t: Thread) -> bool:
+        return True
+
+
+@mutation("END of a block does not SETTLE", scenario="blocks", finds="I3")
+class EndOfBlockDoesNotSettle(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.at is not HAS_BLOCK or t.side.turn == RESERVED:
+            super().release(t)
+
+
+@mutation("a block without records ends without a SETTLE", scenario="blocks that follow blocks", finds="I3")
+class EndWithoutRecordsDoesNotSettle(Protocol):
+    settles = True
+
+    def end_block_and_release(self, t: Thread, n: int) -> None:
+        self.settles = n > 0
+        super().end_block_and_release(t, n)
+        self.settles = True
+
+    def release(self, t: Thread) -> None:
+        if self.settles:
+            super().release(t)
+
+
+@mutation("a put that gives up does not count what it drops", scenario="blocks, drop_newest", finds="offered")
+class DropsUncounted(Protocol):
+    def drop_rest(self, t: Thread) -> None:
+        refused = self.refused
+        super().drop_rest(t)
+        self.refused = refused
+
+
+@mutation("drop_oldest drops what is peeked at", scenario="blocks, drop_oldest", finds="no slot is written while being")
+class DropsWhatIsPeekedAt(DropsWhatIsRead):
+    pass
+
+
+@mutation(
+    "a reservation drops what is peeked at", scenario="blocks, drop_oldest", finds="no slot is written while being"
+)
+class ReservesWhatIsPeekedAt(Protocol):
+    def reserve_slots(self, t: Thread) -> None:
+        turn, self.gets.turn = self.gets.turn, FREE
+        super().reserve_slots(t)
+        self.gets.turn = turn
+
+
+@mutation("what is peeked at is discarded", scenario="blocks, immediate shutdown", finds="peeks at is not the oldest")
+class DiscardsWhatIsPeekedAt(DiscardsWhatIsRead):
+    pass
+
+
+@mutation("a snapshot does not wait for a peek", scenario="blocks, immediate shutdown", finds="acts in another's turn")
+class SnapshotDoesNotWait(Protocol):
+    def ready(self, t: Thread) -> bool:
+        return t.op.kind == "snapshot" or super().ready(t)
+
+
+@mutation("a block begins after a shutdown", scenario="blocks, drop_newest", finds="a record enters after")
+class ReservesThoughItIsShut(Protocol):
+    def reserve_slots(self, t: Thread) -> None:
+        shut, self.shut = self.shut, OPEN
+        super().reserve_slots(t)
+        self.shut = shut
+
+
+@mutation("a shutdown ends a get before a reservation", scenario="blocks, shutdown", finds="a record enters after")
+class DrainedBeforeABlock(Protocol):
+    def over(self, side: Side) -> bool:
+        return super().over(side) or (self.shut is SHUT and self.puts.turn == RESERVED)
+
+
+@mutation(
+    "who gives up beside a peek is told: drained", scenario="blocks, drop_newest", finds="though records are there"
+)
+class DrainedBesideAPeek(Protocol):
+    def may_leave_records(self) -> bool:
+        return False
+
+
+@mutation(
+    "END of a block discards nothing", scenario="blocks, immediate shutdown", finds="immediate shutdown leaves nothing"
+)
+class BlockDiscardsNothing(Protocol):
+    def discard_if_shut_now(self, t: Thread) -> None:
+        if t.at is not HAS_BLOCK:
+            super().discard_if_shut_now(t)
 
 
 # Forks.
