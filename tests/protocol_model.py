@@ -147,7 +147,8 @@ STEPS = {
     "FORK": "fork",
 }
 TIME = ("DEADLINE", "TICK")  # those that need not come
-LEISURE = (*TIME, "END, ALL", "END, FEWER", "END, NONE")  # and those that come after any time
+ENDS_OF_BLOCKS = ("END, ALL", "END, FEWER", "END, NONE")
+LEISURE = (*TIME, *ENDS_OF_BLOCKS)  # and those that come after any time
 
 
 class Violation(Exception):  # noqa: N818
@@ -487,7 +488,7 @@ class Protocol:
         if t.at is ALLOCATES:
             return self.looks(t) + ("NO MEMORY",) * (not self.scenario.memory)
         if t.at is HAS_BLOCK:
-            return ("END, ALL", "END, NONE") + ("END, FEWER",) * (t.span[1] > 1)
+            return ENDS_OF_BLOCKS if t.span[1] > 1 else ("END, ALL", "END, NONE")
         return {COPIES: ("COPY",), COPIED: ("END",), DONE: ()}[t.at]
 
     def runs(self, t: Thread) -> bool:

@@ -25,8 +25,10 @@ from protocol_model import (
     BLOCK,
     COPIES,
     DONE,
+    ENDS_OF_BLOCKS,
     ENTERED,
     FOR_EVER,
+    HAS_BLOCK,
     LOOKS,
     MANY,
     NONE,
@@ -92,6 +94,22 @@ class RingRun:
         if op.least == op.n == 1:
             return [self.buffer.get(**how)["number"]]
         return self.buffer.get_many(op.n, min_count=op.least, **how)["number"]
+
+    def reserve(self, op, how, first, uses):
+        with self.buffer.reserve(op.n, **how) as block:
+            array = block.array
+            array["number"] = range(first, first + len(block))
+            del array
+            committed = uses(len(block))
+            block.commit(committed)
+        return committed
+
+    def peek(self, op, how, uses):
+        with self.buffer.peek(op.n, min_count=op.least, **how) as block:
+            consumed = uses(len(block))
+            numbers = block.array["number"][:consumed].tolist()
+            block.consume(consumed)
+        return numbers
 
     def snapshot(self, op):
         self.buffer.snapshot()
@@ -177,13 +195,23 @@ def perform(real, op, index, sent, got, rng):
     call = getattr(real, op.kind)
     if op.kind in ("put", "put_many"):
         return call(op, how, index * ROOM + sent + 1)
-    if op.kind in ("get", "get_many"):
-        got += [divmod(int(number), ROOM) for number in call(op, how)]
+    uses = functools.partial(use_block, rng)
+    if op.kind == "reserve":
+        return call(op, how, index * ROOM + sent + 1, uses)
+    if op.kind in ("get", "get_many", "peek"):
+        numbers = call(op, how, uses) if op.kind == "peek" else call(op, how)
+        got += [divmod(int(number), ROOM) for number in numbers]
     else:
         if op.kind == "shutdown":
             time.sleep(rng.choice((0, 1e-4, 1e-3)))  # the others get a chance to come far
         call(op)
     return 0
+
+
+def use_block(rng, length):
+    """Have a block for a while; of how many of its records it then makes use: of all, all but one, or none."""
+    time.sleep(rng.choice((0, 0, 1e-4, 1e-3)))
+    return rng.choice((length, length, max(0, length - 1), 0))
 
 
 # -- the model follows -------------------------------------------------------------------------------------------------
@@ -244,7 +272,7 @@ class Follower:
 
     def guesses(self, t, step):
         """What the recording does not show: operations that ended without a section, whether it spins, how much room it
-        has, how much it saw to be there before it had the lock."""
+        has, how much it saw to be there before it had the lock, how many of a block's records enter or leave."""
         skips = range(1 + len(t.program) - t.place if isinstance(self, QueueProtocol) else 1)
         rooms = mosts = (MANY,)
         spins = (False, True) if step == "LOOK" and not isinstance(self, QueueProtocol) else (False,)
@@ -253,17 +281,18 @@ class Follower:
             mosts = range(t.op.least, t.op.n + 1) if step == "TRY" else (MANY,)
         elif t.op is not None and t.op.kind == "snapshot":
             mosts = range(self.count + 1)
-        return itertools.product(skips, spins, rooms, mosts)
+        ends = ENDS_OF_BLOCKS if step == "END" and t.at is HAS_BLOCK else ("END",)
+        return itertools.product(skips, spins, rooms, mosts, ends)
 
     def follow(self, t, step, guess):
-        skipped, self.spins, room, most = guess
+        skipped, self.spins, room, most, end = guess
         self.acting = t
         self.deliver(t)
         for _ in range(skipped):
             self.skip(t)
         before = t.place, t.room, t.most
         t.room, t.most = min(room, t.room), min(most, t.most)
-        self.go(t, *self.choices_behind(t, step))
+        self.go(t, *self.choices_behind(t, step if step != "END" else end))
         if t.place == before[0] and t.at not in (COPIES, ALLOCATES):
             _, t.room, t.most = before
 
@@ -403,6 +432,21 @@ def test_recorded_runs_of_a_ring_are_accepted(scenario, large):
     follow_runs(recordable(scenario, large=large), large)
 
 
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("side", ["puts", "gets"])
+def test_blocks_are_recorded_which_others_wait_for_or_not(side):
+    """Some wait while one is out; others give up meanwhile, which leaves it out."""
+    rng = with_seed()
+    scenario = recordable(ring_model.SCENARIOS["blocks, deadlines"])
+    waited = gave_up = False
+    while not (waited and gave_up):
+        done = run(scenario, rng)
+        accept(done)
+        out = [(step, left) for _, step, left in done.events if left[f"{side}_turn"] == ring_model.RESERVED]
+        waited |= any(left[f"{side}_waiting"] for _, left in out)
+        gave_up |= any(step == "RETURN, LATE" and not left[f"{side}_waiting"] for step, left in out)
+
+
 QUEUE_KINDS = {"put", "put_many", "get", "get_many", "task_done", "join", "clear", "bound", "convert", "shutdown"}
 QUEUE_SCENARIOS = [
     it
@@ -464,10 +508,17 @@ def test_a_get_that_a_signal_handler_ends_is_followed(large):
 # same thread can make up for.
 
 
-def busy_run(large=False):
+each_kind = pytest.mark.parametrize(
+    ("name", "large"),
+    [("needs that differ", False), ("needs that differ", True), ("blocks", False)],
+    ids=["small copies", "copies in turns", "blocks"],
+)
+
+
+def busy_run(name="needs that differ", large=False):
     """A recording in which much happens."""
     rng = with_seed()
-    scenario = recordable(ring_model.SCENARIOS["needs that differ"], large=large)
+    scenario = recordable(ring_model.SCENARIOS[name], large=large)
     while True:
         done = run(scenario, rng, large)
         if len(changes(done.events)) > 3 and any(left["gets_waiting"] for _, _, left in done.events):
@@ -488,17 +539,17 @@ def assert_rejected(done, events):
 
 
 @pytest.mark.usefixtures("hurried")
-@each_size
-def test_a_recording_without_one_of_its_sections_is_rejected(large):
-    done = busy_run(large)
+@each_kind
+def test_a_recording_without_one_of_its_sections_is_rejected(name, large):
+    done = busy_run(name, large)
     for i in changes(done.events):
         assert_rejected(done, done.events[:i] + done.events[i + 1 :])
 
 
 @pytest.mark.usefixtures("hurried")
-@each_size
-def test_a_recording_with_two_sections_exchanged_is_rejected(large):
-    done = busy_run(large)
+@each_kind
+def test_a_recording_with_two_sections_exchanged_is_rejected(name, large):
+    done = busy_run(name, large)
     events, places = done.events, changes(done.events)
     for i in places:
         if i - 1 in places and events[i][0] != events[i - 1][0]:
@@ -506,9 +557,9 @@ def test_a_recording_with_two_sections_exchanged_is_rejected(large):
 
 
 @pytest.mark.usefixtures("hurried")
-@each_size
-def test_a_recording_with_another_number_is_rejected(large):
-    done = busy_run(large)
+@each_kind
+def test_a_recording_with_another_number_is_rejected(name, large):
+    done = busy_run(name, large)
     for i in changes(done.events)[:8]:
         index, step, left = done.events[i]
         for it, value in left.items():
@@ -516,9 +567,9 @@ def test_a_recording_with_another_number_is_rejected(large):
 
 
 @pytest.mark.usefixtures("hurried")
-@each_size
-def test_a_recording_by_another_thread_is_rejected(large):
-    done = busy_run(large)
+@each_kind
+def test_a_recording_by_another_thread_is_rejected(name, large):
+    done = busy_run(name, large)
     for i in changes(done.events):
         index, step, left = done.events[i]
         other = index ^ 1  # P1 and P2, C1 and C2
@@ -534,7 +585,15 @@ def test_a_recording_of_other_records_is_rejected():
 
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
-    "name", ["a get does not SETTLE", "SETTLE looks at the first waiter only", "SETTLE forgets what is promised"]
+    "name",
+    [
+        "a get does not SETTLE",
+        "SETTLE looks at the first waiter only",
+        "SETTLE forgets what is promised",
+        "a put that drops waits for a reservation",
+        "nobody waits for a reservation",
+        "END of a block does not SETTLE",
+    ],
 )
 def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
     mutation = ring_model.MUTATIONS[name]
