@@ -167,13 +167,12 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     begins(m, LOOK)
     unhold(w)
     while not ready(m, side, w):                # LOOK
-        if side.turn.load(memory_order_relaxed) == RESERVED:
-            if side.owner == this_thread():
-                release(m)
-                return OWN
-            if gives_up(m, side, w):
-                status = HELD
-                break
+        if waits_for_itself(m, side, w):
+            release(m)
+            return OWN
+        if side.turn.load(memory_order_relaxed) == RESERVED and gives_up(m, side, w):
+            status = HELD
+            break
         if w.began == 0:
             w.began = now_ns()
         if not w.spun:
@@ -195,6 +194,19 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
             release(m)
             return TICK
     return status
+
+
+cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Of who may not act: whether a reservation of its own keeps it from what it needs.
+
+    One of the other side, too: that keeps everybody else from bringing what is not there yet.
+    """
+    cdef Side* other = &m.gets if side == &m.puts else &m.puts
+    return is_own(side) or (is_own(other) and available(m, side) < w.need)
+
+
+cdef inline bint is_own(Side* side) noexcept nogil:
+    return side.turn.load(memory_order_relaxed) == RESERVED and side.owner == this_thread()
 
 
 cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:

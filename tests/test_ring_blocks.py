@@ -150,3 +150,45 @@ def test_a_ring_is_not_drained_while_a_block_may_leave_records():
     with pytest.raises(ShutDown):
         ring.get()
     check_balance(ring)
+
+
+# Who waits for itself -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{}, {"timeout": WATCHDOG}])
+@pytest.mark.parametrize("shut", [False, True], ids=["open", "shut"])
+def test_the_owner_of_free_slots_cannot_wait_for_records(how, shut):
+    ring = RingBuffer(2, "i8")
+    with ring.reserve(1) as block:
+        if shut:
+            ring.shutdown()
+        with pytest.raises(RuntimeError, match="this thread has a block"):
+            ring.get(**how)
+        with pytest.raises(Empty):
+            ring.get_nowait()
+        block.array[0] = 1
+    assert ring.get() == 1
+
+
+@pytest.mark.parametrize("how", [{}, {"timeout": WATCHDOG}])
+def test_the_owner_of_records_cannot_wait_for_room(how):
+    ring = ring_with(1, 2)
+    with ring.peek(1):
+        with pytest.raises(RuntimeError, match="this thread has a block"):
+            ring.put(3, **how)
+        with pytest.raises(Full):
+            ring.put_nowait(3)
+    assert ring.put_many([3, 4], block=False) == 1
+    check_balance(ring)
+
+
+def test_the_owner_of_a_block_may_use_the_other_side():
+    ring = RingBuffer(3, "i8")
+    ring.put(1)
+    with ring.reserve(1) as block:
+        block.array[0] = 2
+        assert ring.get() == 1
+    with ring.peek():
+        assert ring.put_many([3, 4, 5]) == 2
+    assert ring.get_many().tolist() == [3, 4]
+    check_balance(ring)
