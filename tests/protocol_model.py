@@ -1598,13 +1598,13 @@ SCENARIOS = {
         scenario("blocks that follow blocks", 2, all_end=False, P1=reserve(2), P2=reserve(), C1=peek(2), C2=peek()),
         scenario(
             "blocks and large copies",
-            1,
+            2,
             all_end=False,
             P1=put(locked=0),
             P2=reserve(),
             P3=put(wait=NOT),
             P4=put(wait=NOT),
-            C1=get(),
+            P5=put(wait=NOT),
         ),
         scenario(
             "a peek and large copies",
@@ -2088,6 +2088,20 @@ class WaitsThoughItIsShut(Protocol):
 class NobodyWaits(Protocol):
     def gives_up(self, t: Thread) -> bool:
         return True
+
+
+@mutation("who gives up passes nothing on", scenario="blocks and large copies", finds="I3")
+class GivingUpDoesNotSettle(Protocol):
+    settles = True
+
+    def give_up(self, t: Thread) -> None:
+        self.settles = False
+        super().give_up(t)
+        self.settles = True
+
+    def release(self, t: Thread) -> None:
+        if self.settles:
+            super().release(t)
 
 
 @mutation("END of a block does not SETTLE", scenario="blocks", finds="I3")
