@@ -1419,10 +1419,10 @@ cdef int64_t small_count(object value) noexcept:
 cdef char* BYTES = b"B"
 
 cdef enum BlockState:
+    LEFT = 0      # or never made by `new_block`: one that is without a ring stays as harmless as one that is over
     NEW
     ENTERING
     ENTERED
-    LEFT
 
 
 @cython.no_gc_clear
@@ -1439,6 +1439,12 @@ cdef class _Block:
     cdef atomic[int] state         # a BlockState
     cdef atomic[long] users        # itself while it is ENTERED, and its buffers
     cdef long forks                # how many lay behind the process that entered it
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError(f"a {type(self).__name__} cannot be made by itself; ask a ring: `with ring.{self.maker()}:`")
+
+    cdef str maker(self):
+        return "reserve(n)" if isinstance(self, ReservedBlock) else "peek(n)"
 
     def __enter__(self):
         cdef int expected = NEW
@@ -1558,7 +1564,7 @@ cdef class _Block:
 
     def __repr__(self):
         cdef int state = self.state.load()
-        how = "new" if state == NEW else "left" if state == LEFT else f"of {self.span.count} records"
+        how = f"of {self.span.count} records" if state == ENTERED else "left" if state == LEFT else "new"
         return f"<{type(self).__name__} {how}>"
 
     def __reduce_ex__(self, protocol):
@@ -1607,6 +1613,7 @@ cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t mo
     deadline_from(waits, timeout)  # for its errors, here already
     block.ring, block.least, block.most, block.block, block.timeout = ring, least, most, waits, timeout
     block.is_writer = isinstance(block, ReservedBlock)
+    block.state.store(NEW)
     return block
 
 
