@@ -857,8 +857,9 @@ cdef class RingBuffer:
         Raises
         ------
         queue.Full
-            On entering: not one slot was free in time. Under "drop_newest" at once; under "drop_oldest" only where
-            the oldest records are being read, otherwise they make room, and are counted as dropped.
+            On entering: not one slot was free in time, or another reservation did not end in time. Under a drop policy
+            it waits for neither; under "drop_oldest" the oldest records make room, and are counted as dropped, unless
+            they are being read.
         ShutDown
             On entering: the ring is shut down.
         RuntimeError
@@ -874,8 +875,10 @@ cdef class RingBuffer:
         Other puts wait while a block is out, as long as their timeouts allow; those that must not wait raise `Full`, or
         drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it.
         """
-        least, _ = self.checked_counts(None, n, "n")
-        return new_block(ReservedBlock.__new__(ReservedBlock), self, least, least, block, timeout)
+        n = as_count(n, "n", 1)
+        if n > self.capacity:
+            raise ValueError(f"n is {n}; expected at most the capacity, which is {self.capacity}")
+        return new_block(ReservedBlock.__new__(ReservedBlock), self, n, n, block, timeout)
 
     def peek(self, max_count=None, *, min_count=1, bint block=True, timeout=None):
         """
