@@ -418,8 +418,11 @@ cdef class RingBuffer:
     cdef Outcome end_of(self, Side* side) noexcept nogil:
         """Under the lock: why an operation that may not act ends."""
         cdef Monitor* m = &self.monitor
-        if m.shut.load(memory_order_relaxed) == TORN:
+        cdef int how = m.shut.load(memory_order_relaxed)
+        if how == TORN:
             return CUT_IN_TWO
+        if how == SHUT and side == &m.gets and m.count.load(memory_order_relaxed) != 0:
+            return TIMED_OUT  # not drained: whoever peeks at what is left may leave it
         return SHUT_DOWN if over(m, side) else TIMED_OUT
 
     cdef bint is_one_piece(self, uint64_t n) noexcept nogil:
