@@ -163,7 +163,7 @@ cdef class RingBuffer:
     292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.
 
     A ring cannot be pickled or copied. After a fork the child uses its own copy of the ring; if another thread was
-    in the middle of a large copy, every put, get and snapshot in the child raises RuntimeError.
+    in the middle of a large copy, or a block was out, every put, get and snapshot in the child raises RuntimeError.
 
     Examples
     --------
@@ -1651,7 +1651,7 @@ cdef int raise_error(Outcome outcome, str verb) except -1:
         )
     if outcome == CUT_IN_TWO:
         raise RuntimeError(
-            "this process was forked while another thread was copying into or out of the ring, "
-            "whose records cannot be trusted here; create a new ring in the child"
+            "this process was forked while another thread was copying into or out of the ring, or a block of it "
+            "was out; its records cannot be trusted here; create a new ring in the child"
         )
     raise ShutDown(f"cannot {verb} the ring: it is shut down")
