@@ -1418,8 +1418,8 @@ cdef int64_t small_count(object value) noexcept:
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
 #
-# A block counts who uses its slots: itself, from entering to leaving, and every buffer that was got of it (an array
-# holds one, through a memoryview, until the last of its slices is gone). Whoever is the last ends the turn, in whatever
+# A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the last
+# of an array's slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
 # thread that is. So nobody sees slots that belong to others by then, and the ring lives as long as its blocks.
 
 cdef char* BYTES = b"B"
@@ -1515,17 +1515,31 @@ cdef class _Block:
             self.ring.end_block(self.is_writer, self.used)
         return True
 
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
+    cdef int add_user(self, object error) except -1:
         cdef long before = self.users.load()
-        if flags & PyBUF_WRITABLE and not self.is_writer:
-            raise BufferError("records that are peeked at cannot be written to")
-        self.must_be_entered(BufferError)
+        self.must_be_entered(error)
         while before != 0 and not self.users.compare_exchange_weak(before, before + 1):
             pass
         if before == 0:
-            raise BufferError("the block has ended meanwhile")
-        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
+            raise error("the block has ended meanwhile; use it inside its `with`")
+        return 0
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        self.must_be_allowed(flags)
+        self.add_user(BufferError)
+        self.show(buffer, flags)
         buffer.obj = self
+
+    def __releasebuffer__(self, Py_buffer* buffer):
+        self.drop_user()
+
+    cdef int must_be_allowed(self, int flags) except -1:
+        if flags & PyBUF_WRITABLE and not self.is_writer:
+            raise BufferError("records that are peeked at cannot be written to; copy them first")
+        return 0
+
+    cdef void show(self, Py_buffer* buffer, int flags) noexcept:
+        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
         buffer.len = self.nbytes
         buffer.itemsize = 1
         buffer.readonly = not self.is_writer
@@ -1535,9 +1549,6 @@ cdef class _Block:
         buffer.strides = &buffer.itemsize if flags & PyBUF_STRIDES == PyBUF_STRIDES else NULL
         buffer.suboffsets = NULL
         buffer.internal = NULL
-
-    def __releasebuffer__(self, Py_buffer* buffer):
-        self.drop_user()
 
     cdef int must_be_entered(self, object error) except -1:
         if self.state.load() != ENTERED:
@@ -1551,8 +1562,10 @@ cdef class _Block:
     @property
     def array(self):
         """The slots, as a new array of the ring's dtype each time. It must be gone when the block ends."""
-        self.must_be_entered(RuntimeError)
-        return frombuffer(self, self.ring.dtype)
+        cdef _Lease lease = _Lease.__new__(_Lease)
+        self.add_user(RuntimeError)
+        lease.block = self
+        return frombuffer(lease, self.ring.dtype)
 
     @property
     def first_seq(self):
@@ -1575,6 +1588,25 @@ cdef class _Block:
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a block cannot be pickled or copied: it is memory of its ring; copy its array")
+
+
+@cython.no_gc_clear
+@cython.final
+cdef class _Lease:
+    # What an array of a block has as its base: a user of the block for as long as the array lives. (Of the block itself
+    # numpy would make a memoryview, whose `release` ends that while the array goes on.)
+    cdef _Block block
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if self.block is None:
+            raise BufferError("there is no block; ask a block for its array")
+        self.block.must_be_allowed(flags)
+        self.block.show(buffer, flags)
+        buffer.obj = self
+
+    def __dealloc__(self):
+        if self.block is not None:
+            self.block.drop_user()
 
 
 cdef class ReservedBlock(_Block):
