@@ -167,13 +167,12 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     begins(m, LOOK)
     unhold(w)
     while not ready(m, side, w):                # LOOK
-        if side.turn.load(memory_order_relaxed) == RESERVED:
-            if side.owner == this_thread():
-                release(m)
-                return OWN
-            if gives_up(m, side, w):
-                status = HELD
-                break
+        if waits_for_itself(m, side, w):
+            release(m)
+            return OWN
+        if side.turn.load(memory_order_relaxed) == RESERVED and gives_up(m, side, w):
+            status = HELD
+            break
         if w.began == 0:
             w.began = now_ns()
         if not w.spun:
@@ -195,6 +194,15 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
             release(m)
             return TICK
     return status
+
+
+cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Whether it waits for the end of a reservation of this thread's own: of its side, or the last that brings records."""
+    if side.turn.load(memory_order_relaxed) == RESERVED:
+        return side.owner == this_thread()
+    if side == &m.puts or m.shut.load(memory_order_relaxed) != SHUT or available(m, side) >= w.need:
+        return False
+    return m.puts.turn.load(memory_order_relaxed) == RESERVED and m.puts.owner == this_thread()
 
 
 cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
