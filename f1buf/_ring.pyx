@@ -49,7 +49,7 @@ from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, NO_MEMORY, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
+    COPYING, DEBUG, END, FOREVER, FREE, HELD, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
     Monitor, Side, Status, Wait,
     acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, make_node,
     may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, this_thread,
@@ -405,7 +405,7 @@ cdef class RingBuffer:
         return done
 
     cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil:
-        """With the lock, which it releases: a reservation is out that must not be waited for; what is dropped for it."""
+        """With the lock, which it releases: a reservation is out that it must not wait for. How many it drops."""
         cdef Monitor* m = &self.monitor
         cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
         if drops:
@@ -1418,8 +1418,8 @@ cdef int64_t small_count(object value) noexcept:
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
 #
-# A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the last
-# of an array's slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
+# A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the
+# last of their slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
 # thread that is. So nobody sees slots that belong to others by then, and the ring lives as long as its blocks.
 
 cdef char* BYTES = b"B"

@@ -197,7 +197,7 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
 
 
 cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """Whether it waits for the end of a reservation of this thread's own: of its side, or the last that brings records."""
+    """Whether it waits for its own thread's reservation: one of its side, or what brings the last records."""
     if side.turn.load(memory_order_relaxed) == RESERVED:
         return side.owner == this_thread()
     if side == &m.puts or m.shut.load(memory_order_relaxed) != SHUT or available(m, side) >= w.need:
