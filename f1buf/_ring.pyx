@@ -870,13 +870,24 @@ cdef class RingBuffer:
         BufferError
             On leaving: an array of the block is still alive. The slots stay reserved until that is gone, and then what
             was to be committed enters the ring.
-        ValueError
-            `n` is out of range, or the timeout is none.
+        TypeError, ValueError
+            `n` is no count or out of range, or the timeout is none.
 
         Notes
         -----
         Other puts wait while a block is out, as long as their timeouts allow; those that must not wait raise `Full`, or
-        drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it.
+        drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it,
+        unless the shutdown is an immediate one, which discards it.
+
+        Examples
+        --------
+        >>> from f1buf import RingBuffer
+        >>> ring = RingBuffer(8, "i4")
+        >>> with ring.reserve(3) as block:
+        ...     block.array[:] = [10, 11, 12]
+        ...     block.commit(2)
+        >>> ring.get_many().tolist()
+        [10, 11]
         """
         n = as_count(n, "n", 1)
         if n > self.capacity:
@@ -910,13 +921,27 @@ cdef class RingBuffer:
         BufferError
             On leaving: an array of the block is still alive. The records stay until that is gone, and then what was to
             be consumed leaves the ring.
-        ValueError
-            `min_count` is out of range, or the timeout is none.
+        TypeError, ValueError
+            A count is none or out of range, or the timeout is none.
 
         Notes
         -----
         Other gets and snapshots wait while a block is out; gets that must not wait raise `Empty`. Puts go on; under
-        "drop_oldest" those that find the ring full drop what they bring.
+        "drop_oldest" those that find the ring full drop what they bring. After an immediate shutdown a block may be
+        finished; what it does not take is discarded then.
+
+        Examples
+        --------
+        >>> from f1buf import RingBuffer
+        >>> ring = RingBuffer(8, "i4")
+        >>> ring.put_many([10, 11, 12])
+        3
+        >>> with ring.peek() as block:
+        ...     print(block.array.sum())
+        ...     block.consume(2)
+        33
+        >>> ring.get_many().tolist()
+        [12]
         """
         least, most = self.checked_counts(max_count, min_count)
         return new_block(PeekedBlock.__new__(PeekedBlock), self, least, most, block, timeout)
@@ -996,7 +1021,13 @@ cdef class RingBuffer:
         Returns
         -------
         numpy.ndarray
-            Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy to end.
+            Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy, or another
+            thread's `peek`, to end.
+
+        Raises
+        ------
+        RuntimeError
+            A block that this thread peeks at is out; it would wait for itself.
         """
         cdef Monitor* m = &self.monitor
         cdef uint64_t room = m.count.load(memory_order_relaxed)
@@ -1613,7 +1644,18 @@ cdef class ReservedBlock(_Block):
     """
     Free slots to write records to; what `RingBuffer.reserve` returns, for a ``with`` statement.
 
-    It supports the buffer protocol: ``socket.recv_into(block)`` writes to the slots.
+    ``len(block)`` says how many they are. It supports the buffer protocol: ``socket.recv_into(block)`` writes to the
+    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.reserve`.
+
+    Examples
+    --------
+    >>> import io
+    >>> from f1buf import RingBuffer
+    >>> ring = RingBuffer(8, "u1")
+    >>> with ring.reserve(5) as block:
+    ...     block.commit(io.BytesIO(b"abc").readinto(block))
+    >>> bytes(ring.get_many())
+    b'abc'
     """
 
     def commit(self, count):
@@ -1632,7 +1674,20 @@ cdef class PeekedBlock(_Block):
     """
     The oldest records, to be read in place; what `RingBuffer.peek` returns, for a ``with`` statement.
 
-    It supports the buffer protocol, read-only: ``socket.send(block)`` reads the slots.
+    ``len(block)`` says how many they are. It supports the buffer protocol, read-only: ``socket.send(block)`` reads the
+    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.peek`.
+
+    Examples
+    --------
+    >>> from f1buf import RingBuffer
+    >>> ring = RingBuffer(8, "u1")
+    >>> ring.put_many(list(b"abc"))
+    3
+    >>> with ring.peek() as block:
+    ...     bytes(block)
+    b'abc'
+    >>> len(ring)
+    0
     """
 
     def consume(self, count):

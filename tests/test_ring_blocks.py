@@ -1210,7 +1210,7 @@ def test_gets_after_a_graceful_shutdown_wait_for_a_reservation(name):
         assert_times_out(name, ring, **({"timeout": 0} if name == "batches" else {"block": False}))
     results = []
     for getter in (early, late):
-        with contextlib.suppress(ShutDown, StopIteration, RuntimeError):  # the last of a generator is the latter here
+        with contextlib.suppress(ShutDown, StopIteration):  # the latter from `batches`
             results.append(getter.result())
     assert len(results) == 1
     with pytest.raises(ShutDown):
@@ -1284,17 +1284,19 @@ def test_gets_after_a_graceful_shutdown_wait_for_a_peek():
     """Who looks at the last records may leave them: a ring that is not drained is not over."""
     ring = ring_with(1, 2, 3)
     with held(ring, "peek", 3, lambda block: block.consume(1)):
-        waiter = parked(ring.get_many)
+        early = parked(ring.get_many)
         ring.shutdown()
-        wait_parked(waiter)
+        wait_parked(early)
         late = parked(ring.get_many)
         for name in GETS:
             assert_times_out(name, ring, **({"timeout": 0} if name == "batches" else {"block": False}))
         with pytest.raises(Empty):
             enter_and_leave(ring, "peek", timeout=0.01)
-    assert waiter.result().tolist() == [2, 3]
-    with pytest.raises(ShutDown):
-        late.result()
+    taken = []
+    for getter in (early, late):  # who is woken by then does not queue any more
+        with contextlib.suppress(ShutDown):
+            taken.append(getter.result().tolist())
+    assert taken == [[2, 3]]
     check_balance(ring)
 
 
