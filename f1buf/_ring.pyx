@@ -12,8 +12,8 @@ R3  offered == taken + dropped + discarded + count: every record that a put took
     a sequence number; every one with a number was taken, evicted or discarded, or is there.
 
 Who may touch which slots: [read_seq, write_seq) belongs to the gets, the rest to the puts; each side's part to
-whoever holds the lock, or, for a large copy, that side's turn. A put under "drop_oldest" takes slots from the gets
-only while their turn is free: a range that is being read is never overwritten.
+whoever holds the lock, or, for a large copy or a block, that side's turn. A put under "drop_oldest" takes slots from
+the gets only while their turn is free: a range that is being read is never overwritten.
 
 Where memory is short: what a call allocates, it allocates before it changes anything, its result too. A number is
 made as a blank and filled in afterwards (`_int.hpp`), and so is the record that a get returns. MemoryError so means

@@ -817,31 +817,32 @@ def test_a_reservation_under_drop_newest_takes_what_room_there_is():
 
 
 def test_a_put_many_of_more_than_the_capacity_waits_for_a_reservation_between_its_pieces():
-    """The reservation waited first, for the room that the put's first piece has left none of."""
-    ring = RingBuffer(2, "i8")
+    """The reservation comes while the put waits for room, and has its turn when that goes to the end of the line."""
+    ring, taken = RingBuffer(2, "i8"), []
     entered, over = threading.Event(), threading.Event()
 
     def reserve():
         with ring.reserve(1) as block:
             entered.set()
             over.wait(WATCHDOG)
-            block.array[:] = 100
+            block.array[:] = -1
 
-    putter = parked(ring.put_many, range(6))
+    putter = parked(ring.put_many, range(1000))
     reserver = parked(reserve)
-    taken = ring.get_many(1).tolist()
-    while not entered.wait(0.01):  # until the put has gone to the end of the line
-        taken += ring.get_many(1).tolist()
+    while not entered.wait(0.001):
+        with contextlib.suppress(Empty):
+            taken += ring.get_many(1, block=False).tolist()
     wait_parked(putter)
-    taken += ring.get_many().tolist() if len(ring) else []
+    with contextlib.suppress(Empty):
+        taken += ring.get_many(block=False).tolist()
     wait_parked(putter)  # though there is room now
     assert len(ring) == 0
     over.set()
     reserver.result()
-    while len(taken) < 7:
+    while len(taken) < 1001:
         taken += ring.get_many(timeout=WATCHDOG).tolist()
-    assert putter.result() == 6
-    assert [number for number in taken if number != 100] == list(range(6))
+    assert putter.result() == 1000
+    assert [number for number in taken if number != -1] == list(range(1000))
     check_balance(ring)
 
 
