@@ -36,6 +36,13 @@ def test_one_to_one(benchmark, batch):
     measure(benchmark, move, Flow("ring", batch), BATCHES[batch])
 
 
+@pytest.mark.parametrize("batch", [256, 4096])
+@pytest.mark.parametrize("peer", ["ring", "ring-in-place"], ids=["put_many and get_into", "reserve and peek"])
+def test_without_a_copy(benchmark, peer, batch):
+    """Two copies against one: what a producer makes is written to the slots, and read there."""
+    measure(benchmark, move, Flow(peer, batch), BATCHES[batch])
+
+
 def test_put_one_take_many(benchmark):
     measure(benchmark, move, Flow("ring-rebatched"), 1 << 18)
 

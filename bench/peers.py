@@ -7,6 +7,8 @@ producer needs is made in its thread before the clock starts.
 Who carries what
     objects        Python integers, one by one or in lists
     readings       records of READING: the producer's blocks are copied into the ring, and out of it by the consumer
+    in place       records of READING through blocks: written to the ring's slots, where a producer would make them
+                   (here from ready bytes), and looked at there; one copy where "readings" are two
     by reference   whole numpy arrays: the producer puts the same ready arrays again and again, nobody copies
     copied         ``put(block.copy())``, as someone must whose own buffer is used again
     as bytes       the same by who has measured it: numpy copies a structured array field by field, 20 to 30 times as
@@ -198,6 +200,14 @@ def put_renumbered(put: Callable[[Any], Any], block: Any, numbers: Any, rounds: 
         numbers += step
 
 
+def write_in_place(reserve: Callable[[int], Any], what: list[Any], batch: int, rounds: int) -> None:
+    """The ring holds whole batches, so that none lies around its end."""
+    for _ in repeat(None, rounds):
+        for one in what:
+            with reserve(batch) as block:
+                memoryview(block)[:] = one
+
+
 def put_copies(put: Callable[[Any], Any], what: list[Any], rounds: int) -> None:
     for _ in repeat(None, rounds):
         for one in what:
@@ -267,6 +277,13 @@ def get_into_array(get_into: Callable[[Any], int], out: Any, seen: Callable[[int
         k = get_into(out)
         seen(k)
         n -= k
+
+
+def read_in_place(peek: Callable[[int], Any], seen: Callable[[Any], None], n: int, batch: int) -> None:
+    while n > 0:
+        with peek(batch) as block:
+            seen(block.array)
+            n -= len(block)
 
 
 def get_into_array_until_shut(get_into: Callable[[Any], int], out: Any, seen: Callable[[int], None]) -> None:
@@ -364,6 +381,18 @@ def ring_consume(job: Job, room: int | None = None) -> Work:
     if job.flow.alone:
         return lambda: job.own(get_into_array)(get_into, out, seen, job.records)
     return lambda: job.own(get_into_array_until_shut)(get_into, out, seen)
+
+
+def ring_write(job: Job, _: int) -> Work:
+    flow, blocks = job.flow, numbered_blocks(job.flow, 0)
+    require(flow.alone and flow.capacity % flow.batch == 0, flow, "one producer only, and whole batches")
+    raw = [memoryview(block.tobytes()) for block in blocks]
+    return lambda: job.own(write_in_place)(job.channel.reserve, raw, flow.batch, job.records // blocks.size)
+
+
+def ring_read(job: Job) -> Work:
+    _, seen = job.checker()
+    return lambda: job.own(read_in_place)(job.channel.peek, seen, job.records, job.flow.batch)
 
 
 def items_produce(job: Job, index: int) -> Work:
@@ -542,6 +571,7 @@ PEERS: dict[str, Peer] = {
         lambda job: ring_consume(job, 4096),
         ours=True,
     ),
+    "ring-in-place": Peer("f1buf.RingBuffer, reserve and peek", ring, ring_write, ring_read, ours=True),
     "f1buf.Queue": Peer(
         "f1buf.Queue of objects",
         lambda flow: f1buf.Queue(flow.capacity),

@@ -13,7 +13,7 @@ from f1buf._shutdown import ShutDown
 if TYPE_CHECKING:
     from f1buf._queue import LifoQueue, PriorityQueue, Queue
     from f1buf._reading import READING
-    from f1buf._ring import RingBuffer
+    from f1buf._ring import PeekedBlock, ReservedBlock, RingBuffer
     from f1buf._stats import RingStats
     from f1buf._tee import Tee
 
@@ -23,8 +23,10 @@ __all__ = [
     "Empty",
     "Full",
     "LifoQueue",
+    "PeekedBlock",
     "PriorityQueue",
     "Queue",
+    "ReservedBlock",
     "RingBuffer",
     "RingStats",
     "ShutDown",
@@ -35,9 +37,11 @@ __all__ = [
 # Loaded when it is first used: importing f1buf, or a Queue from it, does not import numpy.
 _HOMES = {
     "LifoQueue": "f1buf._queue",
+    "PeekedBlock": "f1buf._ring",
     "PriorityQueue": "f1buf._queue",
     "Queue": "f1buf._queue",
     "READING": "f1buf._reading",
+    "ReservedBlock": "f1buf._ring",
     "RingBuffer": "f1buf._ring",
     "RingStats": "f1buf._stats",
     "Tee": "f1buf._tee",

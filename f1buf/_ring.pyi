@@ -1,14 +1,36 @@
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from f1buf._stats import RingStats
 
-__all__ = ["RingBuffer"]
+__all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]
+
+@disjoint_base
+class _Block(Buffer):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def array(self) -> NDArray[Any]: ...
+    @property
+    def first_seq(self) -> int: ...
+
+class ReservedBlock(_Block):
+    def commit(self, count: int) -> None: ...
+
+class PeekedBlock(_Block):
+    def consume(self, count: int) -> None: ...
 
 @disjoint_base
 class RingBuffer:
@@ -67,6 +89,10 @@ class RingBuffer:
     def batches(
         self, max_count: int | None = None, *, min_count: int = 1, timeout: float | None = None
     ) -> Iterator[NDArray[Any]]: ...
+    def reserve(self, n: int, block: bool = True, timeout: float | None = None) -> ReservedBlock: ...
+    def peek(
+        self, max_count: int | None = None, *, min_count: int = 1, block: bool = True, timeout: float | None = None
+    ) -> PeekedBlock: ...
     def snapshot(self, max_count: int | None = None) -> NDArray[Any]: ...
     def qsize(self) -> int: ...
     def empty(self) -> bool: ...

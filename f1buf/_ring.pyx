@@ -12,8 +12,8 @@ R3  offered == taken + dropped + discarded + count: every record that a put took
     a sequence number; every one with a number was taken, evicted or discarded, or is there.
 
 Who may touch which slots: [read_seq, write_seq) belongs to the gets, the rest to the puts; each side's part to
-whoever holds the lock, or, for a large copy, that side's turn. A put under "drop_oldest" takes slots from the gets
-only while their turn is free: a range that is being read is never overwritten.
+whoever holds the lock, or, for a large copy or a block, that side's turn. A put under "drop_oldest" takes slots from
+the gets only while their turn is free: a range that is being read is never overwritten.
 
 Where memory is short: what a call allocates, it allocates before it changes anything, its result too. A number is
 made as a blank and filled in afterwards (`_int.hpp`), and so is the record that a get returns. MemoryError so means
@@ -49,7 +49,7 @@ from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, NO_MEMORY, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
+    COPYING, DEBUG, END, FOREVER, FREE, HELD, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
     Monitor, Side, Status, Wait,
     acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, make_node,
     may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, this_thread,
@@ -163,7 +163,7 @@ cdef class RingBuffer:
     292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.
 
     A ring cannot be pickled or copied. After a fork the child uses its own copy of the ring; if another thread was
-    in the middle of a large copy, every put, get and snapshot in the child raises RuntimeError.
+    in the middle of a large copy, or a block was out, every put, get and snapshot in the child raises RuntimeError.
 
     Examples
     --------
@@ -405,7 +405,7 @@ cdef class RingBuffer:
         return done
 
     cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil:
-        """With the lock, which it releases: a reservation is out that must not be waited for; what is dropped for it."""
+        """With the lock, which it releases: a reservation is out that it must not wait for. How many it drops."""
         cdef Monitor* m = &self.monitor
         cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
         if drops:
@@ -860,8 +860,9 @@ cdef class RingBuffer:
         Raises
         ------
         queue.Full
-            On entering: not one slot was free in time. Under "drop_newest" at once; under "drop_oldest" only where
-            the oldest records are being read, otherwise they make room, and are counted as dropped.
+            On entering: not one slot was free in time, or another reservation did not end in time. Under a drop policy
+            it waits for neither; under "drop_oldest" the oldest records make room, and are counted as dropped, unless
+            they are being read.
         ShutDown
             On entering: the ring is shut down.
         RuntimeError
@@ -869,16 +870,29 @@ cdef class RingBuffer:
         BufferError
             On leaving: an array of the block is still alive. The slots stay reserved until that is gone, and then what
             was to be committed enters the ring.
-        ValueError
-            `n` is out of range, or the timeout is none.
+        TypeError, ValueError
+            `n` is no count or out of range, or the timeout is none.
 
         Notes
         -----
         Other puts wait while a block is out, as long as their timeouts allow; those that must not wait raise `Full`, or
-        drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it.
+        drop what they bring and count it. Gets go on. After a shutdown a block may be finished; gets wait for it,
+        unless the shutdown is an immediate one, which discards it.
+
+        Examples
+        --------
+        >>> from f1buf import RingBuffer
+        >>> ring = RingBuffer(8, "i4")
+        >>> with ring.reserve(3) as block:
+        ...     block.array[:] = [10, 11, 12]
+        ...     block.commit(2)
+        >>> ring.get_many().tolist()
+        [10, 11]
         """
-        least, _ = self.checked_counts(None, n, "n")
-        return new_block(ReservedBlock.__new__(ReservedBlock), self, least, least, block, timeout)
+        n = as_count(n, "n", 1)
+        if n > self.capacity:
+            raise ValueError(f"n is {n}; expected at most the capacity, which is {self.capacity}")
+        return new_block(ReservedBlock.__new__(ReservedBlock), self, n, n, block, timeout)
 
     def peek(self, max_count=None, *, min_count=1, bint block=True, timeout=None):
         """
@@ -907,13 +921,27 @@ cdef class RingBuffer:
         BufferError
             On leaving: an array of the block is still alive. The records stay until that is gone, and then what was to
             be consumed leaves the ring.
-        ValueError
-            `min_count` is out of range, or the timeout is none.
+        TypeError, ValueError
+            A count is none or out of range, or the timeout is none.
 
         Notes
         -----
         Other gets and snapshots wait while a block is out; gets that must not wait raise `Empty`. Puts go on; under
-        "drop_oldest" those that find the ring full drop what they bring.
+        "drop_oldest" those that find the ring full drop what they bring. After an immediate shutdown a block may be
+        finished; what it does not take is discarded then.
+
+        Examples
+        --------
+        >>> from f1buf import RingBuffer
+        >>> ring = RingBuffer(8, "i4")
+        >>> ring.put_many([10, 11, 12])
+        3
+        >>> with ring.peek() as block:
+        ...     print(block.array.sum())
+        ...     block.consume(2)
+        33
+        >>> ring.get_many().tolist()
+        [12]
         """
         least, most = self.checked_counts(max_count, min_count)
         return new_block(PeekedBlock.__new__(PeekedBlock), self, least, most, block, timeout)
@@ -993,7 +1021,13 @@ cdef class RingBuffer:
         Returns
         -------
         numpy.ndarray
-            Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy to end.
+            Oldest first; owns its memory. Empty where nothing is there. It may wait for another copy, or another
+            thread's `peek`, to end.
+
+        Raises
+        ------
+        RuntimeError
+            A block that this thread peeks at is out; it would wait for itself.
         """
         cdef Monitor* m = &self.monitor
         cdef uint64_t room = m.count.load(memory_order_relaxed)
@@ -1415,17 +1449,17 @@ cdef int64_t small_count(object value) noexcept:
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
 #
-# A block counts who uses its slots: itself, from entering to leaving, and every buffer that was got of it (an array
-# holds one, through a memoryview, until the last of its slices is gone). Whoever is the last ends the turn, in whatever
+# A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the
+# last of their slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
 # thread that is. So nobody sees slots that belong to others by then, and the ring lives as long as its blocks.
 
 cdef char* BYTES = b"B"
 
 cdef enum BlockState:
+    LEFT = 0      # or never made by `new_block`: one that is without a ring stays as harmless as one that is over
     NEW
     ENTERING
     ENTERED
-    LEFT
 
 
 @cython.no_gc_clear
@@ -1442,6 +1476,12 @@ cdef class _Block:
     cdef atomic[int] state         # a BlockState
     cdef atomic[long] users        # itself while it is ENTERED, and its buffers
     cdef long forks                # how many lay behind the process that entered it
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError(f"a {type(self).__name__} cannot be made by itself; ask a ring: `with ring.{self.maker()}:`")
+
+    cdef str maker(self):
+        return "reserve(n)" if isinstance(self, ReservedBlock) else "peek(n)"
 
     def __enter__(self):
         cdef int expected = NEW
@@ -1506,17 +1546,31 @@ cdef class _Block:
             self.ring.end_block(self.is_writer, self.used)
         return True
 
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
+    cdef int add_user(self, object error) except -1:
         cdef long before = self.users.load()
-        if flags & PyBUF_WRITABLE and not self.is_writer:
-            raise BufferError("records that are peeked at cannot be written to")
-        self.must_be_entered(BufferError)
+        self.must_be_entered(error)
         while before != 0 and not self.users.compare_exchange_weak(before, before + 1):
             pass
         if before == 0:
-            raise BufferError("the block has ended meanwhile")
-        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
+            raise error("the block has ended meanwhile; use it inside its `with`")
+        return 0
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        self.must_be_allowed(flags)
+        self.add_user(BufferError)
+        self.show(buffer, flags)
         buffer.obj = self
+
+    def __releasebuffer__(self, Py_buffer* buffer):
+        self.drop_user()
+
+    cdef int must_be_allowed(self, int flags) except -1:
+        if flags & PyBUF_WRITABLE and not self.is_writer:
+            raise BufferError("records that are peeked at cannot be written to; copy them first")
+        return 0
+
+    cdef void show(self, Py_buffer* buffer, int flags) noexcept:
+        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
         buffer.len = self.nbytes
         buffer.itemsize = 1
         buffer.readonly = not self.is_writer
@@ -1526,9 +1580,6 @@ cdef class _Block:
         buffer.strides = &buffer.itemsize if flags & PyBUF_STRIDES == PyBUF_STRIDES else NULL
         buffer.suboffsets = NULL
         buffer.internal = NULL
-
-    def __releasebuffer__(self, Py_buffer* buffer):
-        self.drop_user()
 
     cdef int must_be_entered(self, object error) except -1:
         if self.state.load() != ENTERED:
@@ -1542,8 +1593,10 @@ cdef class _Block:
     @property
     def array(self):
         """The slots, as a new array of the ring's dtype each time. It must be gone when the block ends."""
-        self.must_be_entered(RuntimeError)
-        return frombuffer(self, self.ring.dtype)
+        cdef _Lease lease = _Lease.__new__(_Lease)
+        self.add_user(RuntimeError)
+        lease.block = self
+        return frombuffer(lease, self.ring.dtype)
 
     @property
     def first_seq(self):
@@ -1561,18 +1614,48 @@ cdef class _Block:
 
     def __repr__(self):
         cdef int state = self.state.load()
-        how = "new" if state == NEW else "left" if state == LEFT else f"of {self.span.count} records"
+        how = f"of {self.span.count} records" if state == ENTERED else "left" if state == LEFT else "new"
         return f"<{type(self).__name__} {how}>"
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a block cannot be pickled or copied: it is memory of its ring; copy its array")
 
 
+@cython.no_gc_clear
+@cython.final
+cdef class _Lease:
+    # What an array of a block has as its base: a user of the block for as long as the array lives. (Of the block itself
+    # numpy would make a memoryview, whose `release` ends that while the array goes on.)
+    cdef _Block block
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if self.block is None:
+            raise BufferError("there is no block; ask a block for its array")
+        self.block.must_be_allowed(flags)
+        self.block.show(buffer, flags)
+        buffer.obj = self
+
+    def __dealloc__(self):
+        if self.block is not None:
+            self.block.drop_user()
+
+
 cdef class ReservedBlock(_Block):
     """
     Free slots to write records to; what `RingBuffer.reserve` returns, for a ``with`` statement.
 
-    It supports the buffer protocol: ``socket.recv_into(block)`` writes to the slots.
+    ``len(block)`` says how many they are. It supports the buffer protocol: ``socket.recv_into(block)`` writes to the
+    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.reserve`.
+
+    Examples
+    --------
+    >>> import io
+    >>> from f1buf import RingBuffer
+    >>> ring = RingBuffer(8, "u1")
+    >>> with ring.reserve(5) as block:
+    ...     block.commit(io.BytesIO(b"abc").readinto(block))
+    >>> bytes(ring.get_many())
+    b'abc'
     """
 
     def commit(self, count):
@@ -1591,7 +1674,20 @@ cdef class PeekedBlock(_Block):
     """
     The oldest records, to be read in place; what `RingBuffer.peek` returns, for a ``with`` statement.
 
-    It supports the buffer protocol, read-only: ``socket.send(block)`` reads the slots.
+    ``len(block)`` says how many they are. It supports the buffer protocol, read-only: ``socket.send(block)`` reads the
+    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.peek`.
+
+    Examples
+    --------
+    >>> from f1buf import RingBuffer
+    >>> ring = RingBuffer(8, "u1")
+    >>> ring.put_many(list(b"abc"))
+    3
+    >>> with ring.peek() as block:
+    ...     bytes(block)
+    b'abc'
+    >>> len(ring)
+    0
     """
 
     def consume(self, count):
@@ -1610,6 +1706,7 @@ cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t mo
     deadline_from(waits, timeout)  # for its errors, here already
     block.ring, block.least, block.most, block.block, block.timeout = ring, least, most, waits, timeout
     block.is_writer = isinstance(block, ReservedBlock)
+    block.state.store(NEW)
     return block
 
 
@@ -1641,7 +1738,7 @@ cdef int raise_error(Outcome outcome, str verb) except -1:
         )
     if outcome == CUT_IN_TWO:
         raise RuntimeError(
-            "this process was forked while another thread was copying into or out of the ring, "
-            "whose records cannot be trusted here; create a new ring in the child"
+            "this process was forked while another thread was copying into or out of the ring, or a block of it "
+            "was out; its records cannot be trusted here; create a new ring in the child"
         )
     raise ShutDown(f"cannot {verb} the ring: it is shut down")

@@ -175,8 +175,8 @@ constexpr int RESERVED = 2;  // a `Block` is out, for as long as its owner likes
 struct Side {
   WaitList waiters;
   std::atomic<int> turn{FREE};          // whether somebody works on this side's slots outside the lock
-  std::uint64_t owner = 0;              // RESERVED: the thread that entered the block, see `this_thread`
   std::atomic<int> cpu{-1};             // where this side last ran
+  std::uint64_t owner = 0;              // RESERVED: the thread that entered the block, see `this_thread`
   std::uint64_t waits = 0;              // operations that had to wait (spinning counts)
   std::int64_t wait_ns = 0;             // how long, in all
 };

@@ -9,7 +9,7 @@ import pytest
 import f1buf
 
 MODULES = [module.name for module in pkgutil.walk_packages(f1buf.__path__, "f1buf.") if "__main__" not in module.name]
-BUFFERS = ["LifoQueue", "PriorityQueue", "Queue", "RingBuffer", "Tee"]
+BUFFERS = ["LifoQueue", "PeekedBlock", "PriorityQueue", "Queue", "ReservedBlock", "RingBuffer", "Tee"]
 
 
 @pytest.mark.parametrize("name", MODULES)

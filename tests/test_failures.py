@@ -265,6 +265,19 @@ def put_three(buffer):
     buffer.put_many(THREE)
 
 
+def reserve(buffer, n=3, **how):
+    with buffer.reserve(n, **how) as block:
+        block.array[:] = 7
+        block.commit(n)
+        return len(block), block.first_seq, repr(block)
+
+
+def peek(buffer, **how):
+    with buffer.peek(300, **how) as block:
+        block.consume(2)
+        return len(block), block.first_seq, int(block.array[0])
+
+
 RING_CALLS = {
     "construction": (making(RingBuffer.__new__, RingBuffer), lambda b: b.__init__(10, FIELDS)),
     "construction of numbers": (making(RingBuffer.__new__, RingBuffer), lambda b: b.__init__(10, "f8")),
@@ -321,6 +334,13 @@ RING_CALLS = {
     "batches": (long_ring, lambda b: next(b.batches())),
     "batches that wait in vain": (ring, lambda b: next(b.batches(timeout=VAIN))),
     "batches that wait": (ring, lambda b: next(b.batches()), put_three),
+    "reserve": (making(ring, taken=300), reserve),
+    "reserve that drops the oldest": (making(ring, 1, 2, 3, capacity=3, overflow="drop_oldest"), reserve),
+    "reserve that waits in vain": (making(ring, 1, capacity=1), lambda b: reserve(b, 1, timeout=VAIN)),
+    "reserve that waits": (making(ring, 1, capacity=1), lambda b: reserve(b, 1), take),
+    "peek": (making(long_ring, taken=300), peek),
+    "peek that waits in vain": (ring, lambda b: peek(b, timeout=VAIN)),
+    "peek that waits": (ring, lambda b: peek(b, min_count=3), put_three),
     "snapshot": (long_ring, lambda b: b.snapshot()),
     "snapshot of some": (long_ring, lambda b: b.snapshot(5)),
     "stats": (long_ring, lambda b: b.stats()),

@@ -234,6 +234,39 @@ def use_ring(done):
             yield 100
 
 
+def use_blocks():
+    """Rounds of blocks that end in every way; yields how many blocks each round was."""
+    ring, full, empty = RingBuffer(64, "i8"), stuck_ring("put"), stuck_ring("get")
+    while True:
+        for number in range(20):
+            with ring.reserve(3) as block:
+                block.array[:] = number
+                memoryview(block)[0] = 1
+            with ring.peek() as block:
+                block.array.sum()
+                block.consume(2)
+            ring.get_many()
+            with contextlib.suppress(BufferError), ring.reserve(3) as block:
+                alive = block.array[1:]
+            del alive
+            with contextlib.suppress(ZeroDivisionError), ring.peek() as block:
+                alive = memoryview(block)
+                raise ZeroDivisionError
+            del alive
+            ring.peek().__enter__()  # and is dropped
+            ring.get_many()
+            ring.reserve(1)
+        for block in (full.reserve(1, timeout=1e-5), empty.peek(timeout=1e-5), empty.peek(block=False)):
+            with contextlib.suppress(Empty, Full):
+                block.__enter__()
+        other = RingBuffer(4, "i8")
+        with contextlib.suppress(BufferError), other.reserve(2) as block:
+            alive = block.array
+        other.shutdown(immediate=True)
+        del other, block, alive
+        yield 120
+
+
 def use_queue(kind, done):
     """The same with a queue."""
     queue, full = kind(64), queue_with(kind, 1, maxsize=1)
@@ -271,7 +304,7 @@ def use_queue(kind, done):
             yield 130
 
 
-USES = {"ring": lambda: use_ring(RingBuffer(1, "i8"))} | {
+USES = {"ring": lambda: use_ring(RingBuffer(1, "i8")), "blocks": use_blocks} | {
     name: lambda kind=KINDS[name]: use_queue(kind, kind()) for name in ("plain", "converted", "priority")
 }
 

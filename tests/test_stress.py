@@ -1,9 +1,12 @@
 """Many threads on one ring, for a while: each record arrives exactly once, in its producer's order.
 
+Some put and take through blocks (`reserve`, `peek`), beside those that copy.
+
 `F1BUF_STRESS` is the number of seconds that each scenario runs (default 0.5). The same scenarios run under
 ThreadSanitizer, see `sanitize.py`.
 """
 
+import contextlib
 import random
 import threading
 import time
@@ -68,6 +71,64 @@ def consume(ring, rng, batch, taken):
             return
 
 
+class ChangedMindError(Exception):
+    """What leaves a block now and then."""
+
+
+def reserve(ring, producer, rng, batch, stop, done):
+    """Put numbers 0, 1, 2, ... through blocks: all of one, some, or none; `done` gets how many were put."""
+    number = 0
+    while not stop.is_set():
+        n = rng.randrange(1, min(2 * batch, ring.capacity) + 1)
+        how = rng.choice([{}, {"block": False}, {"timeout": rng.random() * 1e-3}])
+        with contextlib.suppress(Full, ChangedMindError):
+            try:
+                number += reserve_once(ring.reserve(n, **how), producer, number, rng)
+            except ShutDown:
+                break
+    done[producer] = number
+
+
+def reserve_once(block, producer, number, rng):
+    """How many records it put."""
+    with block:
+        block.array["producer"] = producer
+        block.array["number"] = np.arange(number, number + len(block))
+        count = len(block)
+        if rng.random() < 0.5:
+            count = rng.randrange(count + 1)
+            block.commit(count)
+        if rng.random() < 0.1:
+            raise ChangedMindError
+    return count
+
+
+def peek(ring, rng, batch, taken):
+    """Take through blocks, all of one, some, or none, until the ring is shut down and drained."""
+    least = min(batch, ring.capacity)
+    while True:
+        how = rng.choice([{}, {"block": False}, {"timeout": rng.random() * 1e-3}])
+        with contextlib.suppress(Empty, ChangedMindError):
+            try:
+                taken.append(peek_once(ring.peek(batch, min_count=rng.randrange(1, least + 1), **how), rng))
+            except ShutDown:
+                return
+
+
+def peek_once(block, rng):
+    """What it took; it may have seen more."""
+    with block:
+        count = len(block)
+        if rng.random() < 0.5:
+            count = rng.randrange(count + 1)
+            block.consume(count)
+        seen = block.array.copy()
+        if rng.random() < 0.1:
+            raise ChangedMindError
+        assert block.array.tobytes() == seen.tobytes(), "somebody wrote to what was peeked at"
+    return seen[:count]
+
+
 def check_once_and_in_order(done, takes):
     for taken in takes:
         for producer in done:
@@ -115,6 +176,63 @@ def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, 
     assert stats.offered == stats.taken == sum(done.values())
 
 
+@pytest.mark.parametrize(
+    ("producers", "consumers", "capacity", "batch"),
+    [
+        ([reserve], [peek], 1, 1),
+        ([reserve], [peek], 1024, 64),
+        ([reserve, produce], [peek, consume], 7, 3),
+        ([reserve, reserve, produce], [peek, peek, consume], 64, 20),
+        ([reserve, produce], [peek, consume], 4096, 3000),  # copies under a turn
+    ],
+    ids=lambda value: "+".join(each.__name__ for each in value) if isinstance(value, list) else str(value),
+)
+def test_every_record_arrives_once_and_in_order_through_blocks_too(producers, consumers, capacity, batch):
+    rng = with_seed()
+    ring = RingBuffer(capacity, RECORD)
+    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
+    takes = [[np.zeros(0, RECORD)] for _ in consumers]
+    for take, taken in zip(consumers, takes, strict=True):
+        crowd.start(take, ring, random.Random(rng.random()), batch, taken)
+    for i, put in enumerate(producers):
+        makers.start(put, ring, i, random.Random(rng.random()), batch, stop, done)
+    time.sleep(STRESS_SECONDS)
+    stop.set()
+    makers.join()
+    ring.shutdown()
+    crowd.join()
+    check_once_and_in_order(done, [np.concatenate(taken) for taken in takes])
+    ring._check()
+    stats = ring.stats()
+    assert stats.offered == stats.taken == sum(done.values()) > 0
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_under_a_drop_policy_the_counters_balance_beside_blocks(overflow):
+    """What is reserved is never dropped later on, unless it has entered; what is peeked at is never overwritten."""
+    rng = with_seed()
+    ring = RingBuffer(512, RECORD, overflow=overflow)
+    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
+    takes = [[np.zeros(0, RECORD)] for _ in range(3)]
+    for take, taken in zip([peek, peek, consume], takes, strict=True):
+        crowd.start(take, ring, random.Random(rng.random()), 700, taken)
+    for i, put in enumerate([reserve, reserve, produce]):
+        makers.start(put, ring, i, random.Random(rng.random()), 300, stop, done)
+    time.sleep(STRESS_SECONDS)
+    stop.set()
+    makers.join()
+    ring.shutdown()
+    crowd.join()
+    stats = ring.stats()
+    assert stats.offered == sum(done.values())
+    assert stats.taken == sum(len(batch) for taken in takes for batch in taken)
+    assert stats.offered == stats.taken + stats.dropped
+    for taken in map(np.concatenate, takes):
+        for producer in done:
+            numbers = taken["number"][taken["producer"] == producer].astype("i8")
+            assert (np.diff(numbers) > 0).all()
+
+
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_under_a_drop_policy_the_counters_balance(overflow):
     rng = with_seed()
@@ -149,8 +267,8 @@ def test_shutdown_races_with_everything():
         stop, done, crowd = threading.Event(), {}, Crowd()
         takes = [[], []]
         for i in range(2):
-            crowd.start(produce, ring, i, random.Random(rng.random()), 400, stop, done)
-            crowd.start(consume, ring, random.Random(rng.random()), 400, takes[i])
+            crowd.start(rng.choice([produce, reserve]), ring, i, random.Random(rng.random()), 400, stop, done)
+            crowd.start(rng.choice([consume, peek]), ring, random.Random(rng.random()), 400, takes[i])
         time.sleep(rng.random() * 2e-3)
         ring.shutdown(immediate=rng.random() < 0.5)
         crowd.join()
