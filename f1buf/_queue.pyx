@@ -1724,7 +1724,9 @@ cdef class _QueueCore:
         """Under the mutex: a coroutine waits on one of the conditions, as `wait_on`."""
         if wait.w.node == NULL:
             wait.start(self, withdraw_classic, NULL, 0)
-        wait.withdraw = withdraw_classic
+        elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
+            wait.withdraw(self, &wait.w)
+            wait.withdraw = withdraw_classic
         wait.expect()
         wait.condition = condition
         condition._waiters.append(wait)
