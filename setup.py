@@ -53,7 +53,7 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_sync", "_ring", "_queue")
+    for name in ("_sync", "_loop", "_ring", "_queue")
 ]
 
 setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=debug or bool(sanitizer)))

@@ -64,6 +64,7 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
+from f1buf._loop cimport LoopWait, Withdraw
 from f1buf._sync cimport (
     DEBUG,
     FAST,
@@ -74,6 +75,7 @@ from f1buf._sync cimport (
     RETURN_LATE,
     SHUT,
     SIGNAL_TICK_NS,
+    UNHOLD,
     Monitor,
     Side,
     Wait,
@@ -428,6 +430,60 @@ cdef class _QueueCore:
         if self.mode.load() == CLASSIC:
             return self.classic_get_many(most, least, deadline)
         return self.plain_get_many(most, least, deadline)
+
+    async def aget(self):
+        """
+        Remove and return an item, as `get` for coroutines: waits on the event loop, where that must be.
+
+        Raises
+        ------
+        ShutDown
+            The queue has been shut down and is empty.
+
+        Notes
+        -----
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is an item it does not
+        give other coroutines a chance to run.
+        """
+        wait = LoopWait()
+        try:
+            while True:
+                item = self.get_later(wait)
+                if item is not QUEUED:
+                    return item
+                await wait.future
+        finally:
+            wait.end()
+
+    async def aput(self, item):
+        """
+        Put an item, as `put` for coroutines: waits on the event loop, where that must be.
+
+        Raises
+        ------
+        ShutDown
+            The queue is shut down.
+
+        Notes
+        -----
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room it does not give
+        other coroutines a chance to run.
+        """
+        wait = LoopWait()
+        try:
+            while not self.put_later(item, wait):
+                await wait.future
+        finally:
+            wait.end()
+
+    async def ajoin(self):
+        """Wait, on the event loop, until `task_done` has been called for every item that was put."""
+        wait = LoopWait()
+        try:
+            while not self.join_later(wait):
+                await wait.future
+        finally:
+            wait.end()
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
@@ -833,6 +889,97 @@ cdef class _QueueCore:
         finally:
             drop_node(&w)
         return plain
+
+    # -- coroutines -----------------------------------------------------------------------------------------------
+    #
+    # What would wait queues the coroutine, and says so; it awaits `wait.future` and calls again.
+
+    @cython.final
+    cdef object get_later(self, LoopWait wait):
+        """An item, or QUEUED."""
+        cdef PyObject* taken = popped(self)
+        cdef Outcome outcome
+        if taken != NULL:
+            return owned(taken)
+        self.must_be_ready()
+        if self.mode.load() == CLASSIC:
+            return self.classic_get_later(wait)
+        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait):
+            return QUEUED
+        outcome = self.pop_and_release(&taken)
+        if outcome == DONE:
+            return owned(taken)
+        if outcome == MOVED:
+            return self.classic_get_later(wait)
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef bint put_later(self, object item, LoopWait wait) except -1:
+        """Whether it was put; else it is queued."""
+        cdef Outcome outcome = NOTHING
+        if pushed(self, <PyObject*> item):
+            return True
+        self.must_be_ready()
+        if self.mode.load() == CLASSIC:
+            return self.classic_put_later(item, wait)
+        Py_INCREF(item)  # for the slot; under the lock no reference is counted
+        try:
+            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait):
+                return False
+            outcome = self.push_and_release(<PyObject*> item)
+        finally:
+            if outcome != DONE:
+                Py_DECREF(item)
+        if outcome == MOVED:
+            return self.classic_put_later(item, wait)
+        if outcome != DONE:
+            raise_put_error(outcome)
+        return True
+
+    @cython.final
+    cdef bint join_later(self, LoopWait wait) except -1:
+        """Whether all is done; else it is queued."""
+        cdef bint plain
+        self.must_be_ready()
+        if self.mode.load() != CLASSIC:
+            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait):
+                return False
+            plain = self.mode.load(memory_order_relaxed) == PLAIN
+            self.release()
+            if plain:
+                return True
+        return self.classic_join_later(wait)
+
+    @cython.final
+    cdef bint acquire_later(self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait) except -1:
+        """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
+        cdef Wait* w = &wait.w
+        if w.node == NULL:
+            wait.start(self, withdraw, side, side != NULL)
+        wait.expect()
+        self.lock.lock()
+        begins(&self.monitor, RETURN if w.returns else LOOK)
+        if w.returns:
+            w.returns = False
+            leave(waiters, w.node)
+        if self.may_act(side, w):
+            return True
+        w.node.need = w.need
+        enter(waiters, w.node)
+        self.release()
+        return False
+
+    @cython.final
+    cdef bint withdraw(self, WaitList* waiters, Wait* w) noexcept:
+        """A coroutine waits no more; whether it had been granted."""
+        cdef bint granted
+        self.lock.lock()
+        begins(&self.monitor, UNHOLD)
+        granted = w.node.granted
+        w.returns = False
+        leave(waiters, w.node)
+        self.release()
+        return granted
 
     @cython.final
     cdef void close(self, bint closed) noexcept:
@@ -1532,6 +1679,76 @@ cdef class _QueueCore:
         return self.must_not_be_drained()
 
     @cython.final
+    cdef object classic_get_later(self, LoopWait wait):
+        self.lock_classic()
+        try:
+            self.must_not_be_drained()
+            if not self._qsize():
+                self.wait_later(wait, self.own_not_empty)
+                return QUEUED
+            wait.told = False
+            return self.classic_fetch(0)
+        finally:
+            self.unlock_classic()
+
+    @cython.final
+    cdef bint classic_put_later(self, object item, LoopWait wait) except -1:
+        self.lock_classic()
+        try:
+            self.must_be_open()
+            if 0 < self.maxsize <= self._qsize():
+                if self.picky:
+                    notify_all(self.own_not_empty)  # as in `classic_store`
+                self.wait_later(wait, self.own_not_full)
+                return False
+            wait.told = False
+            self.classic_store(item, 0)
+        finally:
+            self.unlock_classic()
+        return True
+
+    @cython.final
+    cdef bint classic_join_later(self, LoopWait wait) except -1:
+        cdef bint done
+        self.lock_classic()
+        try:
+            done = not self.unfinished_tasks
+            if not done:
+                self.wait_later(wait, self.own_all_tasks_done)
+        finally:
+            self.unlock_classic()
+        return done
+
+    @cython.final
+    cdef int wait_later(self, LoopWait wait, object condition) except -1:
+        """Under the mutex: a coroutine waits on one of the conditions, as `wait_on`."""
+        if wait.w.node == NULL:
+            wait.start(self, withdraw_classic, NULL, 0)
+        elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
+            wait.withdraw(self, &wait.w)
+            wait.withdraw = withdraw_classic
+        wait.expect()
+        wait.condition = condition
+        condition._waiters.append(wait)
+        return 0
+
+    @cython.final
+    cdef bint classic_withdraw(self, LoopWait wait) except -1:
+        """A coroutine waits no more; whether it had been notified, which then goes to the next."""
+        cdef bint told
+        self.lock_classic()
+        try:
+            waiters = wait.condition._waiters
+            told = wait.told
+            if told:
+                notify(wait.condition, 1)
+            elif wait in waiters:
+                waiters.remove(wait)
+        finally:
+            self.unlock_classic()
+        return told
+
+    @cython.final
     cdef int classic_clear(self) except -1:
         removed = []
         self.lock_classic()
@@ -1639,6 +1856,27 @@ cdef int notify(object condition, Py_ssize_t count) except -1:
         except RuntimeError:  # released already, by a `notify` of its own that was interrupted
             pass
     return 0
+
+
+# -- coroutines ---------------------------------------------------------------------------------------------------
+
+cdef object QUEUED = object()  # in place of an item: there is none yet
+
+
+cdef bint withdraw_get(object queue, Wait* w) except -1:
+    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.gets.waiters, w)
+
+
+cdef bint withdraw_put(object queue, Wait* w) except -1:
+    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.puts.waiters, w)
+
+
+cdef bint withdraw_join(object queue, Wait* w) except -1:
+    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.joins, w)
+
+
+cdef bint withdraw_classic(object queue, Wait* w) except -1:
+    return (<_QueueCore> queue).classic_withdraw(<LoopWait> w.node.coroutine)
 
 
 # -- the collector ------------------------------------------------------------------------------------------------

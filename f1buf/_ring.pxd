@@ -4,6 +4,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from f1buf._loop cimport LoopWait
 from f1buf._sync cimport Monitor, Side, Wait
 
 
@@ -21,6 +22,7 @@ cdef enum Outcome:
     SHUT_DOWN      # nothing done: shut down (and drained)
     CUT_IN_TWO     # nothing done: see TORN in _sync.hpp
     GROW           # nothing done: the caller's room is too small for what is there
+    QUEUED         # nothing done: a coroutine waits in its side's list
     HELD_BY_SELF   # nothing done: a block of the caller's own is out
 
 
@@ -71,6 +73,16 @@ cdef class RingBuffer:
     cdef bint pack(self, object record, char* out)
     @cython.final
     cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef bint put_later(self, LoopWait wait, const char* source, uint64_t n) except -1
+    @cython.final
+    cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
+    @cython.final
+    cdef bint withdraw(self, Side* side, Wait* w) noexcept
+    @cython.final
+    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil
     @cython.final
     cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
     @cython.final

@@ -48,10 +48,11 @@ from libc.stdint cimport (
 from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
+from f1buf._loop cimport LoopWait
 from f1buf._sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
+    COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY, UNHOLD,
     Monitor, Side, Status, Wait,
-    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, make_node,
+    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, leave, make_node,
     may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, this_thread,
     unhold, unregister_for_fork,
 )
@@ -338,18 +339,22 @@ cdef class RingBuffer:
 
     cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil:
         """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
-        cdef Monitor* m = &self.monitor
-        if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
+        if n > ATTACHED_COPY // self.itemsize or not self.monitor.lock.try_lock():
             return False
+        begins(&self.monitor, TRY)
+        return self.put_now(source, n)
+
+    cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil:
+        """`try_put`, with the lock held, which it releases."""
+        cdef Monitor* m = &self.monitor
         if (
             m.puts.turn.load(memory_order_relaxed)
             or not may_overtake(&m.puts)
             or m.shut.load(memory_order_relaxed) != OPEN
             or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
         ):
-            m.lock.unlock()
+            release(m)
             return False
-        begins(m, TRY)
         self.fill_and_publish(source, self.admit(n))
         release(m)
         return True
@@ -1006,6 +1011,188 @@ cdef class RingBuffer:
             self.take(n)
         self.discard_if_shut_now()
         release(m)
+
+    # -- coroutines -----------------------------------------------------------------------------------------------
+
+    async def aget_many(self, max_count=None, *, min_count=1, bint return_seq=False):
+        """
+        `get_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        max_count, min_count, return_seq
+            As in `get_many`.
+
+        Returns
+        -------
+        numpy.ndarray, or (int, numpy.ndarray) with `return_seq`
+            As `get_many`. After a shutdown it may be shorter than `min_count`.
+
+        Raises
+        ------
+        ShutDown
+            The ring is shut down and empty.
+        ValueError
+            `min_count` is out of range.
+
+        Notes
+        -----
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough to take it
+        does not give other coroutines a chance to run.
+        """
+        least, most = self.checked_counts(max_count, min_count)
+        wait = LoopWait()
+        try:
+            while True:
+                batch = self.get_later(wait, least, most, return_seq)
+                if batch is not None:
+                    return batch
+                await wait.future
+        finally:
+            wait.end()
+
+    async def aput_many(self, records):
+        """
+        `put_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        records : array-like of the dtype
+            As in `put_many`. Must not change meanwhile.
+
+        Returns
+        -------
+        int
+            How many were accepted: fewer than given only where a shutdown ended it early.
+
+        Raises
+        ------
+        ShutDown
+            The ring was shut down before it had accepted one.
+        TypeError, ValueError
+            The records do not fit the dtype; nothing has changed.
+
+        Notes
+        -----
+        Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
+        cancelled, by ``asyncio.timeout`` too, none has entered. Of more, as many enter at a time: a cancellation comes
+        between. Under a drop policy it does not wait for room.
+        """
+        cdef uint64_t n
+        if not is_plain(records, self.dtype):
+            records = self.converted(to_records, records)
+        n = length_of(records)
+        wait = LoopWait()
+        try:
+            while wait.done < n and not self.put_later(wait, data_of(records), n):
+                await wait.future
+        finally:
+            wait.end()
+        return wait.done
+
+    def abatches(self, max_count=None, *, min_count=1):
+        """
+        Iterate over batches until the ring is shut down and drained: ``async for batch in ring.abatches()``.
+
+        Parameters
+        ----------
+        max_count, min_count
+            As in `get_many`.
+
+        Yields
+        ------
+        numpy.ndarray
+            As `aget_many` returns it.
+        """
+        self.checked_counts(max_count, min_count)
+        return self._abatches(max_count, min_count)
+
+    async def _abatches(self, max_count, min_count):
+        while True:
+            try:
+                batch = await self.aget_many(max_count, min_count=min_count)
+            except ShutDown:
+                return
+            yield batch
+
+    cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq):
+        """A batch, or None where the coroutine has been queued: then it awaits the future, and calls again."""
+        cdef Monitor* m = &self.monitor
+        cdef Outcome outcome = QUEUED
+        cdef uint64_t first_seq = 0
+        cdef uint64_t n = 0
+        cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
+        cdef char* target
+        number, pair = (blank_int(UINT64_MAX), blank_pair()) if return_seq else (None, None)
+        if least <= room <= ATTACHED_COPY // self.itemsize:
+            out = self.blank(room)
+            n = self.try_get(data_of(out), least, room, &first_seq, &wait.w)
+        if n == 0:
+            if wait.w.node == NULL:
+                wait.start(self, withdraw_get, &m.gets, least)
+            room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
+            while True:
+                out = self.blank(room)
+                target = data_of(out)
+                wait.expect()
+                with nogil:
+                    n = self.get_records(target, room, most, &wait.w, &first_seq, &outcome)
+                if outcome != GROW:
+                    break
+                most = room = n
+            if outcome == QUEUED:
+                return None
+            if n == 0:
+                raise_get_error(outcome)
+        if n != room:
+            out = shortened(out, n)
+        return out if pair is None else filled_pair(pair, filled_int(number, first_seq), out)
+
+    cdef bint put_later(self, LoopWait wait, const char* source, uint64_t n) except -1:
+        """Put what is left of n records; False where the coroutine has been queued: then it awaits, and calls again."""
+        cdef Monitor* m = &self.monitor
+        cdef Outcome outcome = DONE
+        cdef uint64_t step
+        cdef uint64_t done
+        while outcome == DONE and wait.done < n:
+            step = min(n - wait.done, m.capacity, self.piece())
+            if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
+                begins(m, TRY)
+                unhold(&wait.w)
+                if self.put_now(source + wait.done * self.itemsize, step):
+                    wait.done += step
+                    continue
+            if wait.w.node == NULL:
+                wait.start(self, withdraw_put, &m.puts, step)
+            wait.w.need = step if self.policy == BLOCK else 0
+            wait.expect()
+            with nogil:
+                done = self.put_records(source + wait.done * self.itemsize, step, &wait.w, &outcome)
+            wait.done += done
+        if outcome == QUEUED:
+            return False
+        if wait.done == 0:
+            raise_put_error(outcome)
+        return True
+
+    cdef bint withdraw(self, Side* side, Wait* w) noexcept:
+        """A coroutine waits no more; whether it had been granted."""
+        cdef bint granted
+        if self.monitor.lock.try_lock():
+            granted = self.withdraw_and_release(side, w)
+        else:
+            with nogil:
+                self.monitor.lock.lock()
+                granted = self.withdraw_and_release(side, w)
+        return granted
+
+    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil:
+        cdef bint granted = w.node.granted
+        begins(&self.monitor, UNHOLD)
+        unhold(w)
+        leave(&side.waiters, w.node)
+        release(&self.monitor)
+        return granted
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -1710,9 +1897,21 @@ cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t mo
     return block
 
 
+# -- coroutines -------------------------------------------------------------------------------------------------------
+
+cdef bint withdraw_get(object ring, Wait* w) except -1:
+    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.gets, w)
+
+
+cdef bint withdraw_put(object ring, Wait* w) except -1:
+    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.puts, w)
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 cdef inline Outcome failed(Status status) noexcept nogil:
+    if status == LATER:
+        return QUEUED
     return TICKED if status == TICK else HELD_BY_SELF if status == OWN else OUT_OF_MEMORY
 
 

@@ -141,6 +141,17 @@ class Parker {
 };
 #endif
 
+struct Waiter;
+
+// How threads wake an event loop: by a list of the waiters that were woken, and a file that the loop polls.
+struct Bell {
+  std::mutex mutex;                     // for what follows; whoever has it needs nothing else
+  Waiter *woken = nullptr;              // linked by `next`, the last one first
+  bool dead = false;                    // its loop is closed: nobody will look any more
+  int file = -1;                        // an eventfd
+  std::atomic<long> references{1};      // the loop's, and one for each waiter
+};
+
 // Somebody who waits. On the heap: a daemon thread that Python ends while it re-takes the GIL never unwinds.
 struct Waiter {
   Waiter *prev = nullptr;               // neighbours while it is queued; `next` also chains those to be woken
@@ -153,6 +164,9 @@ struct Waiter {
   void (*wake)(void *) = nullptr;      // how it is woken: called once a grant, without any lock, with or without the GIL
   void *wake_arg = nullptr;
   Parker parker;                        // what `wake` unparks where the waiter is a thread
+  Bell *bell = nullptr;                 // what `wake` rings where it is a coroutine; a reference
+  void *coroutine = nullptr;            // whose it is (a LoopWait), for its loop; NULL: whoever sees its wake-up frees it
+  bool rung = false;                    // the loop has seen its wake-up; both under the bell's mutex
 };
 
 // Waiters of one side, first come first served. All of it under the monitor's lock.
@@ -162,7 +176,7 @@ struct WaitList {
   std::uint64_t next_ticket = 1;
   std::uint64_t promised = 0;           // sum of the needs of granted waiters that have not come back to the lock yet
   std::uint32_t granted = 0;            // how many these are
-  std::uint32_t woken = 0;              // and without those that are away by `hold`: whom a wake-up brings back
+  std::uint32_t woken = 0;              // and without coroutines, and those that are away by `hold`: who will soon be back
   std::atomic<std::int32_t> overtakes{0};  // what has been done here since the last of the woken came back
 };
 

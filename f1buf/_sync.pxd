@@ -33,6 +33,13 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         void unpark() noexcept
 
     # Each field is explained where it is defined, in _sync.hpp.
+    cppclass Bell:
+        Mutex mutex
+        Waiter* woken
+        bint dead
+        int file
+        atomic[long] references
+
     cppclass Waiter:
         Waiter* prev
         Waiter* next
@@ -44,6 +51,9 @@ cdef extern from "_sync.hpp" namespace "f1buf" nogil:
         void (*wake)(void*) noexcept nogil
         void* wake_arg
         Parker parker
+        Bell* bell
+        void* coroutine
+        bint rung
 
     cppclass WaitList:
         Waiter* head
@@ -90,6 +100,7 @@ cdef enum Status:
     NO_MEMORY = 2  # the lock is not held, nothing was changed
     HELD = 3     # the lock is held; a reservation is out that the caller must not wait for
     OWN = 4      # the lock is not held; the reservation is this thread's own, so that it would wait for itself
+    LATER = 5    # the lock is not held; a coroutine has been queued, and its loop will hear of its turn
 
 
 cdef enum Step:
@@ -119,6 +130,9 @@ cdef struct Wait:
     bint spun          # has spun already; once is what pays
     int64_t tick       # [ns] when the main thread must look for signals next; FOREVER for other threads
     int64_t began      # [ns] when it began to wait; 0: it did not
+    bint later         # a coroutine's, which cannot sleep: see `acquire_later`
+    Side* side         # on which it waits
+    bint returns       # whose node has been woken, and is still to leave
 
 
 cdef inline uint64_t available(Monitor* m, Side* side) noexcept nogil:
@@ -193,6 +207,8 @@ cdef void settle_and_unlock(Monitor* m) noexcept nogil
 cdef Waiter* settle(Monitor* m) noexcept nogil
 cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil
 cdef void wake_all(Waiter* chain) noexcept nogil
+cdef Waiter* take_node() noexcept nogil
+cdef void give_back(Waiter* node) noexcept nogil
 cdef bint make_node(Wait* w) noexcept nogil
 cdef void drop_node(Wait* w) noexcept nogil
 cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil

@@ -59,11 +59,9 @@ list. It is called without any lock and must neither block nor need the GIL.
     a thread        start_wait(&w, need, deadline); without the GIL: acquire(m, side, &w) until it is not TICK (after
                     which signal handlers run); READY: act, release(m). At last end_wait(&w).
     a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
-    an event loop   node from the pool, node.need, node.wake = a function that writes to an eventfd, node.wake_arg =
-                    the eventfd. Lock; if it is `ready`: act; else enter(&side.waiters, node);
-                    release(m). When the eventfd is readable, or the coroutine is cancelled: lock, leave(&side.waiters,
-                    node), look again, release(m). A granted node is given back after its wake-up has come, not before.
-                    (And must then not count as `woken`: a loop may be long in coming, and nobody may wait for that.)
+    a coroutine     `_loop.LoopWait`, whose node rings its loop's bell. acquire(m, side, &w) queues it, and says LATER;
+                    when the bell has rung for it, w.returns, and acquire again, which takes it out of the list. It
+                    never spins, nor counts as `woken`: a loop may be long in coming, and nobody may wait for that.
 
 The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
 re-check after waking (Lampson and Redell, 1980).
@@ -140,6 +138,8 @@ cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     w.spun = False
     w.tick = now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER
     w.began = 0
+    w.later = False
+    w.returns = False
 
 
 cdef void end_wait(Wait* w) noexcept:
@@ -161,6 +161,8 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
         return TICK
+    if w.later:
+        return acquire_later(m, side, w)
     if w.held == 0:
         lend()
     m.lock.lock()
@@ -207,6 +209,26 @@ cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogi
 
 cdef inline bint is_own(Side* side) noexcept nogil:
     return side.turn.load(memory_order_relaxed) == RESERVED and side.owner == this_thread()
+
+
+cdef Status acquire_later(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """`acquire` for a coroutine: it is queued in place of sleeping."""
+    cdef Status status = READY
+    m.lock.lock()
+    begins(m, RETURN if w.returns else LOOK)
+    unhold(w)
+    if not ready(m, side, w):
+        if side.turn.load(memory_order_relaxed) != RESERVED or not gives_up(m, side, w):
+            # Also where the block is its own thread's: its loop goes on, and may end that.
+            side.waits += w.began == 0
+            w.began = now_ns()
+            w.node.need = w.need
+            w.node.gives_up = w.need == 0 and side == &m.puts
+            enter(&side.waiters, w.node)
+            release(m)
+            return LATER
+        status = HELD
+    return status
 
 
 cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
@@ -275,6 +297,14 @@ cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
         release(m)
         return TICK
     return READY
+
+
+cdef Waiter* take_node() noexcept nogil:
+    return pool.take()
+
+
+cdef void give_back(Waiter* node) noexcept nogil:
+    pool.give_back(node)
 
 
 cdef bint make_node(Wait* w) noexcept nogil:
@@ -348,8 +378,9 @@ cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil:
         node.granted = False
         waiters.promised -= node.need
         waiters.granted -= 1
-        waiters.woken -= 1
-        waiters.overtakes.store(0, memory_order_relaxed)
+        if node.bell == NULL:
+            waiters.woken -= 1
+            waiters.overtakes.store(0, memory_order_relaxed)
     elif node.queued:
         unlink(waiters, node)
 
@@ -370,8 +401,12 @@ cdef void hold(Monitor* m, Side* side, Wait* w, uint64_t need) noexcept nogil:
 
 
 cdef void unhold(Wait* w) noexcept nogil:
-    """Under the lock."""
+    """Under the lock; a coroutine that was woken leaves its list, too."""
     global holding
+    if w.returns:
+        w.returns = False
+        w.side.wait_ns += now_ns() - w.began
+        leave(&w.side.waiters, w.node)
     if w.held != 0:
         holding = NULL  # it was `w`: whatever this thread was amid has lent what it held before `w` held anything
         if w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
@@ -444,7 +479,7 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
         node.granted = True
         side.waiters.promised += node.need
         side.waiters.granted += 1
-        side.waiters.woken += 1
+        side.waiters.woken += node.bell == NULL
         node.next = chain
         chain = node
         if not over(m, side):
@@ -462,7 +497,7 @@ cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil:
         node.granted = True
         waiters.promised += node.need
         waiters.granted += 1
-        waiters.woken += 1
+        waiters.woken += node.bell == NULL
         node.next = chain
         chain = node
     return chain

@@ -1,0 +1,277 @@
+# distutils: language = c++
+"""How coroutines wait in the same lists as threads: each event loop has a bell.
+
+A coroutine that cannot act at once is queued (`_sync.acquire_later`) with a node whose wake-up pushes it to its loop's
+list, and, where that was empty, writes to an eventfd that the loop polls: one system call for however many are woken
+before the loop looks. No thread waits for it, and no GIL is needed to wake it. In the loop the `LoopBell` then resolves
+the futures that the coroutines await; they go on, leave the list of waiters and look again, as threads do.
+
+What was promised to a coroutine must not stay with it. Where it is cancelled it is withdrawn, and what it had been
+granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers, and
+that withdraws all who wait there. A loop that is stopped but not closed keeps its promises, as a stopped thread does.
+
+A node that has been granted is about to be pushed by whoever granted it. So it is given back to the pool by who comes
+last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex, under which
+nothing of Python runs).
+"""
+
+import threading
+import weakref
+
+from cpython.exc cimport PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint64_t
+
+from f1buf._sync cimport FOREVER, Bell, Side, Wait, Waiter, forks, give_back, start_wait, take_node
+
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/eventfd.h>
+    #include <unistd.h>
+    #endif
+
+    namespace f1buf {
+    #if defined(__linux__)
+    inline int open_bell() noexcept { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+    inline void close_bell(int file) noexcept { close(file); }
+    inline void ring(int file) noexcept {  // that it fails is not possible: the file is open, and its counter is far from full
+      const std::uint64_t one = 1;
+      if (write(file, &one, sizeof one) < 0) return;
+    }
+    inline void silence(int file) noexcept {
+      std::uint64_t count;
+      if (read(file, &count, sizeof count) < 0) return;
+    }
+    #else
+    inline int open_bell() noexcept { errno = ENOSYS; return -1; }
+    inline void close_bell(int) noexcept {}
+    inline void ring(int) noexcept {}
+    inline void silence(int) noexcept {}
+    #endif
+    }  // namespace f1buf
+    """
+    int open_bell "f1buf::open_bell"() noexcept nogil
+    void close_bell "f1buf::close_bell"(int) noexcept nogil
+    void ring "f1buf::ring"(int) noexcept nogil
+    void silence "f1buf::silence"(int) noexcept nogil
+    Bell* new_bell "new (std::nothrow) f1buf::Bell"() noexcept nogil
+
+cdef object bells = weakref.WeakKeyDictionary()  # of each loop a weak reference to its LoopBell
+cdef object bells_lock = threading.RLock()  # a finalizer that runs amid it may run a loop of its own
+cdef object get_running_loop = None              # asyncio's, from the first wait on: importing f1buf does not import it
+
+
+cdef class LoopBell:
+    """One event loop's: what it calls where its file is readable. Only the loop refers to it."""
+
+    cdef Bell* bell
+    cdef set waits
+    cdef long made_after     # how many `forks` lay behind the process that made it
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.waits = set()
+        self.made_after = forks
+        self.bell = new_bell()
+        if self.bell == NULL:
+            raise MemoryError("no memory to wait on this event loop")
+        self.bell.file = open_bell()
+        if self.bell.file < 0:
+            PyErr_SetFromErrno(OSError)
+
+    def __call__(self):
+        """Resolve the futures of those that have been woken."""
+        cdef Waiter* node
+        silence(self.bell.file)
+        node = answer(self.bell, False)
+        while node != NULL:
+            wait, node = <LoopWait> node.coroutine, node.next
+            Py_DECREF(wait)
+            wait.notify()
+
+    def __del__(self):
+        cdef Waiter* node
+        if self.bell == NULL:
+            return
+        node = answer(self.bell, True)
+        while node != NULL:
+            wait, node = <LoopWait> node.coroutine, node.next
+            Py_DECREF(wait)
+        for wait in list(self.waits):
+            end_for_good(wait)
+
+    def __dealloc__(self):
+        if self.bell != NULL:
+            drop_bell(self.bell)
+
+
+cdef Waiter* answer(Bell* bell, bint dead) noexcept:
+    """Those who have been woken since, in that order, with a reference to each one's LoopWait; free who has none."""
+    cdef Waiter* node
+    cdef Waiter* next
+    cdef Waiter* first = NULL
+    cdef Waiter* orphans = NULL
+    bell.mutex.lock()
+    bell.dead = dead
+    node = bell.woken
+    bell.woken = NULL
+    while node != NULL:
+        next = node.next
+        if node.coroutine == NULL:
+            node.next, orphans = orphans, node
+        else:
+            node.rung = True
+            Py_INCREF(<object> node.coroutine)  # it is in `waits`, so there
+            node.next, first = first, node
+        node = next
+    bell.mutex.unlock()
+    while orphans != NULL:
+        node, orphans = orphans, orphans.next
+        free_node(node)
+    return first
+
+
+cdef void ring_bell(void* arg) noexcept nogil:
+    """`Waiter.wake` of a coroutine: at most once for each time that it is queued."""
+    cdef Waiter* node = <Waiter*> arg
+    cdef Bell* bell = node.bell
+    cdef bint orphan
+    bell.references.fetch_add(1)  # once the mutex is free the node may be gone, and its reference
+    bell.mutex.lock()
+    orphan = node.coroutine == NULL
+    if bell.dead:
+        node.rung = True
+    elif not orphan:
+        node.next = bell.woken
+        bell.woken = node
+        if node.next == NULL:
+            ring(bell.file)
+    bell.mutex.unlock()
+    if orphan:
+        free_node(node)
+    drop_bell(bell)
+
+
+cdef void free_node(Waiter* node) noexcept nogil:
+    cdef Bell* bell = node.bell
+    node.bell = NULL
+    node.coroutine = NULL
+    node.rung = False
+    give_back(node)
+    drop_bell(bell)
+
+
+cdef void drop_bell(Bell* bell) noexcept nogil:
+    if bell.references.fetch_sub(1) == 1:
+        if bell.file >= 0:
+            close_bell(bell.file)
+        del bell
+
+
+cdef LoopBell bell_of(object loop):
+    """Its bell, hung up at its first wait."""
+    with bells_lock:
+        known = bells.get(loop)
+        bell = None if known is None else known()
+        if bell is None or (<LoopBell> bell).made_after != forks:
+            bell = LoopBell()
+            loop.add_reader((<LoopBell> bell).bell.file, bell)
+            bells[loop] = weakref.ref(bell)
+        return bell
+
+
+cdef class LoopWait:
+    """One coroutine's waiting: `start`, then as often as it must wait `expect` and `await wait.future`, at last `end`.
+
+    All in the loop's thread, but for `end`, which comes from anywhere where the loop is closed.
+    """
+
+    cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1:
+        global get_running_loop
+        cdef LoopBell bell
+        cdef Waiter* node
+        if get_running_loop is None:
+            from asyncio import get_running_loop as imported
+            get_running_loop = imported
+        self.loop = get_running_loop()
+        self.buffer = buffer
+        self.withdraw = withdraw
+        bell = bell_of(self.loop)
+        node = take_node()
+        if node == NULL:
+            raise MemoryError("no memory to wait with; nothing has changed")
+        start_wait(&self.w, need, FOREVER)
+        bell.bell.references.fetch_add(1)
+        node.bell = bell.bell
+        node.coroutine = <PyObject*> self
+        node.wake = ring_bell
+        node.wake_arg = node
+        self.w.node = node
+        self.w.forks = forks
+        self.w.side = side
+        self.w.later = True
+        self.waits = bell.waits
+        self.waits.add(self)
+        return 0
+
+    cdef int expect(self) except -1:
+        """Before it is queued: what its coroutine will await."""
+        self.future = self.loop.create_future()
+        self.w.node.rung = False
+        self.told = False
+        return 0
+
+    cdef int notify(self) except -1:
+        """Its bell has rung."""
+        self.w.returns = True
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+        return 0
+
+    def release(self):
+        """Ring, as a waiter of a `threading.Condition`; RuntimeError as of a lock that is free, then another is told."""
+        cdef Waiter* node = self.w.node
+        if self.told or node == NULL or self.is_dead(node.bell):
+            raise RuntimeError("it has been notified, or its event loop is closed")
+        self.told = True
+        ring_bell(node)
+
+    cdef bint is_dead(self, Bell* bell):
+        cdef bint dead
+        bell.mutex.lock()
+        dead = bell.dead
+        bell.mutex.unlock()
+        return dead
+
+    cdef int end(self) except -1:
+        """It waits no more; what it had been granted and does not use goes to the next."""
+        cdef Waiter* node = self.w.node
+        cdef bint expected
+        if node == NULL:
+            return 0
+        self.waits.discard(self)
+        expected = self.withdraw(self.buffer, &self.w)  # by who granted it, to ring
+        self.w.node = NULL
+        self.future = None
+        if self.w.forks == forks:  # else it is one of those that `WaiterPool.forget` left alone
+            let_go(node, expected)
+        return 0
+
+
+cdef void end_for_good(LoopWait wait) noexcept:
+    wait.end()
+
+
+cdef void let_go(Waiter* node, bint expected) noexcept nogil:
+    """Free it, unless its bell is still to ring for it."""
+    cdef Bell* bell = node.bell
+    cdef bint free = True
+    bell.mutex.lock()
+    if expected and not node.rung:
+        node.coroutine = NULL
+        free = False
+    bell.mutex.unlock()
+    if free:
+        free_node(node)

@@ -1,0 +1,683 @@
+"""Coroutines wait in the same lists as threads: what they get, what they leave behind, and how their loops may end.
+
+Each test runs on asyncio's own loop and on uvloop's.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, parked, ring_with
+
+from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
+
+LOOPS = {"asyncio": asyncio.new_event_loop}
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+class Hooked(Queue):
+    """Has the standard library's algorithm."""
+
+    def _get(self):
+        return super()._get()
+
+
+KINDS = [Queue, Hooked, LifoQueue, PriorityQueue]
+each_queue = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def new_loop(request):
+    if request.param not in LOOPS:
+        pytest.skip(f"{request.param} is not installed")
+    return LOOPS[request.param]
+
+
+@pytest.fixture
+def run(new_loop):
+    """Runs coroutines; each must end in time."""
+
+    def run(main):
+        async def watched():
+            async with asyncio.timeout(WATCHDOG):
+                return await main
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(watched())
+
+    return run
+
+
+async def waiting(*coroutines):
+    """Tasks, each of which has come to where it waits."""
+    tasks = [asyncio.ensure_future(it) for it in coroutines]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in tasks)
+    return tasks[0] if len(tasks) == 1 else tasks
+
+
+async def result_of(thread_task):
+    """What a helpers.Task returns, while the loop goes on."""
+    return await asyncio.get_running_loop().run_in_executor(None, thread_task.result)
+
+
+# Rings ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 1000])
+def test_threads_put_and_coroutines_take(run, capacity):
+    async def main():
+        ring = RingBuffer(capacity, "i8")
+
+        def produce():
+            for start in range(0, 3000, 30):
+                ring.put_many(np.arange(start, start + 30))
+            ring.shutdown()
+
+        producer = Task(produce)
+        batches = [batch async for batch in ring.abatches()]
+        assert np.concatenate(batches).tolist() == list(range(3000))
+        producer.result()
+        check_balance(ring)
+
+    run(main())
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 1000])
+def test_coroutines_put_and_threads_take(run, capacity):
+    async def main():
+        ring = RingBuffer(capacity, "i8")
+        consumer = Task(lambda: np.concatenate(list(ring.batches())).tolist())
+        for start in range(0, 3000, 30):
+            assert await ring.aput_many(np.arange(start, start + 30)) == 30
+        ring.shutdown()
+        assert consumer.result() == list(range(3000))
+        check_balance(ring)
+
+    run(main())
+
+
+def test_a_large_batch_is_copied_whole(run):
+    async def main():
+        ring = RingBuffer(50, np.dtype([("number", "i8"), ("bulk", "u1", 70_000)]))
+        records = np.zeros(50, ring.dtype)
+        records["number"] = range(50)
+        records["bulk"] = np.arange(50)[:, None]
+        task = await waiting(ring.aget_many(min_count=50))
+        assert await ring.aput_many(records) == 50
+        assert (await task == records).all()
+
+    run(main())
+
+
+def test_what_is_there_is_taken_at_once(run):
+    async def main():
+        ring = ring_with(1, 2, 3)
+        assert (await ring.aget_many(2)).tolist() == [1, 2]
+        seq, batch = await ring.aget_many(return_seq=True)
+        assert (seq, batch.tolist()) == (2, [3])
+        assert batch.flags.owndata
+
+    run(main())
+
+
+def test_it_waits_for_min_count(run):
+    async def main():
+        ring = RingBuffer(8, "i8")
+        task = await waiting(ring.aget_many(5, min_count=3, return_seq=True))
+        ring.put_many([1, 2])
+        await asyncio.sleep(0)
+        assert not task.done()
+        ring.put_many([3, 4])
+        seq, batch = await task
+        assert (seq, batch.tolist()) == (0, [1, 2, 3, 4])
+        assert ring.stats().get_waits == 1
+        assert ring.stats().get_wait_seconds > 0
+
+    run(main())
+
+
+def test_what_fits_the_ring_enters_together_or_not_at_all(run):
+    async def main():
+        ring = ring_with(1, 2, capacity=4)
+        task = await waiting(ring.aput_many([3, 4, 5]))
+        assert contents(ring) == [1, 2]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert contents(ring) == [1, 2]
+        assert ring.stats().offered == 2
+        task = await waiting(ring.aput_many([3, 4, 5]))
+        ring.get()
+        assert await task == 3
+        assert contents(ring) == [2, 3, 4, 5]
+
+    run(main())
+
+
+def test_what_does_not_fit_enters_piece_by_piece(run):
+    async def main():
+        ring = RingBuffer(4, "i8")
+        task = await waiting(ring.aput_many(range(10)))
+        assert ring.get_many().tolist() == [0, 1, 2, 3]
+        await asyncio.sleep(0.01)
+        ring.shutdown()
+        assert await task == 8
+        assert contents(ring) == [4, 5, 6, 7]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("overflow", "left"), [("drop_oldest", [3, 4, 5]), ("drop_newest", [0, 1, 2])])
+def test_under_a_drop_policy_a_put_does_not_wait_for_room(run, overflow, left):
+    async def main():
+        ring = RingBuffer(3, "i8", overflow=overflow)
+        assert await ring.aput_many(range(6)) == 6
+        assert contents(ring) == left
+        check_balance(ring)
+
+    run(main())
+
+
+def test_nothing_to_put_is_put(run):
+    assert run(RingBuffer(1, "i8").aput_many([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda ring: ring.aget_many(0), ValueError),
+        (lambda ring: ring.aget_many(min_count=3), ValueError),
+        (lambda ring: ring.aget_many(min_count=1.5), TypeError),
+        (lambda ring: ring.aput_many([1.5]), TypeError),
+        (lambda ring: ring.aput_many("text"), (TypeError, ValueError)),
+    ],
+)
+def test_bad_arguments_change_nothing(run, call, error):
+    ring = ring_with(1, 2)
+    with pytest.raises(error):
+        run(call(ring))
+    assert contents(ring) == [1, 2]
+
+
+@pytest.mark.parametrize("arguments", [{"min_count": 3}, {"max_count": -1}])
+def test_bad_batches_are_refused_at_once(arguments):
+    with pytest.raises(ValueError, match="expected"):
+        RingBuffer(2, "i8").abatches(**arguments)
+
+
+def test_a_coroutine_waits_for_its_own_threads_block(run):
+    async def main():
+        ring = RingBuffer(4, "i8")
+        with ring.reserve(2) as block:
+            block.array[:] = 1, 2
+            task = await waiting(ring.aput_many([3]))
+        assert await task == 1
+        with ring.peek(1):
+            task = await waiting(ring.aget_many(1))
+        assert (await task).tolist() == [2]
+
+    run(main())
+
+
+# Queues ---------------------------------------------------------------------------------------------------------------
+
+
+@each_queue
+@pytest.mark.parametrize("maxsize", [0, 1, 10])
+def test_items_go_from_threads_to_coroutines(run, kind, maxsize):
+    async def main():
+        queue = kind(maxsize)
+
+        def produce():
+            for i in range(1000):
+                queue.put(i)
+            queue.shutdown()
+
+        producer, got = Task(produce), []
+        with pytest.raises(ShutDown):
+            while True:
+                got.append(await queue.aget())
+        assert sorted(got) == list(range(1000))
+        producer.result()
+
+    run(main())
+
+
+@each_queue
+@pytest.mark.parametrize("maxsize", [0, 1, 10])
+def test_items_go_from_coroutines_to_threads_and_are_joined(run, kind, maxsize):
+    async def main():
+        queue, got = kind(maxsize), []
+
+        def consume():
+            with contextlib.suppress(ShutDown):
+                while True:
+                    got.append(queue.get())
+                    queue.task_done()
+
+        consumer = Task(consume)
+        for i in range(1000):
+            await queue.aput(i)
+        await queue.ajoin()
+        assert sorted(got) == list(range(1000))
+        queue.shutdown()
+        consumer.result()
+
+    run(main())
+
+
+@each_queue
+def test_a_queue_passes_items_between_coroutines(run, kind):
+    async def main():
+        queue = kind(2)
+        item = (1, "an item")
+
+        async def produce():
+            for _ in range(100):
+                await queue.aput(item)
+
+        producer = asyncio.ensure_future(produce())
+        assert all([await queue.aget() is item for _ in range(100)])
+        await producer
+
+    run(main())
+
+
+def test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm(run):
+    async def main():
+        queue = Queue(1)
+        getting = await waiting(queue.aget())
+        assert queue.mutex is not None
+        queue.put(1)
+        assert await getting == 1
+        queue = Queue(1)
+        queue.put(1)
+        putting, joining = await waiting(queue.aput(2), queue.ajoin())
+        assert queue.mutex is not None
+        assert queue.get() == 1
+        await putting
+        assert queue.get() == 2
+        queue.task_done()
+        queue.task_done()
+        await joining
+
+    run(main())
+
+
+def test_a_join_of_what_is_done_returns_at_once(run):
+    for kind in KINDS:
+        run(kind().ajoin())
+
+
+def test_a_hook_that_raises_ends_its_coroutine_and_the_next_one_is_told(run):
+    class Picky(Queue):
+        def _get(self):
+            item = super()._get()
+            if item == "bad":
+                raise ZeroDivisionError
+            return item
+
+    async def main():
+        queue = Picky()
+        first, second = await waiting(queue.aget(), queue.aget())
+        queue.put("bad")
+        with pytest.raises(ZeroDivisionError):
+            await first
+        queue.put("good")
+        assert await second == "good"
+
+    run(main())
+
+
+def test_a_queue_before_its_init_says_so(run):
+    with pytest.raises(AttributeError, match="__init__"):
+        run(Queue.__new__(Queue).aget())
+
+
+# Cancelled, timed out -------------------------------------------------------------------------------------------------
+
+
+@each_queue
+def test_a_timeout_takes_nothing(run, kind):
+    async def main():
+        queue = kind()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await queue.aget()
+        queue.put(1)
+        assert queue.get_nowait() == 1
+
+    run(main())
+
+
+def test_a_timeout_of_a_ring_takes_nothing(run):
+    async def main():
+        ring = RingBuffer(2, "i8")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ring.aget_many()
+        ring.put_many([1, 2])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ring.aput_many([3])
+        assert contents(ring) == [1, 2]
+        check_balance(ring)
+
+    run(main())
+
+
+class Ways:
+    """By which coroutines and threads get from a buffer, and others put."""
+
+    def __init__(self, kind):
+        self.buffer = RingBuffer(4, "i8") if kind is RingBuffer else kind(4)
+        self.put = self.buffer.put
+        self.is_ring = kind is RingBuffer
+
+    async def aget(self):
+        return int((await self.buffer.aget_many(1))[0]) if self.is_ring else await self.buffer.aget()
+
+    async def aput(self, item):
+        await (self.buffer.aput_many([item]) if self.is_ring else self.buffer.aput(item))
+
+    def get(self, **how):
+        return int(self.buffer.get(**how)) if self.is_ring else self.buffer.get(**how)
+
+
+each_kind = pytest.mark.parametrize("kind", [RingBuffer, *KINDS])
+
+
+@each_kind
+def test_what_a_cancelled_get_was_granted_goes_to_the_next(run, kind):
+    """It is cancelled after the item came for it and before it ran."""
+
+    async def main():
+        ways = Ways(kind)
+        cancelled, next_one = await waiting(ways.aget(), ways.aget())
+        ways.put(1)
+        cancelled.cancel()
+        assert await next_one == 1
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        cancelled = await waiting(ways.aget())
+        thread = parked(ways.get)
+        ways.put(2)
+        cancelled.cancel()
+        assert await result_of(thread) == 2
+
+    run(main())
+
+
+@each_kind
+def test_the_room_that_a_cancelled_put_was_granted_goes_to_the_next(run, kind):
+    async def main():
+        ways = Ways(kind)
+        for i in range(4):
+            ways.put(i)
+        cancelled, next_one = await waiting(ways.aput(4), ways.aput(5))
+        ways.get()
+        cancelled.cancel()
+        await next_one
+        left = sorted(ways.get(block=False) for _ in range(4))
+        assert 5 in left
+        assert 4 not in left
+
+    run(main())
+
+
+def test_a_cancelled_join_leaves_nothing_behind(run):
+    async def main():
+        for kind in KINDS:
+            queue = kind()
+            queue.put(1)
+            joining, other = await waiting(queue.ajoin(), queue.ajoin())
+            joining.cancel()
+            queue.get()
+            queue.task_done()
+            await other
+
+    run(main())
+
+
+@each_kind
+def test_cancelled_amid_traffic_loses_nothing(run, kind):
+    """Coroutines are cancelled again and again while threads put; what they returned and what is left is all there is."""
+
+    async def main():
+        ways, got = Ways(kind), []
+        producer = Task(lambda: [ways.put(i) for i in range(2000)])
+        while len(got) < 2000:
+            tasks = [asyncio.ensure_future(ways.aget()) for _ in range(3)]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            missing = 2000 - len(got)
+            if missing < 3:
+                await asyncio.sleep(0.001)
+                for task in tasks:
+                    task.cancel()
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+            got += [it for it in done if not isinstance(it, asyncio.CancelledError)]
+        producer.result()
+        assert sorted(got) == list(range(2000))
+        with pytest.raises(Empty):
+            ways.get(block=False)
+
+    run(main())
+
+
+def test_without_memory_to_wait_nothing_changes(run):
+    async def main():
+        ring, queue = RingBuffer(1, "i8"), Queue(1)
+        for call in (ring.aget_many, queue.aget):
+            _sync._fail_wait(1)
+            with pytest.raises(MemoryError):
+                await call()
+        ring.put(1)
+        queue.put(1)
+        for call in (lambda: ring.aput_many([2]), lambda: queue.aput(2)):
+            _sync._fail_wait(1)
+            with pytest.raises(MemoryError):
+                await call()
+        assert _sync._fail_wait(0) == 0
+        assert contents(ring) == [1]
+        assert queue.get_many() == [1]
+
+    run(main())
+
+
+# Shutdown, and the end of a loop --------------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("immediate", [False, True])
+def test_a_shutdown_wakes_coroutines(run, kind, immediate):
+    async def main():
+        ways = Ways(kind)
+        tasks = await waiting(ways.aget(), ways.aget(), ways.aget())
+        Task(ways.buffer.shutdown, immediate).result()
+        for task in tasks:
+            with pytest.raises(ShutDown):
+                await task
+        with pytest.raises(ShutDown):
+            await ways.aget()
+        with pytest.raises(ShutDown):
+            await ways.aput(1)
+        ways = Ways(kind)
+        for i in range(4):
+            ways.put(i)
+        task = await waiting(ways.aput(4))
+        ways.buffer.shutdown(immediate)
+        with pytest.raises(ShutDown):
+            await task
+
+    run(main())
+
+
+def test_after_a_shutdown_what_is_there_is_taken(run):
+    async def main():
+        ring = ring_with(1, 2, 3)
+        ring.shutdown()
+        assert [batch.tolist() async for batch in ring.abatches(2)] == [[1, 2], [3]]
+
+    run(main())
+
+
+@each_kind
+@pytest.mark.parametrize("granted", [False, True], ids=["queued", "granted"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*was never awaited")
+def test_a_loop_that_is_closed_while_it_waits_keeps_nothing(new_loop, kind, granted):
+    """Its coroutine was granted the item that came, or the next one; a thread that waits gets it."""
+    ways = Ways(kind)
+    loop = new_loop()
+    task = loop.create_task(ways.aget())
+    loop.run_until_complete(asyncio.sleep(0))
+    if granted:
+        thread = parked(ways.get)
+        ways.put(1)
+        loop.close()
+    else:
+        loop.close()
+        thread = parked(ways.get)
+        ways.put(1)
+    assert thread.result() == 1
+    task._log_destroy_pending = False
+    ways.buffer._check()
+
+
+def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
+    def wait_once():
+        loop = new_loop()
+        with contextlib.suppress(TimeoutError):
+            loop.run_until_complete(asyncio.wait_for(Queue().aget(), 0.001))
+        loop.close()
+
+    wait_once()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        wait_once()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop):
+    """Three loops of ten coroutines and two threads take what two loops and two threads put."""
+    for kind in (RingBuffer, Queue, PriorityQueue):
+        ways, got, crowd = Ways(kind), [], Crowd()
+        each = 300
+
+        def of_loop(main):
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(main())
+
+        async def produce(first, ways=ways):
+            for i in range(first, first + each):
+                await ways.aput(i)
+
+        async def consume(ways=ways, got=got):
+            async def take():
+                with contextlib.suppress(ShutDown):
+                    while True:
+                        got.append(await ways.aget())
+
+            await asyncio.gather(*[take() for _ in range(10)])
+
+        def thread_puts(first, ways=ways):
+            for i in range(first, first + each):
+                ways.put(i)
+
+        def thread_takes(ways=ways, got=got):
+            with contextlib.suppress(ShutDown):
+                while True:
+                    got.append(ways.get())
+
+        for _ in range(3):
+            crowd.start(of_loop, consume)
+        producers = Crowd()
+        for number in range(2):
+            crowd.start(thread_takes)
+            producers.start(thread_puts, number * each)
+            producers.start(of_loop, lambda number=number: produce((number + 2) * each))
+        producers.join()
+        ways.buffer.shutdown()
+        crowd.join()
+        assert sorted(got) == list(range(4 * each))
+
+
+# What it costs --------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_takes_no_thread_and_does_not_poll(run):
+    async def main():
+        ring, queue = RingBuffer(1, "i8"), Queue()
+        threads = threading.active_count()
+        tasks = await waiting(*[ring.aget_many() for _ in range(500)], *[queue.aget() for _ in range(500)])
+        assert threading.active_count() == threads
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        await asyncio.sleep(0.3)
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 10
+        for task in tasks:
+            task.cancel()
+
+    run(main())
+
+
+def test_memory_stays_flat(run):
+    """Nodes, bells and futures of waits that ended are used again or freed."""
+
+    async def main():
+        ring, queue = RingBuffer(1, "i8"), Queue()
+
+        async def wait_often(times):
+            for _ in range(times):
+                for coroutine in (ring.aget_many(), queue.aget()):
+                    task = await waiting(coroutine)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+        await wait_often(100)
+        gc.collect()
+        before = len(gc.get_objects())
+        await wait_often(1000)
+        gc.collect()
+        assert len(gc.get_objects()) - before < 50
+
+    run(main())
+
+
+def test_who_does_not_use_it_does_not_import_asyncio():
+    code = "import sys, f1buf; f1buf.Queue().put(1); f1buf.RingBuffer(1); assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not WITH_GIL, reason="asyncio.run and signals are the same with a GIL and without")
+def test_ctrl_c_ends_a_coroutine_that_waits():
+    code = """if True:
+        import asyncio, signal, threading
+        from f1buf import Queue
+        queue = Queue()
+        async def main():
+            asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
+            await queue.aget()
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            queue.put(1)
+            assert queue.get_nowait() == 1
+            print("ended")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG, check=True)
+    assert done.stdout == "ended\n"
