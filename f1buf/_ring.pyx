@@ -418,8 +418,11 @@ cdef class RingBuffer:
     cdef Outcome end_of(self, Side* side) noexcept nogil:
         """Under the lock: why an operation that may not act ends."""
         cdef Monitor* m = &self.monitor
-        if m.shut.load(memory_order_relaxed) == TORN:
+        cdef int how = m.shut.load(memory_order_relaxed)
+        if how == TORN:
             return CUT_IN_TWO
+        if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:
+            return EMPTY  # for now: a block is out, which may leave its records in the ring
         if over(m, side):
             return SHUT_DOWN
         return FULL if side == &m.puts else EMPTY

@@ -33,7 +33,7 @@ from helpers import (
     writing,
 )
 
-from f1buf import RingBuffer, ShutDown, _sync
+from f1buf import Empty, RingBuffer, ShutDown, _sync
 
 TESTS = Path(__file__).parent
 MS = 1_000_000  # [ns]
@@ -448,6 +448,20 @@ def test_records_that_are_peeked_at_are_not_waited_for_without_time(calls, pop, 
     with held(ring.peek(1)), calm(ring):
         assert calls.outcome(pop, ring, deadline=in_ms(0 if "try" in pop else 5), how=how) == "EMPTY"
     assert calls.outcome(pop, ring, how=how) == "DONE"
+
+
+@hows
+@each_pop
+def test_a_ring_is_not_drained_while_records_are_peeked_at(calls, pop, how):
+    """They may stay in the ring when the block ends."""
+    ring = ring_with(1, 2)
+    with held(ring.peek(2)):
+        ring.shutdown()
+        assert calls.outcome(pop, ring, deadline=in_ms(0 if "try" in pop else 5), how=how) == "EMPTY"
+        with pytest.raises(Empty):
+            ring.get(timeout=0 if "try" in pop else 0.005)
+    assert calls.pop(ring, 2, how=how) == ("DONE", [1, 2])
+    assert calls.outcome(pop, ring, how=how) == "SHUT_DOWN"
 
 
 @waiting_hows
