@@ -582,6 +582,14 @@ def run_setup(folder):
     return folder / "built"
 
 
+def compile_module(folder, name, source):
+    """Compile one module with the setup.py of the example; the folder that it is in then."""
+    setup = (Path(__file__).parent / "examples/nogil_producer/setup.py").read_text()
+    (folder / "setup.py").write_text(setup.replace("nogil_producer", name))
+    (folder / f"{name}.pyx").write_text(source)
+    return run_setup(folder)
+
+
 def end_in_children(scenario):
     """`REPEATS` times through the interpreter's whole end, and another time by the caller."""
     for _ in range(REPEATS):

@@ -1,13 +1,15 @@
 """The projects in tests/examples: each is built as its users would, against the f1buf that is installed, and runs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import WATCHDOG, Task, parked, run_python, run_setup
+from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setup
 
 import f1buf
 from f1buf import READING, RingBuffer
@@ -74,6 +76,21 @@ def test_a_ring_of_other_records_is_refused(producer):
     with pytest.raises(TypeError):
         Source(None, 1)
     assert RingBuffer(10).dtype == READING
+
+
+def test_the_sample_in_the_readme(tmp_path):
+    readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
+    built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", readme, re.DOTALL)[1])
+    run_python(f"import sys; sys.path.append({str(built)!r}); import test_examples as it; it.use_sample()")
+
+
+def use_sample():
+    from sample import send_from_python
+
+    ring = RingBuffer(5, "i8")
+    assert send_from_python(ring, np.arange(4))
+    assert not send_from_python(ring, np.arange(4))
+    assert ring.get_many().tolist() == [0, 1, 2, 3, 0]
 
 
 def test_where_the_headers_are_is_told_without_numpy():

@@ -7,7 +7,6 @@ Python knows nothing of.
 import contextlib
 import itertools
 import math
-import shutil
 import signal
 import sys
 import threading
@@ -22,12 +21,12 @@ from helpers import (
     Crowd,
     Task,
     check_balance,
+    compile_module,
     contents,
     in_fork,
     parked,
     reading,
     ring_with,
-    run_setup,
     unchanged,
     wait_parked,
     writing,
@@ -35,7 +34,6 @@ from helpers import (
 
 from f1buf import Empty, RingBuffer, ShutDown, _sync
 
-TESTS = Path(__file__).parent
 MS = 1_000_000  # [ns]
 
 PUSHES = ["try_push", "push", "try_push_many", "push_many"]
@@ -80,14 +78,12 @@ class Calls:
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     """The module nogil_calls, compiled with the setup.py of the example."""
-    folder = tmp_path_factory.mktemp("nogil_calls")
-    shutil.copy(TESTS / "nogil_calls.pyx", folder)
-    setup = (TESTS / "examples/nogil_producer/setup.py").read_text()
-    (folder / "setup.py").write_text(setup.replace("nogil_producer", "nogil_calls"))
-    sys.path.append(str(run_setup(folder)))
+    source = Path(__file__).with_name("nogil_calls.pyx").read_text()
+    built = str(compile_module(tmp_path_factory.mktemp("nogil_calls"), "nogil_calls", source))
+    sys.path.append(built)
     import nogil_calls
 
-    sys.path.remove(str(folder / "built"))
+    sys.path.remove(built)
     return Calls(nogil_calls)
 
 
