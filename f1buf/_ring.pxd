@@ -73,7 +73,8 @@ cdef class RingBuffer:
 
     # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
     #
-    # Any thread may call them, one that Python knows nothing of, too; it must see to it that the ring lives meanwhile.
+    # Any thread may call them, one that Python knows nothing of, too. See to it that the ring lives as long as it may be
+    # called: it, and the interpreter, must not end before your threads.
     # A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field, with the size of
     # your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has the GIL.
     #
@@ -84,8 +85,9 @@ cdef class RingBuffer:
     # wait for may never get it. They do not look for signals: in the main thread wait for 50 ms at a time, and call
     # PyErr_CheckSignals in between.
     #
-    # Their order is the ABI, together with the size of the class, which Cython checks when your module is imported:
-    # what can be relied on is that source which compiles will compile; build it anew for each minor version of f1buf.
+    # Their order, and the layout of the class, are the ABI, and not to be relied on: build your module anew for each
+    # minor version of f1buf. (Where the class has another size, Cython refuses it or warns, at the import.) Its source
+    # need not change.
 
     cdef Outcome try_push(self, const void* record) noexcept nogil
     cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil

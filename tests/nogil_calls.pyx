@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True
 # distutils: language = c++
-"""Each C call of RingBuffer as Python can make it; test_nogil.py compiles this against f1buf's .pxd files."""
+"""Each C call of RingBuffer as Python can make it; test_ring_nogil.py compiles this against f1buf's .pxd files."""
 
 from libc.stdint cimport int64_t, uint64_t
 

@@ -7,6 +7,7 @@ Python knows nothing of.
 import contextlib
 import itertools
 import math
+import os
 import signal
 import sys
 import threading
@@ -516,6 +517,23 @@ def test_no_memory_to_wait_with(calls, what, how):
         finally:
             assert _sync._fail_wait(0) == 0
     assert calls.outcome(what, ring, deadline=in_ms(1), how=how) in ("FULL", "EMPTY")
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer keeps what is freed")
+@pytest.mark.parametrize("what", ["push_many", "pop_many"])
+def test_waits_leave_no_memory_behind(calls, what):
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def wait(times):
+        for _ in range(times):
+            calls.module.call(what, ring, bytes(8), n=1, deadline=1)
+
+    ring = stuck(what)
+    wait(1000)
+    before = resident()
+    wait(50_000)
+    assert resident() - before < 2 << 20  # a waiter is some 100 bytes
 
 
 def test_a_ring_that_a_fork_has_torn(calls):
