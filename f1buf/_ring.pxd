@@ -73,8 +73,8 @@ cdef class RingBuffer:
 
     # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
     #
-    # Any thread may call them, one that Python knows nothing of, too. See to it that the ring lives as long as it may be
-    # called: it, and the interpreter, must not end before your threads.
+    # Any thread may call them, one that Python knows nothing of, too. Neither the ring nor the interpreter may end before
+    # it does.
     # A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field, with the size of
     # your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has the GIL.
     #

@@ -575,7 +575,8 @@ def run_setup(folder):
     """Run the setup.py in a folder, with all output in its `built`, against the f1buf that these tests use."""
     command = [sys.executable, "setup.py", "build_ext", "--build-lib", "built"]
     # Cython looks for .pxd files along the path only, where an editable install is not
-    environment = {**os.environ, "PYTHONPATH": str(Path(f1buf.get_include()).parent)}
+    path = [str(Path(f1buf.get_include()).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "_sync.hpp" not in done.stderr, f"the header has been warned of:\n{done.stderr}"
