@@ -1,4 +1,10 @@
-"""The consumer, in Python: takes what the C++ thread pushes, and checks that all of it comes, in order."""
+"""The consumer, in Python: takes what the C++ thread pushes, and checks that all of it comes, in order.
+
+    pip install . && python -m consume
+
+in this folder, with a C++17 compiler. (Where f1buf is not on PyPI, install it first, with setuptools and Cython, and
+give pip --no-build-isolation.)
+"""
 
 import sys
 import time
