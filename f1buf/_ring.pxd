@@ -73,9 +73,10 @@ cdef class RingBuffer:
 
     # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
     #
-    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end before it
-    # does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field, with the size of
-    # your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has the GIL.
+    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end
+    # before it does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field,
+    # with the size of your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has
+    # the GIL.
     #
     # The try_* forms are `block=False`: they wait neither for room or records nor for a block that is out; for the lock
     # and for a copy in progress they do, which ends by itself, also where the caller has the GIL. The others wait until
