@@ -2,7 +2,7 @@
 
 `RingBuffer` holds fixed-size numpy records; `Tee` puts into several of them; `f1buf.telemetry` is the system of
 sensors, analyzers and thresholds that stands on it. `Queue` holds any objects: ``import f1buf as queue`` is a drop-in
-for the standard library's `queue`.
+for the standard library's `queue`. C speed without the GIL, from another project's Cython: `get_include`.
 """
 
 from queue import Empty, Full, SimpleQueue
@@ -32,6 +32,7 @@ __all__ = [
     "ShutDown",
     "SimpleQueue",
     "Tee",
+    "get_include",
 ]
 
 # Loaded when it is first used: importing f1buf, or a Queue from it, does not import numpy.
@@ -55,6 +56,26 @@ def __getattr__(name: str) -> Any:
 
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
+
+
+def get_include() -> str:
+    """
+    The folder of the C++ headers that a module needs which does ``from f1buf cimport RingBuffer``.
+
+    Returns
+    -------
+    str
+        For the `include_dirs` of a `setuptools.Extension`. The comments in ``_ring.pxd``, there, describe the C calls.
+
+    Examples
+    --------
+    >>> import f1buf, os
+    >>> sorted(name for name in os.listdir(f1buf.get_include()) if name in ("__init__.pxd", "_ring.pxd", "_sync.hpp"))
+    ['__init__.pxd', '_ring.pxd', '_sync.hpp']
+    """
+    from os.path import abspath, dirname
+
+    return dirname(abspath(__file__))
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,8 @@
 # cython: language_level=3
-"""`RingBuffer`'s layout; see `_ring.pyx` for the invariants."""
+"""`RingBuffer` for other Cython code: `from f1buf cimport RingBuffer`. Its C calls are described below, in the class.
+
+All else here is its layout, and private; see `_ring.pyx` for the invariants.
+"""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -15,15 +18,18 @@ cdef enum Overflow:
 
 
 cdef enum Outcome:
-    DONE
-    TICKED         # signal handlers must run, then go on
-    OUT_OF_MEMORY  # nothing done
-    TIMED_OUT      # nothing done: no room, or nothing there
-    SHUT_DOWN      # nothing done: shut down (and drained)
-    CUT_IN_TWO     # nothing done: see TORN in _sync.hpp
-    GROW           # nothing done: the caller's room is too small for what is there
-    QUEUED         # nothing done: a coroutine waits in its side's list
-    HELD_BY_SELF   # nothing done: a block of the caller's own is out
+    # How a push or a pop ended; but for DONE, and for what `done` tells, nothing was done.
+    DONE = 0
+    FULL = 1           # no room in time; or a block is out (`reserve`), for whose end there was no time
+    EMPTY = 2          # nothing there in time; or a block is out (`peek`), for whose end there was no time
+    SHUT_DOWN = 3      # shut down; for a pop also drained: nothing will ever come
+    CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
+    OUT_OF_MEMORY = 5  # to wait with
+    HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
+    # Inside only:
+    TICKED             # signal handlers must run, then go on
+    GROW               # the caller's room is too small for what is there
+    QUEUED             # a coroutine waits in its side's list
 
 
 cdef struct Counters:
@@ -48,7 +54,7 @@ cdef struct Span:
 cdef class RingBuffer:
     cdef Monitor monitor          # lock, count, capacity, waiters: see _sync
     cdef char* slots              # capacity * itemsize bytes; NULL until __init__ has run
-    cdef size_t itemsize          # [bytes]
+    cdef size_t itemsize          # [bytes]; public: see below
     cdef uint64_t write_pos       # slot of the next record in; write_seq % capacity
     cdef uint64_t read_pos        # slot of the next record out; read_seq % capacity
     cdef uint64_t write_seq       # records that have entered
@@ -66,6 +72,48 @@ cdef class RingBuffer:
     cdef object blank_scalar      # an array whose [0] is a new scalar for `get` to fill, where the dtype has such
     cdef object raw_dtype         # dtype, or plain bytes of its size, which numpy allocates 3 times as fast
     cdef object __weakref__
+
+    # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
+    #
+    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end
+    # before it does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field,
+    # with the size of your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has
+    # the GIL.
+    #
+    # The try_* forms are `block=False`: they wait neither for room or records nor for a block that is out; for the lock
+    # and for a copy in progress they do, which ends by itself, also where the caller has the GIL. The others wait until
+    # `deadline_ns`, on the monotonic clock: `deadline_after(seconds)`, FOREVER, or `now_ns()` and so on; what has
+    # passed, and 0, is the same as try_*. Call those without the GIL: they keep it while they wait, so that whom they
+    # wait for may never get it. They do not look for signals: in the main thread wait for 50 ms at a time, and call
+    # PyErr_CheckSignals in between.
+    #
+    # Their order, and the layout of the class, are the ABI, and not to be relied on: build your module anew for each
+    # minor version of f1buf. (Where the class has another size, Cython refuses it or warns, at the import.) Its source
+    # need not change.
+
+    cdef Outcome try_push(self, const void* record) noexcept nogil
+    cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil
+    # Under a drop policy pushes never wait for room and are never FULL: what is lost is counted (`stats`).
+
+    cdef Outcome try_pop(self, void* record) noexcept nogil
+    cdef Outcome pop(self, void* record, int64_t deadline_ns) noexcept nogil
+
+    # `n` records, of which `done[0]` were taken, in order from the first. DONE: all. Otherwise why no more; the rest is
+    # still the caller's. More than the capacity may be pushed. Records of others may come between the pieces.
+    cdef Outcome try_push_many(self, const void* records, uint64_t n, uint64_t* done) noexcept nogil
+    cdef Outcome push_many(self, const void* records, uint64_t n, int64_t deadline_ns, uint64_t* done) noexcept nogil
+
+    # Waits for `least` records, then takes what is there, up to `most`: `done[0]`, written to the front of `out`, which
+    # has room for `most`. DONE: at least `least`. Otherwise why fewer, and `done[0]` is what was there, perhaps 0.
+    # (`least` is brought to within 1 and the smaller of `most` and the capacity. `most` 0 is DONE at once.)
+    cdef Outcome try_pop_many(self, void* out, uint64_t least, uint64_t most, uint64_t* done) noexcept nogil
+    cdef Outcome pop_many(self, void* out, uint64_t least, uint64_t most, int64_t deadline_ns,
+                          uint64_t* done) noexcept nogil
+
+    # `shutdown()`: let nothing more in, wake everybody. `immediate`: and discard what is left.
+    cdef void shut_down(self, bint immediate) noexcept nogil
+
+    # -- inside: final, so that other modules cannot even link to them ---------------------------------------------
 
     @cython.final
     cdef object converted(self, object convert, object records)
@@ -125,6 +173,11 @@ cdef class RingBuffer:
     @cython.final
     cdef void advance_read(self, uint64_t n) noexcept nogil
     @cython.final
+    cdef Outcome push_waiting(self, const char* source, uint64_t n, int64_t deadline, uint64_t* done) noexcept nogil
+    @cython.final
+    cdef Outcome pop_waiting(self, char* out, uint64_t least, uint64_t most, int64_t deadline,
+                             uint64_t* done) noexcept nogil
+    @cython.final
     cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0
     @cython.final
     cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil
@@ -151,8 +204,6 @@ cdef class RingBuffer:
     @cython.final
     cdef void read_counters(self, Counters* now) noexcept nogil
     @cython.final
-    cdef void shut_down(self, int how) noexcept nogil
-    @cython.final
     cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
     @cython.final
     cdef object blank(self, uint64_t n)
@@ -160,3 +211,8 @@ cdef class RingBuffer:
     cdef const char* fault(self) noexcept nogil
     @cython.final
     cdef const char* fault_now(self) noexcept nogil
+
+
+# The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is
+# negative, and NaN: do not wait.
+cdef int64_t deadline_after(double seconds) noexcept nogil

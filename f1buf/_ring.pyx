@@ -52,9 +52,9 @@ from f1buf._loop cimport LoopWait
 from f1buf._sync cimport (
     COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY, UNHOLD,
     Monitor, Side, Status, Wait,
-    acquire, as_count, available, begins, deadline_from, end_wait, forget_place, forks, hold, insist, leave, make_node,
-    may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut, start_wait, this_thread,
-    unhold, unregister_for_fork,
+    acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
+    insist, leave, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut,
+    start_wait, this_thread, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -403,7 +403,7 @@ cdef class RingBuffer:
                 break
             step = self.put_piece(source + done * self.itemsize, n - done)
             if step == 0:
-                outcome[0] = TIMED_OUT
+                outcome[0] = FULL
                 break
             done += step
             forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
@@ -426,9 +426,11 @@ cdef class RingBuffer:
         cdef int how = m.shut.load(memory_order_relaxed)
         if how == TORN:
             return CUT_IN_TWO
-        if how == SHUT and side == &m.gets and m.count.load(memory_order_relaxed) != 0:
-            return TIMED_OUT  # a block is out that may leave records: the ring is not drained
-        return SHUT_DOWN if over(m, side) else TIMED_OUT
+        if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:
+            return EMPTY  # for now: a block is out, which may leave its records in the ring
+        if over(m, side):
+            return SHUT_DOWN
+        return FULL if side == &m.puts else EMPTY
 
     cdef bint is_one_piece(self, uint64_t n) noexcept nogil:
         """Under the lock: whether the next piece is all of it."""
@@ -837,6 +839,72 @@ cdef class RingBuffer:
         if self.read_pos >= m.capacity:
             self.read_pos -= m.capacity
         m.count.store(m.count.load(memory_order_relaxed) - n, memory_order_relaxed)
+
+    # -- C calls for other projects: see _ring.pxd -------------------------------------------------------------------
+
+    cdef Outcome try_push(self, const void* record) noexcept nogil:
+        return self.push(record, 0)
+
+    cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil:
+        cdef uint64_t done
+        if self.try_put(<const char*> record, 1):
+            return DONE
+        return self.push_waiting(<const char*> record, 1, deadline_ns, &done)
+
+    cdef Outcome try_push_many(self, const void* records, uint64_t n, uint64_t* done) noexcept nogil:
+        return self.push_many(records, n, 0, done)
+
+    cdef Outcome push_many(self, const void* records, uint64_t n, int64_t deadline_ns, uint64_t* done) noexcept nogil:
+        done[0] = n
+        if n == 0 or (n <= LOCKED_COPY // self.itemsize and self.try_put(<const char*> records, n)):
+            return DONE
+        return self.push_waiting(<const char*> records, n, deadline_ns, done)
+
+    cdef Outcome push_waiting(self, const char* source, uint64_t n, int64_t deadline, uint64_t* done) noexcept nogil:
+        cdef Wait w
+        cdef Outcome outcome
+        start_wait_without_ticks(&w, 1 if self.policy == BLOCK else 0, deadline)
+        done[0] = self.put_records(source, n, &w, &outcome)
+        drop_node(&w)
+        return outcome
+
+    cdef Outcome try_pop(self, void* record) noexcept nogil:
+        return self.pop(record, 0)
+
+    cdef Outcome pop(self, void* record, int64_t deadline_ns) noexcept nogil:
+        cdef uint64_t done
+        cdef uint64_t first_seq
+        if self.try_get(<char*> record, 1, 1, &first_seq, NULL) != 0:
+            return DONE
+        return self.pop_waiting(<char*> record, 1, 1, deadline_ns, &done)
+
+    cdef Outcome try_pop_many(self, void* out, uint64_t least, uint64_t most, uint64_t* done) noexcept nogil:
+        return self.pop_many(out, least, most, 0, done)
+
+    cdef Outcome pop_many(self, void* out, uint64_t least, uint64_t most, int64_t deadline_ns,
+                          uint64_t* done) noexcept nogil:
+        cdef uint64_t first_seq
+        least = min(max(<uint64_t> 1, least), most, self.monitor.capacity)
+        done[0] = 0
+        if most == 0:
+            return DONE
+        if min(most, self.monitor.count.load(memory_order_relaxed)) <= LOCKED_COPY // self.itemsize:
+            done[0] = self.try_get(<char*> out, least, most, &first_seq, NULL)
+            if done[0] != 0:
+                return DONE
+        return self.pop_waiting(<char*> out, least, most, deadline_ns, done)
+
+    cdef Outcome pop_waiting(self, char* out, uint64_t least, uint64_t most, int64_t deadline,
+                             uint64_t* done) noexcept nogil:
+        cdef Wait w
+        cdef Outcome outcome
+        cdef uint64_t first_seq
+        start_wait_without_ticks(&w, least, deadline)
+        done[0] = self.get_records(out, most, most, &w, &first_seq, &outcome)
+        drop_node(&w)
+        if 0 < done[0] < least:  # then it was late, or drained
+            return EMPTY if w.expired else SHUT_DOWN
+        return outcome
 
     # -- blocks: zero-copy ---------------------------------------------------------------------------------------
 
@@ -1340,12 +1408,12 @@ cdef class RingBuffer:
             Discard what is left (`stats` counts it), so that gets raise at once.
         """
         with nogil:
-            self.shut_down(SHUT_NOW if immediate else SHUT)
+            self.shut_down(immediate)
 
-    cdef void shut_down(self, int how) noexcept nogil:
+    cdef void shut_down(self, bint immediate) noexcept nogil:
         self.monitor.lock.lock()
-        shut(&self.monitor, how)
-        if how == SHUT_NOW:
+        shut(&self.monitor, SHUT_NOW if immediate else SHUT)
+        if immediate:
             self.discard_rest()
         release(&self.monitor)
 
@@ -1907,6 +1975,16 @@ cdef bint withdraw_put(object ring, Wait* w) except -1:
     return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.puts, w)
 
 
+cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
+    """For a nogil caller, who cannot run signal handlers: `acquire` never is TICK then, nor leaves a promise behind."""
+    start_wait(w, need, deadline)
+    w.tick = FOREVER
+
+
+cdef int64_t deadline_after(double seconds) noexcept nogil:
+    return deadline_in(seconds) if seconds > 0.0 else 0
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 cdef inline Outcome failed(Status status) noexcept nogil:
@@ -1916,13 +1994,13 @@ cdef inline Outcome failed(Status status) noexcept nogil:
 
 
 cdef int raise_put_error(Outcome outcome) except -1:
-    if outcome == TIMED_OUT:
+    if outcome == FULL:
         raise Full("the ring is full; nothing was put")
     return raise_error(outcome, "put into")
 
 
 cdef int raise_get_error(Outcome outcome) except -1:
-    if outcome == TIMED_OUT:
+    if outcome == EMPTY:
         raise Empty("the ring is empty")
     return raise_error(outcome, "get from")
 

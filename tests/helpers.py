@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import f1buf
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
 WATCHDOG = 20.0  # [s] how long a test waits for what must come
@@ -568,6 +569,26 @@ def run_python(code, timeout=WATCHDOG):
             raise
     assert process.returncode == 0, f"{how} {process.returncode}\n{out}\n{err}"
     return out
+
+
+def run_setup(folder):
+    """Run the setup.py in a folder, with all output in its `built`, against the f1buf that these tests use."""
+    command = [sys.executable, "setup.py", "build_ext", "--build-lib", "built"]
+    # Cython looks for .pxd files along the path only, where an editable install is not
+    path = [str(Path(f1buf.get_include()).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "_sync.hpp" not in done.stderr, f"the header has been warned of:\n{done.stderr}"
+    return folder / "built"
+
+
+def compile_module(folder, name, source):
+    """Compile one module with the setup.py of the example; the folder that it is in then."""
+    setup = (Path(__file__).parent / "examples/nogil_producer/setup.py").read_text()
+    (folder / "setup.py").write_text(setup.replace("nogil_producer", name))
+    (folder / f"{name}.pyx").write_text(source)
+    return run_setup(folder)
 
 
 def end_in_children(scenario):

@@ -428,6 +428,35 @@ MUTANTS = [
         "        pass",
         "test_ring.py::test_a_ring_that_is_freed_gives_its_memory_back",
     ),
+    # C calls ----------------------------------------------------------------------------------------------------------
+    Mutant(
+        "a pop that was late is told that the ring is drained",
+        "_ring.pyx",
+        "return EMPTY if w.expired else SHUT_DOWN",
+        "return SHUT_DOWN",
+        "test_ring_nogil.py::test_what_is_there_is_taken",
+    ),
+    Mutant(
+        "who waits without the GIL looks for signals",
+        "_ring.pyx",
+        "    start_wait(w, need, deadline)\n    w.tick = FOREVER",
+        "    start_wait(w, need, deadline)",
+        "test_ring_nogil.py::test_the_main_thread_goes_on_behind_a_signal_and_its_handler_runs_then",
+    ),
+    Mutant(
+        "a push that waited leaves its waiter behind",
+        "_ring.pyx",
+        "done[0] = self.put_records(source, n, &w, &outcome)\n        drop_node(&w)",
+        "done[0] = self.put_records(source, n, &w, &outcome)",
+        "test_ring_nogil.py::test_waits_leave_no_memory_behind",
+    ),
+    Mutant(
+        "a ring that is shut down is drained while a block shows its records",
+        "_ring.pyx",
+        "if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:",
+        "if False:",
+        "test_ring_nogil.py::test_a_ring_is_not_drained_while_records_are_peeked_at",
+    ),
     # Queue: waiting ---------------------------------------------------------------------------------------------------
     Mutant(
         "a queue's wake-up is not followed by another look",

@@ -1,0 +1,95 @@
+"""The projects in tests/examples: each is built as its users would, against the f1buf that is installed, and runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setup
+
+from f1buf import READING, RingBuffer
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def producer(tmp_path_factory):
+    """The folder of examples/nogil_producer, built."""
+    folder = tmp_path_factory.mktemp("examples") / "nogil_producer"
+    shutil.copytree(EXAMPLES / "nogil_producer", folder)
+    sys.path.append(str(run_setup(folder)))
+    yield folder
+    sys.path.remove(str(folder / "built"))
+
+
+def test_a_thread_without_the_gil_feeds_a_consumer_in_python(producer):
+    command = [sys.executable, "-W", "error", "consume.py", "1000000"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=producer, env=environment, capture_output=True, text=True, timeout=WATCHDOG)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1000000 readings in order, ")
+
+
+def test_a_shutdown_ends_it(producer):
+    from nogil_producer import Source
+
+    ring = RingBuffer(1000)
+    source = Source(ring, 1_000_000)
+    assert len(ring.get_many(1000, min_count=1000)) == 1000
+    end = parked(source.join)  # the ring is full again
+    ring.shutdown()
+    pushed, outcome = end.result()
+    assert outcome == 3  # SHUT_DOWN
+    assert pushed == ring.stats().offered == ring.stats().taken + len(ring)
+
+
+def test_it_ends_where_nobody_takes(producer):
+    from nogil_producer import Source
+
+    ring = RingBuffer(1000)
+    pushed, outcome = Task(Source(ring, 1001, patience=0.01).join).result()
+    assert (pushed, outcome) == (1000, 1)  # FULL
+    assert ring.is_shutdown
+    assert ring.get_many()["value"].tolist() == list(range(1000))
+
+
+def test_it_ends_with_its_source(producer):
+    from nogil_producer import Source
+
+    ring = RingBuffer(10)
+    source = Source(ring, 1000)
+    del source
+    assert ring.is_shutdown
+
+
+def test_a_ring_of_other_records_is_refused(producer):
+    from nogil_producer import Source
+
+    with pytest.raises(TypeError, match=r"expected f1buf\.READING"):
+        Source(RingBuffer(10, "i8"), 1)
+    with pytest.raises(TypeError):
+        Source(None, 1)
+    assert RingBuffer(10).dtype == READING
+
+
+def test_the_sample_in_the_readme(tmp_path):
+    readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
+    built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", readme, re.DOTALL)[1])
+    run_python(f"import sys; sys.path.append({str(built)!r}); import test_examples as it; it.use_sample()")
+
+
+def use_sample():
+    from sample import send_from_python
+
+    ring = RingBuffer(5, "i8")
+    assert send_from_python(ring, np.arange(4))
+    assert not send_from_python(ring, np.arange(4))
+    assert ring.get_many().tolist() == [0, 1, 2, 3, 0]
+
+
+def test_where_the_headers_are_is_told_without_numpy():
+    run_python("import sys, f1buf; f1buf.get_include(); assert 'numpy' not in sys.modules")
