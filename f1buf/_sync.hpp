@@ -210,11 +210,11 @@ struct Monitor {
   Side gets;
   WaitList joins;                       // who waits for a Queue's tasks to be done
   std::atomic<int> shut{OPEN};
+  int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
   void (*renew)(void *) = nullptr;      // called in the child of a fork: for other locks that may be left taken
   void *renew_arg = nullptr;
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;
-  int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
 };
 
 // Waiters that nobody uses now. They are never freed: a waker may still be about to notify one (see Parker::unpark).
