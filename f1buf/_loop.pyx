@@ -23,7 +23,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
-from f1buf._sync cimport FOREVER, Bell, Side, Wait, Waiter, forks, give_back, start_wait, take_node
+from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, start_wait, take_node
 
 cdef extern from *:
     """
@@ -36,7 +36,7 @@ cdef extern from *:
     #if defined(__linux__)
     inline int open_bell() noexcept { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
     inline void close_bell(int file) noexcept { close(file); }
-    inline void ring(int file) noexcept {  // that it fails is not possible: the file is open, and its counter is far from full
+    inline void ring(int file) noexcept {  // cannot fail: the file is open, and its counter far from full
       const std::uint64_t one = 1;
       if (write(file, &one, sizeof one) < 0) return;
     }
@@ -231,7 +231,7 @@ cdef class LoopWait:
         return 0
 
     def release(self):
-        """Ring, as a waiter of a `threading.Condition`; RuntimeError as of a lock that is free, then another is told."""
+        """Ring, as a waiter of a `threading.Condition`; RuntimeError, as of a free lock: then another is told."""
         cdef Waiter* node = self.w.node
         if self.told or node == NULL or self.is_dead(node.bell):
             raise RuntimeError("it has been notified, or its event loop is closed")

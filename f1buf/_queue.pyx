@@ -1863,20 +1863,20 @@ cdef int notify(object condition, Py_ssize_t count) except -1:
 cdef object QUEUED = object()  # in place of an item: there is none yet
 
 
-cdef bint withdraw_get(object queue, Wait* w) except -1:
-    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.gets.waiters, w)
+cdef bint withdraw_get(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.gets.waiters, w)
 
 
-cdef bint withdraw_put(object queue, Wait* w) except -1:
-    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.puts.waiters, w)
+cdef bint withdraw_put(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.puts.waiters, w)
 
 
-cdef bint withdraw_join(object queue, Wait* w) except -1:
-    return (<_QueueCore> queue).withdraw(&(<_QueueCore> queue).monitor.joins, w)
+cdef bint withdraw_join(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.joins, w)
 
 
-cdef bint withdraw_classic(object queue, Wait* w) except -1:
-    return (<_QueueCore> queue).classic_withdraw(<LoopWait> w.node.coroutine)
+cdef bint withdraw_classic(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).classic_withdraw(<LoopWait> w.node.coroutine)
 
 
 # -- the collector ------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf._loop cimport LoopWait
 from f1buf._sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY, UNHOLD,
+    COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
+    UNHOLD,
     Monitor, Side, Status, Wait,
     acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
     insist, leave, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut,
@@ -1974,6 +1975,8 @@ cdef bint withdraw_get(object ring, Wait* w) except -1:
 cdef bint withdraw_put(object ring, Wait* w) except -1:
     return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.puts, w)
 
+
+# -- C calls ----------------------------------------------------------------------------------------------------------
 
 cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     """For a nogil caller, who cannot run signal handlers: `acquire` never is TICK then, nor leaves a promise behind."""

@@ -245,7 +245,7 @@ def test_items_go_from_threads_to_coroutines(run, kind, maxsize):
             queue.shutdown()
 
         producer, got = Task(produce), []
-        with pytest.raises(ShutDown):
+        with contextlib.suppress(ShutDown):
             while True:
                 got.append(await queue.aget())
         assert sorted(got) == list(range(1000))
@@ -452,7 +452,7 @@ def test_a_cancelled_join_leaves_nothing_behind(run):
 
 @each_kind
 def test_cancelled_amid_traffic_loses_nothing(run, kind):
-    """Coroutines are cancelled again and again while threads put; what they returned and what is left is all there is."""
+    """Coroutines are cancelled again and again while threads put; all that was put is in what the others returned."""
 
     async def main():
         ways, got = Ways(kind), []
@@ -573,48 +573,46 @@ def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop):
+@pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
+def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
     """Three loops of ten coroutines and two threads take what two loops and two threads put."""
-    for kind in (RingBuffer, Queue, PriorityQueue):
-        ways, got, crowd = Ways(kind), [], Crowd()
-        each = 300
+    ways, got, consumers, producers, each = Ways(kind), [], Crowd(), Crowd(), 300
 
-        def of_loop(main):
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(main())
+    def of_loop(main, *args):
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(main(*args))
 
-        async def produce(first, ways=ways):
-            for i in range(first, first + each):
-                await ways.aput(i)
+    async def aput_all(first):
+        for i in range(first, first + each):
+            await ways.aput(i)
 
-        async def consume(ways=ways, got=got):
-            async def take():
-                with contextlib.suppress(ShutDown):
-                    while True:
-                        got.append(await ways.aget())
+    async def aget_all():
+        with contextlib.suppress(ShutDown):
+            while True:
+                got.append(await ways.aget())
 
-            await asyncio.gather(*[take() for _ in range(10)])
+    async def ten_take():
+        await asyncio.gather(*[aget_all() for _ in range(10)])
 
-        def thread_puts(first, ways=ways):
-            for i in range(first, first + each):
-                ways.put(i)
+    def put_all(first):
+        for i in range(first, first + each):
+            ways.put(i)
 
-        def thread_takes(ways=ways, got=got):
-            with contextlib.suppress(ShutDown):
-                while True:
-                    got.append(ways.get())
+    def get_all():
+        with contextlib.suppress(ShutDown):
+            while True:
+                got.append(ways.get())
 
-        for _ in range(3):
-            crowd.start(of_loop, consume)
-        producers = Crowd()
-        for number in range(2):
-            crowd.start(thread_takes)
-            producers.start(thread_puts, number * each)
-            producers.start(of_loop, lambda number=number: produce((number + 2) * each))
-        producers.join()
-        ways.buffer.shutdown()
-        crowd.join()
-        assert sorted(got) == list(range(4 * each))
+    for _ in range(3):
+        consumers.start(of_loop, ten_take)
+    for number in range(2):
+        consumers.start(get_all)
+        producers.start(put_all, number * each)
+        producers.start(of_loop, aput_all, (number + 2) * each)
+    producers.join()
+    ways.buffer.shutdown()
+    consumers.join()
+    assert sorted(got) == list(range(4 * each))
 
 
 # What it costs --------------------------------------------------------------------------------------------------------
