@@ -175,8 +175,8 @@ constexpr int RESERVED = 2;  // a `Block` is out, for as long as its owner likes
 struct Side {
   WaitList waiters;
   std::atomic<int> turn{FREE};          // whether somebody works on this side's slots outside the lock
-  std::uint64_t owner = 0;              // RESERVED: the thread that entered the block, see `this_thread`
   std::atomic<int> cpu{-1};             // where this side last ran
+  std::uint64_t owner = 0;              // RESERVED: the thread that entered the block, see `this_thread`
   std::uint64_t waits = 0;              // operations that had to wait (spinning counts)
   std::int64_t wait_ns = 0;             // how long, in all
 };
@@ -196,11 +196,11 @@ struct Monitor {
   Side gets;
   WaitList joins;                       // who waits for a Queue's tasks to be done
   std::atomic<int> shut{OPEN};
+  int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
   void (*renew)(void *) = nullptr;      // called in the child of a fork: for other locks that may be left taken
   void *renew_arg = nullptr;
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;
-  int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
 };
 
 // Waiters that nobody uses now. They are never freed: a waker may still be about to notify one (see Parker::unpark).
