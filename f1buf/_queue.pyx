@@ -187,7 +187,7 @@ cdef int64_t TOO_FAR = -1
 # 1 KiB on top. A bounded queue keeps up to KEPT slots, so that one that fills and drains again and again does not
 # allocate again and again (2 to 3 ns an item).
 cdef size_t FIRST_ROOM = 32
-cdef size_t SPARE = 64
+cdef size_t SPARE = 60
 cdef size_t KEPT = 1024
 
 
