@@ -40,7 +40,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 STALLED = 90.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes that long
-RING_TESTS = ("test_ring*.py", "test_stress.py")
+RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py")
 QUEUE_TESTS = ("test_queue*.py",)
 
 
@@ -310,21 +310,21 @@ MUTANTS = [
     Mutant(
         "who waits for its own block is not told so",
         "_sync.pyx",
-        "return side.owner == this_thread()",
-        "return False",
+        "return is_own(side) or (is_own(other) and available(m, side) < w.need)",
+        "return is_own(other) and available(m, side) < w.need",
         "test_ring_blocks.py::test_a_thread_that_has_a_block_out_cannot_enter_its_side_again",
     ),
     Mutant(
-        "who waits for the records of its own block after a shutdown is not told so",
+        "who waits for what its own block keeps away is not told so",
         "_sync.pyx",
-        "return m.puts.turn.load(memory_order_relaxed) == RESERVED and m.puts.owner == this_thread()",
-        "return False",
+        "return is_own(side) or (is_own(other) and available(m, side) < w.need)",
+        "return is_own(side)",
         "test_ring_blocks.py::test_a_get_that_waits_for_the_last_records_of_its_own_thread_raises",
     ),
     Mutant(
         "a ring whose last records are peeked at is drained",
         "_ring.pyx",
-        "if how == SHUT and side == &m.gets and m.count.load(memory_order_relaxed) != 0:",
+        "if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:",
         "if False:",
         "test_ring_blocks.py::test_gets_after_a_graceful_shutdown_wait_for_a_peek",
     ),
@@ -575,8 +575,8 @@ MUTANTS = [
     Mutant(
         "a put that was refused keeps a reference",
         "_queue.pyx",
-        "            if outcome != DONE:\n                Py_DECREF(item)",
-        "            pass",
+        "            drop_node(&w)\n            if outcome != DONE:\n                Py_DECREF(item)",
+        "            drop_node(&w)",
         "test_queue.py::test_a_refused_put_keeps_no_reference",
     ),
     Mutant(

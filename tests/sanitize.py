@@ -31,9 +31,9 @@ from xml.etree import ElementTree
 from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
-OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|ring|queue)\.(?:cpython-|cpp|pyx|pxd|hpp)")
+OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|loop|ring|queue)\.(?:cpython-|cpp|pyx|pxd|hpp)")
 
-STRESS_TESTS = ("test_stress.py", "test_queue_stress.py")
+STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
 TESTS = {"thread": STRESS_TESTS, "address": RING_TESTS + QUEUE_TESTS, "undefined": RING_TESTS + QUEUE_TESTS}
 
 # What AddressSanitizer does not run: a thread that is held amid a large copy may be amid the allocation before it, and

@@ -1196,7 +1196,7 @@ def stubs():
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "RingBuffer").body
     found = {}
     for node in body:
-        if isinstance(node, ast.FunctionDef) and not any(
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not any(
             ast.unparse(mark) == "property" for mark in node.decorator_list
         ):
             found.setdefault(node.name, node.args)
