@@ -9,6 +9,10 @@ from f1buf._sync cimport Bell, Side, Wait
 ctypedef bint (*Withdraw)(object buffer, Wait* w) except -1
 
 
+cdef object PAUSE       # awaited, it lets the loop run once
+cdef bint is_due() noexcept
+
+
 cdef class LoopWait:
     cdef Wait w             # whose node rings the loop's bell
     cdef object buffer      # what it waits for

@@ -6,6 +6,8 @@ list, and, where that was empty, writes to an eventfd that the loop polls: one s
 before the loop looks. No thread waits for it, and no GIL is needed to wake it. In the loop the `LoopBell` then resolves
 the futures that the coroutines await; they go on, leave the list of waiters and look again, as threads do.
 
+Where there is something to do, a coroutine does it at once, without a look at the loop; but see `is_due`.
+
 What was promised to a coroutine must not stay with it. Where it is cancelled it is withdrawn, and what it had been
 granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers, and
 that withdraws all who wait there. A loop that is stopped but not closed keeps its promises, as a stopped thread does.
@@ -21,9 +23,9 @@ import weakref
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, start_wait, take_node
+from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, now_ns, start_wait, take_node
 
 cdef extern from *:
     """
@@ -58,9 +60,49 @@ cdef extern from *:
     void silence "f1buf::silence"(int) noexcept nogil
     Bell* new_bell "new (std::nothrow) f1buf::Bell"() noexcept nogil
 
+cdef extern from *:
+    """
+    struct f1buf_tally_of_thread {
+      int operations;       // of coroutines, since it was looked at the clock
+      std::int64_t paused;  // [ns] when one let the loop run
+    };
+    static thread_local f1buf_tally_of_thread f1buf_tally = {0, 0};
+    """
+    cppclass Tally "f1buf_tally_of_thread":
+        int operations
+        int64_t paused
+    Tally tally "f1buf_tally"
+
+cdef int64_t PAUSE_NS = 1_000_000
 cdef object bells = weakref.WeakKeyDictionary()  # of each loop a weak reference to its LoopBell
 cdef object bells_lock = threading.RLock()  # a finalizer that runs amid it may run a loop of its own
 cdef object get_running_loop = None              # asyncio's, from the first wait on: importing f1buf does not import it
+
+
+cdef class _Pause:
+    def __await__(self):
+        yield
+
+
+PAUSE = _Pause()
+
+
+cdef bint is_due() noexcept:
+    """Whether it is time to let the loop run, of an operation that has not done anything yet.
+
+    Where threads bring more and more, a coroutine that always finds something would never wait, and stop its whole
+    loop: timeouts, other coroutines, Ctrl-C. So one operation in 32 looks whether a millisecond has gone by.
+    """
+    cdef int64_t now
+    tally.operations += 1
+    if tally.operations < 32:
+        return False
+    tally.operations = 0
+    now = now_ns()
+    if now - tally.paused < PAUSE_NS:
+        return False
+    tally.paused = now
+    return True
 
 
 cdef class LoopBell:

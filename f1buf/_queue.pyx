@@ -64,7 +64,7 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf._loop cimport LoopWait, Withdraw
+from f1buf._loop cimport PAUSE, LoopWait, Withdraw, is_due
 from f1buf._sync cimport (
     DEBUG,
     FAST,
@@ -442,9 +442,11 @@ cdef class _QueueCore:
 
         Notes
         -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is an item it does not
-        give other coroutines a chance to run.
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is an item it is taken
+        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
         """
+        if is_due():
+            await PAUSE
         wait = LoopWait()
         try:
             while True:
@@ -466,9 +468,11 @@ cdef class _QueueCore:
 
         Notes
         -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room it does not give
-        other coroutines a chance to run.
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room it is put at once;
+        other coroutines get a chance to run where it waits, and about once a millisecond.
         """
+        if is_due():
+            await PAUSE
         wait = LoopWait()
         try:
             while not self.put_later(item, wait):

@@ -124,7 +124,7 @@ cdef class RingBuffer:
     @cython.final
     cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil
     @cython.final
-    cdef bint put_later(self, LoopWait wait, const char* source, uint64_t n) except -1
+    cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *
     @cython.final
     cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
     @cython.final

@@ -48,7 +48,7 @@ from libc.stdint cimport (
 from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf._loop cimport LoopWait
+from f1buf._loop cimport PAUSE, LoopWait, is_due
 from f1buf._sync cimport (
     COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
     UNHOLD,
@@ -1106,10 +1106,12 @@ cdef class RingBuffer:
 
         Notes
         -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough to take it
-        does not give other coroutines a chance to run.
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough it is taken at
+        once; other coroutines get a chance to run where it waits, and about once a millisecond.
         """
         least, most = self.checked_counts(max_count, min_count)
+        if is_due():
+            await PAUSE
         wait = LoopWait()
         try:
             while True:
@@ -1148,13 +1150,20 @@ cdef class RingBuffer:
         between. Under a drop policy it does not wait for room.
         """
         cdef uint64_t n
+        cdef Outcome outcome
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
         n = length_of(records)
         wait = LoopWait()
         try:
-            while wait.done < n and not self.put_later(wait, data_of(records), n):
-                await wait.future
+            while wait.done < n:
+                if is_due():
+                    await PAUSE
+                outcome = self.put_later(wait, data_of(records), n)
+                if outcome == QUEUED:
+                    await wait.future
+                elif outcome != DONE:
+                    break
         finally:
             wait.end()
         return wait.done
@@ -1217,32 +1226,29 @@ cdef class RingBuffer:
             out = shortened(out, n)
         return out if pair is None else filled_pair(pair, filled_int(number, first_seq), out)
 
-    cdef bint put_later(self, LoopWait wait, const char* source, uint64_t n) except -1:
-        """Put what is left of n records; False where the coroutine has been queued: then it awaits, and calls again."""
+    cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *:
+        """Put the next piece of n records. QUEUED: then the coroutine awaits the future, and calls again."""
         cdef Monitor* m = &self.monitor
         cdef Outcome outcome = DONE
-        cdef uint64_t step
+        cdef uint64_t step = min(n - wait.done, m.capacity, self.piece())
         cdef uint64_t done
-        while outcome == DONE and wait.done < n:
-            step = min(n - wait.done, m.capacity, self.piece())
-            if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
-                begins(m, TRY)
-                unhold(&wait.w)
-                if self.put_now(source + wait.done * self.itemsize, step):
-                    wait.done += step
-                    continue
-            if wait.w.node == NULL:
-                wait.start(self, withdraw_put, &m.puts, step)
-            wait.w.need = step if self.policy == BLOCK else 0
-            wait.expect()
-            with nogil:
-                done = self.put_records(source + wait.done * self.itemsize, step, &wait.w, &outcome)
-            wait.done += done
-        if outcome == QUEUED:
-            return False
-        if wait.done == 0:
+        source += wait.done * self.itemsize
+        if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
+            begins(m, TRY)
+            unhold(&wait.w)
+            if self.put_now(source, step):
+                wait.done += step
+                return DONE
+        if wait.w.node == NULL:
+            wait.start(self, withdraw_put, &m.puts, step)
+        wait.w.need = step if self.policy == BLOCK else 0
+        wait.expect()
+        with nogil:
+            done = self.put_records(source, step, &wait.w, &outcome)
+        wait.done += done
+        if outcome != QUEUED and wait.done == 0:
             raise_put_error(outcome)
-        return True
+        return outcome
 
     cdef bint withdraw(self, Side* side, Wait* w) noexcept:
         """A coroutine waits no more; whether it had been granted."""

@@ -61,7 +61,8 @@ def run(new_loop):
 async def waiting(*coroutines):
     """Tasks, each of which has come to where it waits."""
     tasks = [asyncio.ensure_future(it) for it in coroutines]
-    await asyncio.sleep(0)
+    for _ in range(3):  # it may have let the loop run first
+        await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
     return tasks[0] if len(tasks) == 1 else tasks
 
@@ -493,6 +494,52 @@ def test_without_memory_to_wait_nothing_changes(run):
         assert _sync._fail_wait(0) == 0
         assert contents(ring) == [1]
         assert queue.get_many() == [1]
+
+    run(main())
+
+
+# Who always finds something -------------------------------------------------------------------------------------------
+
+
+@each_kind
+def test_a_flood_from_threads_does_not_stop_the_loop(run, kind):
+    """Where there is always something to take, timeouts come all the same."""
+
+    async def main():
+        ways = Ways(kind)
+        over = threading.Event()
+
+        def flood():
+            with contextlib.suppress(ShutDown):
+                while not over.is_set():
+                    ways.put(1)
+
+        thread = Task(flood)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    while True:
+                        await ways.aget()
+        finally:
+            over.set()
+            ways.buffer.shutdown(immediate=True)
+        thread.result()
+
+    run(main())
+
+
+@each_kind
+def test_coroutines_that_never_wait_run_side_by_side(run, kind):
+    async def main():
+        ways, turns = Ways(kind), []
+
+        async def circle(name):
+            while not (turns.count("a") > 1000 and turns.count("b") > 1000):
+                turns.append(name)
+                await ways.aput(1)
+                assert await ways.aget() == 1
+
+        await asyncio.gather(circle("a"), circle("b"))
 
     run(main())
 
