@@ -4,13 +4,12 @@
 A coroutine that cannot act at once is queued (`_sync.acquire_later`) with a node whose wake-up pushes it to its loop's
 list, and, where that was empty, writes to an eventfd that the loop polls: one system call for however many are woken
 before the loop looks. No thread waits for it, and no GIL is needed to wake it. In the loop the `LoopBell` then resolves
-the futures that the coroutines await; they go on, leave the list of waiters and look again, as threads do.
-
-Where there is something to do, a coroutine does it at once, without a look at the loop; but see `is_due`.
+the futures that the coroutines await; they go on, leave the list of waiters and look again, as threads do. Where there
+is something to do, a coroutine does it at once, without a look at the loop; but see `is_due`.
 
 What was promised to a coroutine must not stay with it. Where it is cancelled it is withdrawn, and what it had been
-granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers, and
-that withdraws all who wait there. A loop that is stopped but not closed keeps its promises, as a stopped thread does.
+granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers,
+and that withdraws all who wait there. A loop that is stopped but not closed keeps its promises, as a thread would.
 
 A node that has been granted is about to be pushed by whoever granted it. So it is given back to the pool by who comes
 last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex, under which

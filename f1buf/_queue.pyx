@@ -468,8 +468,8 @@ cdef class _QueueCore:
 
         Notes
         -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room it is put at once;
-        other coroutines get a chance to run where it waits, and about once a millisecond.
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room the item is put
+        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
         """
         if is_due():
             await PAUSE

@@ -1106,8 +1106,8 @@ cdef class RingBuffer:
 
         Notes
         -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough it is taken at
-        once; other coroutines get a chance to run where it waits, and about once a millisecond.
+        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough it takes it
+        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
         """
         least, most = self.checked_counts(max_count, min_count)
         if is_due():

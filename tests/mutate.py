@@ -41,7 +41,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STALLED = 90.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes that long
 RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py")
-QUEUE_TESTS = ("test_queue*.py",)
+QUEUE_TESTS = ("test_queue*.py", "test_coroutines.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -627,6 +627,83 @@ MUTANTS = [
         "self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))",
         "pass",
         "test_queue.py::test_clear_removes_everything_and_does_its_tasks",
+    ),
+    Mutant(
+        "what a coroutine that is cancelled was granted stays with it",
+        "_ring.pyx",
+        "        unhold(w)\n        leave(&side.waiters, w.node)",
+        "        unhold(w)",
+        "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
+    ),
+    Mutant(
+        "a coroutine that is cancelled wakes nobody",
+        "_ring.pyx",
+        "        leave(&side.waiters, w.node)\n        release(&self.monitor)",
+        "        leave(&side.waiters, w.node)\n        self.monitor.lock.unlock()",
+        "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
+    ),
+    Mutant(
+        "what a coroutine of a queue that is cancelled was granted stays with it",
+        "_queue.pyx",
+        "        w.returns = False\n        leave(waiters, w.node)\n        self.release()",
+        "        w.returns = False\n        self.release()",
+        "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
+    ),
+    Mutant(
+        "what a coroutine on a condition was told stays with it",
+        "_queue.pyx",
+        "            if told:\n                notify(wait.condition, 1)",
+        "            if told:\n                pass",
+        "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
+    ),
+    Mutant(
+        "a closed loop keeps who waits there",
+        "_loop.pyx",
+        "            end_for_good(wait)",
+        "            pass",
+        "test_coroutines.py::test_a_loop_that_is_closed_while_it_waits_keeps_nothing",
+    ),
+    Mutant(
+        "a closed loop keeps its file",
+        "_loop.pyx",
+        "            close_bell(bell.file)",
+        "            pass",
+        "test_coroutines.py::test_a_loop_that_is_closed_lets_go_of_its_file",
+    ),
+    Mutant(
+        "a bell does not ring",
+        "_loop.pyx",
+        "            ring(bell.file)",
+        "            pass",
+        "test_coroutines.py::test_it_waits_for_min_count",
+    ),
+    Mutant(
+        "a coroutine never lets its loop run",
+        "_loop.pyx",
+        "    tally.paused = now\n    return True",
+        "    return False",
+        "test_coroutines.py::test_a_flood_from_threads_does_not_stop_the_loop",
+    ),
+    Mutant(
+        "a coroutine puts what there is room for",
+        "_ring.pyx",
+        "        wait.w.need = step if self.policy == BLOCK else 0",
+        "        wait.w.need = 1 if self.policy == BLOCK else 0",
+        "test_coroutines.py::test_what_fits_the_ring_enters_together_or_not_at_all",
+    ),
+    Mutant(
+        "a coroutine whose block is out waits for it as a thread",
+        "_sync.pyx",
+        "        if side.turn.load(memory_order_relaxed) != RESERVED or not gives_up(m, side, w):",
+        "        if side.turn.load(memory_order_relaxed) != RESERVED:",
+        "test_coroutines.py::test_a_coroutine_waits_for_its_own_threads_block",
+    ),
+    Mutant(
+        "a coroutine stays in a plain queue's list where it goes on to a condition",
+        "_queue.pyx",
+        "            wait.withdraw(self, &wait.w)\n",
+        "            pass\n",
+        "test_coroutines.py::test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm",
     ),
 ]
 

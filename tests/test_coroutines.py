@@ -514,12 +514,15 @@ def test_a_flood_from_threads_does_not_stop_the_loop(run, kind):
                 while not over.is_set():
                     ways.put(1)
 
+        async def take():
+            while True:
+                await ways.aget()
+
         thread = Task(flood)
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
-                    while True:
-                        await ways.aget()
+                    await take()
         finally:
             over.set()
             ways.buffer.shutdown(immediate=True)
