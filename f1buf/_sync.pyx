@@ -21,8 +21,9 @@ Invariants, whenever the lock is free (a debug build checks them after every ope
 
 I1  0 <= count <= capacity.
 I2  A side's list holds waiters in the order of their tickets, none of them granted.
-I3  Where a side's turn is free and one of its waiters could be served from what is not promised yet, at least one
-    of that side's waiters has been granted and has not returned. (Its RETURN ends in a SETTLE of its own.)
+I3  Where a side's turn is free and one of its waiters could be served from what is not promised yet, or its turn is
+    a block's and one of its waiters `gives_up`, at least one of that side's waiters has been granted and has not
+    returned. (Its RETURN ends in a SETTLE of its own.)
 
 Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
 promise, or the shutdown. Each such section ends in `release`, whose SETTLE restores I3. A granted waiter sleeps no
@@ -41,7 +42,9 @@ There, once so much has been done before those who were woken, all who may wait 
 Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a Python
 object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if it is
 busy (the fork handlers may wait for it: whoever holds it does not need the GIL). A turn is held for one copy by a
-thread that runs without the GIL. Of locks, only the fork handlers hold several: the registry's, then each monitor's.
+thread that runs without the GIL; or, RESERVED, by a block of the ring's for as long as its owner likes: whoever must
+not wait for that gives up (`gives_up`), and its owner is told that it would wait for itself. Of locks, only the fork
+handlers hold several: the registry's, then each monitor's.
 
 The end. A graceful shutdown ends the waiting of gets only once no put is copying under its turn (`over`): those
 records have been accepted, and who has been told "drained" will not come back for them.
