@@ -447,6 +447,9 @@ cdef class _QueueCore:
         """
         if is_due():
             await PAUSE
+        item = self.get_now()
+        if item is not QUEUED:
+            return item
         wait = LoopWait()
         try:
             while True:
@@ -473,6 +476,8 @@ cdef class _QueueCore:
         """
         if is_due():
             await PAUSE
+        if pushed(self, <PyObject*> item):
+            return
         wait = LoopWait()
         try:
             while not self.put_later(item, wait):
@@ -899,12 +904,16 @@ cdef class _QueueCore:
     # What would wait queues the coroutine, and says so; it awaits `wait.future` and calls again.
 
     @cython.final
+    cdef object get_now(self):
+        """An item by the fast path, or QUEUED."""
+        cdef PyObject* taken = popped(self)
+        return owned(taken) if taken != NULL else QUEUED
+
+    @cython.final
     cdef object get_later(self, LoopWait wait):
         """An item, or QUEUED."""
-        cdef PyObject* taken = popped(self)
+        cdef PyObject* taken = NULL
         cdef Outcome outcome
-        if taken != NULL:
-            return owned(taken)
         self.must_be_ready()
         if self.mode.load() == CLASSIC:
             return self.classic_get_later(wait)
@@ -921,8 +930,6 @@ cdef class _QueueCore:
     cdef bint put_later(self, object item, LoopWait wait) except -1:
         """Whether it was put; else it is queued."""
         cdef Outcome outcome = NOTHING
-        if pushed(self, <PyObject*> item):
-            return True
         self.must_be_ready()
         if self.mode.load() == CLASSIC:
             return self.classic_put_later(item, wait)

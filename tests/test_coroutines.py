@@ -59,10 +59,12 @@ def run(new_loop):
 
 
 async def waiting(*coroutines):
-    """Tasks, each of which has come to where it waits."""
-    tasks = [asyncio.ensure_future(it) for it in coroutines]
-    for _ in range(3):  # it may have let the loop run first
-        await asyncio.sleep(0)
+    """Tasks, each of which has come to where it waits, one after the other."""
+    tasks = []
+    for coroutine in coroutines:
+        tasks.append(asyncio.ensure_future(coroutine))
+        for _ in range(3):  # it may have let the loop run first
+            await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
     return tasks[0] if len(tasks) == 1 else tasks
 
