@@ -682,7 +682,7 @@ MUTANTS = [
         "_loop.pyx",
         "    tally.paused = now\n    return True",
         "    return False",
-        "test_coroutines.py::test_a_flood_from_threads_does_not_stop_the_loop",
+        "test_coroutines.py::test_a_timeout_comes_to_a_coroutine_that_never_waits",
     ),
     Mutant(
         "a coroutine puts what there is room for",
