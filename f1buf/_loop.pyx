@@ -23,7 +23,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
-from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, start_wait, take_node
+from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, lend_attached, start_wait, take_node
 
 cdef extern from *:
     """
@@ -211,6 +211,7 @@ cdef class LoopWait:
         self.w.node = node
         self.w.forks = forks
         self.w.side = side
+        self.w.tick = FOREVER  # its loop sees to signals
         self.w.later = True
         self.waits = bell.waits
         self.waits.add(self)

@@ -120,6 +120,39 @@ def test_a_large_batch_is_copied_whole(run):
     run(main())
 
 
+LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (70_000,))])
+
+
+@pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
+def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(run, dtype):
+    """It lasts for longer than a thread there goes without looking for signals: here the loop does that."""
+
+    async def main():
+        ring = RingBuffer(1, dtype)
+        records = np.zeros(1, ring.dtype)
+        get = await waiting(ring.aget_many())
+        await asyncio.sleep(0.06)
+        for _ in range(2):  # the first one is overtaken
+            ring.put_many(records)
+            ring.get_nowait()
+            await asyncio.sleep(0.01)
+            assert not get.done()
+        ring.put_many(records)
+        put = await waiting(ring.aput_many(records))
+        assert len(await get) == 1
+        assert await put == 1
+        put = await waiting(ring.aput_many(records))
+        await asyncio.sleep(0.06)
+        ring.get_nowait()
+        ring.put_many(records)
+        await asyncio.sleep(0.01)
+        assert not put.done()
+        ring.get_nowait()
+        assert await put == 1
+
+    run(main())
+
+
 def test_what_is_there_is_taken_at_once(run):
     async def main():
         ring = ring_with(1, 2, 3)
