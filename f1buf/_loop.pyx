@@ -219,6 +219,8 @@ cdef class LoopWait:
 
     cdef int expect(self) except -1:
         """Before it is queued: what its coroutine will await."""
+        if self.w.held == 0:  # else what this thread holds is promised to this very one
+            lend_attached()
         self.future = self.loop.create_future()
         self.w.node.rung = False
         self.told = False

@@ -14,7 +14,8 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, parked, ring_with
+from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, in_fork, parked, ring_with
+from test_ring_signals import signal_first_of_two
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
 
@@ -712,3 +713,29 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG, check=True)
     assert done.stdout == "ended\n"
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
+    """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
+
+    On asyncio's own loop only: uvloop changes how signals arrive.
+    """
+
+    def check():
+        ring, queue = RingBuffer(1, "i8"), kind and kind()
+
+        def second():
+            number = ring.get()
+            if queue is not None:
+                queue.put(number)
+                ring.put(6)
+            return number
+
+        def handler(*_):
+            asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
+
+        assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
+        check_balance(ring)
+
+    in_fork(check)
