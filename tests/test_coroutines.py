@@ -591,6 +591,36 @@ def test_a_loop_that_is_closed_while_it_waits_keeps_nothing(new_loop, kind, gran
     ways.buffer._check()
 
 
+@pytest.mark.parametrize("kind", [RingBuffer, Queue])
+@pytest.mark.parametrize("side", ["gets", "puts"])
+def test_a_loop_that_does_not_run_keeps_nobody_else_waiting(new_loop, kind, side):
+    """Its coroutine is granted one item or slot of two; the other is for who comes behind: a coroutine, a thread."""
+    buffer = RingBuffer(3, "i8") if kind is RingBuffer else kind(3)
+    loops = [new_loop() for _ in range(2)]
+    tasks = []
+    if side == "puts":
+        buffer.put_many([0, 0, 0])
+    for loop in loops:
+        gets = buffer.aget_many(1) if kind is RingBuffer else buffer.aget()
+        puts = buffer.aput_many([1]) if kind is RingBuffer else buffer.aput(1)
+        tasks.append(loop.create_task(gets if side == "gets" else puts))
+        loop.run_until_complete(asyncio.sleep(0))
+        (puts if side == "gets" else gets).close()
+    if side == "gets":
+        thread = parked(buffer.get)
+        buffer.put_many([1, 2, 3])
+    else:
+        thread = parked(buffer.put, 1)
+        buffer.get_many(3)
+    thread.result()
+    loops[1].run_until_complete(tasks[1])
+    assert not tasks[0].done()
+    loops[0].run_until_complete(tasks[0])
+    buffer._check()
+    for loop in loops:
+        loop.close()
+
+
 def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
     def wait_once():
         loop = new_loop()
