@@ -24,7 +24,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
-from f1buf._sync cimport FOREVER, Bell, Side, Waiter, forks, give_back, now_ns, start_wait, take_node
+from f1buf._sync cimport (
+    FOREVER, Bell, Side, Waiter, forks, give_back, lend_attached, now_ns, start_wait, take_node,
+)
 
 cdef extern from *:
     """
@@ -252,6 +254,7 @@ cdef class LoopWait:
         self.w.node = node
         self.w.forks = forks
         self.w.side = side
+        self.w.tick = FOREVER  # its loop sees to signals
         self.w.later = True
         self.waits = bell.waits
         self.waits.add(self)
@@ -259,6 +262,8 @@ cdef class LoopWait:
 
     cdef int expect(self) except -1:
         """Before it is queued: what its coroutine will await."""
+        if self.w.held == 0:  # else what this thread holds is promised to this very one
+            lend_attached()
         self.future = self.loop.create_future()
         self.w.node.rung = False
         self.told = False

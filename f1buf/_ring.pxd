@@ -126,6 +126,8 @@ cdef class RingBuffer:
     @cython.final
     cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *
     @cython.final
+    cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w)
+    @cython.final
     cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
     @cython.final
     cdef bint withdraw(self, Side* side, Wait* w) noexcept

@@ -1109,9 +1109,16 @@ cdef class RingBuffer:
         A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough it takes it
         at once; other coroutines get a chance to run where it waits, and about once a millisecond.
         """
-        least, most = self.checked_counts(max_count, min_count)
+        cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
+        cdef int64_t least = small_count(min_count)
+        if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
+            least, most = self.checked_counts(max_count, min_count)
+        most = min(most, <int64_t> self.monitor.capacity)
         if is_due():
             await PAUSE
+        batch = self.get_now(least, most, return_seq, NULL)
+        if batch is not None:
+            return batch
         wait = LoopWait()
         try:
             while True:
@@ -1154,6 +1161,12 @@ cdef class RingBuffer:
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
         n = length_of(records)
+        if n == 0:
+            return 0
+        if is_due():
+            await PAUSE
+        if self.try_put(data_of(records), n):
+            return n
         wait = LoopWait()
         try:
             while wait.done < n:
@@ -1193,38 +1206,47 @@ cdef class RingBuffer:
                 return
             yield batch
 
+    cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w):
+        """A small batch that is there, or None; `w` as in `try_get`."""
+        cdef uint64_t first_seq = 0
+        cdef uint64_t room = min(most, self.monitor.count.load(memory_order_relaxed))
+        cdef uint64_t n
+        if not least <= room <= ATTACHED_COPY // self.itemsize:
+            return None
+        number, pair = (blank_int(UINT64_MAX), blank_pair()) if return_seq else (None, None)
+        out = self.blank(room)
+        n = self.try_get(data_of(out), least, room, &first_seq, w)
+        return filled_batch(out, n, room, number, pair, first_seq) if n != 0 else None
+
     cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq):
         """A batch, or None where the coroutine has been queued: then it awaits the future, and calls again."""
         cdef Monitor* m = &self.monitor
         cdef Outcome outcome = QUEUED
         cdef uint64_t first_seq = 0
-        cdef uint64_t n = 0
-        cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
+        cdef uint64_t room
+        cdef uint64_t n
         cdef char* target
+        if wait.w.node == NULL:
+            wait.start(self, withdraw_get, &m.gets, least)
+        batch = self.get_now(least, most, return_seq, &wait.w)
+        if batch is not None:
+            return batch
+        room = min(most, max(m.count.load(memory_order_relaxed), least, FIRST_ROOM // self.itemsize))
         number, pair = (blank_int(UINT64_MAX), blank_pair()) if return_seq else (None, None)
-        if least <= room <= ATTACHED_COPY // self.itemsize:
+        while True:
             out = self.blank(room)
-            n = self.try_get(data_of(out), least, room, &first_seq, &wait.w)
+            target = data_of(out)
+            wait.expect()
+            with nogil:
+                n = self.get_records(target, room, most, &wait.w, &first_seq, &outcome)
+            if outcome != GROW:
+                break
+            most = room = n
+        if outcome == QUEUED:
+            return None
         if n == 0:
-            if wait.w.node == NULL:
-                wait.start(self, withdraw_get, &m.gets, least)
-            room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
-            while True:
-                out = self.blank(room)
-                target = data_of(out)
-                wait.expect()
-                with nogil:
-                    n = self.get_records(target, room, most, &wait.w, &first_seq, &outcome)
-                if outcome != GROW:
-                    break
-                most = room = n
-            if outcome == QUEUED:
-                return None
-            if n == 0:
-                raise_get_error(outcome)
-        if n != room:
-            out = shortened(out, n)
-        return out if pair is None else filled_pair(pair, filled_int(number, first_seq), out)
+            raise_get_error(outcome)
+        return filled_batch(out, n, room, number, pair, first_seq)
 
     cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *:
         """Put the next piece of n records. QUEUED: then the coroutine awaits the future, and calls again."""
@@ -1665,6 +1687,13 @@ cdef object shortened(object array, uint64_t n):
     except MemoryError:
         cut_to(array, n)  # the records in it have been taken, and must get out
     return array
+
+
+cdef object filled_batch(object out, uint64_t n, uint64_t room, object number, object pair, uint64_t first_seq):
+    """What a get returns that found n records where there was room for more; `pair` None: not their sequence number."""
+    if n != room:
+        out = shortened(out, n)
+    return out if pair is None else filled_pair(pair, filled_int(number, first_seq), out)
 
 
 cdef tuple blank_pair():

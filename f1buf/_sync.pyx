@@ -22,8 +22,8 @@ Invariants, whenever the lock is free (a debug build checks them after every ope
 I1  0 <= count <= capacity.
 I2  A side's list holds waiters in the order of their tickets, none of them granted.
 I3  Where a side's turn is free and one of its waiters could be served from what is not promised yet, or its turn is
-    a block's and one of its waiters `gives_up`, at least one of that side's waiters has been granted and has not
-    returned. (Its RETURN ends in a SETTLE of its own.)
+    a block's and one of its waiters `gives_up`, at least one thread among that side's waiters has been granted and has
+    not returned. (Its RETURN ends in a SETTLE of its own.)
 
 Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
 promise, or the shutdown. Each such section ends in `release`, whose SETTLE restores I3. A granted waiter sleeps no
@@ -35,9 +35,10 @@ same; where it was granted meanwhile, it first takes the token that is on its wa
 What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up),
 but a promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters
 need, and later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which
-takes what it can and wakes the next only if something is left. Overtaking is what makes it fast, since who runs need
-not be woken; but where nothing but the lock ever stops those who run (no GIL, large copies), some would run for long.
-There, once so much has been done before those who were woken, all who may wait do so until one of those is back.
+takes what it can and wakes the next only if something is left. (A coroutine's does not count: its loop may be long in
+coming, so SETTLE goes on to the next.) Overtaking is what makes it fast, since who runs need not be woken; but where
+nothing but the lock ever stops those who run (no GIL, large copies), some would run for long. There, once so much has
+been done before those who were woken, all who may wait do so until one of those is back.
 
 Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a Python
 object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if it is
@@ -475,7 +476,7 @@ cdef Waiter* first_to_give_up(Monitor* m, Side* side) noexcept nogil:
 
 
 cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
-    """SETTLE one side: one grant, or all of them after a shutdown. Returns `chain` with the granted in front."""
+    """SETTLE one side: grant up to the first thread, or all after a shutdown. Returns `chain` with them in front."""
     cdef Waiter* node = servable(m, side)
     while node != NULL:
         unlink(&side.waiters, node)
@@ -485,7 +486,7 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
         side.waiters.woken += node.bell == NULL
         node.next = chain
         chain = node
-        if not over(m, side):
+        if node.bell == NULL and not over(m, side):
             break
         node = servable(m, side)
     return chain
@@ -569,8 +570,8 @@ cdef const char* waiters_fault(WaitList* waiters) noexcept nogil:
 
 cdef const char* settled_fault(Monitor* m, Side* side) noexcept nogil:
     """I3, under the lock and after settling."""
-    if side.waiters.granted == 0 and servable(m, side) != NULL:
-        return "a waiter that can be served has been granted"
+    if side.waiters.woken == 0 and servable(m, side) != NULL:
+        return "where a waiter can be served, a thread has been woken"
     return NULL
 
 

@@ -31,6 +31,12 @@ is all that a thread does from lock to unlock, or one thing that it does without
     END         lock; give the turn back; publish or take; unlock. Of a block, which is out for as long as its owner
                 likes: ALL of its records enter or leave the ring, or FEWER, or NONE
     WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
+    RING        the same to a coroutine: its node goes to the bell of its loop, which is told where there was none yet
+    ANSWER      the loop sees all for whom its bell has rung: they may go on
+    CANCEL      while a coroutine is suspended, at any moment: WITHDRAW
+    WITHDRAW    lock; leave the list, or give the promise back; unlock
+    LET GO      after that: free the node, or leave that to whoever is still to ring for it
+    CLOSE       a loop ends for good: nobody answers any more, and all who wait there WITHDRAW
     NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends. Who
                 puts more than one piece has a node from the first on
     SHUTDOWN    lock; shut, and discard where immediate; unlock
@@ -38,6 +44,9 @@ is all that a thread does from lock to unlock, or one thing that it does without
                 is taken; a copy that was cut in two tears the ring
 
 Every unlock SETTLEs, except where nothing was changed.
+
+A coroutine LOOKs and acts as a thread does; where it would sleep it is suspended, and RETURNs (or TRYs) once its loop
+has answered. Those of one loop run one at a time, each up to where it is suspended or its operation ends.
 
 What a state holds
 ------------------
@@ -73,7 +82,11 @@ What is left out, and why nothing is lost by it
 * What a signal handler does is what any other thread could do meanwhile, but that its own goes on only after it. So it
   is a program (H) that is run once, wherever the main thread HANDLES or, as the collector would, ALLOCATES.
 * After a fork the parent is as if nothing had happened. In the child other threads may be started (K).
-* Event loops and callers without the GIL, who are to use the same lists: nobody does so yet.
+* Callers without the GIL: they wait as threads do, without ticks.
+* A bell's mutex and its file: that a node is pushed and the loop told is one step, and so is that the loop takes what
+  is there and reads its file; told between these two, it would look once more and find nothing.
+* A WITHDRAW of who neither waits nor was promised anything, as at each end of a coroutine that has waited: no change.
+* Loops in the child of a fork. In which order a loop goes on with those that it has answered: here in any.
 * Memory order: what is shared is under the lock (and ThreadSanitizer looks after that).
 
 What is checked
@@ -82,6 +95,9 @@ In every state, since the lock is free in all of them: I1, I2, I3; R1 and R3 of 
 is written while it is being read. The promises balance: `promised` and `granted` are those of the waiters that have
 not returned and of those who are away to allocate. A wake-up on its way, or a token, belongs to a granted waiter that
 has yet to take it, one to each: never to a node that was freed or used again.
+
+A coroutine's node is freed once, and neither while its bell is to ring for it, nor later than that. What fits the ring
+a coroutine puts whole, or not at all.
 
 Only who is out of time, drops, or would get nothing gives up before a reservation has ended; and such do not wait.
 
@@ -118,6 +134,7 @@ NONE = -1  # no node
 LOOKS, ENTERED, ASLEEP, GAVE_UP, AWAITS_TOKEN = "looks", "entered", "asleep", "gave up", "awaits its token"
 HANDLES, ALLOCATES, COPIES, COPIED, DONE = "runs handlers", "allocates", "copies", "copied", "done"
 HAS_BLOCK = "has a block"
+SUSPENDED, ANSWERED, WITHDRAWS, LETS_GO = "is suspended", "may go on", "withdraws", "lets go"  # of coroutines
 QUEUED = (ENTERED, ASLEEP, GAVE_UP)
 WAITS = (*QUEUED, AWAITS_TOKEN)
 OWNS_TURN = (COPIES, COPIED, HAS_BLOCK)
@@ -131,7 +148,7 @@ STEPS = {
     "PARK": "fall_asleep",
     "DEADLINE": "give_up_late",
     "TICK": "give_up_due",
-    "TRY": "try_get",
+    "TRY": "try_once",
     "RETURN": "come_back",
     "RETURN, LATE": "come_back_late",
     "RETURN, SIGNALS": "come_back_due",
@@ -143,12 +160,18 @@ STEPS = {
     "END, FEWER": "end_block_with_fewer",
     "END, NONE": "end_block_with_none",
     "WAKE": "wake_next",
+    "RING": "wake_next",
+    "ANSWER": "answer",
+    "CANCEL": "withdraw",
+    "WITHDRAW": "withdraw",
+    "LET GO": "let_go",
+    "CLOSE": "close",
     "SHUTDOWN": "shutdown",
     "FORK": "fork",
 }
 TIME = ("DEADLINE", "TICK")  # those that need not come
 ENDS_OF_BLOCKS = ("END, ALL", "END, FEWER", "END, NONE")
-LEISURE = (*TIME, *ENDS_OF_BLOCKS)  # and those that come after any time
+LEISURE = (*TIME, *ENDS_OF_BLOCKS, "CANCEL", "CLOSE")  # and those that come after any time
 
 
 class Violation(Exception):  # noqa: N818
@@ -226,6 +249,9 @@ class Scenario:
     ticks: str = ""  # who is the main thread, which looks for signals
     handler: str = ""  # whose program is what a signal handler of that thread does, once
     children: tuple[str, ...] = ()  # who is started in the child of a fork
+    loops: str = ""  # letters, each an event loop's: whoever's name begins with it is a coroutine there
+    cancelled: str = ""  # which coroutines may be cancelled
+    closed: str = ""  # which loops may be closed
     spins: bool = False  # whoever may not act spins once before it enters the list
     memory: bool = True  # False: any allocation may fail
     overtakes: int = 0  # after how many actions those who may wait let the woken come back first; 0: there is no limit
@@ -239,6 +265,9 @@ class Scenario:
         settings += [self.overflow] * (self.overflow is not BLOCK) + [f"{self.ticks} ticks"] * bool(self.ticks)
         settings += [f"its handler: {self.handler}"] * bool(self.handler)
         settings += [f"in the child: {' '.join(self.children)}"] * bool(self.children)
+        settings += [f"loops {self.loops}"] * bool(self.loops)
+        settings += [f"{self.cancelled} may be cancelled"] * bool(self.cancelled)
+        settings += [f"loop {self.closed} may be closed"] * bool(self.closed)
         settings += [f"{self.overtakes} may overtake"] * bool(self.overtakes)
         settings += ["spins"] * self.spins + ["memory fails"] * (not self.memory)
         return "; ".join([", ".join(settings), *threads])
@@ -265,6 +294,7 @@ class Thread:
         self.sides = sides  # by kind of operation
         self.ticks = name in (scenario.ticks, scenario.handler)
         self.amid: Thread | None = None  # of a handler: the thread that runs it
+        self.loop: Loop | None = None  # of a coroutine
         self.side: Side  # that of its operation
         self.place = 0  # in its program
         self.sent = 0  # ghost: how many records it has put; thread and number name a record
@@ -353,6 +383,52 @@ class Thread:
         self.side = self.sides[self.op.kind] if self.op else None
 
 
+class Coroutine(Thread):
+    """The same of a coroutine, which its loop runs."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.ticks = False  # its loop sees to signals
+        self.rung = False  # of the node: the loop has seen that its bell rang, or it is dead and will not look
+        self.expected = False  # while it lets go of the node: by who granted it, who is still to ring
+
+    def freeze(self) -> tuple[Any, ...]:
+        return (self.rung, self.expected, super().freeze())
+
+    def thaw(self, state: tuple[Any, ...]) -> None:
+        self.rung, self.expected, rest = state
+        super().thaw(rest)
+
+    def is_busy(self) -> bool:
+        """Whether its loop can do nothing else now."""
+        between = self.at in (SUSPENDED, ANSWERED, DONE) or (self.at is LOOKS and self.node == NONE)
+        return bool(self.wakes) or not between
+
+
+class Loop(Thread):
+    """An event loop, with its bell: like a thread, but for that it answers in place of operations."""
+
+    def __init__(self, letter: str, index: int, scenario: Scenario, sides: dict[str, Side]) -> None:
+        super().__init__(f"loop {letter}", index, (), scenario, sides)
+        self.letter = letter
+        self.loop = self
+        self.coroutines: list[Coroutine] = []
+        self.woken: tuple[int, ...] = ()  # whose bell has rung since it last answered; `orphan` for a node of nobody's
+        self.rings = False  # its file can be read
+        self.dead = False
+        self.references = 0  # to its bell, by nodes: how many of these there are
+        self.orphan = -1 - index
+
+    def freeze(self) -> tuple[Any, ...]:
+        return (self.woken, self.rings, self.dead, self.references)
+
+    def thaw(self, state: tuple[Any, ...]) -> None:
+        self.woken, self.rings, self.dead, self.references = state
+
+    def is_busy(self) -> bool:
+        return any(t.is_busy() for t in self.coroutines)
+
+
 class Side:
     """One of the two directions."""
 
@@ -394,9 +470,17 @@ class Protocol:
         self.sides = (self.puts, self.gets)
         sides = self.sides_by_kind()
         self.threads = [
-            Thread(name, index, program, scenario, sides)
+            (Coroutine if name[0] in scenario.loops else Thread)(name, index, program, scenario, sides)
             for index, (name, program) in enumerate(scenario.threads.items())
         ]
+        self.loops = [
+            Loop(letter, index, scenario, sides) for index, letter in enumerate(scenario.loops, len(self.threads))
+        ]
+        for loop in self.loops:
+            loop.coroutines = [t for t in self.threads if t.name[0] == loop.letter]
+            for t in loop.coroutines:
+                t.loop = loop
+        self.threads += self.loops
         for t in self.threads:
             if t.name == scenario.handler:
                 t.amid = next(main for main in self.threads if main.name == scenario.ticks)
@@ -476,9 +560,11 @@ class Protocol:
     def choices(self, t: Thread) -> tuple[str, ...]:
         """The steps that the thread may take now."""
         if t.wakes:
-            return ("WAKE",)
+            return ("RING",) if t.wakes[0] < 0 or self.threads[t.wakes[0]].loop else ("WAKE",)
         if not self.runs(t):
             return ()
+        if t.loop and (t is t.loop or t.loop.dead or t.at in (SUSPENDED, ANSWERED, WITHDRAWS, LETS_GO)):
+            return self.answers(t) if t is t.loop else self.goes_on(t)
         if t.at is LOOKS:
             return self.looks(t)
         if t.at in WAITS:
@@ -496,6 +582,8 @@ class Protocol:
         if t.amid:  # what the collector runs while the thread allocates is as good as a handler
             return self.handling or (t.amid.at in (HANDLES, ALLOCATES) and not t.amid.wakes)
         if self.handling and t.name == self.scenario.ticks:
+            return False
+        if t.loop and t is not t.loop and any(other.is_busy() for other in t.loop.coroutines if other is not t):
             return False
         return bool(self.forks) or t not in self.unborn
 
@@ -517,6 +605,22 @@ class Protocol:
             return ()
         return ("RETURN",) + ("RETURN, LATE",) * has_deadline + ("RETURN, SIGNALS",) * (t.ticks and not t.due)
 
+    def answers(self, loop: Loop) -> tuple[str, ...]:
+        if loop.dead or loop.is_busy():
+            return ()
+        return ("ANSWER",) * loop.rings + ("CLOSE",) * (loop.letter in self.scenario.closed)
+
+    def goes_on(self, t: Coroutine) -> tuple[str, ...]:
+        """Of one that was suspended, or whose loop is closed."""
+        if t.at is LETS_GO:
+            return ("LET GO",)
+        if t.at is WITHDRAWS or t.loop.dead:
+            return ("WITHDRAW",) * (t.at is not DONE)
+        return self.returns(t) * (t.at is ANSWERED) + ("CANCEL",) * (t.name in self.scenario.cancelled)
+
+    def returns(self, t: Coroutine) -> tuple[str, ...]:
+        return ("RETURN", "TRY")
+
     def step(self, t: Thread, choice: str) -> None:
         getattr(self, self.steps[choice])(t)
         if t.amid:
@@ -526,6 +630,8 @@ class Protocol:
 
     def acquire(self, t: Thread) -> None:
         t.at = LOOKS
+        if t.loop:
+            self.make_node(t)
         self.unhold(t)
         self.look(t)
 
@@ -534,6 +640,9 @@ class Protocol:
 
     def acquire_without_memory(self, t: Thread) -> None:
         t.at = LOOKS
+        if t.loop:  # which makes its node before it looks
+            self.finish(t)
+            return
         self.unhold(t)
         if self.needs_no_node(t):
             self.look(t)
@@ -571,7 +680,7 @@ class Protocol:
             self.give_up(t)
             return
         insist(t.side.turn != RESERVED or not must_not_wait(self, t), f"{t.name} waits for a reservation")
-        t.waited = True
+        t.waited = not t.loop
         if self.may_spin(t):
             self.say("may not act: SPIN")
             t.spun = True
@@ -581,8 +690,15 @@ class Protocol:
             self.say("may not act: ENTER")
             self.make_node(t)
             self.enter(t)
-            t.at = ENTERED
+            if t.loop:
+                self.suspend(t)
+            else:
+                t.at = ENTERED
             self.release(t)
+
+    def suspend(self, t: Coroutine) -> None:
+        t.at = SUSPENDED
+        t.rung = False
 
     def looks_for_signals_first(self, t: Thread) -> bool:
         """The main thread, which waited: a signal that came before the records must not find them taken already."""
@@ -601,6 +717,8 @@ class Protocol:
     def make_node(self, t: Thread) -> None:
         if t.node != self.forks:
             t.node = self.forks
+            if t.loop:
+                t.loop.references += 1
             if t in t.side.tickets:
                 t.side.tickets.remove(t)
 
@@ -615,11 +733,15 @@ class Protocol:
         return not self.scenario.overtakes or side.overtakes < self.scenario.overtakes
 
     def overtake(self, side: Side) -> None:
-        if self.scenario.overtakes and any(t.granted for t in self.threads if t.side is side):
+        if self.scenario.overtakes and any(t.granted and self.is_woken(t) for t in self.threads if t.side is side):
             side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
 
+    def is_woken(self, t: Thread) -> bool:
+        """Of who has been granted: whether it will soon be back. A loop may be long in coming."""
+        return not t.loop
+
     def may_spin(self, t: Thread) -> bool:
-        return self.scenario.spins and not t.spun and not t.side.waiters and t.side.turn != RESERVED
+        return self.scenario.spins and not t.loop and not t.spun and not t.side.waiters and t.side.turn != RESERVED
 
     def fall_asleep(self, t: Thread) -> None:
         t.at = ASLEEP
@@ -674,14 +796,22 @@ class Protocol:
         insist(not t.granted and not t.token and t not in t.side.waiters, f"{t.name} frees a node that is in use")
         if t in t.side.tickets:
             t.side.tickets.remove(t)
+        if t.loop and t.node != NONE:
+            t.loop.references -= 1
         t.place += 1
         t.begin()
+        if t.loop and t.loop.dead:
+            t.vanish()
 
     # -- lists, grants ------------------------------------------------------------------------------------------------
 
     def need(self, t: Thread) -> int:
         if t.side is self.puts:
-            return 0 if self.scenario.overflow is not BLOCK else t.op.n if t.op.kind == "reserve" else 1
+            if self.scenario.overflow is not BLOCK:
+                return 0
+            if t.loop:  # what fits the ring enters together
+                return min(t.op.n - t.done, self.capacity)
+            return t.op.n if t.op.kind == "reserve" else 1
         return t.op.least
 
     def node_need(self, t: Thread) -> int:
@@ -708,7 +838,8 @@ class Protocol:
             t.granted = False
             t.side.promised -= self.node_need(t)
             t.side.granted -= 1
-            t.side.overtakes = 0
+            if self.is_woken(t):
+                t.side.overtakes = 0
         else:
             t.side.waiters.remove(t)
 
@@ -739,7 +870,7 @@ class Protocol:
         return self.over(side) or self.node_need(t) == 0 or stock >= self.node_need(t)
 
     def grant(self, side: Side, chain: tuple[int, ...]) -> tuple[int, ...]:
-        """SETTLE one side: one grant, or all of them after a shutdown."""
+        """SETTLE one side: grant up to the first thread, or all after a shutdown."""
         t = self.servable(side)
         while t:
             self.say("SETTLE grants", t.name)
@@ -751,7 +882,8 @@ class Protocol:
             if not self.over(side):
                 enough = side.promised <= self.available(side) or not self.node_need(t)
                 insist(enough, f"{t.name} is promised what is promised already")
-                break
+                if self.is_woken(t):
+                    break
             t = self.servable(side)
         return chain
 
@@ -772,13 +904,79 @@ class Protocol:
         t.wakes += self.settle()
 
     def wake_next(self, t: Thread) -> None:
-        woken = self.threads[t.wakes[0]]
-        t.wakes = t.wakes[1:]
+        index, *t.wakes = t.wakes
+        t.wakes = tuple(t.wakes)
+        if index < 0:
+            self.say("and frees a node")
+            self.threads[-1 - index].references -= 1
+            return
+        woken = self.threads[index]
         self.say(woken.name)
-        self.wake(woken)
+        if woken.loop:
+            self.ring(woken)
+        else:
+            self.wake(woken)
 
     def wake(self, woken: Thread) -> None:
         woken.token = True
+
+    # -- coroutines ---------------------------------------------------------------------------------------------------
+
+    def ring(self, woken: Coroutine) -> None:
+        loop = woken.loop
+        if loop.dead:
+            woken.rung = True
+        else:
+            loop.rings |= not loop.woken
+            loop.woken = tuple(sorted((*loop.woken, woken.index)))
+
+    def answer(self, loop: Loop) -> None:
+        loop.rings = False
+        for t in self.take_woken(loop):
+            self.say(t.name)
+            t.at = ANSWERED
+
+    def take_woken(self, loop: Loop) -> list[Coroutine]:
+        """Those who have been woken since; free the nodes of nobody's."""
+        woken, loop.woken = loop.woken, ()
+        loop.references -= woken.count(loop.orphan)
+        answered = [self.threads[index] for index in woken if index >= 0]
+        for t in answered:
+            t.rung = True
+        return answered
+
+    def close(self, loop: Loop) -> None:
+        loop.dead = True
+        loop.rings = False
+        self.take_woken(loop)
+        for t in loop.coroutines:
+            if t.at is LOOKS:
+                t.vanish()
+
+    def withdraw(self, t: Coroutine) -> None:
+        """WITHDRAW, to the unlock. Where it has been woken, `unhold` is what leaves the list."""
+        insist(not t.done or t.op.n > self.capacity, f"{t.name} has put a part of what fits the ring")
+        t.expected = t.granted
+        if t.granted or t in t.side.waiters:
+            self.leave(t)
+        t.at = LETS_GO
+        self.release(t)
+
+    def let_go(self, t: Coroutine) -> None:
+        if t.expected and not t.rung:
+            self.leave_node(t)
+        self.finish(t)
+
+    def leave_node(self, t: Coroutine) -> None:
+        """To who is still to ring for it, or to the loop, which is to answer: the last one frees it."""
+        t.node = NONE
+        left = 0
+        for other in self.threads:
+            left += t.index in other.wakes
+            other.wakes = tuple([t.loop.orphan if index == t.index else index for index in other.wakes])
+        left += t.index in t.loop.woken
+        t.loop.woken = tuple(sorted([t.loop.orphan if index == t.index else index for index in t.loop.woken]))
+        insist(left == 1, f"nobody frees the node of {t.name}")
 
     # -- put ----------------------------------------------------------------------------------------------------------
 
@@ -848,6 +1046,8 @@ class Protocol:
             self.make_node(t)  # now: it could not be reported later
         n = min(t.op.n - t.done, self.capacity)
         admitted = self.admit(n)
+        whole = admitted == n or self.scenario.overflow is not BLOCK
+        insist(whole or not t.loop, f"{t.name} puts a part of what fits the ring")
         t.span = (self.write_seq, admitted)
         t.piece = admitted if self.scenario.overflow is BLOCK else n
         insist(t.piece or t.expired, f"{t.name} does not wait for what it needs")
@@ -930,10 +1130,28 @@ class Protocol:
         else:
             self.copy_in_turn(t, self.read_seq, n)
 
-    def try_get(self, t: Thread) -> None:
-        """TRY: take a few at once, without waiting. Who may not SETTLEs all the same."""
+    def try_once(self, t: Thread) -> None:
+        """TRY: put or take a few at once, without waiting. Who may not SETTLEs all the same."""
+        if t.at is ANSWERED:
+            self.leave(t)
         t.at = LOOKS
         self.unhold(t)
+        if t.side is self.puts:
+            self.try_put(t)
+        else:
+            self.try_get(t)
+
+    def try_put(self, t: Thread) -> None:
+        """Only of a coroutine that has been woken; a thread's is as a LOOK."""
+        n = min(t.op.n - t.done, self.capacity)
+        fits = n <= (self.capacity - self.count if self.scenario.overflow is BLOCK else self.capacity)
+        free = not t.side.turn and self.may_overtake(t.side) and self.shut is OPEN
+        if free and fits and n <= t.op.locked:
+            self.act(t)
+        else:
+            self.release(t)
+
+    def try_get(self, t: Thread) -> None:
         n = min(t.most, self.count)
         free = not t.side.turn and self.may_overtake(t.side) and self.shut is not TORN
         if free and t.op.least <= n <= min(t.room, t.op.locked):
@@ -1156,7 +1374,7 @@ def check_list(m: Protocol, side: Side) -> None:
     insist(places == sorted(set(places)), f"I2: the {side.name} wait in the order of their tickets")
     for t in side.waiters:
         insist(not t.granted, f"I2: {t.name} is in the list, though it was granted")
-        insist(t.at in QUEUED, f"{t.name} is in the list, though it does not wait")
+        insist(t.at in QUEUED or t.at is SUSPENDED, f"{t.name} is in the list, though it does not wait")
         insist(t.node == m.forks, f"{t.name} waits by a node of the parent's")
 
 
@@ -1165,16 +1383,34 @@ def check_grants(m: Protocol, side: Side) -> None:
     promises = [m.node_need(t) for t in here if t.granted]
     promises += [t.held for t in here if t.held and t.held_forks == m.forks]
     insist((side.granted, side.promised) == (len(promises), sum(promises)), f"the promises of the {side.name} balance")
-    insist(not side.overtakes or any(t.granted for t in here), f"only who was woken is overtaken among the {side.name}")
-    served = side.granted or not any(m.could_act(t, side.promised) for t in side.waiters)
-    insist(served, f"I3: one of the {side.name} could be served, and none is granted")
+    woken = any(t.granted and not t.loop for t in here)
+    insist(not side.overtakes or woken, f"only who was woken is overtaken among the {side.name}")
+    served = woken or not any(m.could_act(t, side.promised) for t in side.waiters)
+    insist(served, f"I3: one of the {side.name} could be served, and no thread is granted")
 
 
 def check_wake_ups(m: Protocol) -> None:
-    coming = [m.threads[index] for t in m.threads for index in t.wakes] + [t for t in m.threads if t.token]
+    coming = [m.threads[index] for t in m.threads for index in t.wakes if index >= 0]
+    coming += [t for t in m.threads if t.token]
+    if m.loops:
+        coming += [m.threads[index] for loop in m.loops for index in loop.woken if index >= 0]
+        check_nodes(m)
     for t in coming:
-        insist(t.granted and t.at in WAITS, f"a wake-up comes to {t.name}, whose node was freed or is used again")
+        waits = is_to_ring(t) if t.loop else t.granted and t.at in WAITS
+        insist(waits, f"a wake-up comes to {t.name}, whose node was freed or is used again")
         insist(coming.count(t) == 1, f"{t.name} is woken twice")
+
+
+def is_to_ring(t: Coroutine) -> bool:
+    """Whether a bell may be about to ring for its node, or has done so, and the loop has not seen it yet."""
+    return not t.rung and (t.granted if t.at is SUSPENDED else t.at is LETS_GO and t.expected)
+
+
+def check_nodes(m: Protocol) -> None:
+    for loop in m.loops:
+        left = sum(t.wakes.count(loop.orphan) for t in m.threads) + loop.woken.count(loop.orphan)
+        nodes = sum(t.node != NONE for t in loop.coroutines) + left
+        insist(loop.references == nodes, f"each node that rings for {loop.name} is freed once")
 
 
 def could_act(m: Protocol, t: Thread, promised: int) -> bool:
@@ -1200,12 +1436,14 @@ def check_sleepers(m: Protocol) -> None:
     for t in m.threads:
         if not m.runs(t):  # its handler does, or its process is not there yet
             continue
-        insist(t.at in (DONE, ASLEEP, HAS_BLOCK), f"deadlock: {t.name} {t.at}, and nobody brings it")
+        insist(t.at in (DONE, ASLEEP, HAS_BLOCK, SUSPENDED), f"deadlock: {t.name} {t.at}, and nobody brings it")
         insist(not t.granted, f"deadlock: {t.name} was granted, and nobody wakes it")
-        insist(t.at is not ASLEEP or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
+        sleeps = t.at in (ASLEEP, SUSPENDED)
+        insist(not sleeps or not m.could_act(t), f"deadlock: {t.name} sleeps, though it could act")
 
 
 def check_end(m: Protocol) -> None:
+    insist(not any(loop.woken for loop in m.loops), "a node is left to a loop that is closed")
     insist(m.accepted == m.write_seq + m.refused, "offered: what has entered or was refused")
     gone = m.taken + m.evicted + m.refused + m.discarded
     insist(m.accepted == gone + m.count, "put = taken + dropped + discarded + left")
@@ -1328,7 +1566,7 @@ def describe(m: Protocol) -> str:
         f"promised {side.promised}" + ("", ", turn", ", reserved")[side.turn]
         for side in m.sides
     ]
-    threads = ", ".join(f"{t.name} {t.at}" for t in m.threads if m.runs(t))
+    threads = ", ".join(f"{t.name} {t.at}" for t in m.threads if m.runs(t) and t is not t.loop)
     return "; ".join([f"{m.shut}, {m.count} of {m.capacity} records", *sides, threads])
 
 
@@ -1761,6 +1999,145 @@ SCENARIOS = {
             C1=get(1, 2, locked=0, room=1, wait=TIMED),
             C2=(snapshot(locked=0), get(locked=0, wait=TIMED)),
         ),
+        # Coroutines, beside threads and each other, cancelled, on loops that end.
+        scenario(
+            "coroutines get",
+            2,
+            loops="AB",
+            cancelled="A1",
+            all_end=False,
+            P1=(put(), put()),
+            P2=put(),
+            A1=get(),
+            A2=get(),
+            B1=get(),
+            C1=get(),
+        ),
+        scenario(
+            "coroutines put",
+            2,
+            loops="A",
+            cancelled="A1",
+            all_end=False,
+            A1=put(2),
+            A2=put(3),
+            P1=put(2),
+            C1=(get(1, 2), get(1, 2)),
+            C2=get(2),
+        ),
+        scenario(
+            "coroutines, needs that differ",
+            2,
+            loops="AB",
+            cancelled="A1",
+            all_end=False,
+            P1=put(2),
+            P2=(put(), put()),
+            A1=get(2),
+            B1=get(1, 2),
+            C1=get(),
+        ),
+        scenario(
+            "coroutines, loops that are closed",
+            1,
+            loops="AB",
+            cancelled="A1",
+            closed="AB",
+            all_end=False,
+            P1=put(),
+            A1=(get(), get()),
+            A2=get(),
+            B1=put(),
+            C1=get(),
+        ),
+        scenario(
+            "coroutines and large copies",
+            2,
+            loops="AB",
+            cancelled="A1 B1",
+            closed="A",
+            memory=False,
+            all_end=False,
+            P1=put(3, locked=0),
+            A1=get(1, 2, locked=0, room=1),
+            B1=put(2, locked=0),
+            C1=get(2, locked=0),
+        ),
+        scenario(
+            "coroutines, overtaking ends",
+            1,
+            loops="AB",
+            overtakes=1,
+            cancelled="A1",
+            all_end=False,
+            P1=(put(), put()),
+            P2=put(),
+            A1=get(),
+            B1=get(),
+            C1=(get(), get(wait=TIMED)),
+        ),
+        scenario(
+            "coroutines, shutdown",
+            2,
+            loops="AB",
+            cancelled="A1",
+            closed="B",
+            P1=put(2),
+            A1=put(2),
+            A2=get(2),
+            B1=get(),
+            C1=get(),
+            S=shutdown(),
+        ),
+        scenario(
+            "coroutines, immediate shutdown",
+            2,
+            loops="A",
+            cancelled="A2",
+            all_end=False,
+            P1=put(2, locked=0),
+            A1=put(2, locked=0),
+            A2=get(1, 2, locked=0),
+            C1=get(2),
+            S=shutdown(immediate=True),
+        ),
+        scenario(
+            "coroutines and blocks",
+            1,
+            loops="AB",
+            cancelled="A1",
+            all_end=False,
+            P1=reserve(),
+            A1=put(),
+            B1=get(),
+            C1=peek(),
+            S=shutdown(),
+        ),
+        scenario(
+            "coroutines, drop_oldest",
+            1,
+            loops="A",
+            overflow=DROP_OLDEST,
+            cancelled="A1",
+            all_end=False,
+            P1=(put(locked=0), reserve()),
+            A1=put(locked=0),
+            A2=get(),
+            C1=get(locked=0),
+        ),
+        # Its handler runs a loop; the main thread lends what it was promised.
+        scenario(
+            "a loop in a handler",
+            1,
+            loops="H",
+            ticks="C1",
+            handler="H",
+            all_end=False,
+            P1=put(),
+            C1=(get(wait=TIMED), get()),
+            C2=get(),
+            H=put(),
+        ),
         # Forks. K is started in the child.
         scenario(
             "fork",
@@ -2005,9 +2382,9 @@ class TheAwayAreNotOvertaken(Protocol):
 class TryDoesNotSettle(Protocol):
     tried: int | None = None
 
-    def try_get(self, t: Thread) -> None:
+    def try_once(self, t: Thread) -> None:
         self.tried = self.count
-        super().try_get(t)
+        super().try_once(t)
         self.tried = None
 
     def release(self, t: Thread) -> None:
@@ -2231,6 +2608,161 @@ class ChildKeepsNodes(Protocol):
     def make_node(self, t: Thread) -> None:
         if t.node == NONE:
             super().make_node(t)
+
+
+# Coroutines. Those that `queue_model` uses, too, are made of either model.
+
+
+class CancelledKeepsPromise(Protocol):
+    def leave(self, t: Thread) -> None:
+        if t.at is SUSPENDED and t.granted:
+            t.granted = False
+        else:
+            super().leave(t)
+
+
+mutation(
+    "a cancelled coroutine keeps what it was promised", scenario="coroutines get", finds="promises of the gets balance"
+)(CancelledKeepsPromise)
+
+
+class WithdrawDoesNotSettle(Protocol):
+    def release(self, t: Thread) -> None:
+        if t.at is not LETS_GO:
+            super().release(t)
+
+
+mutation("WITHDRAW does not SETTLE", scenario="coroutines get", finds="I3")(WithdrawDoesNotSettle)
+
+
+class ClosedLoopDoesNotWithdraw(Protocol):
+    def goes_on(self, t: Coroutine) -> tuple[str, ...]:
+        return () if t.loop.dead else super().goes_on(t)
+
+
+mutation(
+    "a closed loop does not withdraw",
+    scenario="coroutines, loops that are closed",
+    finds="was granted, and nobody wakes it",
+)(ClosedLoopDoesNotWithdraw)
+
+
+@mutation(
+    "a coroutine counts as woken", scenario="coroutines, overtaking ends", finds="only who was woken is overtaken"
+)
+class CoroutineCountsAsWoken(Protocol):
+    def overtake(self, side: Side) -> None:
+        if any(t.granted for t in self.threads if t.side is side):
+            side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
+
+
+class CoroutineEndsSettle(Protocol):
+    settles = False
+
+    def is_woken(self, t: Thread) -> bool:
+        return self.settles or super().is_woken(t)
+
+    def settle(self) -> tuple[int, ...]:
+        self.settles = True
+        chain = super().settle()
+        self.settles = False
+        return chain
+
+
+mutation("a coroutine's grant ends a SETTLE", scenario="coroutines, needs that differ", finds="I3")(CoroutineEndsSettle)
+
+
+class NodeIsFreedBeforeItRings(Protocol):
+    def let_go(self, t: Coroutine) -> None:
+        self.finish(t)
+
+
+mutation("a node is freed though its bell is still to ring", scenario="coroutines get", finds="freed or is used again")(
+    NodeIsFreedBeforeItRings
+)
+
+
+@mutation("a node that waits again counts as rung", scenario="coroutines get", finds="freed or is used again")
+class RungStays(Protocol):
+    def suspend(self, t: Coroutine) -> None:
+        rung = t.rung
+        super().suspend(t)
+        t.rung = rung
+
+
+@mutation("a node that has rung is left to who rang", scenario="coroutines get", finds="nobody frees the node")
+class RungIsNotLookedAt(Protocol):
+    def let_go(self, t: Coroutine) -> None:
+        if t.expected:
+            self.leave_node(t)
+        self.finish(t)
+
+
+@mutation("who rings for a node of nobody's does not free it", scenario="coroutines get", finds="is freed once")
+class RingingFreesNothing(Protocol):
+    def wake_next(self, t: Thread) -> None:
+        if t.wakes[0] < 0:
+            self.threads[-1 - t.wakes[0]].references += 1
+        super().wake_next(t)
+
+
+@mutation("a loop does not free nodes of nobody's", scenario="coroutines get", finds="is freed once")
+class AnsweringFreesNothing(Protocol):
+    def take_woken(self, loop: Loop) -> list[Coroutine]:
+        loop.references += loop.woken.count(loop.orphan)
+        return super().take_woken(loop)
+
+
+@mutation(
+    "a closed loop's bell collects nodes", scenario="coroutines, loops that are closed", finds="a node is left to"
+)
+class DeadBellCollects(Protocol):
+    def ring(self, woken: Coroutine) -> None:
+        dead, woken.loop.dead = woken.loop.dead, False
+        super().ring(woken)
+        woken.loop.dead = dead
+
+
+class BellRingsOnce(Protocol):
+    def ring(self, woken: Coroutine) -> None:
+        rings = woken.loop.rings
+        super().ring(woken)
+        if any(t.at is ANSWERED for t in woken.loop.coroutines):
+            woken.loop.rings = rings
+
+
+mutation(
+    "the bell does not ring again before who was answered has gone on",
+    scenario="coroutines get",
+    finds="was granted, and nobody wakes it",
+)(BellRingsOnce)
+
+
+class ReturnStaysInList(Protocol):
+    def leave(self, t: Thread) -> None:
+        if t.at is not ANSWERED:
+            super().leave(t)
+
+
+mutation(
+    "a coroutine that returns does not leave its list", scenario="coroutines get", finds="frees a node that is in"
+)(ReturnStaysInList)
+
+
+@mutation("a coroutine puts what there is room for", scenario="coroutines put", finds="a part of what fits")
+class CoroutinePutsAPart(Protocol):
+    def need(self, t: Thread) -> int:
+        return min(super().need(t), 1) if t.loop and t.side is self.puts else super().need(t)
+
+
+@mutation("a coroutine's TRY in vain does not SETTLE", scenario="coroutines, needs that differ", finds="I3")
+class CoroutinesTryDoesNotSettle(TryDoesNotSettle):
+    pass
+
+
+@mutation("a loop in a handler does not lend", scenario="a loop in a handler", finds="sleeps, though it could")
+class LoopDoesNotLend(HandlerDoesNotLend):
+    pass
 
 
 # Shutdowns.

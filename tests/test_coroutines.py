@@ -14,7 +14,8 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, parked, ring_with
+from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, in_fork, parked, ring_with
+from test_ring_signals import signal_first_of_two
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
 
@@ -119,6 +120,39 @@ def test_a_large_batch_is_copied_whole(run):
         task = await waiting(ring.aget_many(min_count=50))
         assert await ring.aput_many(records) == 50
         assert (await task == records).all()
+
+    run(main())
+
+
+LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (70_000,))])
+
+
+@pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
+def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(run, dtype):
+    """It lasts for longer than a thread there goes without looking for signals: here the loop does that."""
+
+    async def main():
+        ring = RingBuffer(1, dtype)
+        records = np.zeros(1, ring.dtype)
+        get = await waiting(ring.aget_many())
+        await asyncio.sleep(0.06)
+        for _ in range(2):  # the first one is overtaken
+            ring.put_many(records)
+            ring.get_nowait()
+            await asyncio.sleep(0.01)
+            assert not get.done()
+        ring.put_many(records)
+        put = await waiting(ring.aput_many(records))
+        assert len(await get) == 1
+        assert await put == 1
+        put = await waiting(ring.aput_many(records))
+        await asyncio.sleep(0.06)
+        ring.get_nowait()
+        ring.put_many(records)
+        await asyncio.sleep(0.01)
+        assert not put.done()
+        ring.get_nowait()
+        assert await put == 1
 
     run(main())
 
@@ -598,6 +632,36 @@ def test_a_loop_that_is_closed_while_it_waits_keeps_nothing(new_loop, kind, gran
     ways.buffer._check()
 
 
+@pytest.mark.parametrize("kind", [RingBuffer, Queue])
+@pytest.mark.parametrize("side", ["gets", "puts"])
+def test_a_loop_that_does_not_run_keeps_nobody_else_waiting(new_loop, kind, side):
+    """Its coroutine is granted one item or slot of two; the other is for who comes behind: a coroutine, a thread."""
+    buffer = RingBuffer(3, "i8") if kind is RingBuffer else kind(3)
+    loops = [new_loop() for _ in range(2)]
+    tasks = []
+    if side == "puts":
+        buffer.put_many([0, 0, 0])
+    for loop in loops:
+        gets = buffer.aget_many(1) if kind is RingBuffer else buffer.aget()
+        puts = buffer.aput_many([1]) if kind is RingBuffer else buffer.aput(1)
+        tasks.append(loop.create_task(gets if side == "gets" else puts))
+        loop.run_until_complete(asyncio.sleep(0))
+        (puts if side == "gets" else gets).close()
+    if side == "gets":
+        thread = parked(buffer.get)
+        buffer.put_many([1, 2, 3])
+    else:
+        thread = parked(buffer.put, 1)
+        buffer.get_many(3)
+    thread.result()
+    loops[1].run_until_complete(tasks[1])
+    assert not tasks[0].done()
+    loops[0].run_until_complete(tasks[0])
+    buffer._check()
+    for loop in loops:
+        loop.close()
+
+
 def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
     def wait_once():
         loop = new_loop()
@@ -720,3 +784,29 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG, check=True)
     assert done.stdout == "ended\n"
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
+    """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
+
+    On asyncio's own loop only: uvloop changes how signals arrive.
+    """
+
+    def check():
+        ring, queue = RingBuffer(1, "i8"), kind and kind()
+
+        def second():
+            number = ring.get()
+            if queue is not None:
+                queue.put(number)
+                ring.put(6)
+            return number
+
+        def handler(*_):
+            asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
+
+        assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
+        check_balance(ring)
+
+    in_fork(check)
