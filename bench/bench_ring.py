@@ -7,20 +7,24 @@ is in the extra information (``--benchmark-json``, ``--benchmark-group-by=func``
 """
 
 import statistics
+import threading
+from dataclasses import replace
 
 import pytest
 from common import cpus
-from peers import Flow
+from peers import PEERS, Flow
 from workloads import Pace, Slow, Trip, move, move_by_memcpy, paced, put_only, round_trips, slow_consumer
+
+from f1buf import RingBuffer
 
 BATCHES = {1: 1 << 17, 16: 1 << 20, 256: 1 << 23, 4096: 1 << 25}  # records that a run moves
 THREADS = [(1, 4), (4, 1), (4, 4), (16, 16)]
 
 
-def measure(benchmark, workload, *args):
-    """Five rounds after one that warms up; the runs."""
+def measure(benchmark, workload, *args, rounds=5):
+    """So many rounds after one that warms up; the runs."""
     runs = []
-    benchmark.pedantic(lambda: runs.append(workload(*args)), rounds=5, warmup_rounds=1)
+    benchmark.pedantic(lambda: runs.append(workload(*args)), rounds=rounds, warmup_rounds=1)
     counted = runs[1:] or runs  # with --benchmark-disable there is only one
     benchmark.extra_info["a_second"] = statistics.median(run.rate for run in counted)
     benchmark.extra_info["cpu_s"] = statistics.median(run.used.cpu_s for run in counted)
@@ -83,3 +87,42 @@ def test_beside_a_busy_thread(benchmark):
 @pytest.mark.parametrize("policy", ["block", "drop_oldest", "drop_newest"])
 def test_slow_consumer(benchmark, policy):
     measure(benchmark, slow_consumer, Slow(policy), 0.2)
+
+
+def test_stats(benchmark):
+    """One call, of a ring that nobody uses."""
+    benchmark(RingBuffer(1024).stats)
+
+
+@pytest.mark.parametrize("batch", [1, 256])
+def test_stats_at_100_hz(benchmark, capsys, monkeypatch, batch):
+    """How fast a ring is while another thread calls `stats` 100 times a second, over how fast it is left alone."""
+    made, calls, stop = [], [0], threading.Event()
+    peer = PEERS["ring"]
+    monkeypatch.setitem(PEERS, "ring", replace(peer, make=lambda flow: made.append(peer.make(flow)) or made[-1]))
+
+    def watch():
+        while not stop.wait(0.01):
+            if made:
+                made[-1].stats()
+                calls[0] += 1
+
+    def watched(flow, records):
+        stop.clear()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        run = move(flow, records)
+        stop.set()
+        watcher.join()
+        return run
+
+    flow, records = Flow("ring", batch), BATCHES[batch] * 16  # 0.3 to 0.6 s
+    alone = []
+    runs = measure(benchmark, lambda: (alone.append(move(flow, records)), watched(flow, records))[1], rounds=15)
+    alone = alone[-len(runs) :]
+    ratio = statistics.median(run.rate for run in runs) / statistics.median(run.rate for run in alone)
+    ratios = [run.rate / other.rate for run, other in zip(runs, alone, strict=True)]
+    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+    benchmark.extra_info |= {"over_alone": ratio, "ratios": ratios, "calls": calls[0]}
+    with capsys.disabled():
+        print(f"\nbatches of {batch}, stats() at 100 Hz: {ratio:.3f} of the speed alone ({low:.3f} to {high:.3f})")

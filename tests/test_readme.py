@@ -1,13 +1,16 @@
 """The README's samples run as they stand."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLES = [
     (section.partition("\n")[0], code)
     for section in README.split("\n## ")
@@ -23,3 +26,46 @@ def test_sample_runs(sample):
 
 def test_every_sample_is_found():
     assert len(SAMPLES) == README.count("```python") > 2
+
+
+def test_what_is_exported_is_what_stats_says():
+    """The text that Prometheus gets, after records were put, taken and dropped."""
+    (sample,) = [code for title, code in SAMPLES if title == "Watch it"]
+    more = """
+import json
+from prometheus_client import generate_latest
+ring.put_many([(0.0, 1, 0, 0, 312.0)] * 1021)
+ring.get_many(1000)
+ring.shutdown(immediate=True)
+print(json.dumps([ring.stats()._asdict(), ring.qsize(), generate_latest(REGISTRY).decode()]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", sample + more], capture_output=True, text=True, timeout=60, check=True
+    )
+    stats, qsize, text = json.loads(done.stdout)
+    assert stats["offered"] == 1024
+    assert stats["discarded"] == 24
+    families = [family for family in text_string_to_metric_families(text) if family.name.startswith("f1buf_")]
+    exported = {one.name: one.value for family in families for one in family.samples if one.labels == {}}
+    gauges = {"f1buf_qsize": qsize, "f1buf_high_water": stats.pop("high_water")}
+    assert exported == gauges | {f"f1buf_{name}_total": value for name, value in stats.items()}
+    types = {family.name: family.type for family in families}
+    assert types == dict.fromkeys(gauges, "gauge") | {f"f1buf_{name}": "counter" for name in stats}
+
+
+def rows_of(table):
+    """The cells of a table in Markdown, without its head."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_what_shows_the_feature_tables_entries_exists():
+    section = README.partition("\n## Feature table\n")[2].partition("\n## ")[0]
+    features, shown = (rows_of(table) for table in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE))
+    assert {len(row) for row in features} == {8}
+    tests = {name: re.findall(r"`(tests/\w+\.py)::(\w+)`", cell) for name, cell in shown}
+    without = {"between processes", "made of"}  # which say what f1buf has not
+    assert [name for name, *_ in features if name not in without] == list(tests)
+    for named in tests.values():
+        assert named
+        for file, name in named:
+            assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"

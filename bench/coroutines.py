@@ -1,0 +1,490 @@
+"""Threads on one side, coroutines on the other: f1buf against janus and culsans. Ratios, measured in one process.
+
+How it measures. As queues.py: every round times each case once, every other round in the opposite order; a first round
+warms up and is not counted. A ratio is the peer's median over f1buf's, above 1 where f1buf is faster; beside it stand
+the quartiles of the ratios within each round. All run the same loops, each with code of its own (`own_copy`), on a new
+event loop and a new queue each time, with the collector off. The items exist before the clock starts; it runs from
+when the thread is let go until both sides are done. Nobody is pinned to a core.
+
+    to loop     a thread puts, one coroutine gets
+    to thread   one coroutine puts, a thread gets
+    round trip  a thread puts an item, a coroutine gets it and puts it into a second queue, where the thread gets it;
+                then the next. Nanoseconds a round trip
+    batches     256 records of 24 bytes (READING) at a time, the bound 65,536 records. f1buf's RingBuffer copies them
+                in and out. janus and culsans carry numpy arrays of 256 by reference, the same ready ones again and
+                again, and copy nothing; or copied, as someone must whose own array is used again: as bytes, which is
+                the fastest way (``put(bytearray(block))``, ``np.frombuffer(get(), READING)``)
+
+Beside round trips stands a limit: the same hand-overs through two bare eventfds and a list.
+
+Every run checks that every item arrived once and in order: objects when the clock has stopped, of batches the ends
+while it runs (in the warm-up each record). "must" and "aim" are the ratios that the project sets itself.
+
+    python bench/coroutines.py [--runs N] [--quick] [--only NAME] [--loop NAME] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import importlib
+import importlib.metadata
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import Parser, collector_off, own_copy, positive
+from native import limits
+from queues import environment
+
+import f1buf
+from f1buf import READING
+
+BATCH = 256  # records
+CYCLE = 4096  # records after which the numbers in the batches begin anew
+ROOM = 65536  # records: the bound of batches
+MUST, AIM = 2, 5  # times as fast as either peer
+HUNG_S = 60.0  # a run takes less than a second
+
+PEERS = ("janus", "culsans")
+LIMIT = "eventfds"
+LOOPS = ("asyncio", "uvloop")
+
+
+class Channel(NamedTuple):
+    """What a thread calls, what a coroutine awaits, and what is awaited at the end."""
+
+    put: Callable[[Any], Any]
+    get: Callable[[], Any]
+    aput: Callable[[Any], Awaitable[Any]]
+    aget: Callable[[], Awaitable[Any]]
+    close: Callable[[], Awaitable[Any]]
+
+
+async def nothing() -> None:
+    pass
+
+
+def f1buf_queue(maxsize: int) -> Channel:
+    q = f1buf.Queue(maxsize)
+    return Channel(q.put, q.get, q.aput, q.aget, nothing)
+
+
+def f1buf_ring(capacity: int) -> Channel:
+    ring = f1buf.RingBuffer(capacity)
+    return Channel(ring.put_many, lambda: ring.get_many(BATCH), ring.aput_many, lambda: ring.aget_many(BATCH), nothing)
+
+
+def janus_queue(maxsize: int) -> Channel:
+    import janus
+
+    q = janus.Queue(maxsize)  # within a loop: before janus 1.2 it needs one
+
+    async def close() -> None:
+        q.close()
+        await q.wait_closed()
+
+    return Channel(q.sync_q.put, q.sync_q.get, q.async_q.put, q.async_q.get, close)
+
+
+def culsans_queue(maxsize: int) -> Channel:
+    import culsans
+
+    q: Any = culsans.Queue(maxsize)
+    return Channel(q.green_put, q.green_get, q.async_put, q.async_get, nothing)  # what `sync_q` and `async_q` call
+
+
+class Eventfd:
+    """The least that wakes a thread or a loop: one item at a time, one way."""
+
+    def __init__(self, maxsize: int) -> None:
+        self.loop, self.file = asyncio.get_running_loop(), os.eventfd(0)
+        self.items: list[Any] = []
+        self.waiting: asyncio.Future[Any] | None = None
+
+    def put(self, item: Any) -> None:
+        self.items.append(item)
+        os.eventfd_write(self.file, 1)
+
+    def get(self) -> Any:
+        os.eventfd_read(self.file)
+        return self.items.pop()
+
+    async def aput(self, item: Any) -> None:
+        self.put(item)
+
+    async def aget(self) -> Any:
+        if self.waiting is None:
+            self.loop.add_reader(self.file, self.wake)
+        self.waiting = self.loop.create_future()
+        if self.items:
+            return self.items.pop()
+        return await self.waiting
+
+    def wake(self) -> None:
+        os.eventfd_read(self.file)
+        if self.items and not self.waiting.done():
+            self.waiting.set_result(self.items.pop())
+
+    async def close(self) -> None:
+        self.loop.remove_reader(self.file)
+        os.close(self.file)
+
+
+def eventfd(maxsize: int) -> Channel:
+    file = Eventfd(maxsize)
+    return Channel(file.put, file.get, file.aput, file.aget, file.close)
+
+
+MAKERS: dict[str, Callable[[int], Channel]] = {
+    "f1buf": f1buf_queue,
+    "f1buf ring": f1buf_ring,
+    "janus": janus_queue,
+    "culsans": culsans_queue,
+    LIMIT: eventfd,
+}
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    return importlib.import_module(name).new_event_loop()
+
+
+def version(package: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        importlib.import_module(package)
+        return importlib.metadata.version(package)
+    except ImportError:
+        return None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed."""
+
+    maker: str
+    way: str  # "to loop", "to thread" or "round trip"
+    bound: int  # items, or arrays; 0: none; of a ring records
+    batch: int  # records in an item, 1: it is an object
+    items: int  # that a run moves
+    loop: str
+    copied: bool = False  # arrays: as bytes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A comparison with each peer."""
+
+    name: str  # for --only
+    title: str
+    way: str
+    bound: int = 0  # items, or records where there are batches
+    batch: int = 1
+    copied: bool = False  # by the peers
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return (*PEERS, LIMIT) if self.way == "round trip" else PEERS
+
+    def case(self, peer: str, loop: str, quick: bool) -> Case:
+        """`peer` may be f1buf."""
+        ours = peer == "f1buf"
+        bound = self.bound if ours or self.batch == 1 else self.bound // self.batch
+        maker = "f1buf ring" if ours and self.batch > 1 else peer
+        return Case(
+            maker, self.way, bound, self.batch, self.items(ours) // (10 if quick else 1), loop, self.copied and not ours
+        )
+
+    def items(self, ours: bool) -> int:
+        """Enough for 20 to 200 ms, so that both sides share out several of the GIL's turns of 5 ms."""
+        if self.way == "round trip" or self.bound == 1:
+            return 2_000
+        if self.batch > 1:
+            return CYCLE // self.batch * (2_000 if ours else 400)
+        return 200_000 if ours else 10_000
+
+
+ROWS = (
+    Row("to-loop", "to loop, unbounded", "to loop"),
+    Row("to-loop", "to loop, of 1,024", "to loop", 1024),
+    Row("to-loop", "to loop, of 1", "to loop", 1),
+    Row("to-thread", "to thread, unbounded", "to thread"),
+    Row("to-thread", "to thread, of 1,024", "to thread", 1024),
+    Row("to-thread", "to thread, of 1", "to thread", 1),
+    Row("round-trip", "round trip, unbounded", "round trip"),
+    Row("batches", f"to loop, batches of {BATCH}", "to loop", ROOM, BATCH),
+    Row("batches", f"to loop, batches of {BATCH}, copied", "to loop", ROOM, BATCH, True),
+    Row("batches", f"to thread, batches of {BATCH}", "to thread", ROOM, BATCH),
+    Row("batches", f"to thread, batches of {BATCH}, copied", "to thread", ROOM, BATCH, True),
+)
+
+
+# The loops: of a thread, and of a coroutine. `seen` looks at a batch.
+
+
+def put_all(put: Any, items: list[Any]) -> None:
+    for item in items:
+        put(item)
+
+
+async def aput_all(aput: Any, items: list[Any]) -> None:
+    for item in items:
+        await aput(item)
+
+
+def put_copies(put: Any, blocks: list[Any]) -> None:
+    for block in blocks:
+        put(bytearray(block))
+
+
+async def aput_copies(aput: Any, blocks: list[Any]) -> None:
+    for block in blocks:
+        await aput(bytearray(block))
+
+
+def get_all(get: Any, n: int) -> list[Any]:
+    return [get() for _ in repeat(None, n)]
+
+
+async def aget_all(aget: Any, n: int) -> list[Any]:
+    return [await aget() for _ in repeat(None, n)]
+
+
+def get_batches(get: Any, seen: Any, n: int) -> None:
+    while n > 0:
+        batch = get()
+        seen(batch)
+        n -= len(batch)
+
+
+async def aget_batches(aget: Any, seen: Any, n: int) -> None:
+    while n > 0:
+        batch = await aget()
+        seen(batch)
+        n -= len(batch)
+
+
+def get_copies(get: Any, seen: Any, n: int) -> None:
+    frombuffer, dtype = np.frombuffer, READING
+    while n > 0:
+        batch = frombuffer(get(), dtype)
+        seen(batch)
+        n -= len(batch)
+
+
+async def aget_copies(aget: Any, seen: Any, n: int) -> None:
+    frombuffer, dtype = np.frombuffer, READING
+    while n > 0:
+        batch = frombuffer(await aget(), dtype)
+        seen(batch)
+        n -= len(batch)
+
+
+def go_around(put: Any, get: Any, items: list[Any]) -> list[Any]:
+    back = []
+    for item in items:
+        put(item)
+        back.append(get())
+    return back
+
+
+async def send_back(aget: Any, aput: Any, n: int) -> None:
+    for _ in repeat(None, n):
+        await aput(await aget())
+
+
+def require(holds: bool, case: Case, what: str) -> None:
+    if not holds:
+        raise AssertionError(f"{case}: {what}")
+
+
+def make_items(case: Case) -> list[Any]:
+    if case.batch == 1:
+        return list(range(case.items))
+    records = np.zeros(CYCLE, READING)
+    records["timestamp"], records["value"] = 1.5, np.arange(CYCLE)
+    blocks = list(records.reshape(-1, case.batch))
+    return blocks * (case.items // len(blocks))
+
+
+class Run:
+    """One run of a case, on the running loop."""
+
+    def __init__(self, case: Case, full: bool) -> None:
+        self.case = case
+        self.channel = MAKERS[case.maker](case.bound)
+        self.back = MAKERS[case.maker](case.bound) if case.way == "round trip" else self.channel
+        self.items = make_items(case)
+        self.checker = limits().Checker(cycle=CYCLE) if case.batch > 1 else None
+        self.seen = self.checker and (self.checker.every_of if full else self.checker.ends_of)
+        self.got: list[Any] | None = None
+
+    def own(self, loop: Any) -> Any:
+        return own_copy(loop, self.case)
+
+    def in_thread(self) -> None:
+        case = self.case
+        if case.way == "to loop":
+            self.own(put_copies if case.copied else put_all)(self.channel.put, self.items)
+        elif case.way == "round trip":
+            self.got = self.own(go_around)(self.channel.put, self.back.get, self.items)
+        elif case.batch > 1:
+            self.own(get_copies if case.copied else get_batches)(self.channel.get, self.seen, case.items * case.batch)
+        else:
+            self.got = self.own(get_all)(self.channel.get, case.items)
+
+    async def in_loop(self) -> None:
+        case = self.case
+        if case.way == "to thread":
+            await self.own(aput_copies if case.copied else aput_all)(self.channel.aput, self.items)
+        elif case.way == "round trip":
+            await self.own(send_back)(self.channel.aget, self.back.aput, case.items)
+        elif case.batch > 1:
+            await self.own(aget_copies if case.copied else aget_batches)(
+                self.channel.aget, self.seen, case.items * case.batch
+            )
+        else:
+            self.got = await self.own(aget_all)(self.channel.aget, case.items)
+
+    def check(self) -> None:
+        if self.checker is None:
+            require(self.got == self.items, self.case, "not every item arrived once and in order")
+        else:
+            count, wrong = self.checker.count, self.checker.wrong
+            require(count == self.case.items * self.case.batch, self.case, f"{count} records arrived")
+            require(wrong == 0, self.case, f"{wrong} records or batches were not what should have come")
+
+
+async def time_once(case: Case, full: bool) -> float:
+    """Seconds for `case.items` items."""
+    run, loop = Run(case, full), asyncio.get_running_loop()
+    there, done, go = loop.create_future(), loop.create_future(), threading.Event()
+
+    def thread() -> None:
+        loop.call_soon_threadsafe(there.set_result, None)
+        go.wait()
+        try:
+            run.in_thread()
+            ended = time.perf_counter()
+        except BaseException as error:
+            loop.call_soon_threadsafe(done.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(done.set_result, ended)
+
+    worker = threading.Thread(target=thread, daemon=True)
+    worker.start()
+    async with asyncio.timeout(HUNG_S):
+        await there
+        began = time.perf_counter()
+        go.set()
+        await run.in_loop()
+        ended = time.perf_counter()
+        ended = max(ended, await done)
+    worker.join(HUNG_S)
+    run.check()
+    for channel in {run.channel, run.back}:
+        await channel.close()
+    return ended - began
+
+
+def run(case: Case, full: bool) -> float:
+    """Nanoseconds an item."""
+    with collector_off(), asyncio.Runner(loop_factory=lambda: new_loop(case.loop)) as runner:
+        return runner.run(time_once(case, full)) / case.items * 1e9
+
+
+def measure(cases: list[Case], runs: int) -> dict[Case, list[float]]:
+    """Nanoseconds an item of each run, the warm-up left out."""
+    times: dict[Case, list[float]] = {case: [] for case in cases}
+    for turn in range(runs + 1):
+        for case in cases if turn % 2 else reversed(cases):
+            ns = run(case, full=not turn)
+            if turn:
+                times[case].append(ns)
+    return times
+
+
+def summarise(row: Row, loop: str, peer: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """A line of the table, and what it was made of."""
+    median, other = statistics.median(ours), statistics.median(theirs)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+    ratio = other / median
+    mark = "reaches the aim" if ratio >= AIM else "reaches the must" if ratio >= MUST else "falls short"
+    goals = (
+        {"must": None, "aim": None, "mark": "a limit"} if peer == LIMIT else {"must": MUST, "aim": AIM, "mark": mark}
+    )
+    return {
+        "name": row.name, "workload": row.title, "loop": loop, "peer": peer, "f1buf_ns": median, "peer_ns": other,
+        "ratio": ratio, "quartiles": [low, high], **goals,
+        "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
+    }  # fmt: skip
+
+
+def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    print(
+        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
+    )
+    print(f"f1buf {about['f1buf']}, commit {about['commit'] or 'unknown'}; {about['runs']} runs of each, taking turns")
+    print(", ".join(f"{name} {number or 'is not installed'}" for name, number in about["packages"].items()))
+    print("ns an item, put and got, of batches a batch, of round trips both ways (medians); ratio = peer / f1buf\n")
+    head = f"{'workload':<34}{'loop':<9}{'f1buf ns':>9}  {'peer':<9}{'ns':>8}{'ratio':>8}  {'quartiles':<15}"
+    print(head + "must  aim  mark")
+    for line in lines:
+        quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
+        print(
+            f"{line['workload']:<34}{line['loop']:<9}{line['f1buf_ns']:9.0f}  {line['peer']:<9}{line['peer_ns']:8.0f}"
+            f"{line['ratio']:8.2f}  {quartiles:<15}{line['must'] or '':<4}  {line['aim'] or '':<4} {line['mark']}"
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(dict.fromkeys(row.name for row in ROWS))
+    parser.add_argument("--runs", type=positive, metavar="N", help="of each (default: 15; with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="few runs of a tenth of the items: does it work?")
+    parser.add_argument("--only", choices=names, metavar="NAME", help=f"one workload: {', '.join(names)}")
+    parser.add_argument("--loop", choices=LOOPS, metavar="NAME", help="asyncio or uvloop (default: what is installed)")
+    parser.add_argument("--json", metavar="FILE", help="write the table there too, with the time of every run")
+    args = parser.parse_args()
+    args.runs = args.runs or (3 if args.quick else 15)
+    args.packages = {name: version(name) for name in (*PEERS, "uvloop")}
+    if not any(args.packages[name] for name in PEERS):
+        parser.error("neither janus nor culsans is installed: pip install 'f1buf[bench]'")
+    if args.loop == "uvloop" and not args.packages["uvloop"]:
+        parser.error("uvloop is not installed")
+    if args.json:  # opened now: what was measured would be lost if it could not be written
+        try:
+            args.json = open(args.json, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            parser.error(f"cannot write {args.json}: {error.strerror}")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    loops = [args.loop] if args.loop else [name for name in LOOPS if name == "asyncio" or args.packages[name]]
+    compared = [
+        (row, loop, peer, row.case("f1buf", loop, args.quick), row.case(peer, loop, args.quick))
+        for row in ROWS
+        if args.only in (None, row.name)
+        for loop in loops
+        for peer in row.peers
+        if args.packages.get(peer, True)
+    ]
+    times = measure(list(dict.fromkeys(case for *_, ours, theirs in compared for case in (ours, theirs))), args.runs)
+    about = {**environment(args.runs), "packages": args.packages}
+    lines = [summarise(row, loop, peer, times[ours], times[theirs]) for row, loop, peer, ours, theirs in compared]
+    print_report(about, lines)
+    if args.json:
+        with args.json as file:
+            json.dump({**about, "rows": lines}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
