@@ -1230,6 +1230,7 @@ cdef class RingBuffer:
                 unhold(&wait.w)
                 if self.put_now(source + wait.done * self.itemsize, step):
                     wait.done += step
+                    forget_place(&wait.w)  # as in `put_records`
                     continue
             if wait.w.node == NULL:
                 wait.start(self, withdraw_put, &m.puts, step)
