@@ -65,8 +65,9 @@ What is left out, and why nothing is lost by it
   come, whatever ended the sleep; and before any LOOK it may be time to look for signals.
 * To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
-* `try_put` either acts at once, as a LOOK here does, or is one more SETTLE. Whoever acts without having waited overtakes
-  those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants less.
+* `try_put` either acts at once, as a LOOK here does, or is one more SETTLE. Whoever acts without having waited
+  overtakes those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants
+  less.
 * What a block's owner reads or writes, and when: its slots are read at the LOOK and once more at the END, or written at
   the END; in no state may they overlap with those of another. Where they end at the end of the slots is kept.
 * That a thread asks for what a block of its own keeps from it (OWN): here each has one block at a time, and nothing
