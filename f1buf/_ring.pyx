@@ -1260,6 +1260,7 @@ cdef class RingBuffer:
             unhold(&wait.w)
             if self.put_now(source, step):
                 wait.done += step
+                forget_place(&wait.w)  # as in `put_records`
                 return DONE
         if wait.w.node == NULL:
             wait.start(self, withdraw_put, &m.puts, step)

@@ -65,8 +65,9 @@ What is left out, and why nothing is lost by it
   come, whatever ended the sleep; and before any LOOK it may be time to look for signals.
 * To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
-* `try_put` either acts at once, as a LOOK here does, or changes nothing. Whoever acts without having waited overtakes
-  those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants less.
+* `try_put` either acts at once, as a LOOK here does, or is one more SETTLE. Whoever acts without having waited
+  overtakes those who wait. How much a TRY takes may go by a count of before the lock: it is then as one that wants
+  less.
 * What a block's owner reads or writes, and when: its slots are read at the LOOK and once more at the END, or written at
   the END; in no state may they overlap with those of another. Where they end at the end of the slots is kept.
 * That a thread asks for what a block of its own keeps from it (OWN): here each has one block at a time, and nothing
@@ -85,7 +86,8 @@ What is left out, and why nothing is lost by it
 * Callers without the GIL: they wait as threads do, without ticks.
 * A bell's mutex and its file: that a node is pushed and the loop told is one step, and so is that the loop takes what
   is there and reads its file; told between these two, it would look once more and find nothing.
-* A WITHDRAW of who neither waits nor was promised anything, as at each end of a coroutine that has waited: no change.
+* A WITHDRAW of who neither waits nor was promised anything, as at each end of a coroutine that has waited: like a TRY
+  in vain it is one more SETTLE.
 * Loops in the child of a fork. In which order a loop goes on with those that it has answered: here in any.
 * Memory order: what is shared is under the lock (and ThreadSanitizer looks after that).
 
@@ -592,6 +594,7 @@ class Protocol:
             return (t.op.kind.upper(),)
         fails = not self.scenario.memory and t.node != self.forks
         tries = t.op.kind == "get" and not (t.node != NONE or t.held or t.spun or t.waited)
+        tries |= t.op.kind == "put" and bool(t.loop)
         looks = ("LOOK",) + ("LOOK, SIGNALS",) * (t.ticks and not t.held) + ("LOOK, NO MEMORY",) * fails
         return (("LEND",) if self.must_lend(t) else looks) + ("TRY",) * tries
 
@@ -1142,8 +1145,8 @@ class Protocol:
             self.try_get(t)
 
     def try_put(self, t: Thread) -> None:
-        """Only of a coroutine that has been woken; a thread's is as a LOOK."""
-        n = min(t.op.n - t.done, self.capacity)
+        """Only of coroutines; a thread's is as a LOOK, or in vain."""
+        n = min(t.op.n - t.done, self.capacity) if t.loop else t.op.n
         fits = n <= (self.capacity - self.count if self.scenario.overflow is BLOCK else self.capacity)
         free = not t.side.turn and self.may_overtake(t.side) and self.shut is OPEN
         if free and fits and n <= t.op.locked:

@@ -1,4 +1,6 @@
-"""A model of how a `Queue`'s threads wait (PLAIN in `f1buf/_queue.pyx`), explored completely; see `protocol_model`.
+"""A model of how those wait who use a `Queue` (PLAIN in `f1buf/_queue.pyx`), explored completely.
+
+See `protocol_model`.
 
 Its steps are those of `protocol_model`, without SPIN and turns; apart from these:
 
@@ -10,6 +12,7 @@ Its steps are those of `protocol_model`, without SPIN and turns; apart from thes
     CLASSIC     CONVERTING to CLASSIC: the end of all waiting here
     RENEW       in the child of a fork, before its first conversion: nobody is converting any more
     MOVE ON     the operation goes on by the standard library's algorithm
+    WITHDRAW    also of a coroutine that has been woken, and then did a FAST, or finds the queue to be CLASSIC
 
 Whoever finds the queue on its way to CLASSIC waits for that, and goes on there.
 
@@ -39,6 +42,7 @@ from typing import Any
 import protocol_model
 from protocol_model import (
     ALLOCATES,
+    ANSWERED,
     DONE,
     ENTERED,
     FOR_EVER,
@@ -49,6 +53,8 @@ from protocol_model import (
     OPEN,
     SHUT,
     TIMED,
+    WITHDRAWS,
+    Coroutine,
     Mutation,
     Op,
     Protocol,
@@ -77,6 +83,12 @@ STEPS = {
     "HANDLERS": "end_wait",
     "NO MEMORY": "end_wait",
     "WAKE": "wake_next",
+    "RING": "wake_next",
+    "ANSWER": "answer",
+    "CANCEL": "withdraw",
+    "WITHDRAW": "withdraw",
+    "LET GO": "let_go",
+    "CLOSE": "close",
     "TASK DONE": "task_done",
     "CLEAR": "clear",
     "BOUND": "set_bound",
@@ -205,8 +217,12 @@ class QueueProtocol(Protocol):
         fails = not self.scenario.memory and (t.node != self.forks or not self.room) and not t.done
         return ("LOOK",) + ("FAST",) * self.may_be_fast(t) + ("LOOK, NO MEMORY",) * fails
 
+    def returns(self, t: Coroutine) -> tuple[str, ...]:
+        """RETURN, too: it may have asked for the mode before that changed."""
+        return ("RETURN",) + ("FAST",) * self.may_be_fast(t) + ("WITHDRAW",) * (self.mode is CLASSIC)
+
     def may_be_fast(self, t: Thread) -> bool:
-        if t.op.wait is TIMED or t.waited or t.node != NONE:
+        if t.op.wait is TIMED or t.waited or (t.node != NONE and not t.loop):
             return False
         return (t.op.kind == "put" and self.count < self.put_below) or (
             t.op.kind == "get" and self.get_is_fast and self.count > 0
@@ -229,6 +245,9 @@ class QueueProtocol(Protocol):
         return False  # it has done so
 
     def acquire_without_memory(self, t: Thread) -> None:
+        if t.loop:
+            super().acquire_without_memory(t)
+            return
         t.at = LOOKS
         if self.ready(t) and (t.side is not self.puts or self.room):
             self.look(t)
@@ -331,7 +350,10 @@ class QueueProtocol(Protocol):
             self.push(t)
         else:
             self.pop(1)
-        self.finish(t)
+        if t.at is ANSWERED:
+            t.at = WITHDRAWS
+        else:
+            self.finish(t)
 
     def act(self, t: Thread) -> None:
         """With the lock held, to the unlock."""
@@ -625,6 +647,106 @@ scenario(
     S2=(fork(), get()),
     K1=put(),
 )
+scenario(
+    "coroutines",
+    1,
+    loops="AB",
+    cancelled="A1",
+    all_end=False,
+    P1=(put(), put()),
+    A1=get(),
+    A2=put(),
+    B1=get(),
+    C1=get(),
+)
+scenario(
+    "coroutines put",
+    1,
+    loops="A",
+    cancelled="A1",
+    all_end=False,
+    A1=put(),
+    A2=(put(), put()),
+    P1=put(),
+    C1=get_many(1, 2),
+    C2=get(),
+)
+scenario(
+    "coroutines, batches",
+    2,
+    loops="AB",
+    cancelled="A1",
+    memory=False,
+    all_end=False,
+    P1=put_many(2),
+    P2=put(),
+    A1=get(),
+    B1=get(),
+    C1=get_many(2),
+)
+scenario(
+    "coroutines join",
+    1,
+    loops="A",
+    cancelled="A1",
+    P1=(put(), put()),
+    A1=join,
+    A2=(get(), join),
+    C1=(get(), task_done),
+    J1=(task_done, join),
+    all_end=False,
+)
+scenario(
+    "coroutines, loops that are closed",
+    1,
+    loops="AB",
+    cancelled="A1",
+    closed="AB",
+    all_end=False,
+    P1=put(),
+    A1=get(),
+    A2=join,
+    B1=get(),
+    C1=(get(), task_done),
+)
+scenario(
+    "coroutines, shutdown",
+    1,
+    loops="AB",
+    cancelled="A1",
+    all_end=False,
+    P1=put_many(2),
+    A1=get(),
+    A2=put(),
+    B1=join,
+    S1=shutdown(immediate=True),
+)
+scenario(
+    "coroutines, conversion",
+    1,
+    loops="AB",
+    cancelled="A1",
+    closed="AB",
+    memory=False,
+    all_end=False,
+    P1=put(),
+    A1=get(),
+    A2=put(),
+    B1=join,
+    S1=convert,
+)
+scenario(
+    "a loop in a handler",
+    1,
+    loops="H",
+    ticks="C1",
+    handler="H",
+    all_end=False,
+    P1=put(),
+    C1=(get(TIMED), get()),
+    C2=get(),
+    H=put(),
+)
 
 
 # -- mutations --------------------------------------------------------------------------------------------------------
@@ -850,6 +972,76 @@ class StartsAmidConversion(QueueProtocol):
     def choices(self, t: Thread) -> tuple[str, ...]:
         starts = t.at is HALFWAY and t.op.kind == "start" and self.mode is CONVERTING and not t.wakes
         return ("START",) if starts else super().choices(t)
+
+
+# Coroutines.
+
+
+@mutation(
+    "a cancelled coroutine keeps what it was promised", scenario="coroutines", finds="promises of the gets balance"
+)
+class CancelledKeepsPromise(protocol_model.CancelledKeepsPromise, QueueProtocol):
+    pass
+
+
+@mutation("WITHDRAW does not SETTLE", scenario="coroutines", finds="I3")
+class WithdrawDoesNotSettle(protocol_model.WithdrawDoesNotSettle, QueueProtocol):
+    pass
+
+
+@mutation(
+    "a closed loop does not withdraw",
+    scenario="coroutines, loops that are closed",
+    finds="was granted, and nobody wakes it",
+)
+class ClosedLoopDoesNotWithdraw(protocol_model.ClosedLoopDoesNotWithdraw, QueueProtocol):
+    pass
+
+
+@mutation("a coroutine's grant ends a SETTLE", scenario="coroutines, batches", finds="I3")
+class CoroutineEndsSettle(protocol_model.CoroutineEndsSettle, QueueProtocol):
+    pass
+
+
+@mutation("a node is freed though its bell is still to ring", scenario="coroutines", finds="freed or is used again")
+class NodeIsFreedBeforeItRings(protocol_model.NodeIsFreedBeforeItRings, QueueProtocol):
+    pass
+
+
+@mutation(
+    "the bell does not ring again before who was answered has gone on",
+    scenario="coroutines, conversion",
+    finds="was granted, and nobody wakes it",
+)
+class BellRingsOnce(protocol_model.BellRingsOnce, QueueProtocol):
+    pass
+
+
+@mutation(
+    "a coroutine that returns does not leave its list", scenario="coroutines join", finds="frees a node that is in use"
+)
+class ReturnStaysInList(protocol_model.ReturnStaysInList, QueueProtocol):
+    pass
+
+
+@mutation("a coroutine that is served by a fast path does not withdraw", scenario="coroutines", finds="that is in use")
+class FastDoesNotWithdraw(QueueProtocol):
+    def act_fast(self, t: Thread) -> None:
+        t.at = LOOKS
+        super().act_fast(t)
+
+
+@mutation(
+    "a coroutine moves on without a WITHDRAW", scenario="coroutines, conversion", finds="frees a node that is in use"
+)
+class MovesOnWithoutWithdraw(QueueProtocol):
+    def returns(self, t: Coroutine) -> tuple[str, ...]:
+        return ("MOVE ON",) if self.mode is CLASSIC else super().returns(t)
+
+
+@mutation("conversion leaves coroutines behind", scenario="coroutines, conversion", finds="I3")
+class ConversionLeavesCoroutines(ConversionLeavesWaiters):
+    pass
 
 
 # Forks.

@@ -128,6 +128,26 @@ LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (70_000,))])
 
 
 @pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
+def test_the_pieces_of_a_put_do_not_hold_up_the_others(run, dtype):
+    async def main():
+        ring = RingBuffer(1, dtype)
+        first, piecewise, other = (np.zeros(n, ring.dtype) for n in (1, 2, 1))
+        numbers = [batch["number"] if dtype is LARGE else batch for batch in (first, piecewise, other)]
+        for batch, values in zip(numbers, ([0], [1, 2], [3]), strict=True):
+            batch[:] = values
+        ring.put_many(first)
+        await waiting(ring.aput_many(piecewise), ring.aput_many(other))
+        got = []
+        for _ in range(4):
+            record = await ring.aget_many()
+            got += (record["number"] if dtype is LARGE else record).tolist()
+            await asyncio.sleep(0.01)
+        assert got == [0, 1, 3, 2]
+
+    run(main())
+
+
+@pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
 def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(run, dtype):
     """It lasts for longer than a thread there goes without looking for signals: here the loop does that."""
 

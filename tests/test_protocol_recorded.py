@@ -7,6 +7,7 @@ end with the same records in the same hands. What the recording does not show is
 before it queued, how much room a `get_many` had, how much a snapshot saw before it had the lock.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -22,6 +23,7 @@ import queue_model
 from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, wait_parked, with_seed
 from protocol_model import (
     ALLOCATES,
+    ANSWERED,
     BLOCK,
     COPIES,
     DONE,
@@ -37,7 +39,9 @@ from protocol_model import (
     OPEN,
     SHUT,
     SHUT_NOW,
+    SUSPENDED,
     TIMED,
+    WITHDRAWS,
     Scenario,
     Violation,
     get,
@@ -112,6 +116,14 @@ class RingRun:
             block.consume(consumed)
         return numbers
 
+    async def aput(self, op, first):
+        records = np.zeros(op.n, self.dtype)
+        records["number"] = range(first, first + op.n)
+        return await self.buffer.aput_many(records)
+
+    async def aget(self, op):
+        return (await self.buffer.aget_many(op.n, min_count=op.least))["number"]
+
     def snapshot(self, op):
         self.buffer.snapshot()
 
@@ -138,6 +150,17 @@ class QueueRun:
     def get_many(self, op, how):
         return self.buffer.get_many(op.n, min_count=op.least, **how)
 
+    async def aput(self, op, first):
+        await self.buffer.aput(first)
+        return 1
+
+    async def aget(self, op):
+        return [await self.buffer.aget()]
+
+    async def ajoin(self, op):
+        await self.buffer.ajoin()
+        return []
+
     def bound(self, op):
         self.buffer.maxsize = op.n
 
@@ -158,10 +181,13 @@ class QueueRun:
 
 
 def run(scenario, rng, large=False, first=lambda: None):
-    """Run the scenario's threads on a real buffer, and record it. P1 calls `first` before it puts anything."""
+    """Run the scenario's threads on a real buffer, and record it. P1 calls `first` before it puts anything.
+
+    Each loop has a thread and one coroutine.
+    """
     real = (QueueRun if scenario.model is QueueProtocol else RingRun)(scenario, large)
     names = list(scenario.threads)
-    threads, got = {}, [[] for _ in names]
+    threads, got = {}, [[] for _ in (*names, *scenario.loops)]
     barrier = threading.Barrier(len(names))
 
     def follow_program(index):
@@ -170,12 +196,24 @@ def run(scenario, rng, large=False, first=lambda: None):
         barrier.wait()
         if names[index] == "P1":
             first()
+        if names[index][0] in scenario.loops:
+            asyncio.run(follow_coroutine(index))
+            return
         for op in scenario.threads[names[index]]:
             for _ in range(rng.choice((0, 0, 30, 300, 3000))):
                 pass
             # ValueError: task_done, where all is done
             with contextlib.suppress(Empty, Full, ShutDown, StopError, ValueError):
                 sent += perform(real, op, index, sent, got[index], rng)
+
+    async def follow_coroutine(index):
+        sent = 0
+        for op in scenario.threads[names[index]]:
+            await asyncio.sleep(rng.choice((0, 0, 1e-4)))
+            may_be_cancelled = names[index] in scenario.cancelled
+            with contextlib.suppress(ShutDown, TimeoutError):
+                async with asyncio.timeout(rng.choice((1e-5, 1e-3, None)) if may_be_cancelled else None):
+                    sent += await perform_later(real, op, index, sent, got[index])
 
     crowd = Crowd()
     _sync._record(ROOM)
@@ -209,6 +247,15 @@ def perform(real, op, index, sent, got, rng):
     return 0
 
 
+async def perform_later(real, op, index, sent, got):
+    """The same of a coroutine."""
+    call = getattr(real, f"a{op.kind}")
+    if op.kind == "put":
+        return await call(op, index * ROOM + sent + 1)
+    got += [divmod(int(number), ROOM) for number in await call(op)]
+    return 0
+
+
 def use_block(rng, length):
     """Have a block for a while; of how many of its records it then makes use: of all, all but one, or none."""
     time.sleep(rng.choice((0, 0, 1e-4, 1e-3)))
@@ -236,7 +283,11 @@ class Follower:
         super().thaw(rest)
 
     def may_spin(self, t):
-        return self.spins and not t.spun and not t.side.waiters
+        return self.spins and not t.loop and not t.spun and not t.side.waiters
+
+    def looks(self, t):
+        """A put's TRY is a LOOK for the model, unless it is in vain."""
+        return super().looks(t) + ("TRY",) * (t.op.kind == "put")
 
     def take(self, records):
         self.got[self.acting.index] += records
@@ -264,7 +315,7 @@ class Follower:
                 f"{side.name}_waiting": len(side.waiters),
                 f"{side.name}_granted": side.granted,
                 f"{side.name}_promised": side.promised,
-                f"{side.name}_woken": sum(t.granted for t in self.threads if t.side is side),
+                f"{side.name}_woken": sum(t.granted and not t.loop for t in self.threads if t.side is side),
             }
         return left
 
@@ -299,14 +350,14 @@ class Follower:
 
     def choices_behind(self, t, step):
         """The model's names for what a recording calls `step`, and what goes before it unseen."""
+        if t.loop:
+            return self.choices_of_coroutine(t, step)
         if step == "OTHER":
             return self.choices(t)[:1]
         if step == "END":
             return "COPY", "END"
         if step == "UNHOLD":
             return ("HANDLERS",)
-        if step == "TRY" and t.op is not None and t.op.kind == "put":
-            return ("LOOK",)
         if step == "TRY" and "TRY" not in self.choices(t):
             return "LOOK, SIGNALS", "TRY"
         if not step.startswith("RETURN"):
@@ -319,14 +370,29 @@ class Follower:
             return *parks, step
         return *parks, "DEADLINE" if step == "RETURN, LATE" else "TICK", "RETURN"
 
+    def choices_of_coroutine(self, t, step):
+        if step == "UNHOLD" and t.at in (SUSPENDED, ANSWERED, WITHDRAWS):
+            return "WITHDRAW" if "WITHDRAW" in self.choices(t) else "CANCEL", "LET GO"
+        if step == "UNHOLD":  # it has ended, and neither waits nor was promised anything
+            self.release(t)
+            return ()
+        if t.at is SUSPENDED and t.granted:
+            for other in self.threads:
+                if t.index in other.wakes:
+                    self.deliver(other, t)
+            self.step(t.loop, "ANSWER")
+        return ("COPY", "END") if step == "END" else (step,)
+
     def deliver(self, t, last=None):
         """Its wake-ups, up to that of `last`."""
         while t.wakes if last is None else last.index in t.wakes:
             self.step(t, "WAKE")
 
     def go(self, t, *choices):
-        insist(choices, f"{t.name} does something, though its program is over")
+        insist(choices or t.loop, f"{t.name} does something, though its program is over")
         for choice in choices:
+            if choice == "LET GO":
+                self.deliver(t)
             can = self.choices(t)
             insist(choice in can, f"{t.name} {t.at} cannot {choice}, but {' or '.join(can) or 'nothing'}")
             self.step(t, choice)
@@ -427,7 +493,24 @@ def follow_runs(scenario, large=False):
     print(f"{sections} sections")
 
 
-RING_SCENARIOS = [it for it in ring_model.SCENARIOS.values() if not it.handler and not it.children]
+def is_recordable(scenario):
+    """A handler and children are not; of a loop one coroutine is."""
+    coroutines = [name for name in scenario.threads if name[0] in scenario.loops]
+    return not scenario.handler and not scenario.children and len(coroutines) == len(scenario.loops)
+
+
+def coroutines(name, capacity, **threads):
+    """Beside the scenarios of the models: each coroutine has a loop of its own, and some are cancelled."""
+    return ring_model.scenario(f"coroutines {name}", capacity, loops="ABD", cancelled="A1 B1", **threads)
+
+
+RING_SCENARIOS = [
+    *filter(is_recordable, ring_model.SCENARIOS.values()),
+    coroutines("get", 2, P1=(put(), put(2)), A1=get(), B1=get(1, 2), D1=get(2), C1=get()),
+    coroutines("put", 2, A1=put(), B1=put(2), D1=put(3), P1=put(2), C1=(get(1, 2), get()), C2=get(2)),
+    coroutines("pass", 1, A1=put(), B1=get(), D1=(put(), get())),
+    coroutines("wait for blocks", 2, P1=ring_model.reserve(2), A1=put(), B1=get(), D1=get(), C1=ring_model.peek()),
+]
 
 
 @pytest.mark.usefixtures("hurried")
@@ -456,7 +539,29 @@ QUEUE_KINDS = {"put", "put_many", "get", "get_many", "task_done", "join", "clear
 QUEUE_SCENARIOS = [
     it
     for it in queue_model.SCENARIOS.values()
-    if not it.handler and {op.kind for ops in it.threads.values() for op in ops} <= QUEUE_KINDS
+    if is_recordable(it) and {op.kind for ops in it.threads.values() for op in ops} <= QUEUE_KINDS
+] + [
+    dataclasses.replace(it, model=QueueProtocol)
+    for it in (
+        coroutines(
+            "of a queue get",
+            2,
+            P1=(queue_model.put(), queue_model.put_many(2)),
+            A1=queue_model.get(),
+            B1=queue_model.get(),
+            D1=queue_model.get(),
+            C1=queue_model.get_many(2),
+        ),
+        coroutines(
+            "of a queue put",
+            1,
+            A1=queue_model.put(),
+            B1=queue_model.put(),
+            D1=queue_model.join,
+            P1=queue_model.put_many(2),
+            C1=(queue_model.get(), queue_model.task_done),
+        ),
+    )
 ]
 
 
