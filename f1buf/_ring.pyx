@@ -342,11 +342,13 @@ cdef class RingBuffer:
         """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
         if n > ATTACHED_COPY // self.itemsize or not self.monitor.lock.try_lock():
             return False
-        begins(&self.monitor, TRY)
-        return self.put_now(source, n)
+        if self.put_now(source, n):
+            return True
+        self.monitor.lock.unlock()
+        return False
 
     cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil:
-        """`try_put`, with the lock held, which it releases."""
+        """`try_put`, with the lock held, which it releases where it put them."""
         cdef Monitor* m = &self.monitor
         if (
             m.puts.turn.load(memory_order_relaxed)
@@ -354,8 +356,8 @@ cdef class RingBuffer:
             or m.shut.load(memory_order_relaxed) != OPEN
             or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
         ):
-            release(m)
             return False
+        begins(m, TRY)
         self.fill_and_publish(source, self.admit(n))
         release(m)
         return True
@@ -1165,7 +1167,7 @@ cdef class RingBuffer:
             return 0
         if is_due():
             await PAUSE
-        if self.try_put(data_of(records), n):
+        if n <= min(self.monitor.capacity, self.piece()) and self.try_put(data_of(records), n):
             return n
         wait = LoopWait()
         try:
@@ -1262,6 +1264,7 @@ cdef class RingBuffer:
                 wait.done += step
                 forget_place(&wait.w)  # as in `put_records`
                 return DONE
+            release(m)
         if wait.w.node == NULL:
             wait.start(self, withdraw_put, &m.puts, step)
         wait.w.need = step if self.policy == BLOCK else 0
