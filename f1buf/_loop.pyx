@@ -125,14 +125,20 @@ cdef class LoopBell:
             PyErr_SetFromErrno(OSError)
 
     def __call__(self):
-        """Resolve the futures of those that have been woken."""
+        """Resolve the futures of those that have been woken: all, also where a signal handler raises meanwhile."""
         cdef Waiter* node
+        raised = None
         silence(self.bell.file)
         node = answer(self.bell, False)
         while node != NULL:
             wait, node = <LoopWait> node.coroutine, node.next
             Py_DECREF(wait)
-            wait.notify()
+            try:
+                wait.notify()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
     def __del__(self):
         cdef Waiter* node

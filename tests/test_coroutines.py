@@ -14,7 +14,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, WITH_GIL, Crowd, Task, check_balance, contents, in_fork, parked, ring_with
+from helpers import WATCHDOG, WITH_GIL, Crowd, StopError, Task, check_balance, contents, in_fork, parked, ring_with
 from test_ring_signals import signal_first_of_two
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
@@ -830,3 +830,32 @@ def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(k
         check_balance(ring)
 
     in_fork(check)
+
+
+def test_where_a_signal_handler_raises_as_a_loop_answers_the_others_go_on():
+    """The handler runs in `call_soon`, which is Python's where the loop is asyncio's own."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        stops = False
+
+        def call_soon(self, *args, **how):
+            if self.stops:
+                self.stops = False
+                raise StopError
+            return super().call_soon(*args, **how)
+
+    async def main():
+        ring, loop, stopped = RingBuffer(4, "i8"), asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: stopped.append(context["exception"]))
+        tasks = await waiting(*[ring.aget_many(1) for _ in range(3)])
+        ring.put_many([1, 2, 3])
+        loop.stops = True
+        await asyncio.sleep(0.05)
+        assert [*map(type, stopped)] == [StopError]
+        assert sum(task.done() for task in tasks) == 2
+        for task in tasks:  # of one asyncio has lost that it is to go on
+            task._log_destroy_pending = False
+
+    loop = Loop()  # no Runner, which would wait for the one
+    loop.run_until_complete(main())
+    loop.close()
