@@ -2,6 +2,7 @@
 """Waiting on an event loop; see `_loop.pyx`."""
 
 from libc.stdint cimport uint64_t
+from libcpp.atomic cimport atomic
 
 from f1buf._sync cimport Bell, Side, Wait
 
@@ -20,6 +21,7 @@ cdef class LoopWait:
     cdef object loop
     cdef object future      # what its coroutine awaits
     cdef set waits          # all that wait on this loop, itself too
+    cdef atomic[int] ended
     cdef bint told          # of a classic queue: notified, and has not come back yet
     cdef object condition   # of a classic queue: on which it waits
     cdef uint64_t done      # of a put: how many records have been put

@@ -301,7 +301,7 @@ cdef class LoopWait:
         """It waits no more; what it had been granted and does not use goes to the next."""
         cdef Waiter* node = self.w.node
         cdef bint expected
-        if node == NULL:
+        if node == NULL or self.ended.exchange(1):  # the end of its coroutine and of its loop may come at once
             return 0
         self.waits.discard(self)
         expected = self.withdraw(self.buffer, &self.w)  # by who granted it, to ring
