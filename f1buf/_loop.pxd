@@ -3,6 +3,7 @@
 
 from libc.stdint cimport uint64_t
 from libcpp.atomic cimport atomic
+from cpython.object cimport PyObject
 
 from f1buf._sync cimport Bell, Side, Wait
 
@@ -22,6 +23,7 @@ cdef class LoopWait:
     cdef object future      # what its coroutine awaits
     cdef set waits          # all that wait on this loop, itself too
     cdef atomic[int] ended
+    cdef PyObject* following  # in the chain that `answer` returns
     cdef bint told          # of a classic queue: notified, and has not come back yet
     cdef object condition   # of a classic queue: on which it waits
     cdef uint64_t done      # of a put: how many records have been put

@@ -16,12 +16,12 @@ last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.corouti
 nothing of Python runs).
 """
 
-import threading
 import weakref
 
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport ENOSYS, errno
 from libc.stdint cimport int64_t, uint64_t
 
 from f1buf._sync cimport (
@@ -75,8 +75,9 @@ cdef extern from *:
     Tally tally "f1buf_tally"
 
 cdef int64_t PAUSE_NS = 1_000_000
-cdef object bells = weakref.WeakKeyDictionary()  # of each loop a weak reference to its LoopBell
-cdef object bells_lock = threading.RLock()  # a finalizer that runs amid it may run a loop of its own
+# Of each loop a weak reference to its LoopBell. Each loop looks for its own, so that a lock is not needed; a finalizer
+# that comes in between and waits on the same loop makes a second bell, which rings as well.
+cdef object bells = weakref.WeakKeyDictionary()
 cdef object get_running_loop = None              # asyncio's, from the first wait on: importing f1buf does not import it
 
 
@@ -122,17 +123,18 @@ cdef class LoopBell:
             raise MemoryError("no memory to wait on this event loop")
         self.bell.file = open_bell()
         if self.bell.file < 0:
+            if errno == ENOSYS:
+                raise NotImplementedError("coroutines can only wait where there is eventfd: on Linux; use threads")
             PyErr_SetFromErrno(OSError)
 
     def __call__(self):
         """Resolve the futures of those that have been woken: all, also where a signal handler raises meanwhile."""
-        cdef Waiter* node
+        cdef PyObject* woken
         raised = None
         silence(self.bell.file)
-        node = answer(self.bell, False)
-        while node != NULL:
-            wait, node = <LoopWait> node.coroutine, node.next
-            Py_DECREF(wait)
+        woken = answer(self.bell, False)
+        while woken != NULL:
+            wait = taken_from(&woken)
             try:
                 wait.notify()
             except BaseException as error:
@@ -141,13 +143,14 @@ cdef class LoopBell:
             raise raised
 
     def __del__(self):
-        cdef Waiter* node
+        """The loop is closed. (In the child of a fork the bell is the parent's, and its mutex may be left taken.)"""
+        cdef PyObject* woken = NULL
         if self.bell == NULL:
             return
-        node = answer(self.bell, True)
-        while node != NULL:
-            wait, node = <LoopWait> node.coroutine, node.next
-            Py_DECREF(wait)
+        if self.made_after == forks:
+            woken = answer(self.bell, True)
+        while woken != NULL:
+            taken_from(&woken)
         for wait in list(self.waits):
             end_for_good(wait)
 
@@ -156,12 +159,12 @@ cdef class LoopBell:
             drop_bell(self.bell)
 
 
-cdef Waiter* answer(Bell* bell, bint dead) noexcept:
-    """Those who have been woken since, in that order, with a reference to each one's LoopWait; free who has none."""
+cdef PyObject* answer(Bell* bell, bint dead) noexcept:
+    """Those who have been woken since, first come first, each with a reference; for `taken_from`. Free who has none."""
     cdef Waiter* node
     cdef Waiter* next
-    cdef Waiter* first = NULL
     cdef Waiter* orphans = NULL
+    cdef PyObject* first = NULL
     bell.mutex.lock()
     bell.dead = dead
     node = bell.woken
@@ -171,15 +174,28 @@ cdef Waiter* answer(Bell* bell, bint dead) noexcept:
         if node.coroutine == NULL:
             node.next, orphans = orphans, node
         else:
-            node.rung = True
-            Py_INCREF(<object> node.coroutine)  # it is in `waits`, so there
-            node.next, first = first, node
+            node.rung = True  # from here on the node may go at any time; its LoopWait is in `waits`, so there
+            first = chained(<PyObject*> node.coroutine, first)
         node = next
     bell.mutex.unlock()
     while orphans != NULL:
         node, orphans = orphans, orphans.next
         free_node(node)
     return first
+
+
+cdef inline PyObject* chained(PyObject* wait, PyObject* following) noexcept:
+    Py_INCREF(<object> wait)
+    (<LoopWait> wait).following = following
+    return wait
+
+
+cdef inline LoopWait taken_from(PyObject** chain):
+    """The first, out of the chain."""
+    wait = <LoopWait> chain[0]
+    chain[0] = wait.following
+    Py_DECREF(wait)
+    return wait
 
 
 cdef void ring_bell(void* arg) noexcept nogil:
@@ -221,14 +237,13 @@ cdef void drop_bell(Bell* bell) noexcept nogil:
 
 cdef LoopBell bell_of(object loop):
     """Its bell, hung up at its first wait."""
-    with bells_lock:
-        known = bells.get(loop)
-        bell = None if known is None else known()
-        if bell is None or (<LoopBell> bell).made_after != forks:
-            bell = LoopBell()
-            loop.add_reader((<LoopBell> bell).bell.file, bell)
-            bells[loop] = weakref.ref(bell)
-        return bell
+    known = bells.get(loop)
+    bell = None if known is None else known()
+    if bell is None or (<LoopBell> bell).made_after != forks:
+        bell = LoopBell()
+        loop.add_reader((<LoopBell> bell).bell.file, bell)
+        bells[loop] = weakref.ref(bell)
+    return bell
 
 
 cdef class LoopWait:
@@ -267,7 +282,9 @@ cdef class LoopWait:
         return 0
 
     cdef int expect(self) except -1:
-        """Before it is queued: what its coroutine will await."""
+        """Before it is queued: what its coroutine will await. Not under a lock: Python runs here."""
+        if self.w.forks != forks:
+            raise RuntimeError("this event loop is that of the process that forked; in the child run another one")
         if self.w.held == 0:  # else what this thread holds is promised to this very one
             lend_attached()
         self.future = self.loop.create_future()
@@ -298,17 +315,27 @@ cdef class LoopWait:
         return dead
 
     cdef int end(self) except -1:
-        """It waits no more; what it had been granted and does not use goes to the next."""
+        """It waits no more; what it had been granted and does not use goes to the next.
+
+        What signal handlers raise meanwhile comes afterwards.
+        """
         cdef Waiter* node = self.w.node
-        cdef bint expected
+        cdef bint expected = False
         if node == NULL or self.ended.exchange(1):  # the end of its coroutine and of its loop may come at once
             return 0
-        self.waits.discard(self)
-        expected = self.withdraw(self.buffer, &self.w)  # by who granted it, to ring
+        raised = None
+        try:
+            if self.w.forks == forks:  # else it is in the lists of the parent, which the child has forgotten
+                expected = self.withdraw(self.buffer, &self.w)
+        except BaseException as error:
+            raised = error
+        if self.w.forks == forks:
+            let_go(node, expected or self.told)
         self.w.node = NULL
         self.future = None
-        if self.w.forks == forks:  # else it is one of those that `WaiterPool.forget` left alone
-            let_go(node, expected)
+        self.waits.discard(self)
+        if raised is not None:
+            raise raised
         return 0
 
 

@@ -443,7 +443,8 @@ cdef class _QueueCore:
         Notes
         -----
         A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is an item it is taken
-        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
+        at once; other coroutines get a chance to run where it waits, and about once a millisecond. Does not call `get`:
+        a subclass that overrides that overrides this, too.
         """
         if is_due():
             await PAUSE
@@ -472,7 +473,8 @@ cdef class _QueueCore:
         Notes
         -----
         A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room the item is put
-        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
+        at once; other coroutines get a chance to run where it waits, and about once a millisecond. Does not call `put`:
+        a subclass that overrides that overrides this, too.
         """
         if is_due():
             await PAUSE
@@ -1689,30 +1691,35 @@ cdef class _QueueCore:
             self.picky -= least > 1
         return self.must_not_be_drained()
 
+    # Coroutines wait on the conditions, too: a LoopWait is among the waiters, which only need a `release`. Each call
+    # begins by taking it out, so that nothing is left to do once an item has been taken, or put.
+
     @cython.final
     cdef object classic_get_later(self, LoopWait wait):
+        self.expect_classic(wait)
         self.lock_classic()
         try:
+            self.come_back(wait)
             self.must_not_be_drained()
             if not self._qsize():
                 self.wait_later(wait, self.own_not_empty)
                 return QUEUED
-            wait.told = False
             return self.classic_fetch(0)
         finally:
             self.unlock_classic()
 
     @cython.final
     cdef bint classic_put_later(self, object item, LoopWait wait) except -1:
+        self.expect_classic(wait)
         self.lock_classic()
         try:
+            self.come_back(wait)
             self.must_be_open()
             if 0 < self.maxsize <= self._qsize():
                 if self.picky:
                     notify_all(self.own_not_empty)  # as in `classic_store`
                 self.wait_later(wait, self.own_not_full)
                 return False
-            wait.told = False
             self.classic_store(item, 0)
         finally:
             self.unlock_classic()
@@ -1721,8 +1728,10 @@ cdef class _QueueCore:
     @cython.final
     cdef bint classic_join_later(self, LoopWait wait) except -1:
         cdef bint done
+        self.expect_classic(wait)
         self.lock_classic()
         try:
+            self.come_back(wait)
             done = not self.unfinished_tasks
             if not done:
                 self.wait_later(wait, self.own_all_tasks_done)
@@ -1731,33 +1740,54 @@ cdef class _QueueCore:
         return done
 
     @cython.final
-    cdef int wait_later(self, LoopWait wait, object condition) except -1:
-        """Under the mutex: a coroutine waits on one of the conditions, as `wait_on`."""
+    cdef int expect_classic(self, LoopWait wait) except -1:
+        """Before the mutex is taken: what Python runs, so that it may have to wait."""
         if wait.w.node == NULL:
             wait.start(self, withdraw_classic, NULL, 0)
         elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
             wait.withdraw(self, &wait.w)
             wait.withdraw = withdraw_classic
-        wait.expect()
-        wait.condition = condition
+        return wait.expect()
+
+    @cython.final
+    cdef int wait_later(self, LoopWait wait, object condition) except -1:
+        """Under the mutex: a coroutine waits on one of the conditions, as `wait_on`."""
         condition._waiters.append(wait)
+        wait.condition = condition
+        return 0
+
+    @cython.final
+    cdef int come_back(self, LoopWait wait) except -1:
+        """Under the mutex: out of the condition that it waits on, whether it was notified or not."""
+        if wait.condition is not None:
+            if wait in wait.condition._waiters:
+                wait.condition._waiters.remove(wait)
+            wait.condition = None
         return 0
 
     @cython.final
     cdef bint classic_withdraw(self, LoopWait wait) except -1:
-        """A coroutine waits no more; whether it had been notified, which then goes to the next."""
-        cdef bint told
-        self.lock_classic()
+        """A coroutine waits no more; whether it had been notified, which then goes to the next.
+
+        It must get the mutex, whatever signal handlers raise: that comes afterwards.
+        """
+        cdef bint held
+        condition = wait.condition
+        if condition is None:
+            return False
+        # Amid an operation of this very thread (in a hook or a finalizer) the mutex is its own.
+        held = self.holder.load(memory_order_relaxed) == PyThread_get_thread_ident()
+        raised = None if held else self.lock_again()
         try:
-            waiters = wait.condition._waiters
-            told = wait.told
-            if told:
-                notify(wait.condition, 1)
-            elif wait in waiters:
-                waiters.remove(wait)
+            self.come_back(wait)
+            if wait.told:
+                notify(condition, 1)
         finally:
-            self.unlock_classic()
-        return told
+            if not held:
+                self.unlock_classic()
+        if raised is not None:
+            raise raised
+        return wait.told
 
     @cython.final
     cdef int classic_clear(self) except -1:

@@ -54,8 +54,8 @@ from f1buf._sync cimport (
     UNHOLD,
     Monitor, Side, Status, Wait,
     acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
-    insist, leave, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut,
-    start_wait, this_thread, unhold, unregister_for_fork,
+    insist, leave, make_node, may_overtake, monitor_fault, now_ns, over, overtake, ran_here, register_for_fork,
+    release, shut, start_wait, this_thread, unhold, unregister_for_fork,
 )
 
 from f1buf._convert import check_dtype, to_record, to_records
@@ -1263,6 +1263,7 @@ cdef class RingBuffer:
             if self.put_now(source, step):
                 wait.done += step
                 forget_place(&wait.w)  # as in `put_records`
+                wait.w.began = 0
                 return DONE
             release(m)
         if wait.w.node == NULL:
@@ -1290,6 +1291,8 @@ cdef class RingBuffer:
     cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil:
         cdef bint granted = w.node.granted
         begins(&self.monitor, UNHOLD)
+        if w.node.queued:  # what it has waited so far
+            side.wait_ns += now_ns() - w.began
         unhold(w)
         leave(&side.waiters, w.node)
         release(&self.monitor)

@@ -232,6 +232,7 @@ cdef Status acquire_later(Monitor* m, Side* side, Wait* w) noexcept nogil:
             release(m)
             return LATER
         status = HELD
+    w.began = 0
     return status
 
 
@@ -409,8 +410,9 @@ cdef void unhold(Wait* w) noexcept nogil:
     global holding
     if w.returns:
         w.returns = False
-        w.side.wait_ns += now_ns() - w.began
-        leave(&w.side.waiters, w.node)
+        if w.forks == forks:
+            w.side.wait_ns += now_ns() - w.began
+            leave(&w.side.waiters, w.node)
     if w.held != 0:
         holding = NULL  # it was `w`: whatever this thread was amid has lent what it held before `w` held anything
         if w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
@@ -517,12 +519,24 @@ cdef Waiter* settle(Monitor* m) noexcept nogil:
 
 
 cdef void wake_all(Waiter* chain) noexcept nogil:
-    """WAKE, without the lock."""
+    """WAKE, without the lock: first those who were granted first, who are the last in the chain."""
     cdef Waiter* woken
+    chain = reversed_chain(chain)
     while chain != NULL:
         woken = chain
         chain = chain.next  # before the wake-up: its owner may free the node right after
         woken.wake(woken.wake_arg)
+
+
+cdef inline Waiter* reversed_chain(Waiter* chain) noexcept nogil:
+    cdef Waiter* result = NULL
+    cdef Waiter* node
+    while chain != NULL:
+        node = chain
+        chain = chain.next
+        node.next = result
+        result = node
+    return result
 
 
 cdef void settle_and_unlock(Monitor* m) noexcept nogil:

@@ -31,7 +31,8 @@ class Tee:
 
     Safe from any thread, but the rings may see the records of different producers in different orders. An exception
     from a signal handler ends a put that waits for a later ring, and so does a lack of memory for its waiting: the
-    earlier rings have the records then.
+    earlier rings have the records then. So have they where the thread has a block of a later ring out (`reserve`, or
+    `peek` of one that is full), for whose end the put would wait itself: that is a RuntimeError.
 
     Examples
     --------

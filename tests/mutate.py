@@ -652,8 +652,8 @@ MUTANTS = [
     Mutant(
         "what a coroutine on a condition was told stays with it",
         "_queue.pyx",
-        "            if told:\n                notify(wait.condition, 1)",
-        "            if told:\n                pass",
+        "            if wait.told:\n                notify(condition, 1)",
+        "            if wait.told:\n                pass",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(

@@ -8,13 +8,26 @@ import contextlib
 import gc
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, WITH_GIL, Crowd, StopError, Task, check_balance, contents, in_fork, parked, ring_with
+from helpers import (
+    WATCHDOG,
+    WITH_GIL,
+    Crowd,
+    StopError,
+    Task,
+    check_balance,
+    contents,
+    in_fork,
+    parked,
+    ring_with,
+    send,
+)
 from test_ring_signals import signal_first_of_two
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
@@ -530,6 +543,138 @@ def test_cancelled_amid_traffic_loses_nothing(run, kind):
         assert sorted(got) == list(range(2000))
         with pytest.raises(Empty):
             ways.get(block=False)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [RingBuffer, Queue, Hooked])
+def test_first_come_first_served(run, kind):
+    """Also where several are served at once."""
+
+    async def main():
+        ways = Ways(kind)
+        tasks = await waiting(*[ways.aget() for _ in range(4)])
+        ways.buffer.put_many([0, 1, 2, 3])
+        assert [await task for task in tasks] == [0, 1, 2, 3]
+        ways.buffer.put_many([0, 1, 2, 3])
+        tasks = await waiting(*[ways.aput(i) for i in (4, 5, 6, 7)])
+        assert len(ways.buffer.get_many()) == 4
+        await asyncio.gather(*tasks)
+        assert list(ways.buffer.get_many()) == [4, 5, 6, 7]
+
+    run(main())
+
+
+@each_kind
+def test_a_loop_without_memory_for_a_future_waits_for_nothing(new_loop, kind):
+    ways = Ways(kind)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        loop = runner.get_loop()
+
+        async def main():
+            def create_future():
+                raise MemoryError("no future")
+
+            loop.create_future = create_future
+            try:
+                with pytest.raises(MemoryError, match="no future"):
+                    await ways.aget()
+            finally:
+                del loop.create_future
+
+        runner.run(main())
+    ways.put(1)
+    assert ways.get(block=False) == 1
+    ways.buffer._check()
+
+
+def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_raise():
+    """It is cancelled while a hook holds the mutex, and a signal comes as it waits for that."""
+
+    def check():
+        holds, goes_on = threading.Event(), threading.Event()
+
+        class Slow(Queue):
+            def _qsize(self):
+                if threading.current_thread() is not threading.main_thread():
+                    holds.set()
+                    goes_on.wait(WATCHDOG)
+                return super()._qsize()
+
+        def handler(*_):
+            goes_on.set()
+            raise StopError
+
+        signal.signal(signal.SIGUSR1, handler)
+
+        async def main():
+            queue = Slow()
+            task, other = await waiting(queue.aget(), queue.aget())
+            holder = Task(queue.qsize)
+            assert holds.wait(WATCHDOG)
+            task.cancel()
+            send(signal.SIGUSR1)
+            with pytest.raises(StopError):
+                await task
+            holder.result()
+            queue.put(1)
+            assert await other == 1
+            assert not queue.not_empty._waiters
+
+        asyncio.run(main())
+
+    in_fork(check)
+
+
+@each_kind
+@pytest.mark.parametrize("granted", [False, True], ids=["queued", "granted"])
+@pytest.mark.parametrize("ends", ["coroutine", "loop"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_in_the_child_of_a_fork_a_wait_ends_without_a_trace(new_loop, kind, granted, ends):
+    """Of the parent's loop nobody waits there; in the parent it goes on."""
+    ways, loop = Ways(kind), new_loop()
+    coroutine = ways.aget()
+    task = loop.create_task(coroutine)
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+    if granted:
+        ways.put(1)
+
+    def check():
+        if granted:
+            assert ways.get(block=False) == 1
+        thread = parked(ways.get)
+        if ends == "coroutine":
+            coroutine.close()
+        else:
+            loop.close()
+        ways.put(2)
+        assert thread.result() == 2
+        ways.buffer._check()
+
+    in_fork(check)
+    if ends == "coroutine":  # a loop that a child closes polls no more in the parent either: they share its epoll
+        if not granted:
+            ways.put(1)
+        assert loop.run_until_complete(task) == 1
+    task._log_destroy_pending = False
+    loop.close()
+
+
+def test_a_parents_loop_does_not_wait_in_the_child(run):
+    async def main():
+        coroutine = Queue().aget()
+        future = coroutine.send(None)
+        while future is None:  # it let the loop run first
+            future = coroutine.send(None)
+
+        def check():
+            future.set_result(None)
+            with pytest.raises(RuntimeError, match="in the child run another one"):
+                coroutine.send(None)
+
+        in_fork(check)
+        coroutine.close()
 
     run(main())
 

@@ -290,3 +290,13 @@ def test_its_methods_are_called_as_those_of_a_ring(name):
         return [(p.name, p.kind, p.default) for p in inspect.signature(getattr(cls, name)).parameters.values()]
 
     assert [p[::2] for p in parameters(Tee)] == [p[::2] for p in parameters(RingBuffer)]
+
+
+def test_a_put_inside_a_block_of_a_later_ring_ends_with_an_error_that_says_so():
+    first, later = rings(2)
+    with later.reserve(1) as block:
+        block.commit(0)
+        with pytest.raises(RuntimeError, match="this thread has a block"):
+            Tee(first, later).put(5)
+    assert contents(first) == [5]  # as the Tee's notes say
+    assert contents(later) == []
