@@ -9,7 +9,7 @@ is something to do, a coroutine does it at once, without a look at the loop; but
 
 What was promised to a coroutine must not stay with it. Where it is cancelled it is withdrawn, and what it had been
 granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers,
-and that withdraws all who wait there. A loop that is stopped but not closed keeps its promises, as a thread would.
+and that withdraws all who wait there. A loop that is stopped, or busy, keeps its promises meanwhile.
 
 A node that has been granted is about to be pushed by whoever granted it. So it is given back to the pool by who comes
 last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex, under which

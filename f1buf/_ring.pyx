@@ -931,7 +931,8 @@ cdef class RingBuffer:
         -------
         ReservedBlock
             To be entered by ``with``; until then nothing is reserved. It may be shorter than `n`: its slots lie in one
-            piece, and so end where the slots end; ``len(block)`` says how many they are.
+            piece, and so end where the slots end; ``len(block)`` says how many they are. (It waits for `n` all the
+            same: where that will be is not known before.)
 
         Raises
         ------
@@ -1156,7 +1157,8 @@ cdef class RingBuffer:
         -----
         Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
         cancelled, by ``asyncio.timeout`` too, none has entered. Of more, as many enter at a time: a cancellation comes
-        between. Under a drop policy it does not wait for room.
+        between. Smaller puts of others may go first meanwhile, again and again where they leave no such room. Under a
+        drop policy it does not wait for room.
         """
         cdef uint64_t n
         cdef Outcome outcome
