@@ -122,7 +122,7 @@ cdef class RingBuffer:
     @cython.final
     cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil
     @cython.final
-    cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil
+    cdef inline bint may_put_now(self, uint64_t n) noexcept nogil
     @cython.final
     cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *
     @cython.final

@@ -340,27 +340,26 @@ cdef class RingBuffer:
 
     cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil:
         """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
-        if n > ATTACHED_COPY // self.itemsize or not self.monitor.lock.try_lock():
-            return False
-        if self.put_now(source, n):
-            return True
-        self.monitor.lock.unlock()
-        return False
-
-    cdef bint put_now(self, const char* source, uint64_t n) noexcept nogil:
-        """`try_put`, with the lock held, which it releases where it put them."""
         cdef Monitor* m = &self.monitor
-        if (
-            m.puts.turn.load(memory_order_relaxed)
-            or not may_overtake(&m.puts)
-            or m.shut.load(memory_order_relaxed) != OPEN
-            or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
-        ):
+        if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
+            return False
+        if not self.may_put_now(n):
+            m.lock.unlock()
             return False
         begins(m, TRY)
         self.fill_and_publish(source, self.admit(n))
         release(m)
         return True
+
+    cdef inline bint may_put_now(self, uint64_t n) noexcept nogil:
+        """Under the lock."""
+        cdef Monitor* m = &self.monitor
+        return not (
+            m.puts.turn.load(memory_order_relaxed)
+            or not may_overtake(&m.puts)
+            or m.shut.load(memory_order_relaxed) != OPEN
+            or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
+        )
 
     cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0:
         """Put without the GIL, waiting as long as allowed; returns how many the ring took."""
@@ -1262,10 +1261,12 @@ cdef class RingBuffer:
         if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
             begins(m, TRY)
             unhold(&wait.w)
-            if self.put_now(source, step):
+            if self.may_put_now(step):
+                self.fill_and_publish(source, self.admit(step))
                 wait.done += step
                 forget_place(&wait.w)  # as in `put_records`
                 wait.w.began = 0
+                release(m)
                 return DONE
             release(m)
         if wait.w.node == NULL:
