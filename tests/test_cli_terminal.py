@@ -33,7 +33,7 @@ COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
 PROGRESS = re.compile(r"[\d,]+ readings analysed +buffer [\d,]+/[\d,]+")
 DRAINING = re.compile(r"draining: ([\d,]+) left")
 ALERT = "too much of it"
-OVERLOAD = ("--analyzer-delay", 0.01, "--analyzers", 1, "--buffer-size", 30)
+OVERLOAD = ("--analyzer-delay", 0.01, "--analyzers", 1, "--buffer-size", 100)  # a full buffer takes a second
 ENDLESS = ("--analyzer-delay", 0.2, "--analyzers", 1, "--buffer-size", 500, "--rate", 1000)
 
 
@@ -143,8 +143,7 @@ def test_alerts_are_lines_of_their_own_around_the_status_line(crossed):
 
 def test_the_drain_counts_down(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD) as screen:
-        screen.wait_for(ALERT)
-        time.sleep(0.5)
+        screen.wait_for("buffer 100/100")
         screen.type(CTRL_C)
         screen.wait_for(DRAINING)
         assert screen.finish() == 0
