@@ -37,15 +37,7 @@ REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer:
 OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|loop|ring|queue)\.(?:cpython-|cpp|pyx|pxd|hpp)")
 
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
-NOGIL_TESTS = tuple(  # without those of signals, whose handler in CPython is reported
-    f"test_ring_nogil.py::{name}"
-    for name in (
-        "test_everything_comes_once_and_in_order",
-        "test_who_waits_is_served",
-        "test_a_shutdown_wakes_who_waits",
-        "test_a_block_is_waited_for_where_there_is_time",
-    )
-)
+NOGIL_TESTS = ("test_ring_nogil.py::test_everything_comes_once_and_in_order",)
 TESTS = {
     "thread": STRESS_TESTS + NOGIL_TESTS,
     "address": RING_TESTS + QUEUE_TESTS,
