@@ -1173,13 +1173,13 @@ cdef class RingBuffer:
         wait = LoopWait()
         try:
             while wait.done < n:
-                if is_due():
-                    await PAUSE
                 outcome = self.put_later(wait, data_of(records), n)
                 if outcome == QUEUED:
                     await wait.future
                 elif outcome != DONE:
                     break
+                elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
+                    await PAUSE
         finally:
             wait.end()
         return wait.done
