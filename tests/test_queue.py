@@ -790,7 +790,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can(kind):
 @each_kind
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next(kind):
     queue = kind()
-    hasty = parked(queue.get, timeout=0.2)
+    hasty = parked(queue.get, timeout=1)  # until when both are to be seen to wait, on a busy machine, too
     patient = parked(queue.get)
     with pytest.raises(Empty):
         hasty.result()
