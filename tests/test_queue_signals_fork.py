@@ -761,7 +761,7 @@ def test_a_wait_whose_signal_handler_forks_does_not_hang_at_the_parents_mutex(ki
 
         Task(hold_and_interrupt)
         if waits_for == "an item":
-            got = outcome(functools.partial(queue.get, timeout=1))
+            got = outcome(functools.partial(queue.get, timeout=0.2))
             assert got == (5 if used and children[0] == 0 else (Empty, ()))
         else:
             held.wait()
