@@ -2,22 +2,25 @@
 
 import argparse
 import gc
+import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import f1buf
 
+C = TypeVar("C")
 INTERPRETERS = ("3.11", "3.13", "free-threaded")  # what `must` and `aim` are given for, in this order
 
 
@@ -137,3 +140,73 @@ def positive_seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError(f"expected seconds, above 0 and up to 3600, got {text!r}")
     return seconds
+
+
+def by_turns(cases: Sequence[C], runs: int, run: Callable[[C, bool], float]) -> dict[C, list[float]]:
+    """What each run of each case took; `run` is told whether it is the warm-up, which is left out."""
+    times: dict[C, list[float]] = {case: [] for case in cases}
+    for turn in range(runs + 1):
+        for case in cases if turn % 2 else reversed(cases):
+            took = run(case, not turn)
+            if turn:
+                times[case].append(took)
+    return times
+
+
+def compared(ours: list[float], theirs: list[float], must: float, aim: float) -> dict[str, Any]:
+    """Of the times of f1buf and of a peer, the medians [ns], their ratio, and what of the goals that reaches."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+    median, peer = statistics.median(ours), statistics.median(theirs)
+    ratio = peer / median
+    return {
+        "f1buf_ns": median, "peer_ns": peer, "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim,
+        "mark": "reaches the aim" if ratio >= aim else "reaches the must" if ratio >= must else "falls short",
+        "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
+    }  # fmt: skip
+
+
+def environment(runs: int) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "gil": gil_enabled(),
+        "goals": interpreter(),
+        "processor": processor(),
+        "cores": len(cpus()),
+        "f1buf": f1buf.__version__,
+        "commit": commit(),
+        "runs": runs,
+    }
+
+
+def print_environment(about: dict[str, Any]) -> None:
+    print(
+        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
+    )
+    print(f"f1buf {about['f1buf']}, commit {about['commit'] or 'unknown'}; {about['runs']} runs of each, taking turns")
+
+
+def comparison_parser(description: str | None, names: list[str]) -> Parser:
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=positive, metavar="N", help="of each (default: 15; with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="few runs of a tenth of the items: does it work?")
+    parser.add_argument("--only", choices=names, metavar="NAME", help=f"one workload: {', '.join(names)}")
+    parser.add_argument("--json", metavar="FILE", help="write the table there too, with the time of every run")
+    return parser
+
+
+def comparison_args(parser: Parser) -> argparse.Namespace:
+    args = parser.parse_args()
+    args.runs = args.runs or (3 if args.quick else 15)
+    if args.json:  # opened now: what was measured would be lost if it could not be written
+        try:
+            args.json = open(args.json, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            parser.error(f"cannot write {args.json}: {error.strerror}")
+    return args
+
+
+def write_json(args: argparse.Namespace, about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    if args.json:
+        with args.json as file:
+            json.dump({**about, "rows": lines}, file, indent=1)

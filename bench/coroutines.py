@@ -27,9 +27,7 @@ import argparse
 import asyncio
 import importlib
 import importlib.metadata
-import json
 import os
-import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -38,9 +36,18 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import Parser, collector_off, own_copy, positive
+from common import (
+    by_turns,
+    collector_off,
+    compared,
+    comparison_args,
+    comparison_parser,
+    environment,
+    own_copy,
+    print_environment,
+    write_json,
+)
 from native import limits
-from queues import environment
 
 import f1buf
 from f1buf import READING
@@ -398,39 +405,16 @@ def run(case: Case, full: bool) -> float:
         return runner.run(time_once(case, full)) / case.items * 1e9
 
 
-def measure(cases: list[Case], runs: int) -> dict[Case, list[float]]:
-    """Nanoseconds an item of each run, the warm-up left out."""
-    times: dict[Case, list[float]] = {case: [] for case in cases}
-    for turn in range(runs + 1):
-        for case in cases if turn % 2 else reversed(cases):
-            ns = run(case, full=not turn)
-            if turn:
-                times[case].append(ns)
-    return times
-
-
 def summarise(row: Row, loop: str, peer: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
     """A line of the table, and what it was made of."""
-    median, other = statistics.median(ours), statistics.median(theirs)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
-    ratio = other / median
-    mark = "reaches the aim" if ratio >= AIM else "reaches the must" if ratio >= MUST else "falls short"
-    goals = (
-        {"must": None, "aim": None, "mark": "a limit"} if peer == LIMIT else {"must": MUST, "aim": AIM, "mark": mark}
-    )
-    return {
-        "name": row.name, "workload": row.title, "loop": loop, "peer": peer, "f1buf_ns": median, "peer_ns": other,
-        "ratio": ratio, "quartiles": [low, high], **goals,
-        "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
-    }  # fmt: skip
+    line = compared(ours, theirs, MUST, AIM)
+    if peer == LIMIT:
+        line |= {"must": None, "aim": None, "mark": "a limit"}
+    return {"name": row.name, "workload": row.title, "loop": loop, "peer": peer} | line
 
 
 def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    print(
-        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
-    )
-    print(f"f1buf {about['f1buf']}, commit {about['commit'] or 'unknown'}; {about['runs']} runs of each, taking turns")
+    print_environment(about)
     print(", ".join(f"{name} {number or 'is not installed'}" for name, number in about["packages"].items()))
     print("ns an item, put and got, of batches a batch, of round trips both ways (medians); ratio = peer / f1buf\n")
     head = f"{'workload':<34}{'loop':<9}{'f1buf ns':>9}  {'peer':<9}{'ns':>8}{'ratio':>8}  {'quartiles':<15}"
@@ -444,32 +428,21 @@ def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = list(dict.fromkeys(row.name for row in ROWS))
-    parser.add_argument("--runs", type=positive, metavar="N", help="of each (default: 15; with --quick 3)")
-    parser.add_argument("--quick", action="store_true", help="few runs of a tenth of the items: does it work?")
-    parser.add_argument("--only", choices=names, metavar="NAME", help=f"one workload: {', '.join(names)}")
+    parser = comparison_parser(__doc__, list(dict.fromkeys(row.name for row in ROWS)))
     parser.add_argument("--loop", choices=LOOPS, metavar="NAME", help="asyncio or uvloop (default: what is installed)")
-    parser.add_argument("--json", metavar="FILE", help="write the table there too, with the time of every run")
-    args = parser.parse_args()
-    args.runs = args.runs or (3 if args.quick else 15)
+    args = comparison_args(parser)
     args.packages = {name: version(name) for name in (*PEERS, "uvloop")}
     if not any(args.packages[name] for name in PEERS):
         parser.error("neither janus nor culsans is installed: pip install 'f1buf[bench]'")
     if args.loop == "uvloop" and not args.packages["uvloop"]:
         parser.error("uvloop is not installed")
-    if args.json:  # opened now: what was measured would be lost if it could not be written
-        try:
-            args.json = open(args.json, "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            parser.error(f"cannot write {args.json}: {error.strerror}")
     return args
 
 
 def main() -> None:
     args = parse_args()
     loops = [args.loop] if args.loop else [name for name in LOOPS if name == "asyncio" or args.packages[name]]
-    compared = [
+    chosen = [
         (row, loop, peer, row.case("f1buf", loop, args.quick), row.case(peer, loop, args.quick))
         for row in ROWS
         if args.only in (None, row.name)
@@ -477,13 +450,12 @@ def main() -> None:
         for peer in row.peers
         if args.packages.get(peer, True)
     ]
-    times = measure(list(dict.fromkeys(case for *_, ours, theirs in compared for case in (ours, theirs))), args.runs)
+    cases = dict.fromkeys(case for *_, ours, theirs in chosen for case in (ours, theirs))
+    times = by_turns(list(cases), args.runs, run)
     about = {**environment(args.runs), "packages": args.packages}
-    lines = [summarise(row, loop, peer, times[ours], times[theirs]) for row, loop, peer, ours, theirs in compared]
+    lines = [summarise(row, loop, peer, times[ours], times[theirs]) for row, loop, peer, ours, theirs in chosen]
     print_report(about, lines)
-    if args.json:
-        with args.json as file:
-            json.dump({**about, "rows": lines}, file, indent=1)
+    write_json(args, about, lines)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def ctrl_c(get: Callable[[], object]) -> tuple[type | None, float]:
     sent: list[float] = []
 
     def send() -> None:
-        time.sleep(0.2)
+        time.sleep(0.2)  # so that it waits by then
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -95,7 +95,7 @@ def ctrl_c(get: Callable[[], object]) -> tuple[type | None, float]:
 
 def ends_at_shutdown(q: OneFace) -> bool:
     with beside(lambda: q.get(timeout=5)) as (waiter,):
-        time.sleep(0.1)
+        time.sleep(0.1)  # so that it waits by then
         q.shutdown()
         waiter.join(HUNG_S)
         return not waiter.is_alive()
@@ -124,7 +124,7 @@ def forks_until_hung(q: OneFace, forks: int = 400) -> int:
     try:
         with beside(hand_over, 3) as busy:
             for number in range(1, forks + 1):
-                time.sleep(0.001)
+                time.sleep(0.001)  # so that the others are anywhere
                 child = os.fork()
                 if child == 0:
                     signal.alarm(2)
@@ -153,7 +153,7 @@ def loops_served(q: Any) -> int:
     for _ in range(3):
         with beside(lambda: asyncio.run(get_one())) as (thread,):
             threads.append(thread)
-            time.sleep(0.1)
+            time.sleep(0.1)  # so that it waits by then
     for i in range(3):
         q.sync_q.put(i)
     for thread in threads:

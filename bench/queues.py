@@ -18,29 +18,26 @@ and builds without the GIL.
     python bench/queues.py [--runs N] [--quick] [--only NAME] [--json FILE]
 """
 
-import argparse
-import json
-import platform
 import queue
-import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
 
 from common import (
     INTERPRETERS,
-    Parser,
+    by_turns,
     collector_off,
-    commit,
-    cpus,
-    gil_enabled,
+    compared,
+    comparison_args,
+    comparison_parser,
+    environment,
     interpreter,
     own_copy,
-    positive,
-    processor,
+    print_environment,
+    write_json,
 )
 
 import f1buf
@@ -231,57 +228,22 @@ def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
         require(by_producer == sorted(got), case, "items of one producer arrived out of their order")
 
 
-def run(case: Case) -> float:
+def run(case: Case, _warm_up: bool) -> float:
     """Nanoseconds an item."""
     with collector_off():
         seconds = time_threads(case) if case.pairs else time_one_thread(case)
     return seconds / case.items * 1e9
 
 
-def measure(cases: Sequence[Case], runs: int) -> dict[Case, list[float]]:
-    """Nanoseconds an item of each run, the warm-up left out."""
-    times: dict[Case, list[float]] = {case: [] for case in cases}
-    for turn in range(runs + 1):
-        for case in cases if turn % 2 else reversed(cases):
-            ns = run(case)
-            if turn:
-                times[case].append(ns)
-    return times
-
-
-def environment(runs: int) -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "gil": gil_enabled(),
-        "goals": interpreter(),
-        "processor": processor(),
-        "cores": len(cpus()),
-        "f1buf": f1buf.__version__,
-        "commit": commit(),
-        "runs": runs,
-    }
-
-
 def summarise(row: Row, style: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
     """A line of the table, and what it was made of."""
-    median, peer = statistics.median(ours), statistics.median(theirs)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
     column = INTERPRETERS.index(interpreter())
-    must, aim, ratio = row.must[column], row.aim[column], peer / median
-    mark = "reaches the aim" if ratio >= aim else "reaches the must" if ratio >= must else "falls short"
-    return {
-        "name": row.name, "workload": row.title, "call": style, "peer": row.peer, "f1buf_ns": median, "peer_ns": peer,
-        "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim, "mark": mark,
-        "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
-    }  # fmt: skip
+    what = {"name": row.name, "workload": row.title, "call": style, "peer": row.peer}
+    return what | compared(ours, theirs, row.must[column], row.aim[column])
 
 
 def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    print(
-        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
-    )
-    print(f"f1buf {about['f1buf']}, commit {about['commit'] or 'unknown'}; {about['runs']} runs of each, taking turns")
+    print_environment(about)
     print(f"must and aim are those of {about['goals']}; ns an item, put and got (medians); ratio = peer / f1buf\n")
     head = f"{'workload':<34}{'call':<6}{'f1buf ns':>9}  {'peer':<11}{'ns':>7}{'ratio':>8}  {'quartiles':<15}"
     print(head + "must  aim  mark")
@@ -293,35 +255,16 @@ def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
         )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = list(dict.fromkeys(row.name for row in ROWS))
-    parser.add_argument("--runs", type=positive, metavar="N", help="of each (default: 15; with --quick 3)")
-    parser.add_argument("--quick", action="store_true", help="few runs of a tenth of the items: does it work?")
-    parser.add_argument("--only", choices=names, metavar="NAME", help=f"one workload: {', '.join(names)}")
-    parser.add_argument("--json", metavar="FILE", help="write the table there too, with the time of every run")
-    args = parser.parse_args()
-    args.runs = args.runs or (3 if args.quick else 15)
-    if args.json:  # opened now: what was measured would be lost if it could not be written
-        try:
-            args.json = open(args.json, "w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            parser.error(f"cannot write {args.json}: {error.strerror}")
-    return args
-
-
 def main() -> None:
-    args = parse_args()
-    compared = [
+    args = comparison_args(comparison_parser(__doc__, list(dict.fromkeys(row.name for row in ROWS))))
+    chosen = [
         (row, style, row.cases(style, args.quick)) for row in ROWS if args.only in (None, row.name) for style in STYLES
     ]
-    times = measure(list(dict.fromkeys(case for *_, pair in compared for case in pair)), args.runs)
+    times = by_turns(list(dict.fromkeys(case for *_, pair in chosen for case in pair)), args.runs, run)
     about = environment(args.runs)
-    lines = [summarise(row, style, times[ours], times[theirs]) for row, style, (ours, theirs) in compared]
+    lines = [summarise(row, style, times[ours], times[theirs]) for row, style, (ours, theirs) in chosen]
     print_report(about, lines)
-    if args.json:
-        with args.json as file:
-            json.dump({**about, "rows": lines}, file, indent=1)
+    write_json(args, about, lines)
 
 
 if __name__ == "__main__":
