@@ -1705,6 +1705,11 @@ cdef class _QueueCore:
                 self.wait_later(wait, self.own_not_empty)
                 return QUEUED
             return self.classic_fetch(0)
+        except ShutDown:
+            raise
+        except BaseException:
+            notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
+            raise
         finally:
             self.unlock_classic()
 
@@ -1721,6 +1726,11 @@ cdef class _QueueCore:
                 self.wait_later(wait, self.own_not_full)
                 return False
             self.classic_store(item, 0)
+        except ShutDown:
+            raise
+        except BaseException:
+            notify(self.own_not_full, 1)  # in place of this one, which may have been notified of room
+            raise
         finally:
             self.unlock_classic()
         return True

@@ -204,7 +204,7 @@ cdef class RingBuffer:
     @cython.final
     cdef void discard_rest(self) noexcept nogil
     @cython.final
-    cdef void read_counters(self, Counters* now) noexcept nogil
+    cdef void read_counters_and_unlock(self, Counters* now) noexcept nogil
     @cython.final
     cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
     @cython.final

@@ -1409,8 +1409,12 @@ cdef class RingBuffer:
             Immutable; all counters from one moment.
         """
         cdef Counters now
-        with nogil:
-            self.read_counters(&now)
+        if self.monitor.lock.try_lock():
+            self.read_counters_and_unlock(&now)
+        else:
+            with nogil:
+                self.monitor.lock.lock()
+                self.read_counters_and_unlock(&now)
         return RingStats(
             offered=now.write_seq + now.refused,
             taken=now.read_seq - now.evicted - now.discarded,
@@ -1423,9 +1427,8 @@ cdef class RingBuffer:
             high_water=now.high_water,
         )
 
-    cdef void read_counters(self, Counters* now) noexcept nogil:
+    cdef void read_counters_and_unlock(self, Counters* now) noexcept nogil:
         cdef Monitor* m = &self.monitor
-        m.lock.lock()
         now.write_seq, now.read_seq = self.write_seq, self.read_seq
         now.refused, now.evicted, now.discarded = self.refused, self.evicted, self.discarded
         now.high_water = self.high_water

@@ -241,7 +241,7 @@ cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int how = m.shut.load(memory_order_relaxed)
     if side == &m.puts:
         return w.expired or w.need == 0 or how != OPEN
-    return w.expired or how == SHUT_NOW or how == TORN
+    return w.expired or how == SHUT_NOW
 
 
 cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
@@ -470,7 +470,7 @@ cdef Waiter* first_to_give_up(Monitor* m, Side* side) noexcept nogil:
     """The first waiter that must not wait for a reservation: as `gives_up`."""
     cdef Waiter* node = side.waiters.head
     cdef int how = m.shut.load(memory_order_relaxed)
-    if how == SHUT_NOW or how == TORN or (how != OPEN and side == &m.puts):
+    if how == SHUT_NOW or (how != OPEN and side == &m.puts):
         return node
     while node != NULL and not node.gives_up:
         node = node.next

@@ -410,6 +410,32 @@ def test_a_hook_that_raises_ends_its_coroutine_and_the_next_one_is_told(run):
     run(main())
 
 
+@pytest.mark.parametrize("side", ["get", "put"])
+def test_a_hook_that_raises_as_a_coroutine_looks_passes_on_what_it_was_told(run, side):
+    class Failing(Queue):
+        fails = False
+
+        def _qsize(self):
+            if self.fails:
+                self.fails = False
+                raise ZeroDivisionError
+            return super()._qsize()
+
+    async def main():
+        queue = Failing(1)
+        if side == "put":
+            queue.put(0)
+        call = queue.aget if side == "get" else lambda: queue.aput(1)
+        first, second = await waiting(call(), call())
+        queue.put(1) if side == "get" else queue.get()
+        queue.fails = True
+        with pytest.raises(ZeroDivisionError):
+            await first
+        await second
+
+    run(main())
+
+
 def test_a_queue_before_its_init_says_so(run):
     with pytest.raises(AttributeError, match="__init__"):
         run(Queue.__new__(Queue).aget())
