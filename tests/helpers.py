@@ -22,6 +22,7 @@ import f1buf
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
 WATCHDOG = 20.0  # [s] how long a test waits for what must come
+SEEN = 1.0  # [s] within which a thread is seen to wait, on a busy machine, too: the timeout of one that then times out
 LATE = 1.0  # [s] what is promised within 100 ms must be there by then
 
 

@@ -27,7 +27,7 @@ from unittest import mock
 import helpers
 import numpy as np
 import pytest
-from helpers import LATE, Task, assert_times_out, parked, run_python, wait_parked, wait_until
+from helpers import LATE, SEEN, Task, assert_times_out, parked, run_python, wait_parked, wait_until
 
 import f1buf
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
@@ -790,7 +790,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can(kind):
 @each_kind
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next(kind):
     queue = kind()
-    hasty = parked(queue.get, timeout=1)  # until when both are to be seen to wait, on a busy machine, too
+    hasty = parked(queue.get, timeout=SEEN)
     patient = parked(queue.get)
     with pytest.raises(Empty):
         hasty.result()
@@ -1200,10 +1200,10 @@ def test_put_many_ended_by_a_shutdown_says_what_it_accepted(kind):
 @each_kind
 def test_put_many_ended_by_a_timeout_says_what_it_accepted(kind):
     queue, began = kind(3), time.monotonic()
-    putter = parked(queue.put_many, range(10), timeout=0.5)
+    putter = parked(queue.put_many, range(10), timeout=SEEN)
     queue.get()
     assert putter.result() == 4
-    assert 0.5 <= time.monotonic() - began < 0.5 + LATE
+    assert SEEN <= time.monotonic() - began < SEEN + LATE
     assert queue.qsize() == 3
 
 
@@ -2057,10 +2057,10 @@ def test_conversion_while_joins_wait(touch):
 def test_conversion_does_not_renew_a_timeout(name):
     queue = stuck_queue(name)
     began = time.monotonic()
-    waiter = parked(assert_times_out, name, queue, timeout=0.15)
+    waiter = parked(assert_times_out, name, queue, timeout=SEEN)
     _ = queue.mutex
     waiter.result()
-    assert 0.15 <= time.monotonic() - began < 0.15 + LATE
+    assert SEEN <= time.monotonic() - began < SEEN + LATE
     assert queue.qsize() == (name in PUTS)
 
 

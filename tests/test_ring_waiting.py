@@ -14,6 +14,7 @@ from helpers import (
     LATE,
     MANY,
     PUTS,
+    SEEN,
     Task,
     assert_times_out,
     check_balance,
@@ -183,7 +184,7 @@ def test_put_many_ended_by_a_shutdown_says_what_it_accepted():
 
 def test_put_many_ended_by_a_timeout_says_what_it_accepted():
     ring = RingBuffer(3, "i8")
-    putter = parked(ring.put_many, range(10), timeout=0.1)
+    putter = parked(ring.put_many, range(10), timeout=SEEN)
     ring.get()
     assert putter.result() == 4
     assert contents(ring) == [1, 2, 3]
@@ -249,7 +250,7 @@ def test_what_a_get_was_promised_is_free_once_it_has_it():
 
 def test_min_count_at_the_timeout_takes_what_has_come():
     ring = RingBuffer(10, "i8")
-    getter = parked(ring.get_many, min_count=4, timeout=0.1)
+    getter = parked(ring.get_many, min_count=4, timeout=SEEN)
     ring.put_many([1, 2])
     assert getter.result().tolist() == [1, 2]
 
@@ -392,7 +393,7 @@ def test_who_needs_many_does_not_block_who_needs_few_behind_it():
 
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
     ring = RingBuffer(5, "i8")
-    first = parked(ring.get_many, min_count=3, timeout=0.2)
+    first = parked(ring.get_many, min_count=3, timeout=SEEN)
     second, third = parked(ring.get), parked(ring.get)
     with pytest.raises(Empty):
         first.result()
@@ -402,7 +403,7 @@ def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
 
 def test_a_put_that_leaves_at_the_timeout_leaves_its_place_to_the_next():
     ring = ring_with(0)
-    first = parked(ring.put, 1, timeout=0.2)
+    first = parked(ring.put, 1, timeout=SEEN)
     second = parked(ring.put, 2)
     with pytest.raises(Full):
         first.result()
