@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -614,7 +615,8 @@ def test_a_loop_without_memory_for_a_future_waits_for_nothing(new_loop, kind):
     ways.buffer._check()
 
 
-def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_raise():
+@pytest.mark.parametrize("told", [False, True], ids=["queued", "told"])
+def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_raise(told):
     """It is cancelled while a hook holds the mutex, and a signal comes as it waits for that."""
 
     def check():
@@ -636,6 +638,8 @@ def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_r
         async def main():
             queue = Slow()
             task, other = await waiting(queue.aget(), queue.aget())
+            if told:
+                queue.put(1)
             holder = Task(queue.qsize)
             assert holds.wait(WATCHDOG)
             task.cancel()
@@ -643,11 +647,50 @@ def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_r
             with pytest.raises(StopError):
                 await task
             holder.result()
-            queue.put(1)
-            assert await other == 1
+            if not told:
+                queue.put(1)
+            async with asyncio.timeout(WATCHDOG / 2):
+                assert await other == 1
             assert not queue.not_empty._waiters
 
         asyncio.run(main())
+
+    in_fork(check)
+
+
+def test_a_coroutine_and_its_loop_may_end_at_once(new_loop):
+    """In two threads, both of which wait for the mutex that a third has."""
+
+    def check():
+        queue, loop, holds, goes_on = Hooked(), new_loop(), threading.Event(), threading.Event()
+        coroutine = queue.aget()
+        task = loop.create_task(coroutine)
+        task._log_destroy_pending = False
+        for _ in range(3):
+            loop.run_until_complete(asyncio.sleep(0))
+
+        def hold():
+            with queue.mutex:
+                holds.set()
+                goes_on.wait(WATCHDOG)
+
+        holder = Task(hold)
+        assert holds.wait(WATCHDOG)
+        ends = [parked(coroutine.close)]
+        ends.append(Task(loop.close))
+        goes_on.set()
+        for end in (holder, *ends):
+            end.result()
+
+        async def use_nodes():
+            queues = [Queue() for _ in range(4)]
+            tasks = await waiting(*[it.aget() for it in queues])
+            for i, it in enumerate(queues):
+                it.put(i)
+            async with asyncio.timeout(WATCHDOG / 2):
+                assert [await it for it in tasks] == [0, 1, 2, 3]
+
+        asyncio.run(use_nodes())
 
     in_fork(check)
 
@@ -758,6 +801,36 @@ def test_coroutines_that_never_wait_run_side_by_side(run, kind):
 
         await asyncio.gather(circle("a"), circle("b"))
         assert turns.index("b") < 20_000
+
+    run(main())
+
+
+def test_who_has_put_everything_does_not_wait_any_more(run):
+    """Where it let its loop run then, it could be cancelled as if it had not."""
+
+    async def main():
+        ring, pauses = RingBuffer(4, "i8"), 0
+
+        @types.coroutine
+        def watched(coroutine, all_in):
+            nonlocal pauses
+            while True:
+                try:
+                    what = coroutine.send(None)
+                except StopIteration as end:
+                    return end.value
+                if what is None:  # it lets the loop run
+                    pauses += 1
+                    assert ring.stats().offered < all_in
+                yield what
+
+        consumer = Task(lambda: sum(len(batch) for batch in ring.batches()))
+        rounds = 0
+        while pauses < 20:
+            rounds += 1
+            assert await watched(ring.aput_many(range(8)), rounds * 8) == 8
+        ring.shutdown()
+        assert consumer.result() == rounds * 8
 
     run(main())
 
