@@ -1,6 +1,7 @@
 """What the tests of rings and queues share: threads with a watchdog, crowds, signals, child processes, records."""
 
 import contextlib
+import ctypes
 import faulthandler
 import functools
 import itertools
@@ -138,19 +139,6 @@ def let_go(thread, reader):
     """End what `stalling_signals` began."""
     while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
         pass
-
-
-@contextlib.contextmanager
-def frozen(thread):
-    """Hold a thread where it is, such as in the middle of a copy. For the main thread to use."""
-    with stalling_signals() as reader:
-        try:
-            signal.pthread_kill(thread.ident, signal.SIGUSR1)
-            wait_parked(thread)
-            signal.set_wakeup_fd(-1)
-            yield
-        finally:
-            let_go(thread, reader)
 
 
 @contextlib.contextmanager
@@ -471,27 +459,69 @@ LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (64 << 20,))])  # no put is c
 
 
 @contextlib.contextmanager
-def midway(call):
-    """A task that is held in the middle of its call's large copy, or None where that was over too soon."""
-    copied, over = threading.Event(), threading.Event()
+def midway(ring, call):
+    """A task that is held in the middle of its call's large copy, or None where that was over too soon.
+
+    One whose copy is over may be waiting for the GIL. It must not be held there: the C library's condition variables
+    wait for a waiter that was woken to leave, so that whoever next hands the GIL over would wait for ever. Hence from
+    the signal on, this thread keeps the GIL until it knows that the copy is not over, or has let the task go.
+    """
+    over, moved, began = threading.Event(), moved_so_far(ring), []
 
     def call_and_stay():  # for a thread that has ended cannot be asked for its clock, nor be sent a signal
+        began.append(time.thread_time())
         try:
             return call()
         finally:
-            copied.set()
             over.wait(WATCHDOG)
 
-    task = Task(call_and_stay)
-    clock = time.pthread_getcpuclockid(task.ident)
-    # A millisecond is long after a copy began and long before it ends. What is written does not tell: memcpy may
-    # begin at the end.
-    wait_until(lambda: time.clock_gettime(clock) > 0.001, "a copy to begin")
-    with frozen(task):
+    with stalling_signals() as reader:
+        with undisturbed():
+            task = Task(call_and_stay)
+            clock = time.pthread_getcpuclockid(task.ident)
+            # A millisecond is long after a copy began and long before it ends. What is written does not tell: memcpy
+            # may begin at the end.
+            wait_until(lambda: began and time.clock_gettime(clock) - began[0] > 0.001, "a copy to begin")
+            signal.pthread_kill(task.ident, signal.SIGUSR1)
+            caught = not moved_within(1e-4, ring, moved)  # [s] to interrupt another processor takes microseconds
+            if not caught:
+                _KEEPING_GIL.read(reader, ctypes.create_string_buffer(_PIPE), _PIPE)
         try:
-            yield None if copied.is_set() else task
+            if caught:
+                wait_parked(task)
+                signal.set_wakeup_fd(-1)
+            yield task if caught else None
         finally:
             over.set()
+            let_go(task, reader)
+
+
+_KEEPING_GIL = ctypes.PyDLL(None)  # the C library, called without letting the GIL go
+_PIPE = 1 << 16  # bytes that it holds
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Nobody who waits for the GIL makes this thread let it go."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(WATCHDOG)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def moved_within(seconds, ring, before):
+    """Whether a copy was over by then; keeps the GIL."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return moved_so_far(ring) != before
+
+
+def moved_so_far(ring):
+    stats = ring.stats()
+    return stats.offered, stats.taken
 
 
 def attempts():
@@ -508,7 +538,7 @@ def reading(overflow="block", spare=0, more=(), take=lambda ring: ring.get_many(
         ring = RingBuffer(MANY + len(more) + spare, "i8", overflow=overflow)
         ring.put_many(np.arange(1, MANY + 1))
         ring.put_many(more)
-        with midway(functools.partial(take, ring)) as reader:
+        with midway(ring, functools.partial(take, ring)) as reader:
             if reader is not None:
                 yield ring
         if reader is not None:
@@ -526,7 +556,7 @@ def writing(capacity=2, overflow="block", before=()):
             record["number"] = number
             ring.put_many(record)
         record["number"] = 7
-        with midway(functools.partial(ring.put_many, record)) as writer:
+        with midway(ring, functools.partial(ring.put_many, record)) as writer:
             if writer is not None:
                 yield ring
         if writer is not None:
