@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -466,24 +467,34 @@ def midway(ring, call):
     wait for a waiter that was woken to leave, so that whoever next hands the GIL over would wait for ever. Hence from
     the signal on, this thread keeps the GIL until it knows that the copy is not over, or has let the task go.
     """
-    over, moved, began = threading.Event(), moved_so_far(ring), []
+    copied, over, moved, began = threading.Event(), threading.Event(), moved_so_far(ring), []
 
     def call_and_stay():  # for a thread that has ended cannot be asked for its clock, nor be sent a signal
-        began.append(time.thread_time())
+        began.append((time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_minflt))
         try:
             return call()
         finally:
+            copied.set()
             over.wait(WATCHDOG)
+
+    def copies():
+        """A millisecond is long after a copy began and long before it ends; and it meets memory that is new.
+
+        (The clock alone does not tell: a virtual machine may stand still. What is written does not: memcpy may begin at
+        the end.)
+        """
+        if not began:
+            return False
+        (clock_then, faults_then), clock = began[0], time.pthread_getcpuclockid(task.ident)
+        return time.clock_gettime(clock) - clock_then > 0.001 and page_faults(task) - faults_then > 8
 
     with stalling_signals() as reader:
         with undisturbed():
             task = Task(call_and_stay)
-            clock = time.pthread_getcpuclockid(task.ident)
-            # A millisecond is long after a copy began and long before it ends. What is written does not tell: memcpy
-            # may begin at the end.
-            wait_until(lambda: began and time.clock_gettime(clock) - began[0] > 0.001, "a copy to begin")
+            wait_until(lambda: copied.is_set() or copies(), "a copy to begin")
             signal.pthread_kill(task.ident, signal.SIGUSR1)
-            caught = not moved_within(1e-4, ring, moved)  # [s] to interrupt another processor takes microseconds
+            keep_busy(1e-4)  # [s] to interrupt another processor takes microseconds
+            caught = not copied.is_set() and moved_so_far(ring) == moved
             if not caught:
                 _KEEPING_GIL.read(reader, ctypes.create_string_buffer(_PIPE), _PIPE)
         try:
@@ -511,12 +522,17 @@ def undisturbed():
         sys.setswitchinterval(interval)
 
 
-def moved_within(seconds, ring, before):
-    """Whether a copy was over by then; keeps the GIL."""
+def page_faults(thread):
+    """How often it has met memory that was new to it; 0 where it has ended."""
+    with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{thread.native_id}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[7])
+    return 0
+
+
+def keep_busy(seconds):
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass
-    return moved_so_far(ring) != before
 
 
 def moved_so_far(ring):
