@@ -1,15 +1,17 @@
 """The telemetry system: it starts, runs, stops without losing anything, and says what failed."""
 
 import contextlib
+import queue
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
 from helpers import Task, wait_until
 
-from f1buf import READING
+from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
     SPEED,
     Analyzer,
@@ -753,6 +755,115 @@ def test_a_thread_given_up_does_not_touch_the_next_run():
     summary = system.shutdown()
     assert not over  # this run's one source was still at work
     assert (summary.readings, summary.analysed, summary.buffer.offered) == (1, 1, 1)
+
+
+# Consumers ------------------------------------------------------------------------------------------------------------
+
+
+class Collector:
+    """A consumer that keeps what it gets."""
+
+    name = "collector"
+
+    def __init__(self, capacity=8, overflow="block"):
+        self.ring = RingBuffer(capacity, READING, overflow=overflow)
+        self.batches = []
+
+    def run(self):
+        self.batches.extend(self.ring.batches())
+
+    @property
+    def readings(self):
+        return np.concatenate(self.batches)
+
+
+class FailsAtOnce(Collector):
+    """A consumer that fails at the first reading."""
+
+    def run(self):
+        self.ring.get()
+        raise OSError("disk full")
+
+
+def test_consumers_get_every_reading():
+    stream, collectors = mixed_stream(5000), [Collector(), Collector(100)]
+    system = F1TelemetrySystem(64)
+    summary = run_sources(system, Given(*pieces(stream, 77)), consumers=collectors)
+    assert (summary.readings, summary.analysed) == (5000, 5000)
+    for collector in collectors:
+        assert collector.readings.tobytes() == stream.tobytes()
+
+
+def test_a_consumer_whose_ring_drops_loses_by_itself():
+    stream, released = mixed_stream(1000), threading.Event()
+
+    class Late(Collector):
+        def run(self):
+            released.wait()
+            super().run()
+
+    late, system = Late(10, "drop_oldest"), F1TelemetrySystem(2000)
+    system.start([Given(*pieces(stream, 50))], consumers=[late])
+    wait_until(lambda: late.ring.stats().offered == 1000, "all readings")
+    released.set()
+    system.wait()
+    assert system.shutdown().analysed == 1000
+    assert late.readings.tobytes() == stream[-10:].tobytes()
+    assert late.ring.stats().dropped == 990
+
+
+def test_a_consumer_that_fails_is_reported_at_once_and_the_analysis_goes_on():
+    before, told, go_on = set(threading.enumerate()), queue.SimpleQueue(), threading.Event()
+
+    class GivenLater(Given):
+        def batches(self, stop):
+            yield from super().batches(stop)
+            go_on.wait()
+            yield from super().batches(stop)
+
+    system = F1TelemetrySystem(100, on_failure=lambda *failure: told.put(failure))
+    collector = Collector()
+    system.start([GivenLater(*pieces(mixed_stream(1000), 10))], consumers=[FailsAtOnce(1), collector])
+    name, error = told.get(timeout=SOON + 10)
+    assert (name, str(error)) == ("collector", "disk full")
+    go_on.set()  # which nobody who waits for room in the failed one's ring would get to
+    system.wait()
+    caught = failed(system.shutdown)
+    assert caught.failures == [(name, error)]
+    assert (system.summary.readings, system.summary.analysed) == (2000, 2000)
+    assert len(collector.readings) == 2000
+    assert names(before) == []
+
+
+def test_a_stuck_consumer_is_named_and_given_up():
+    released = threading.Event()
+
+    class StuckConsumer(Collector):
+        def run(self):
+            released.wait()
+
+    system = F1TelemetrySystem(stop_timeout=SOON)
+    try:
+        caught = failed(lambda: run_sources(system, Given(mixed_stream(5)), consumers=[StuckConsumer()]))
+        assert caught.stuck == ["collector"]
+        assert system.summary.analysed == 5
+    finally:
+        released.set()
+
+
+def test_consumers_of_a_run_that_cannot_be_started_end():
+    before, collector = set(threading.enumerate()), Collector()
+    system, start = F1TelemetrySystem(), threading.Thread.start
+
+    def start_but_feeders(thread):
+        if thread.name == "given":
+            raise RuntimeError("no more threads")
+        start(thread)
+
+    with mock.patch.object(threading.Thread, "start", start_but_feeders), pytest.raises(RuntimeError, match="no more"):
+        system.start([Given(mixed_stream(5))], consumers=[collector])
+    assert names(before) == []
+    assert collector.ring.is_shutdown
 
 
 # Sensors of one's own -------------------------------------------------------------------------------------------------

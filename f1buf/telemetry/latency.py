@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import Any
 
-from f1buf import RingBuffer
+from f1buf import RingBuffer, Tee
 
 __all__ = ["LatencyHistogram", "LatencySampler"]
 
@@ -94,10 +94,10 @@ class PutTimer:
         self._sampler = sampler
         self._next = 0.0
 
-    def put(self, ring: RingBuffer, readings: Any) -> int:
-        """``ring.put_many(readings)``, sampled where it is time."""
+    def put(self, inlet: RingBuffer | Tee, readings: Any) -> int:
+        """``inlet.put_many(readings)``, sampled where it is time."""
         began = time.perf_counter()
-        accepted = ring.put_many(readings)
+        accepted = inlet.put_many(readings)
         if began >= self._next:
             self._next = began + _INTERVAL
             self._sampler.note(began)

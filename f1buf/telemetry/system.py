@@ -8,6 +8,9 @@ How it stops
     The same happens by itself when all sources end, and when a source or an analyzer fails; the failure is raised
     where the system is stopped. If all analyzers have failed, nobody is left to drain: the rest is discarded and
     counted. A thread that makes no progress for `stop_timeout` seconds while it is waited for is named in the error.
+
+    Consumers (a recorder) have rings of their own, which end as the analyzers' does. One that fails stops nothing but
+    itself.
 """
 
 import operator
@@ -19,10 +22,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from f1buf import RingBuffer, RingStats, ShutDown
+from f1buf import RingBuffer, RingStats, ShutDown, Tee
 from f1buf._reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
+from f1buf.telemetry.consumers import Consumer
 from f1buf.telemetry.latency import LatencySampler, PutTimer
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
@@ -50,7 +54,7 @@ SENSOR_TYPES: tuple[type[SimulatedSensor], ...] = (
 
 
 class TelemetryError(RuntimeError):
-    """Sources or analyzers that failed, or threads that did not stop.
+    """Sources, analyzers or consumers that failed, or threads that did not stop.
 
     Attributes
     ----------
@@ -162,6 +166,9 @@ class F1TelemetrySystem:
         Seconds of work for each reading beside the check: a slower analysis.
     on_step : callable, optional
         Called with a text at each step of the shutdown.
+    on_failure : callable, optional
+        Called with a thread's name and the exception as soon as a source, an analyzer or a consumer fails, in that
+        thread; it is raised by `shutdown` as well.
     stop_timeout : float
         How long a thread that is to stop may go without progress before it is given up and named [s].
 
@@ -191,6 +198,7 @@ class F1TelemetrySystem:
         alert_samples: bool = False,
         analyzer_delay: float = 0.0,
         on_step: Callable[[str], None] | None = None,
+        on_failure: Callable[[str, BaseException], None] | None = None,
         stop_timeout: float = 10.0,
     ) -> None:
         is_name = isinstance(thresholds, str | os.PathLike)
@@ -200,6 +208,7 @@ class F1TelemetrySystem:
         self._stop_timeout = stop_timeout
         self.on_alert = on_alert
         self.on_step = on_step
+        self.on_failure = on_failure
         self.alert_samples = alert_samples
         self.analyzer_delay = _checked_delay(analyzer_delay)
         self._run: _Run | None = None  # the one that is running, or the last one
@@ -221,6 +230,7 @@ class F1TelemetrySystem:
         rate: float | None = 100.0,
         count: int | None = None,
         seed: int | None = None,
+        consumers: Iterable[Consumer] = (),
     ) -> None:
         """
         Start sensors and analyzers.
@@ -240,6 +250,8 @@ class F1TelemetrySystem:
             stream, and so the same alerts, each time.
         seed : int, optional
             Of the simulated sensors.
+        consumers : iterable of Consumer
+            As in `start`.
 
         Raises
         ------
@@ -256,6 +268,7 @@ class F1TelemetrySystem:
                 for index, sensor in enumerate(sensors)
             ],
             num_analyzers,
+            consumers=consumers,
         )
 
     def start(
@@ -265,6 +278,7 @@ class F1TelemetrySystem:
         *,
         describe: Callable[[int, int], dict[str, Any]] | None = None,
         analyzer: type[Analyzer] = Analyzer,
+        consumers: Iterable[Consumer] = (),
     ) -> None:
         """
         Start any sources.
@@ -277,9 +291,11 @@ class F1TelemetrySystem:
             How many analyzer threads; at least 1.
         describe : callable, optional
             Returns what is known of a sensor for its alerts, from its number and the reading's flags: ``car``,
-            ``driver``, ``part``.
+            ``driver``, ``lap``, ``part``.
         analyzer : type
             `Analyzer` or a subclass.
+        consumers : iterable of Consumer
+            Who else gets every reading, one thread each. A consumer serves one start.
         """
         sources = list(sources)
         if self._running:
@@ -290,7 +306,15 @@ class F1TelemetrySystem:
             raise ValueError("there are no sources; expected at least one")
         if self._ring.is_shutdown:
             self._ring = self._new_ring()
-        self._run = _Run(self, self._ring, sources, num_analyzers, describe or (lambda sensor_id, flags: {}), analyzer)
+        self._run = _Run(
+            self,
+            self._ring,
+            sources,
+            num_analyzers,
+            describe or (lambda sensor_id, flags: {}),
+            analyzer,
+            list(consumers),
+        )
         self._running, self._summary = True, None
         try:
             self._run.start()
@@ -419,6 +443,7 @@ class _Run:
         num_analyzers: int,
         describe: Callable[[int, int], dict[str, Any]],
         analyzer: type[Analyzer],
+        consumers: Sequence[Consumer],
     ) -> None:
         self.stop = threading.Event()
         self.ended = threading.Event()  # all sources have ended, or something failed
@@ -426,6 +451,8 @@ class _Run:
         self.analysed = 0
         self._system = system
         self._ring = ring
+        self._consumers = consumers
+        self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
         self._describe = describe
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
@@ -443,17 +470,24 @@ class _Run:
             threading.Thread(target=self._analyse, args=(name, order, analyzer), name=name, daemon=True)
             for name in names
         ]
+        self._takers = [
+            threading.Thread(target=self._consume, args=(consumer,), name=consumer.name, daemon=True)
+            for consumer in consumers
+        ]
         self._began = self._last_checked = time.perf_counter()
 
     def start(self) -> None:
         """Start all threads; where one cannot be started, `finish` ends those that were."""
-        threads = [*self._analyzers, *self._feeders]
+        threads = [*self._takers, *self._analyzers, *self._feeders]
         for i, thread in enumerate(threads):
             try:
                 thread.start()
             except BaseException:
                 for missing in threads[i:]:
-                    self._left_analysis() if missing in self._analyzers else self._left_feeding()
+                    if missing in self._analyzers:
+                        self._left_analysis()
+                    elif missing in self._feeders:
+                        self._left_feeding()
                 raise
 
     # -- the threads --------------------------------------------------------------------------------------------------
@@ -464,7 +498,7 @@ class _Run:
         try:
             for readings in source.batches(self.stop):
                 self._made[index] += len(readings)
-                timer.put(self._ring, readings)
+                timer.put(self._inlet, readings)
         except ShutDown:
             pass  # no analyzer is left
         except BaseException as error:
@@ -477,7 +511,7 @@ class _Run:
             self._feeding -= 1
             last = self._feeding == 0
         if last:
-            self._ring.shutdown()  # the analyzers drain it
+            self._inlet.shutdown()  # the analyzers and consumers drain it
             self.ended.set()
 
     def _analyse(self, name: str, order: BatchOrder, analyzer: type[Analyzer]) -> None:
@@ -496,11 +530,23 @@ class _Run:
         if last:
             self._ring.shutdown(immediate=True)  # drained, or nobody is left to do it: let no source wait for ever
 
-    def _fail(self, name: str, error: BaseException) -> None:
+    def _consume(self, consumer: Consumer) -> None:
+        """One consumer's thread; nobody waits for room in the ring of one that has ended."""
+        try:
+            consumer.run()
+        except BaseException as error:
+            self._fail(consumer.name, error, fatal=False)
+        finally:
+            consumer.ring.shutdown(immediate=True)
+
+    def _fail(self, name: str, error: BaseException, *, fatal: bool = True) -> None:
         with self._state:
             self.failures.append((name, error))
-        self.stop.set()
-        self.ended.set()
+        if fatal:  # without this thread there is no going on
+            self.stop.set()
+            self.ended.set()
+        if self._system.on_failure is not None:
+            self._system.on_failure(name, error)
 
     def _merge(self, batch: Batch) -> None:
         """The next batch of the stream has been checked; called by one analyzer at a time."""
@@ -526,9 +572,9 @@ class _Run:
         self.stop.set()
         stuck = self._join(self._feeders, patience)
         if stuck:
-            self._ring.shutdown()  # they would have done it
+            self._inlet.shutdown()  # they would have done it
         self._step(f"sensors stopped; draining the buffer: {self.remaining} readings left")
-        stuck += self._join(self._analyzers, patience)
+        stuck += self._join([*self._analyzers, *self._takers], patience)
         self._step(f"given up: {', '.join(stuck)}" if stuck else "all threads have ended")
         return stuck
 
@@ -544,11 +590,15 @@ class _Run:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.05)
-                if progress != self.readings + self.analysed:
-                    progress, since = self.readings + self.analysed, time.monotonic()
+                if progress != (done := self._progress()):
+                    progress, since = done, time.monotonic()
                 elif time.monotonic() - since > patience:
                     return [each.name for each in threads if each.is_alive()]
         return []
+
+    def _progress(self) -> int:
+        """Something that grows as long as a thread gets anywhere."""
+        return self.readings + self.analysed + sum(consumer.ring.stats().taken for consumer in self._consumers)
 
     @property
     def readings(self) -> int:
