@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import io
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -22,7 +23,8 @@ import numpy as np
 import f1buf
 from f1buf import READING
 from f1buf.cli import main
-from f1buf.telemetry import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, channel_by_number
+from f1buf.telemetry import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
+from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.sources.f1game import FORMATS
 
 PATIENCE = 30.0  # [s] how long a test may take before it counts as hanging
@@ -104,21 +106,34 @@ class Given:
 
 def expected_events(stream, thresholds, samples=False):
     """(position, threshold's index, kind) of each event, found by going through the readings one by one."""
-    over, events = set(), []
-    for position, (_time, sensor, number, _flags, value) in enumerate(stream.tolist()):
+    names = {channel.number: channel.name for channel in known_channels()}
+    lowest, counting, events = {}, set(), []  # of each series that is over: the lowest time; whether it counts by now
+    for position, (time, sensor, number, _flags, value) in enumerate(stream.tolist()):
         for index, threshold in enumerate(thresholds):
-            if channel_by_number(number).name != threshold.channel:
+            if names.get(number) != threshold.channel:
                 continue
             series = index, number, sensor
-            compared = abs(value) if threshold.absolute else value
-            if compared > threshold.limit if threshold.side == "above" else compared < threshold.limit:
-                kind = "sample" if series in over else "rise"
-                over.add(series)
-                if samples or kind == "rise":
-                    events.append((position, index, kind))
-            else:
-                over.discard(series)
+            if _beyond(threshold, value):
+                lowest.setdefault(series, time)
+            elif not _beyond(threshold, value, threshold.hysteresis):
+                lowest.pop(series, None)
+                counting.discard(series)
+            if series not in lowest:
+                continue
+            if time < lowest[series] or math.isnan(lowest[series]):
+                lowest[series] = time
+            kind = "sample" if series in counting else "rise"
+            if kind == "rise" and threshold.min_duration > 0 and not time - lowest[series] >= threshold.min_duration:
+                continue
+            counting.add(series)
+            if samples or kind == "rise":
+                events.append((position, index, kind))
     return events
+
+
+def _beyond(threshold, value, slack=0.0):
+    size = abs(value) if threshold.absolute else value
+    return size > threshold.above - slack if threshold.side == "above" else size < threshold.below + slack
 
 
 def found_events(alerts, thresholds):

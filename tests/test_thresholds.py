@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from cli_helpers import expected_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from f1buf.telemetry.channels import (
     TIRE_PRESSURE,
     Channel,
     TelemetryData,
+    channels_by_name,
 )
 from f1buf.telemetry.sensors import SpeedSensor
 from f1buf.telemetry.thresholds import (
@@ -78,6 +80,20 @@ def test_what_is_over(arguments, over, not_over):
         ({"above": 1, "message": None}, "message", "expected a text"),
         ({"above": 1, "channel": ""}, "channel", "expected a text"),
         ({"above": 1, "channel": SPEED}, "channel", "expected a text"),
+        ({"above": 1, "hysteresis": -0.5}, "hysteresis", "-0.5: expected 0 or more"),
+        ({"above": 1, "hysteresis": math.nan}, "hysteresis", "nan: expected a finite number"),
+        ({"above": 1, "hysteresis": math.inf}, "hysteresis", "inf: expected a finite number"),
+        ({"above": 1, "hysteresis": "5"}, "hysteresis", "'5': expected a finite number"),
+        ({"above": 1, "hysteresis": True}, "hysteresis", "True: expected a finite number"),
+        ({"above": 1, "hysteresis": None}, "hysteresis", "None: expected a finite number"),
+        ({"above": 1, "min_duration": -1}, "min_duration", "-1: expected 0 or more"),
+        ({"above": 1, "min_duration": math.nan}, "min_duration", "nan: expected a finite number"),
+        ({"above": 1, "min_duration": math.inf}, "min_duration", "inf: expected a finite number"),
+        ({"above": 1, "min_duration": "1 s"}, "min_duration", "'1 s': expected a finite number"),
+        ({"above": 1, "min_duration": False}, "min_duration", "False: expected a finite number"),
+        ({"above": 5, "absolute": True, "hysteresis": 6}, "hysteresis", "6: no value is back by that much from 5"),
+        ({"above": -1e308, "hysteresis": 1e308}, "hysteresis", "1e+308: no value is back by that much from -1e+308"),
+        ({"below": 1e308, "hysteresis": 1e308}, "hysteresis", "1e+308: no value is back by that much from 1e+308"),
     ],
     ids=repr,
 )
@@ -96,6 +112,37 @@ def test_thresholds_are_values():
     assert (threshold.side, threshold.limit) == ("above", 1.0)
     with pytest.raises(AttributeError):
         threshold.above = 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "release", "held", "not_held"),
+    [
+        ({"above": 110, "hysteresis": 5}, 105, [105.1, 110, 111, math.inf], [105, 0, -math.inf, math.nan]),
+        ({"below": 1.5, "hysteresis": 0.5}, 2, [1.9, 1.5, 1, -math.inf], [2, 9, math.inf, math.nan]),
+        ({"above": 5, "absolute": True, "hysteresis": 5}, 0, [0.1, -0.1, 9, -9, math.inf], [0, -0.0, math.nan]),
+        ({"below": 5, "absolute": True, "hysteresis": 2}, 7, [0, 6.9, -6.9], [7, -7, -math.inf, math.nan]),
+        ({"above": -2, "hysteresis": 3}, -5, [-4.9, 0], [-5, -6]),
+        ({"above": 5, "min_duration": 9}, 5, [5.1], [5, math.nan]),
+    ],
+    ids=repr,
+)
+def test_what_keeps_a_series_over(arguments, release, held, not_held):
+    threshold = Threshold("X", message="m", **arguments)
+    assert threshold.release == release
+    assert threshold.held(np.array(held)).all()
+    assert not threshold.held(np.array(not_held)).any()
+
+
+def test_damping_is_part_of_the_value():
+    plain, damped = Threshold("X", above=1, message="m"), Threshold("X", above=1, message="m", hysteresis=1)
+    assert (plain.hysteresis, plain.min_duration, plain.damping) == (0.0, 0.0, {})
+    assert plain == Threshold("X", above=1, message="m", hysteresis=0, min_duration=0)
+    assert damped.damping == {"hysteresis": 1.0}
+    slow = Threshold("X", above=1, message="m", hysteresis=1, min_duration=np.float32(0.5))
+    assert slow.damping == {"hysteresis": 1.0, "min_duration": 0.5}
+    assert type(slow.min_duration) is float
+    assert len({plain, damped, slow}) == 3
+    assert pickle.loads(pickle.dumps(slow)) == slow
 
 
 def test_an_error_can_be_pickled():
@@ -133,26 +180,38 @@ def test_a_profile_written_out_reads_back(name, tmp_path):
 
 
 def test_what_is_written_explains_itself():
-    text = dumps([Threshold("A", above=1.5, message="m", absolute=True), Threshold("B", below=-2, message="n")])
+    damped = Threshold("C", above=3, message="o", hysteresis=0.5, min_duration=2)
+    some = [Threshold("A", above=1.5, message="m", absolute=True), Threshold("B", below=-2, message="n"), damped]
+    text = dumps(some)
     comments = [line for line in text.splitlines() if line.startswith("#")]
-    assert all(any(key in line for line in comments) for key in ("channel", "above", "below", "message", "absolute"))
+    keys = ("channel", "above", "below", "message", "absolute", "hysteresis", "min_duration")
+    assert all(any(key in line for line in comments) for key in keys)
     assert text.splitlines()[len(comments) :] == [
         *["", "[[threshold]]", 'channel = "A"', "above = 1.5", 'message = "m"', "absolute = true"],
         *["", "[[threshold]]", 'channel = "B"', "below = -2.0", 'message = "n"'],
+        *["", "[[threshold]]", 'channel = "C"', "above = 3.0", 'message = "o"', "hysteresis = 0.5"],
+        "min_duration = 2.0",
     ]
     assert loads(dumps([])) == ()
 
 
 texts = st.text().filter(str.strip)
 any_threshold = st.builds(
-    lambda channel, side, limit, message, absolute: Threshold(
-        channel, **{side: abs(limit) if absolute else limit}, message=message, absolute=absolute
+    lambda channel, side, limit, message, absolute, part, min_duration: Threshold(
+        channel,
+        **{side: abs(limit) if absolute else limit},
+        message=message,
+        absolute=absolute,
+        hysteresis=part * abs(limit),
+        min_duration=min_duration,
     ),
     texts,
     st.sampled_from(["above", "below"]),
-    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-1e300, 1e300),
     texts,
     st.booleans(),
+    st.floats(0, 1),
+    st.one_of(st.just(0.0), st.floats(0, allow_infinity=False)),
 )
 
 
@@ -167,6 +226,9 @@ def test_a_file_takes_whole_numbers_and_any_number_a_channel():
     assert loads(text) == (
         Threshold("SPEED", above=300.0, message="fast"),
         Threshold("SPEED", below=60.0, message="slow"),
+    )
+    assert loads(GOOD + "hysteresis = 10\nmin_duration = 0.25") == (
+        Threshold("SPEED", above=300.0, message="fast", hysteresis=10.0, min_duration=0.25),
     )
 
 
@@ -190,9 +252,15 @@ GOOD = '[[threshold]]\nchannel = "SPEED"\nabove = 300\nmessage = "fast"\n'
         (GOOD.replace("300", "'300'"), "threshold[0].above", "'300': expected a finite number"),
         (GOOD.replace('"SPEED"', "5"), "threshold[0].channel", "5: expected a text"),
         (GOOD + "absolute = 1", "threshold[0].absolute", "1: expected true or false"),
+        (GOOD + "hysteresis = -1", "threshold[0].hysteresis", "-1: expected 0 or more"),
+        (GOOD + "hysteresis = '1'", "threshold[0].hysteresis", "'1': expected a finite number"),
+        (GOOD + GOOD + "hysteresis = true", "threshold[1].hysteresis", "True: expected a finite number"),
+        (GOOD + "absolute = true\nhysteresis = 301", "threshold[0].hysteresis", "301: no value is back by that much"),
+        (GOOD + "min_duration = nan", "threshold[0].min_duration", "nan: expected a finite number"),
+        (GOOD + "min_duration = 07:32:00", "threshold[0].min_duration", "expected a finite number"),
         (GOOD + "unit = 'km/h'", "threshold[0].unit", "unknown key: expected channel, above, below, message, absolute"),
     ],
-    ids=range(15),
+    ids=range(21),
 )
 def test_files_with_mistakes(text, key, words, tmp_path):
     file = tmp_path / "mine.toml"
@@ -276,24 +344,13 @@ def follow(table, stream, cuts=(), samples=True):
 
 def reference(some, stream):
     """Return what `follow` should, worked out reading by reading."""
-    names = {channel.number: channel.name for channel in (*CHANNELS, BAR, PSI)}
-    was_over, events = {}, []
-    counts = [{"readings": 0, "samples": 0, "rises": 0} for _ in some]
-    for position, record in enumerate(stream):
-        _, sensor, number, _, value = record.item()
-        for i, threshold in enumerate(some):
-            if names.get(number) != threshold.channel:
-                continue
-            number_or_size = abs(value) if threshold.absolute else value
-            above = threshold.above is not None
-            over = number_or_size > threshold.above if above else number_or_size < threshold.below
-            rise = over and not was_over.get((i, number, sensor), False)
-            was_over[i, number, sensor] = over
-            counts[i]["readings"] += 1
-            counts[i]["samples"] += over
-            counts[i]["rises"] += rise
-            if over:
-                events.append((position, i, record.item(), "rise" if rise else "sample"))
+    events = expected_events(stream, some, samples=True)
+    numbers = stream["channel"].tolist()
+    counts = []
+    for i, threshold in enumerate(some):
+        kinds = [kind for _, index, kind in events if index == i]
+        readings = sum(numbers.count(channel.number) for channel in channels_by_name(threshold.channel))
+        counts.append({"readings": readings, "samples": len(kinds), "rises": kinds.count("rise")})
     return events, counts
 
 
@@ -310,13 +367,14 @@ MIXED = (
 
 
 def assert_as_reference(some, stream, cuts):
-    expected_events, expected_counts = reference(some, stream)
+    expected, expected_counts = reference(some, stream)
     table = ThresholdTable(some)
     events, counts = follow(table, stream, cuts)
-    assert [(event.position, event.threshold, event.reading.item(), event.kind) for event in events] == expected_events
+    assert [(event.position, event.threshold, event.kind) for event in events] == expected
+    assert all(event.reading.tobytes() == stream[event.position].tobytes() for event in events)
     assert [{key: count[key] for key in ("readings", "samples", "rises")} for count in counts] == expected_counts
     rises, counts_without_samples = follow(table, stream, cuts, samples=False)
-    assert [event[:2] for event in rises] == [event[:2] for event in expected_events if event[3] == "rise"]
+    assert [event[:2] for event in rises] == [event[:2] for event in expected if event[2] == "rise"]
     assert counts_without_samples == counts
 
 
@@ -382,6 +440,208 @@ def test_long_batches_are_as_the_reference(sensors, run, cut, seed):
     stream = long_stream(rng, sensors=sensors, run=run, calm=[2, 4])
     assert_as_reference(MIXED, stream, range(cut, len(stream), cut))
     assert_as_reference(MIXED, stream, np.sort(rng.integers(0, len(stream), 20)).tolist())
+
+
+# --- damping -------------------------------------------------------------------------------------------------------
+
+
+def timed(times, values, channel=SPEED):
+    """Return readings of one sensor."""
+    stream = batch(*[(channel, 7, value) for value in values])
+    stream["timestamp"] = times
+    return stream
+
+
+NAN, INF = math.nan, math.inf
+
+
+@either_way
+@pytest.mark.parametrize(
+    ("arguments", "values", "kinds"),
+    [
+        ({"above": 110, "hysteresis": 5}, [110, 111, 108, 105.1, 112, 105, 110, 111], "-rsss--r"),
+        ({"above": 110, "hysteresis": 5}, [106, 110, 106, 111], "---r"),
+        ({"above": 110, "hysteresis": 5}, [111, 108, NAN, 108, 111, INF, -INF, 108], "rs--rs--"),
+        ({"below": 2, "hysteresis": 0.5}, [2, 1.9, 2.4, 2.5, 2.4, 1.9, NAN, 1.9], "-rs--r-r"),
+        ({"above": 4, "absolute": True, "hysteresis": 1}, [-3.5, -5, 3.5, -3.5, 3, -3.5, 5], "-rss--r"),
+        ({"below": 1, "absolute": True, "hysteresis": 1}, [0, -1.5, 1.5, -2, 1.5, 0.5], "rss--r"),
+        ({"above": 110}, [111, 110, 111, 111, NAN, 111], "r-rs-r"),
+    ],
+    ids=repr,
+)
+def test_hysteresis(arguments, values, kinds, long_run):
+    assert_kinds(Threshold("SPEED", message="m", **arguments), timed(range(len(values)), values), kinds, long_run)
+
+
+@either_way
+@pytest.mark.parametrize(
+    ("arguments", "times", "values", "kinds"),
+    [
+        ({"min_duration": 2}, [0, 1, 2, 3, 4, 5, 6, 7], [9, 9, 9, 9, 0, 9, 9, 0], "--rs----"),
+        ({"min_duration": 2}, [0, 1, 1.9, 2.5, 3], [9, 9, 9, 0, 9], "-----"),
+        ({"min_duration": 2}, [0, 1, 2, 3, 4], [9, 9, NAN, 9, 9], "-----"),
+        ({"min_duration": 0.5}, [0, 0, 10, 10], [0, 9, 9, 9], "--rs"),
+        ({"min_duration": 3}, [10, 12, 5, 7, 8, 9], [9] * 6, "----rs"),  # back to 5: it counts from there
+        ({"min_duration": 3}, [10, 12, 13, 5, 7], [9] * 5, "--rss"),  # what counts goes on counting
+        ({"min_duration": 3}, [10, 5, NAN, 8, NAN, 0], [9] * 6, "---rss"),
+        ({"min_duration": 3}, [NAN, NAN, 1, 4], [9] * 4, "---r"),
+        ({"min_duration": 3}, [INF, INF, 1, INF], [9] * 4, "---r"),
+        ({"min_duration": 3}, [-INF, -INF, -1e308], [9] * 3, "--r"),
+        ({"min_duration": 3}, [-1e308, 1e308], [9] * 2, "-r"),
+        ({"min_duration": 2, "hysteresis": 4}, [0, 1, 2, 3, 4, 5, 6, 7], [9, 2, 2, 1, 2, 9, 2, 2], "--r----r"),
+        ({"min_duration": 2, "hysteresis": 4}, [0, 1, 2, 3, 4], [2, 2, 2, 9, 2], "-----"),
+    ],
+    ids=repr,
+)
+def test_minimum_duration(arguments, times, values, kinds, long_run):
+    assert_kinds(Threshold("SPEED", above=5, message="m", **arguments), timed(times, values), kinds, long_run)
+
+
+def assert_kinds(threshold, stream, kinds, long_run):
+    """It finds r(ises) and s(amples) at these readings, however they are cut."""
+    expected = [(i, {"r": "rise", "s": "sample"}[kind]) for i, kind in enumerate(kinds) if kind != "-"]
+    every = range(1, len(stream))
+    with mock.patch.object(module, "_LONG_RUN", long_run):
+        for cuts in ([], every, every[::2], every[1::2], *([cut] for cut in every)):
+            events, _ = follow(ThresholdTable([threshold]), stream, cuts)
+            assert [(event.position, event.kind) for event in events] == expected, cuts
+            assert_as_reference([threshold], stream, cuts)
+
+
+some_damped = st.lists(
+    st.builds(
+        lambda channel, side, limit, absolute, hysteresis, min_duration: Threshold(
+            channel.name,
+            **{side: abs(limit) if absolute else limit},
+            message="m",
+            absolute=absolute,
+            hysteresis=min(hysteresis, abs(limit)) if absolute else hysteresis,
+            min_duration=min_duration,
+        ),
+        st.sampled_from([SPEED, STEERING]),
+        st.sampled_from(["above", "below"]),
+        st.integers(-3, 3),
+        st.booleans(),
+        st.sampled_from([0, 0, 1, 2, 3.5]),
+        st.sampled_from([0, 0, 1, 2.5, 6]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+damped_rows = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0.5, 1, 1, 1, 2, 4, -1, -8, NAN, INF]),
+        st.sampled_from([SPEED, SPEED, STEERING, NOT_CHECKED]),
+        st.sampled_from([1, 1, 2]),
+        st.sampled_from([*range(-5, 6), 0.5, NAN, INF, -INF]),
+    ),
+    max_size=40,
+)
+
+
+@either_way
+@given(some=some_damped, rows=damped_rows, cuts=st.lists(st.integers(0, 40), max_size=10))
+@settings(deadline=None, max_examples=300)
+def test_damped_thresholds_are_as_the_reference_however_the_stream_is_cut(some, rows, cuts, long_run):
+    stream, now = batch(*[row[1:] for row in rows]), 0.0
+    for reading, (step, *_) in zip(stream, rows, strict=True):
+        reading["timestamp"] = now + step
+        now += step if math.isfinite(step) else 0.0
+    with mock.patch.object(module, "_LONG_RUN", long_run):
+        assert_as_reference(some, stream, sorted(min(cut, len(stream)) for cut in cuts))
+
+
+DAMPED = (
+    Threshold("SPEED", above=300, message="plain"),
+    Threshold("SPEED", above=310, hysteresis=50, message="fast"),
+    Threshold("SPEED", above=280, min_duration=0.5, message="fast for some time"),
+    Threshold("SPEED", below=100, hysteresis=40, min_duration=1.5, message="slow for some time"),
+    Threshold("STEERING", above=90, absolute=True, hysteresis=60, message="turning hard"),
+    Threshold("STEERING", below=20, absolute=True, hysteresis=5, min_duration=0.1, message="straight on"),
+    Threshold("TIRE_PRESSURE", below=1.9, min_duration=1e9, message="never that long"),
+)
+
+
+def wavering_stream(rng, *, sensors, run, size=6000):
+    """Return runs of readings of one sensor: random walks, 10 ms apart, now and then NaN, or back in time by 1 s."""
+    sensor = np.repeat(rng.integers(0, sensors, size), rng.integers(1, run + 1, size))[:size]
+    kind = sensor % 3
+    stream = np.zeros(size, READING)
+    stream["timestamp"] = np.arange(size) / 100 - np.cumsum(rng.random(size) < 0.002)
+    stream["timestamp"][rng.integers(0, size, 10)] = math.nan
+    stream["sensor_id"] = rng.integers(0, 2**32, sensors, dtype=np.uint32)[sensor]
+    stream["channel"] = np.array([SPEED.number, TIRE_PRESSURE.number, STEERING.number])[kind]
+    low, high, step = np.array([[0.0, 1.8, -150.0], [350.0, 2.1, 150.0], [40.0, 0.1, 30.0]])[:, kind]
+    for each in range(sensors):
+        mine = sensor == each
+        walk = np.cumsum(rng.uniform(-1, 1, np.count_nonzero(mine)) * step[mine]) % (2 * (high - low)[mine])
+        stream["value"][mine] = low[mine] + np.abs(walk - (high - low)[mine])  # folded at both ends
+    stream["value"][rng.integers(0, size, 10)] = math.nan
+    return stream
+
+
+@pytest.mark.parametrize("sensors", [1, 4, 60])
+@pytest.mark.parametrize("run", [1, 300, 2000], ids=["interleaved", "in runs", "in long runs"])
+@pytest.mark.parametrize("cut", [100, 1000, 6000])
+def test_long_batches_of_damped_thresholds_are_as_the_reference(sensors, run, cut):
+    rng = np.random.default_rng(sensors + run)
+    stream = wavering_stream(rng, sensors=sensors, run=run)
+    assert_as_reference(DAMPED, stream, range(cut, len(stream), cut))
+    assert_as_reference(DAMPED, stream, np.sort(rng.integers(0, len(stream), 20)).tolist())
+
+
+def test_all_damping_is_seen_in_the_long_batches():
+    """Else the test above would compare nothing with nothing."""
+    _, counts = reference(DAMPED, wavering_stream(np.random.default_rng(5), sensors=4, run=1))
+    assert [count["rises"] > 3 for count in counts] == [True] * 6 + [False]
+    assert counts[1]["samples"] > counts[0]["samples"]
+    assert counts[2]["samples"] < counts[0]["samples"] + counts[1]["samples"]
+
+
+def test_threads_check_the_batches_of_damped_thresholds():
+    table = ThresholdTable(DAMPED)
+    stream = wavering_stream(np.random.default_rng(6), sensors=20, run=3)
+    starts = range(0, len(stream), 100)
+    tracker = Tracker(table, samples=True)
+    with ThreadPoolExecutor(4) as pool:
+        checked = list(pool.map(lambda start: table.check(stream[start : start + 100]), starts))
+    events = [event for start, found in zip(starts, checked, strict=True) for event in tracker.merge(found, start)]
+    assert [(event.position, event.threshold, event.kind) for event in events] == expected_events(stream, DAMPED, True)
+
+
+def test_a_sensor_falls_back_unseen_among_those_that_are_held():
+    """What ends a series may be in a batch where others of its rule are looked at, or none, and it need not be."""
+    some = [Threshold("SPEED", above=340, hysteresis=10, message="m")]
+    stream = batch(
+        *[(SPEED, 1, 341), (SPEED, 2, 341), (SPEED, 1, 200), (SPEED, 2, 335), (FUEL_LEVEL, 2, 1), (SPEED, 1, 335)],
+        *[(SPEED, 2, 335), (SPEED, 2, 200), (SPEED, 1, 341)],
+    )
+    for cut in range(1, len(stream)):
+        assert_as_reference(some, stream, [cut])
+        assert_as_reference(some, stream, sorted({2, cut}))
+    assert [event[:2] for event in follow(ThresholdTable(some), stream, [2, 6], samples=False)[0]] == [
+        *[(0, 0), (1, 0), (8, 0)]
+    ]
+
+
+def test_damped_counts_go_into_json():
+    _, counts = follow(ThresholdTable([DAMPED[3]]), timed([0, 1, 2], [50, 120, 50]))
+    assert (
+        json.loads(json.dumps(counts))
+        == counts
+        == [
+            {
+                "channel": "SPEED",
+                "below": 100.0,
+                "hysteresis": 40.0,
+                "min_duration": 1.5,
+                "message": "slow for some time",
+                "readings": 3,
+                "samples": 1,
+                "rises": 1,
+            }
+        ]
+    )
 
 
 def test_everything_over_all_the_time():
@@ -482,6 +742,9 @@ def test_crossings_tell_whether_anything_is_over():
     assert table.check(batch((SPEED, 1, 345), (FUEL_LEVEL, 2, 50)))
     assert not table.check(batch((SPEED, 1, 300), (FUEL_LEVEL, 2, 50)))
     assert not table.check(np.zeros(0, READING))
+    damped = ThresholdTable([Threshold("SPEED", above=340, hysteresis=50, message="m")])
+    assert damped.check(batch((SPEED, 1, 300)))
+    assert not damped.check(batch((SPEED, 1, 290), (SPEED, 2, 200)))
 
 
 def test_a_batch_may_be_any_view_and_is_not_changed():

@@ -38,6 +38,8 @@ class Alert(NamedTuple):
     """Who drives it, where the source knows."""
     part: str | None = None
     """Which wheel or axis, where a car has several such sensors."""
+    lap: int | None = None
+    """The lap number, where the source knows it."""
 
     @classmethod
     def from_event(cls, event: Event, threshold: Threshold, described: dict[str, Any]) -> "Alert":
@@ -50,7 +52,7 @@ class Alert(NamedTuple):
         threshold : Threshold
             The event's threshold.
         described : dict
-            What the source says of the sensor: ``car``, ``driver``, ``part``, each optional.
+            What the source says of the sensor: ``car``, ``driver``, ``lap``, ``part``, each optional.
         """
         timestamp, sensor_id, number, _flags, value = event.reading.item()
         channel = channel_by_number(number)
@@ -68,6 +70,7 @@ class Alert(NamedTuple):
         threshold: dict[str, Any] = {self.threshold.side: self.threshold.limit}
         if self.threshold.absolute:
             threshold["absolute"] = True
+        threshold |= self.threshold.damping
         fields = {
             "type": "alert",
             "schema": ALERT_SCHEMA,
@@ -77,6 +80,7 @@ class Alert(NamedTuple):
             "sensor": self.sensor_id,
             "car": self.car,
             "driver": self.driver,
+            "lap": self.lap,
             "part": self.part,
             "channel": self.channel,
             "value": _number(self.value),
@@ -98,10 +102,11 @@ class Alert(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """The car, driver and part where the source knows them, else the sensor's number; for people."""
+        """The car, driver, lap and part where the source knows them, else the sensor's number; for people."""
         if self.car is None:
             return f"sensor {self.sensor_id}"
-        return " ".join(filter(None, (f"car {self.car}", self.driver, self.part)))
+        lap = None if self.lap is None else f"lap {self.lap}"
+        return " ".join(filter(None, (f"car {self.car}", self.driver, lap, self.part)))
 
 
 def _number(value: float) -> float | str:

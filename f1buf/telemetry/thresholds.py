@@ -5,12 +5,25 @@ Words
     reading that is over is a *sample*; a *rise* is a change from not over to over in one sensor's own series, where a
     first reading that is over counts as one. A series is the readings of one sensor on one channel.
 
+Damping
+    A threshold with a hysteresis or a minimum duration is *damped*, and being over is then a series' state. It begins
+    with a reading beyond the limit, and ends with one that is back by the hysteresis or more, or NaN: so all readings
+    from the one to before the other are a *stretch* of being over. With a minimum duration only those count (are
+    samples, the first of them a rise) that come once the stretch has lasted so long: from the first whose timestamp is
+    that much above the lowest one of the stretch so far, which is its first reading's unless time went back in between
+    (a new session, a flashback). Time is the readings' own; one whose timestamp is NaN tells nothing of it.
+
 How the work is divided
     `ThresholdTable.check` looks at one batch and keeps nothing, so any number of threads may call it on the batches of
     one stream at the same time. `Tracker.merge` takes the results one at a time, in stream order; it alone knows which
     sensors were over when the batch before ended, which is what telling a rise from mere samples takes. So that this
     serial part is short, it touches only sensors that cross a threshold in the batch or were over before it, and the
     result is the same however the stream was cut into batches.
+
+    Damping is divided likewise. A reading that can keep a series over is *held*: beyond the limit, or not yet back by
+    the hysteresis. Being over lasts no longer than a run of held readings, so what came before the batch matters only
+    for a run that starts with the series' first reading in it. `check` settles all others; of that one it tells where
+    it starts and stops, and what it comes to if the series was not over before.
 
 What check costs
     Readings of one sensor mostly come in runs, as many as it put at once. Where a batch consists of a few long runs,
@@ -57,6 +70,7 @@ __all__ = [
 
 Readings = NDArray[np.void]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
@@ -100,6 +114,15 @@ class Threshold:
         For people.
     absolute : bool
         Compare the absolute value of a reading: for quantities with a direction, such as one axis of acceleration.
+    hysteresis : float
+        How far back within the limit a reading must be to end being over, in the channel's unit, 0 or more: with
+        ``above=110, hysteresis=5`` a series is over from a reading above 110 until one of 105 or less, or NaN. With 0
+        any reading that is not beyond the limit ends it. Keeps values that hover about the limit from crossing it again
+        and again.
+    min_duration : float
+        How long a series must be over before it counts, in seconds of the readings' timestamps, 0 or more: the first
+        reading that is this much later than the lowest timestamp since it is over is the rise, and it and those after
+        it are samples. With 0 they count from the first one on. Keeps short peaks from counting.
 
     Raises
     ------
@@ -113,6 +136,8 @@ class Threshold:
     below: float | None = None
     message: str
     absolute: bool = False
+    hysteresis: float = 0.0
+    min_duration: float = 0.0
 
     def __post_init__(self) -> None:
         _require_text("channel", self.channel)
@@ -127,6 +152,12 @@ class Threshold:
             raise ThresholdError(f"{self.absolute!r}: expected true or false", "absolute")
         if self.absolute and limit < 0:
             raise ThresholdError(f"{limit:g}: an absolute value is never below 0: expected 0 or more", self.side)
+        for key in ("hysteresis", "min_duration"):
+            object.__setattr__(self, key, _not_negative(key, getattr(self, key)))
+        if not math.isfinite(self.release) or (self.absolute and self.release < 0):
+            raise ThresholdError(
+                f"{self.hysteresis:g}: no value is back by that much from {limit:g}: expected less", "hysteresis"
+            )
 
     @property
     def side(self) -> Literal["above", "below"]:
@@ -140,11 +171,28 @@ class Threshold:
         assert limit is not None
         return limit
 
-    def over(self, values: NDArray[np.float64]) -> Bools:
-        """Tell which values are over; a new array of bool of the same shape."""
+    @property
+    def release(self) -> float:
+        """The value that ends being over: the limit, less the hysteresis, or plus it for a ``below``; in its unit."""
+        return self.limit - self.hysteresis if self.above is not None else self.limit + self.hysteresis
+
+    @property
+    def damping(self) -> dict[str, float]:
+        """``hysteresis`` and ``min_duration``, where they are not 0; a new dict."""
+        each = {"hysteresis": self.hysteresis, "min_duration": self.min_duration}
+        return {key: value for key, value in each.items() if value}
+
+    def over(self, values: Floats) -> Bools:
+        """Tell which values are beyond the limit; a new array of bool of the same shape."""
         if self.absolute:
             values = np.abs(values)
         return values > self.limit if self.above is not None else values < self.limit
+
+    def held(self, values: Floats) -> Bools:
+        """Tell which values keep a series over that is so already; a new array of bool of the same shape."""
+        if self.absolute:
+            values = np.abs(values)
+        return values > self.release if self.above is not None else values < self.release
 
 
 def _require_text(key: str, value: object) -> None:
@@ -159,6 +207,13 @@ def _finite(key: str, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ThresholdError(f"{value!r}: expected a finite number", key)
+    return number
+
+
+def _not_negative(key: str, value: Any) -> float:
+    number = _finite(key, value)
+    if number < 0:
+        raise ThresholdError(f"{value!r}: expected 0 or more", key)
     return number
 
 
@@ -192,16 +247,18 @@ PROFILES: Mapping[str, tuple[Threshold, ...]] = MappingProxyType(
 )
 """Sets of thresholds by name."""
 
-_KEYS = ("channel", "above", "below", "message", "absolute")
+_KEYS = ("channel", "above", "below", "message", "absolute", "hysteresis", "min_duration")
 
 _HEADER = """\
 # Thresholds: one [[threshold]] table for each, any number for a channel.
 #
-#   channel    the channel's name; applies to every channel of that name, whatever its unit
-#   above      over if a reading is greater than this ...
-#   below      ... or less than this: one of the two, in the channel's unit
-#   message    what to tell people
-#   absolute   true compares the absolute value of a reading; left out: false
+#   channel       the channel's name; applies to every channel of that name, whatever its unit
+#   above         over if a reading is greater than this ...
+#   below         ... or less than this: one of the two, in the channel's unit
+#   message       what to tell people
+#   absolute      true compares the absolute value of a reading; left out: false
+#   hysteresis    once over, a sensor stays so until a reading is back by this much, in the channel's unit; left out: 0
+#   min_duration  counts only once it has lasted this long, in seconds of the readings' own time; left out: 0
 """
 
 
@@ -293,6 +350,7 @@ def _as_table(threshold: Threshold) -> str:
     ]
     if threshold.absolute:
         lines.append("absolute = true")
+    lines += [f"{key} = {value!r}" for key, value in threshold.damping.items()]
     return "\n".join([*lines, ""])
 
 
@@ -311,6 +369,7 @@ _WHO, _WHO_AT = np.dtype(np.uint64), 8  # READING's sensor_id, channel and flags
 _HASH_BITS = 12  # 4,096 flags: many more than sensors that cross at once, and few enough for the first-level cache
 _HASH_FACTOR = np.uint32(2_654_435_769)  # 2**32 / golden ratio, odd: spreads ids however they are numbered (Knuth)
 _SENSOR_BITS = 32  # READING.sensor_id; a series' key is its channel's number above its sensor's
+_NONE: Ints = np.zeros(0, np.intp)
 
 
 class _Rule(NamedTuple):
@@ -331,9 +390,32 @@ class _RuleCrossings(NamedTuple):
     ended: set[int]  # sensors whose last reading is not
 
 
+class _Run(NamedTuple):
+    """Held readings in a row, of one series in one batch: indices in the `positions` of a `_DampedCrossings`."""
+
+    start: int
+    rise: int  # the first that counts, if nothing was over before; `stop` if none does
+    stop: int
+    last: bool  # whether it goes on to the series' last reading in the batch
+
+
+class _DampedCrossings(NamedTuple):
+    """What one batch says about one damped rule: about the series looked at, which are all that have held readings."""
+
+    positions: Ints  # positions in the batch of the readings looked at, series by series
+    sensors: set[int]  # whose they are
+    over: bool  # whether one is beyond the limit
+    samples: Ints  # positions of readings that count, whatever was before
+    rises: Ints  # and of the first of each stretch of them
+    opened: dict[int, _Run]  # sensor -> the run that its first reading is in
+    lasting: dict[int, float | None]  # as Tracker._stretches: sensors over after the batch, if none was before
+
+
 @dataclass(slots=True, eq=False)  # not frozen: that alone would take a tenth of the time that a small batch does
 class Crossings:
-    """What `ThresholdTable.check` found in one batch, for `Tracker.merge`; true if any reading is over.
+    """What `ThresholdTable.check` found in one batch, for `Tracker.merge`.
+
+    True if any reading is beyond a limit, or not yet back from it by the hysteresis.
 
     It refers to the batch, which must stay as it is until it has been merged.
     """
@@ -341,9 +423,10 @@ class Crossings:
     readings: Readings
     _seen: Ints  # for each rule, how many readings its channel has
     _rules: dict[int, _RuleCrossings]  # by rule; only those that have samples
+    _damped: dict[int, _DampedCrossings]  # by rule; only those that have held readings
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
+        return bool(self._rules or self._damped)
 
 
 class ThresholdTable:
@@ -382,23 +465,23 @@ class ThresholdTable:
         )
         self._channels: Ints = np.array([rule.channel for rule in self._rules], np.intp)
         self._span = max((rule.channel for rule in self._rules), default=0) + 1
-        self._rules_of: dict[int, list[int]] = {}
-        # Within its channel's limits a reading is over no threshold; NaN compares as within.
+        self._rules_of: dict[int, list[tuple[int, Threshold, bool]]] = {}  # by channel; whether it is damped
+        # Within its channel's limits a reading is neither over any threshold nor held; NaN compares as within.
         self._low = np.full(_CHANNEL_NUMBERS, -np.inf)
         self._high = np.full(_CHANNEL_NUMBERS, np.inf)
         for i, rule in enumerate(self._rules):
-            self._rules_of.setdefault(rule.channel, []).append(i)
-            self._narrow(rule)
+            threshold = self.thresholds[rule.threshold]
+            self._rules_of.setdefault(rule.channel, []).append((i, threshold, bool(threshold.damping)))
+            self._narrow(threshold, rule.channel)
         self._has_low = bool((self._low > -np.inf).any())
 
-    def _narrow(self, rule: _Rule) -> None:
-        threshold, channel = self.thresholds[rule.threshold], rule.channel
+    def _narrow(self, threshold: Threshold, channel: int) -> None:
         if threshold.side == "below":  # an absolute one: lets through too much, and what it lets through is looked at
-            self._low[channel] = max(self._low[channel], threshold.limit)
+            self._low[channel] = max(self._low[channel], threshold.release)
             return
-        self._high[channel] = min(self._high[channel], threshold.limit)
+        self._high[channel] = min(self._high[channel], threshold.release)
         if threshold.absolute:
-            self._low[channel] = max(self._low[channel], -threshold.limit)
+            self._low[channel] = max(self._low[channel], -threshold.release)
 
     def check(self, readings: Readings) -> Crossings:
         """Compare a batch with all thresholds.
@@ -413,7 +496,7 @@ class ThresholdTable:
         Returns
         -------
         Crossings
-            For `Tracker.merge`; true if any reading is over.
+            For `Tracker.merge`.
 
         Raises
         ------
@@ -422,22 +505,26 @@ class ThresholdTable:
         """
         _require_readings(readings)
         if not len(readings):
-            return Crossings(readings, np.zeros(len(self._rules), np.intp), {})
+            return Crossings(readings, np.zeros(len(self._rules), np.intp), {}, {})
         starts = _long_runs(readings)
         return self._check_all(readings) if starts is None else self._check_runs(readings, starts)
 
     def _check_runs(self, readings: Readings, starts: list[int]) -> Crossings:
         """Check a batch of a few long runs, series by series."""
         seen = np.zeros(len(self._rules), np.intp)
-        rules = {}
+        rules, damped = {}, {}
         for channel, series in _series_of_runs(readings, starts).items():
             count = sum([len(each.values) for each in series])
-            for rule in self._rules_of.get(channel, ()):
+            for rule, threshold, is_damped in self._rules_of.get(channel, ()):
                 seen[rule] = count
-                crossing = _crossings_of_series(self.thresholds[self._rules[rule].threshold], series, count)
+                if is_damped:
+                    if any(_any(threshold.held(each.values)) for each in series):
+                        damped[rule] = _damped_crossings(threshold, _sorted_series(series), readings["timestamp"])
+                    continue
+                crossing = _crossings_of_series(threshold, series, count)
                 if crossing is not None:
                     rules[rule] = crossing
-        return Crossings(readings, seen, rules)
+        return Crossings(readings, seen, rules, damped)
 
     def _check_all(self, readings: Readings) -> Crossings:
         """Check a batch of any readings."""
@@ -454,9 +541,13 @@ class ThresholdTable:
             seen = np.bincount(channels, minlength=self._span)[self._channels]
         else:
             seen = (self._channels == only) * len(readings)
-        return Crossings(readings, seen, self._look_closer(readings, values, over) if np.count_nonzero(over) else {})
+        if not np.count_nonzero(over):
+            return Crossings(readings, seen, {}, {})
+        return Crossings(readings, seen, *self._look_closer(readings, values, over))
 
-    def _look_closer(self, readings: Readings, values: NDArray[np.float64], over: Bools) -> dict[int, _RuleCrossings]:
+    def _look_closer(
+        self, readings: Readings, values: Floats, over: Bools
+    ) -> tuple[dict[int, _RuleCrossings], dict[int, _DampedCrossings]]:
         """Sort by series the readings of all sensors that are `over` some limit, and look at each rule in turn."""
         numbers, sensors = readings["channel"], readings["sensor_id"]
         crossed = np.bincount(numbers[over]).nonzero()[0].tolist()
@@ -473,16 +564,21 @@ class ThresholdTable:
         first = np.empty(len(series), np.bool_)
         first[0] = True
         np.not_equal(series[1:], series[:-1], out=first[1:])
-        rules = {}
+        rules, damped = {}, {}
         for channel in crossed:
             start = series.searchsorted(channel << _SENSOR_BITS)
             stop = series.searchsorted((channel + 1) << _SENSOR_BITS)
             part = slice(start, stop)
-            for rule in self._rules_of[channel]:
-                beyond = self.thresholds[self._rules[rule].threshold].over(values[part])
-                if np.count_nonzero(beyond):
+            for rule, threshold, is_damped in self._rules_of[channel]:
+                beyond = threshold.held(values[part]) if is_damped else threshold.over(values[part])
+                if not np.count_nonzero(beyond):
+                    continue
+                if is_damped:
+                    ordered = _Sorted(values[part], positions[part], sensors[part], first[part])
+                    damped[rule] = _damped_crossings(threshold, ordered, readings["timestamp"])
+                else:
                     rules[rule] = _crossings_of_rule(beyond, positions[part], sensors[part], first[part])
-        return rules
+        return rules, damped
 
 
 def _numbers_of(name: str, channels: tuple[Channel, ...], key: str) -> list[int]:
@@ -528,7 +624,7 @@ class _Series(NamedTuple):
     """The readings of one sensor on one channel in a batch that consists of long runs."""
 
     sensor: int
-    values: NDArray[np.float64]
+    values: Floats
     runs: list[slice]  # where they are in the batch
 
     def positions(self, indices: Ints) -> Ints:
@@ -618,6 +714,102 @@ def _crossings_of_rule(over: Bools, positions: Ints, sensors: NDArray[np.uint32]
     )
 
 
+class _Sorted(NamedTuple):
+    """Readings of one channel in a batch, series by series, each in the stream's order."""
+
+    values: Floats
+    positions: Ints  # in the batch
+    sensors: NDArray[np.uint32]
+    first: Bools  # marks where each series starts
+
+
+def _sorted_series(all_series: list[_Series]) -> _Sorted:
+    lengths = [len(each.values) for each in all_series]
+    first = np.zeros(sum(lengths), np.bool_)
+    first[np.cumsum([0, *lengths[:-1]])] = True
+    return _Sorted(
+        np.concatenate([each.values for each in all_series]),
+        np.concatenate([each.positions(np.arange(len(each.values))) for each in all_series]),
+        np.repeat(np.array([each.sensor for each in all_series], np.uint32), lengths),
+        first,
+    )
+
+
+def _damped_crossings(threshold: Threshold, series: _Sorted, timestamps: Floats) -> _DampedCrossings:
+    """Look at a damped rule, in the series of which some have held readings; the timestamps are all the batch's."""
+    starts, stops = _runs(threshold.held(series.values), series.first)
+    begins = np.minimum(_first_from(starts, threshold.over(series.values)), stops)
+    begun = begins < stops
+    rises, lowest = begins, np.full(len(starts), np.nan)
+    if threshold.min_duration > 0:
+        lengths = (stops - begins)[begun]
+        times = timestamps[series.positions[_ranges(begins[begun], stops[begun])]]
+        rises = begins.copy()
+        after, lowest[begun] = _long_enough(threshold.min_duration, times, lengths, np.nan)
+        rises[begun] += after
+    counting = rises < stops
+    opening = series.first[starts]
+    last = np.append(series.first, True)[stops]
+    settled = counting & ~opening
+    names = series.sensors[starts]
+    runs = zip(*(each[opening].tolist() for each in (starts, rises, stops, last)), strict=True)
+    over = last & begun
+    at_end = zip(lowest[over].tolist(), counting[over].tolist(), strict=True)
+    return _DampedCrossings(
+        positions=series.positions,
+        sensors=set(series.sensors[series.first].tolist()),
+        over=bool(np.count_nonzero(begun)),
+        samples=series.positions[_ranges(rises[settled], stops[settled])],
+        rises=series.positions[rises[settled]],
+        opened=dict(zip(names[opening].tolist(), map(_Run._make, runs), strict=True)),
+        lasting=dict(zip(names[over].tolist(), [None if done else low for low, done in at_end], strict=True)),
+    )
+
+
+def _runs(flags: Bools, first: Bools) -> tuple[Ints, Ints]:
+    """Return where each run of true flags starts and stops; `first` marks where a run may not go on."""
+    starts, ends = flags.copy(), flags.copy()
+    starts[1:] &= ~flags[:-1] | first[1:]
+    ends[:-1] &= ~flags[1:] | first[1:]
+    return starts.nonzero()[0], ends.nonzero()[0] + 1
+
+
+def _first_from(starts: Ints, flags: Bools) -> Ints:
+    """Return the index of the first true flag from each start on; their number where there is none."""
+    indices = np.append(flags.nonzero()[0], len(flags))
+    first: Ints = indices[indices.searchsorted(starts)]
+    return first
+
+
+def _ranges(starts: Ints, stops: Ints) -> Ints:
+    """Return all the numbers of several ranges, one range after the other."""
+    lengths = stops - starts
+    ends = lengths.cumsum()
+    numbers: Ints = np.arange(lengths.sum()) + np.repeat(stops - ends, lengths)
+    return numbers
+
+
+def _long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats | float) -> tuple[Ints, Floats]:
+    """Tell when stretches, laid end to end, have lasted `duration`.
+
+    `earlier` has the lowest timestamp of each one before; NaN where there is none. Returns for each how many readings
+    it takes, all of them where that is not enough, and its lowest timestamp so far.
+    """
+    stops = lengths.cumsum()
+    starts = stops - lengths
+    compared = times.copy()
+    compared[starts] = np.fmin(compared[starts], earlier)
+    # The running minimum of all stretches at once: of the timestamps' ranks, where each stretch is below those before.
+    order = compared.argsort(kind="stable")  # NaN comes last
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    below = np.repeat(np.arange(len(lengths)), lengths) * len(order)
+    lowest = compared[order[np.minimum.accumulate(ranks - below) + below]]
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinite timestamps
+        lasted = times - lowest >= duration
+    return np.minimum(_first_from(starts, lasted), stops) - starts, lowest[stops - 1]
+
+
 # --- following a stream --------------------------------------------------------------------------------------------
 
 
@@ -652,7 +844,11 @@ class Tracker:
         self._want_samples = samples
         rules = range(len(table._rules))
         self._over: list[set[int]] = [set() for _ in rules]  # by rule: the sensors whose latest reading is over
-        self._open: set[int] = set()  # the rules where that is not empty
+        # By damped rule: the sensors that are over, with the lowest timestamp since then; None once that counts.
+        self._stretches: dict[int, dict[int, float | None]] = {
+            rule: {} for rule in rules if table.thresholds[table._rules[rule].threshold].damping
+        }
+        self._open: set[int] = set()  # the rules where one of them is not empty
         self._seen = np.zeros(len(rules), np.int64)
         self._samples = [0 for _ in rules]
         self._rises = [0 for _ in rules]
@@ -673,15 +869,17 @@ class Tracker:
             By position, then by threshold; one at most for each reading and threshold.
         """
         self._seen += crossings._seen
-        if not (self._open or crossings._rules):
+        if not (self._open or crossings._rules or crossings._damped):
             return []
         found: list[tuple[int, int, Literal["rise", "sample"]]] = []
-        for rule in self._open | crossings._rules.keys():
-            crossing = crossings._rules.get(rule)
-            rises = self._advance(rule, crossing, crossings)
+        for rule in self._open.union(crossings._rules, crossings._damped):
+            if rule in self._stretches:
+                samples, rises = self._advance_damped(rule, crossings)
+            else:
+                samples, rises = self._advance(rule, crossings)
             threshold = self._table._rules[rule].threshold
-            if crossing is not None and self._want_samples:
-                rest = set(crossing.samples.tolist()).difference(rises)
+            if self._want_samples:
+                rest = set(samples.tolist()).difference(rises)
                 found += [(position, threshold, "sample") for position in rest]
             found += [(position, threshold, "rise") for position in rises]
         found.sort()
@@ -691,26 +889,90 @@ class Tracker:
             for (position, threshold, kind), record in zip(found, records, strict=True)
         ]
 
-    def _advance(self, rule: int, crossing: _RuleCrossings | None, crossings: Crossings) -> list[int]:
-        """Bring one rule's state past the batch; return the positions of its rises there."""
+    def _advance(self, rule: int, crossings: Crossings) -> tuple[Ints, list[int]]:
+        """Bring one rule's state past the batch; return the positions of its samples there, and of its rises."""
         over = self._over[rule]
         unsettled = over  # sensors that were over, and of which this batch has told nothing yet
         looked_at = 0
+        samples = _NONE
         rises: list[int] = []
+        crossing = crossings._rules.get(rule)
         if crossing is not None:
             looked_at = crossing.looked_at
+            samples = crossing.samples
             rises = crossing.rises.tolist()
             rises += [position for sensor, position in crossing.opened.items() if sensor not in over]
             unsettled = over - crossing.lasting - crossing.ended
             over -= crossing.ended
             over |= crossing.lasting
-            self._samples[rule] += len(crossing.samples)
+            self._samples[rule] += len(samples)
             self._rises[rule] += len(rises)
         if unsettled and looked_at < crossings._seen[rule]:
             # Not among the series that were looked at, so if a sensor has readings here none of them is over.
             over -= _present(crossings.readings, self._table._rules[rule].channel, unsettled)
         (self._open.add if over else self._open.discard)(rule)
-        return rises
+        return samples, rises
+
+    def _advance_damped(self, rule: int, crossings: Crossings) -> tuple[Ints, list[int]]:
+        """Do the same for a damped rule."""
+        stretches = self._stretches[rule]
+        unsettled, looked_at = set(stretches), 0
+        samples = _NONE
+        rises: list[int] = []
+        crossing = crossings._damped.get(rule)
+        if crossing is not None and (stretches or crossing.over):
+            looked_at = len(crossing.positions)
+            unsettled -= crossing.sensors
+            samples, rises = self._go_on(rule, crossing, crossings.readings["timestamp"])
+            self._samples[rule] += len(samples)
+            self._rises[rule] += len(rises)
+        if unsettled and looked_at < crossings._seen[rule]:
+            # As above: none of their readings here is held.
+            for sensor in _present(crossings.readings, self._table._rules[rule].channel, unsettled):
+                del stretches[sensor]
+        (self._open.add if stretches else self._open.discard)(rule)
+        return samples, rises
+
+    def _go_on(self, rule: int, crossing: _DampedCrossings, timestamps: Floats) -> tuple[Ints, list[int]]:
+        """Bring the stretches of the series looked at past the batch; return positions of samples, and of rises."""
+        stretches, lasting = self._stretches[rule], dict(crossing.lasting)
+        waited = self._waited(rule, crossing, timestamps)
+        starts, stops, rises = [], [], []
+        for sensor, run in crossing.opened.items():
+            start = run.rise
+            if sensor in stretches:
+                start, lowest = waited.get(sensor, (run.start, None))
+                if run.last:
+                    lasting[sensor] = lowest
+            if start < run.stop:
+                starts.append(start)
+                stops.append(run.stop)
+                if stretches.get(sensor, math.nan) is not None:
+                    rises.append(start)
+        for sensor in crossing.sensors.intersection(stretches):
+            del stretches[sensor]
+        stretches.update(lasting)
+        positions = crossing.positions
+        counted = positions[_ranges(np.array(starts, np.intp), np.array(stops, np.intp))]
+        return np.concatenate([crossing.samples, counted]), crossing.rises.tolist() + positions[rises].tolist()
+
+    def _waited(self, rule: int, crossing: _DampedCrossings, timestamps: Floats) -> dict[int, tuple[int, float | None]]:
+        """Return of each sensor that is over and does not count yet where its run counts from, and its new state."""
+        stretches = self._stretches[rule]
+        waiting = [sensor for sensor in crossing.opened if stretches.get(sensor) is not None]
+        if not waiting:
+            return {}
+        runs = [crossing.opened[sensor] for sensor in waiting]
+        starts, stops = np.array([run.start for run in runs]), np.array([run.stop for run in runs])
+        times = timestamps[crossing.positions[_ranges(starts, stops)]]
+        duration = self._table.thresholds[self._table._rules[rule].threshold].min_duration
+        earlier = np.array([stretches[sensor] for sensor in waiting])
+        after, lowest = _long_enough(duration, times, stops - starts, earlier)
+        counts_from = (starts + after).tolist()
+        return {
+            sensor: (start, None if start < run.stop else low)
+            for sensor, run, start, low in zip(waiting, runs, counts_from, lowest.tolist(), strict=True)
+        }
 
     def counts(self) -> list[dict[str, Any]]:
         """Return for each threshold what it is and what came of it, ready for JSON.
@@ -718,8 +980,9 @@ class Tracker:
         Returns
         -------
         list of dict
-            ``channel``, ``above`` or ``below``, ``absolute`` where it is true, ``message``, and the counts
-            ``readings`` (of the threshold's channel), ``samples`` and ``rises``.
+            ``channel``, ``above`` or ``below``, ``absolute`` where it is true, ``hysteresis`` and ``min_duration``
+            where they are not 0, ``message``, and the counts ``readings`` (of the threshold's channel), ``samples`` and
+            ``rises``.
         """
         counts = [_described(threshold) for threshold in self._table.thresholds]
         for i, rule in enumerate(self._table._rules):
@@ -746,4 +1009,4 @@ def _described(threshold: Threshold) -> dict[str, Any]:
     entry: dict[str, Any] = {"channel": threshold.channel, threshold.side: threshold.limit}
     if threshold.absolute:
         entry["absolute"] = True
-    return {**entry, "message": threshold.message, "readings": 0, "samples": 0, "rises": 0}
+    return {**entry, **threshold.damping, "message": threshold.message, "readings": 0, "samples": 0, "rises": 0}
