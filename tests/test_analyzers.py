@@ -45,6 +45,9 @@ THRESHOLDS = (
     Threshold("SPEED", below=20.0, message="Slow"),
     Threshold("SPEED", above=100.0, message="Fast"),
     Threshold("G_FORCE", above=5.0, absolute=True, message="Either way"),
+    Threshold("SPEED", above=200.0, hysteresis=100.0, message="Fast until slow"),
+    Threshold("FUEL_LEVEL", below=80.0, min_duration=100.0, message="Not full for some time"),
+    Threshold("G_FORCE", above=3.0, absolute=True, hysteresis=2.0, min_duration=150.0, message="Either way, long"),
 )
 each_number = pytest.mark.parametrize("analyzers", [1, 3, 8])
 
@@ -247,14 +250,22 @@ def test_alert_as_a_dict():
         (Threshold("G_FORCE", above=4.5, message="x"), {"above": 4.5}),
         (Threshold("G_FORCE", below=10, message="x"), {"below": 10.0}),
         (Threshold("G_FORCE", above=4.5, absolute=True, message="x"), {"above": 4.5, "absolute": True}),
+        (Threshold("G_FORCE", above=4.5, hysteresis=1, message="x"), {"above": 4.5, "hysteresis": 1.0}),
+        (
+            Threshold("G_FORCE", below=9, absolute=True, hysteresis=1, min_duration=2, message="x"),
+            {"below": 9.0, "absolute": True, "hysteresis": 1.0, "min_duration": 2.0},
+        ),
     ],
-    ids=["above", "below", "absolute"],
+    ids=["above", "below", "absolute", "hysteresis", "all"],
 )
 def test_the_threshold_in_an_alert(threshold, described):
     value = -5.0 if threshold.absolute else 5.0
-    [alert], _ = analyse(Given(readings([value], channel=G_FORCE)), thresholds=[threshold])
+    times = round(threshold.min_duration) + 1
+    [alert], summary = analyse(Given(readings([value] * times, channel=G_FORCE)), thresholds=[threshold])
     assert alert.as_dict()["threshold"] == described
     assert alert.as_dict()["value"] == value
+    assert summary.thresholds[0].items() >= described.items()
+    assert strict_json(alert.as_json()) == alert.as_dict()
 
 
 def test_samples_say_so():
@@ -294,8 +305,11 @@ def test_any_text_makes_one_line_of_json(text):
         ({"car": 5, "driver": None, "part": None}, "car 5"),
         ({"car": 5, "driver": "LECLERC", "part": None}, "car 5 LECLERC"),
         ({"car": 0, "driver": "LECLERC", "part": "RL"}, "car 0 LECLERC RL"),
+        ({"car": 0, "driver": "LECLERC", "lap": 12, "part": "RL"}, "car 0 LECLERC lap 12 RL"),
+        ({"car": 0, "driver": None, "lap": 0}, "car 0 lap 0"),
+        ({"car": 0, "lap": None}, "car 0"),
     ],
-    ids=["sensor", "car", "driver", "part"],
+    ids=["sensor", "car", "driver", "part", "lap", "lap 0", "no lap"],
 )
 def test_an_alert_for_people(described, origin):
     stream = readings([341.25])
@@ -305,6 +319,15 @@ def test_an_alert_for_people(described, origin):
     known = {name: value for name, value in described.items() if value is not None}
     assert {name: alert.as_dict().get(name) for name in known} == known
     assert not (described.keys() - known.keys()) & alert.as_dict().keys()
+
+
+def test_the_lap_comes_between_driver_and_part_in_json():
+    threshold = Threshold("SPEED", above=1.0, message="x")
+    alert = Alert("rise", 1.0, 0, 0, "SPEED", 2.0, "km/h", threshold, 1, "LECLERC", "RL", 12)
+    fields = list(alert.as_dict())
+    start = fields.index("car")
+    assert fields[start : start + 4] == ["car", "driver", "lap", "part"]
+    assert (alert.part, alert.lap) == ("RL", 12)
 
 
 def test_an_alert_of_a_channel_without_a_unit():
@@ -421,6 +444,25 @@ def test_the_race_by_the_command(race, tmp_path, analyzers):
     assert all(alert["driver"] for alert in alerts)
     assert {alert.get("part") for alert in alerts if alert["channel"] == "TIRE_PRESSURE"} == {"RL", "RR", "FL", "FR"}
     assert {alert["car"] for alert in alerts if alert["channel"] == "FUEL_LEVEL"} == set(range(22))
+
+
+DAMPED = (
+    Threshold("SPEED", above=300.0, message="fast"),
+    Threshold("SPEED", above=300.0, min_duration=2.0, message="fast for 2 s"),
+    Threshold("G_FORCE", above=3.0, absolute=True, message="hard"),
+    Threshold("G_FORCE", above=3.0, absolute=True, hysteresis=1.0, message="hard until gentle"),
+    Threshold("G_FORCE", above=3.0, absolute=True, hysteresis=1.0, min_duration=0.5, message="hard for 0.5 s"),
+)
+
+
+def test_damped_alerts_of_the_race_are_those_of_going_through_it(race):
+    with open_recording(race) as recording:
+        stream = np.concatenate(list(Replay(recording, Decoder("all"), None).batches(threading.Event())))
+    expected = expected_events(stream, DAMPED)
+    for analyzers in (1, 3, 8):
+        alerts, summary = replay(race, analyzers, buffer_size=2000, thresholds=DAMPED)
+        assert found_events(alerts, DAMPED) == expected
+        assert [rises for *_, rises in counts(summary)] == [21, 15, 215, 100, 50]
 
 
 def test_only_the_players_engine_varies(race):

@@ -609,6 +609,23 @@ def test_threads_check_the_batches_of_damped_thresholds():
     assert [(event.position, event.threshold, event.kind) for event in events] == expected_events(stream, DAMPED, True)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "over", "held"),
+    [
+        ({"above": 5, "hysteresis": 3}, 6, 3),
+        ({"below": 5, "hysteresis": 3}, 4, 7),
+        ({"above": 5, "absolute": True, "hysteresis": 3}, 6, 3),
+        ({"above": 5, "absolute": True, "hysteresis": 3}, -6, -3),
+        ({"below": 5, "absolute": True, "hysteresis": 3}, -4, -7),
+    ],
+    ids=repr,
+)
+def test_a_batch_of_held_readings_alone_keeps_its_series_over(arguments, over, held):
+    stream = batch(*[(SPEED, sensor, value) for value in (over, held, held, over) for sensor in (1, 2)])
+    events, _ = follow(ThresholdTable([Threshold("SPEED", message="m", **arguments)]), stream, [2, 4, 6])
+    assert [event.kind for event in events] == ["rise"] * 2 + ["sample"] * 6
+
+
 def test_a_sensor_falls_back_unseen_among_those_that_are_held():
     """What ends a series may be in a batch where others of its rule are looked at, or none, and it need not be."""
     some = [Threshold("SPEED", above=340, hysteresis=10, message="m")]
