@@ -11,7 +11,8 @@ Damping
     from the one to before the other are a *stretch* of being over. With a minimum duration only those count (are
     samples, the first of them a rise) that come once the stretch has lasted so long: from the first whose timestamp is
     that much above the lowest one of the stretch so far, which is its first reading's unless time went back in between
-    (a new session, a flashback). Time is the readings' own; one whose timestamp is NaN tells nothing of it.
+    (a new session, a flashback). Time is the readings' own, compared without a tolerance; a timestamp that is NaN tells
+    nothing of it.
 
 How the work is divided
     `ThresholdTable.check` looks at one batch and keeps nothing, so any number of threads may call it on the batches of
