@@ -1,5 +1,6 @@
 """Recorded telemetry as a source: at its own pace, faster, or as fast as it goes."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -11,11 +12,47 @@ from numpy.typing import NDArray
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.recording import Recording, RecordingError
 
-__all__ = ["Replay"]
+__all__ = ["Pace", "Replay", "wait_until"]
 
 _LONGEST_GAP = 60.0  # [s] of recorded time: a longer one is a pause, a new session or nonsense, and not waited for
 _LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
 _BATCH = 4096  # readings put together where nothing paces them
+
+
+class Pace:
+    """
+    When each of the things that were recorded is due; from its making on.
+
+    Parameters
+    ----------
+    speed : float
+        How many times as fast as recorded.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._due = time.monotonic()
+        self._latest: float | None = None
+
+    def due(self, timestamp: float) -> float:
+        """When, on the monotonic clock [s], the next one is due that was recorded at `timestamp` [s]."""
+        if not math.isfinite(timestamp):
+            return self._due
+        step = 0.0 if self._latest is None else timestamp - self._latest
+        if 0.0 < step <= _LONGEST_GAP:
+            self._due += step / self._speed
+        # Recorded order is not strictly that of time: a small step back is no new time to count from.
+        if self._latest is None or step > 0.0 or step < -_LONGEST_GAP:
+            self._latest = timestamp
+        return self._due
+
+
+def wait_until(due: float, stop: threading.Event) -> bool:
+    """Wait until then, or for `stop`: true."""
+    while (left := due - time.monotonic()) > 0:
+        if stop.wait(min(left, _LONGEST_WAIT)):
+            return True
+    return stop.is_set()
 
 
 class Replay:
@@ -43,26 +80,13 @@ class Replay:
         return self._together(stop) if self._speed is None else self._paced(stop, self._speed)
 
     def _paced(self, stop: threading.Event, speed: float) -> Iterator[NDArray[Any]]:
-        due, latest = time.monotonic(), None
+        pace = Pace(speed)
         for timestamp, datagram in self._recording.datagrams():
-            step = 0.0 if latest is None else timestamp - latest
-            if 0.0 < step <= _LONGEST_GAP:
-                due += step / speed
-            # Recorded order is not strictly that of time: a small step back is no new time to count from.
-            if latest is None or step > 0.0 or step < -_LONGEST_GAP:
-                latest = timestamp
-            if self._wait(due, stop):
+            if wait_until(pace.due(timestamp), stop):
                 return
             readings = self._decoder.decode(datagram)
             if len(readings):
                 yield readings
-
-    def _wait(self, due: float, stop: threading.Event) -> bool:
-        """Wait until then, or for `stop`: true."""
-        while (left := due - time.monotonic()) > 0:
-            if stop.wait(min(left, _LONGEST_WAIT)):
-                return True
-        return stop.is_set()
 
     def _together(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         held: list[NDArray[Any]] = []

@@ -1,0 +1,273 @@
+"""The recorder: keeps every reading, in a folder of Parquet files. Needs pyarrow.
+
+What is safe when
+    A recording is a folder of parts. A part is written under a hidden name, brought to the disk and then renamed: what
+    is there under its name is complete and stays as it is, whatever happens to the process or the machine.
+    A part is begun by the first reading that comes and completed some seconds later. After a SIGKILL or a power cut the
+    readings of these last seconds are missing, and a hidden file with some of them may be left, ``.part-*.tmp``; it is
+    never read, and may be removed.
+
+Who waits for whom
+    The recorder has a ring of its own, which fills while it writes and waits for the disk. Once that is full, whoever
+    puts waits; or, with a drop policy, readings are dropped and counted. Memory is bounded by the ring and one row
+    group, however much comes.
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from f1buf import Empty, RingBuffer, ShutDown
+from f1buf._reading import READING
+
+if TYPE_CHECKING:
+    from f1buf.telemetry._parts import PartWriter
+
+__all__ = ["Recorder", "RecorderError"]
+
+_ROW_GROUP = 131_072  # readings written at once: with half as many a real recording is 7 % larger
+_LOOK = 0.25  # [s] how often it takes what there is, at least: so long sources must know what they say of their sensors
+
+
+class RecorderError(RuntimeError):
+    """A recording cannot be begun or written; the message is one line that names the file or folder."""
+
+
+class Recorder:
+    """
+    Writes all readings that are put into its ring to a folder of Parquet files.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made where it is missing; it must not hold a recording.
+    describe : callable, optional
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``.
+        Called by the recorder's thread, within a quarter of a second unless it is behind.
+    capacity : int
+        How many readings the ring holds: what may come while the disk is waited for.
+    overflow : {"block", "drop_oldest", "drop_newest"}
+        What happens when it is full: whoever puts waits (nothing is lost), or readings are dropped and counted.
+    source : str
+        Where the readings come from; kept in the files, for people.
+    part_seconds : float
+        A part is completed once its first reading has been there for so long [s]. Readings are to be safe after five
+        seconds: half of that is left for writing and for the disk.
+
+    Attributes
+    ----------
+    name : str
+        For error messages and the names of threads.
+    folder : pathlib.Path
+        As it was given.
+    ring : RingBuffer
+        Of READING: put readings here, and shut it down to end the recording.
+    written : int
+        How many readings are in complete parts.
+    parts : int
+        How many complete parts there are.
+    bytes : int
+        Their size.
+
+    Raises
+    ------
+    RecorderError
+        The folder cannot be made or written to, holds a recording already or is being recorded to, or pyarrow is not
+        installed.
+
+    Notes
+    -----
+    A recorder makes one recording. The order of the readings is that of its ring.
+
+    Examples
+    --------
+    >>> import os, tempfile, threading
+    >>> from f1buf.telemetry import SpeedSensor
+    >>> from f1buf.telemetry.recorder import Recorder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recorder = Recorder(folder)
+    ...     thread = threading.Thread(target=recorder.run)
+    ...     thread.start()
+    ...     accepted = recorder.ring.put_many(SpeedSensor(1, seed=1).read_batch(1000))
+    ...     recorder.ring.shutdown()
+    ...     thread.join()
+    ...     recorder.written, os.listdir(folder)
+    (1000, ['part-000001.parquet'])
+    """
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        describe: Callable[[int, int], dict[str, Any]] | None = None,
+        *,
+        capacity: int = 262_144,
+        overflow: str = "block",
+        source: str = "",
+        part_seconds: float = 2.5,
+    ) -> None:
+        try:
+            from f1buf.telemetry._parts import Descriptions
+        except ImportError:
+            raise RecorderError("recording needs pyarrow: pip install 'f1buf[record]'") from None
+        if not part_seconds >= 0:
+            raise ValueError(f"part_seconds is {part_seconds}; expected seconds, 0 or more")
+        self.folder = Path(folder)
+        self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
+        self.written = self.parts = self.bytes = 0
+        self._source = source
+        self._part_seconds = part_seconds
+        # The row group that is being filled, and where in `_described` what is known of each reading is.
+        self._rows, self._codes = np.empty(_ROW_GROUP, READING), np.empty(_ROW_GROUP, np.int32)
+        self._filled = 0
+        self._described = Descriptions(describe)
+        self._part: PartWriter | None = None  # the file that the row groups before it are in
+        self._part_rows = 0
+        self._since = math.inf  # when the oldest reading came that is in no complete part
+        self._claim()
+        self._try_out()
+
+    # -- before anything starts ---------------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        """Make the folder; see that nobody has recorded to it, and that nobody else does."""
+        with _failure_explained(self.folder, "expected a new or empty folder that can be written to"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            self._leave = weakref.finalize(self, os.close, self._descriptor)
+            names = os.listdir(self.folder)
+        if any(name.endswith(".parquet") for name in names):
+            raise RecorderError(
+                f"{self.folder}: holds a recording already; expected a new or empty folder: choose another one"
+            )
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecorderError(f"{self.folder}: is being recorded to; choose another folder") from None
+        except OSError:
+            pass  # a file system that knows no locks
+
+    def _try_out(self) -> None:
+        """Write an empty part and remove it."""
+        with _failure_explained(self.folder, "expected a folder that can be written to"):
+            part = self._new_part()
+            try:
+                part.complete(self._source)
+            finally:
+                part.discard()
+
+    def _new_part(self) -> "PartWriter":
+        from f1buf.telemetry._parts import PartWriter
+
+        return PartWriter(self._path)
+
+    @property
+    def _path(self) -> Path:
+        """Of the part that is or will be written."""
+        return self.folder / f"part-{self.parts + 1:06}.parquet"
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Record until the ring is shut down and drained; in a thread of its own.
+
+        Raises
+        ------
+        RecorderError
+            A part cannot be written: a full disk, for one. The parts before it stay as they are; the ring is shut
+            down, and what is in it discarded, so that nobody waits for room in it.
+        """
+        try:
+            self._record()
+        except BaseException:
+            self.ring.shutdown(immediate=True)
+            if self._part is not None:
+                self._part.discard()
+            raise
+        finally:
+            self._leave()
+
+    def _record(self) -> None:
+        looked = time.monotonic()
+        while (count := self._take()) is not None:
+            if count:
+                self._since = min(self._since, looked)  # what came since then may have waited in the ring since then
+            looked = time.monotonic()
+            if self._filled == _ROW_GROUP:
+                self._write()
+            if self._left() == 0:
+                self._complete()
+        if self._since < math.inf or not self.parts:  # an empty recording is one, too
+            self._complete()
+
+    def _left(self) -> float:
+        """Seconds until the part is to be completed."""
+        return max(0.0, self._since + self._part_seconds - time.monotonic())
+
+    def _take(self) -> int | None:
+        """Wait for a good many readings, until the part is to be completed at most; None once there are no more."""
+        free = self._rows[self._filled :]
+        # An eighth: so the rest of the ring is there for what comes while they are written.
+        enough = min(len(free), max(1, self.ring.capacity // 8))
+        try:
+            count = self.ring.get_into(free, min_count=enough, timeout=min(_LOOK, self._left()))
+        except Empty:
+            return 0
+        except ShutDown:
+            return None
+        end = self._filled + count
+        self._codes[self._filled : end] = self._described.codes(free[:count])
+        self._filled = end
+        return count
+
+    def _write(self) -> None:
+        """The row group."""
+        described = self._described.columns(self._codes[: self._filled])
+        with self._part_failure_explained():
+            if self._part is None:
+                self._part = self._new_part()
+            self._part.write(self._rows[: self._filled], described)
+        self._described.clear()
+        self._part_rows += self._filled
+        self._filled = 0
+
+    def _complete(self) -> None:
+        """The part."""
+        if self._filled or self._part is None:
+            self._write()
+        assert self._part is not None
+        with self._part_failure_explained():
+            size = self._part.complete(self._source)
+            self._part.rename()
+            os.fsync(self._descriptor)
+        self.written += self._part_rows
+        self.parts += 1
+        self.bytes += size
+        self._part, self._part_rows, self._since = None, 0, math.inf
+
+    def _part_failure_explained(self) -> contextlib.AbstractContextManager[None]:
+        return _failure_explained(self._path, f"the {self.parts} parts before it are complete")
+
+    # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> int:
+        """Readings that were put and are in no complete part; while it runs, those on their way are among them."""
+        return self.ring.stats().offered - self.written
+
+
+@contextlib.contextmanager
+def _failure_explained(path: Path, then: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecorderError(f"{path}: cannot be written: {error.strerror or error}; {then}") from error

@@ -1,0 +1,192 @@
+"""Recordings of readings, read from a folder of Parquet files, as `f1buf.telemetry.recorder.Recorder` writes them.
+
+Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
+when it is opened. Hidden files that a crash left behind are not looked at.
+"""
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources.replay import Pace, wait_until
+
+if TYPE_CHECKING:
+    from f1buf.telemetry._parts import Footer
+
+__all__ = ["ParquetRecording", "ParquetReplay", "open_parquet"]
+
+Described = dict[int, dict[str, Any]]
+
+_PART = re.compile(r"part-(\d{6,})\.parquet")
+_ROWS = 65_536  # readings read together
+_BATCH = 4096  # readings put together
+_DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
+
+
+class ParquetRecording:
+    """A recording of readings, opened by `open_parquet`. It keeps no file open.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The folder, as it was given.
+    source : str
+        Where the readings came from; for people.
+    count : int
+        How many readings it has.
+    rejected : collections.Counter
+        What is missing: "missing part" counts the parts before the last one that are not there.
+    """
+
+    def __init__(self, path: Path, parts: "list[Footer]", missing: int) -> None:
+        self.path = path
+        self.source = parts[-1].source
+        self.count = sum(part.rows for part in parts)
+        self.rejected: Counter[str] = Counter({"missing part": missing} if missing else {})
+        self._parts = parts
+
+    def batches(self) -> Iterator[tuple[NDArray[Any], Described]]:
+        """Iterate over the recording, in the order in which it was recorded.
+
+        Yields
+        ------
+        (ndarray of READING, dict)
+            Up to 65,536 readings, the caller's own, their channels numbered as in this process; and what was known of
+            their sensors (``car``, ``driver``, ``lap``, ``part``) by ``sensor_id << 16 | flags``.
+
+        Raises
+        ------
+        RecordingError
+            A part turns out to be damaged, or is not there any more.
+        """
+        from f1buf.telemetry._parts import read_rows
+
+        for part in self._parts:
+            yield from read_rows(part, _ROWS)
+
+
+def open_parquet(folder: str | os.PathLike[str]) -> ParquetRecording:
+    """Open a recording for reading; its channels are created in this process.
+
+    Parameters
+    ----------
+    folder : path-like
+        With a file ``part-000001.parquet`` and so on.
+
+    Returns
+    -------
+    ParquetRecording
+        Of the parts that are there now. Nothing needs to be closed.
+
+    Raises
+    ------
+    RecordingError
+        There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version, or pyarrow is
+        not installed.
+    """
+    folder = Path(folder)
+    try:
+        found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := _PART.fullmatch(name))]
+    except OSError as error:
+        raise RecordingError(f"{folder}: {error.strerror}; expected a folder with the parts of a recording") from error
+    if not found:
+        raise RecordingError(f"{folder}: holds no part of a recording; expected part-000001.parquet and so on")
+    try:
+        from f1buf.telemetry._parts import read_footer
+    except ImportError:
+        raise RecordingError(f"{folder}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
+    parts = [read_footer(path) for _, path in sorted(found)]
+    numbers = {number for number, _ in found}
+    return ParquetRecording(folder, parts, missing=max(0, max(numbers) - len(numbers)))
+
+
+class ParquetReplay:
+    """
+    A recording's readings, in their order.
+
+    Parameters
+    ----------
+    recording : ParquetRecording
+        What to play.
+    speed : float or None
+        How many times as fast as recorded; None for as fast as it goes.
+
+    Attributes
+    ----------
+    rejected : collections.Counter
+        The recording's.
+    """
+
+    def __init__(self, recording: ParquetRecording, speed: float | None = 1.0) -> None:
+        self.name = f"replay of {recording.path.name}"
+        self.rejected = recording.rejected
+        self._recording = recording
+        self._speed = speed
+        self._described: tuple[Described, Described] = {}, {}  # the latest, and what was the latest before
+
+    def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
+        """Yield readings as they become due."""
+        pace = None if self._speed is None else Pace(self._speed)
+        for readings, described in self._recording.batches():
+            self._remember(described)
+            for due in [readings] if pace is None else self._paced(readings, pace, stop):
+                for start in range(0, len(due), _BATCH):
+                    if stop.is_set():
+                        return
+                    yield due[start : start + _BATCH]
+
+    def _paced(self, readings: NDArray[Any], pace: Pace, stop: threading.Event) -> Iterator[NDArray[Any]]:
+        """Yield them in pieces: all that is due together; fewer than there are once `stop` is set."""
+        timestamps = readings["timestamp"]
+        changed = np.ones(len(readings), bool)
+        changed[1:] = timestamps[1:] != timestamps[:-1]
+        changes = np.flatnonzero(changed)
+        begin = 0
+        for start, timestamp in zip(changes.tolist(), timestamps[changes].tolist(), strict=True):
+            due = pace.due(timestamp)
+            if due > time.monotonic():
+                if start > begin:
+                    yield readings[begin:start]
+                    begin = start
+                if wait_until(due, stop):
+                    return
+        yield readings[begin:]
+
+    def describe(self, sensor_id: SupportsIndex, flags: SupportsIndex) -> dict[str, Any]:
+        """Say what was known of a sensor when it was recorded.
+
+        Parameters
+        ----------
+        sensor_id, flags : int
+            As in a reading that was yielded lately: among the last 131,072 sensors with flags of their own.
+
+        Returns
+        -------
+        dict
+            ``car``, ``driver``, ``lap`` and ``part`` as recorded, without those that were not known.
+
+        Notes
+        -----
+        May be called from other threads while `batches` goes on.
+        """
+        key = int(sensor_id) << 16 | int(flags)
+        latest, before = self._described
+        described = latest.get(key)
+        return dict(before.get(key, {}) if described is None else described)
+
+    def _remember(self, described: Described) -> None:
+        """Before the readings are yielded."""
+        latest, before = self._described
+        if len(latest) >= _DESCRIBED:
+            latest, before = {}, latest
+        latest.update(described)
+        self._described = latest, before
