@@ -92,7 +92,8 @@ class Descriptions:
             return np.zeros(len(readings), np.int32)
         keys = _keys(readings)
         codes = np.array([self._code(key) for key in keys.dictionary.to_pylist()], np.int32)
-        return codes[keys.indices.to_numpy()]
+        each: Array = codes[keys.indices.to_numpy()]
+        return each
 
     def _code(self, key: int) -> int:
         code = self._codes.get(key)
@@ -220,10 +221,10 @@ def _damage_explained(path: Path) -> Iterator[None]:
     except (OSError, ValueError, pa.ArrowException) as error:
         if isinstance(error, RecordingError):
             raise
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else " ".join(str(error).split())
         raise RecordingError(
-            f"{path}: damaged or unreadable: {reason}; expected a complete part; copy it again, or move it away to play "
-            "the others"
+            f"{path}: damaged or unreadable: {reason}; copy it again, or move it away to play the others"
         ) from error
 
 

@@ -1,0 +1,437 @@
+"""Recordings in Parquet: what is read, what is refused, and that a replay gives the alerts of the original run."""
+
+import json
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from cli_helpers import Given, mixed_stream, pieces, watchdog
+from helpers import WATCHDOG, parked, run_python
+from recorder_helpers import numbered, read, record, recording_to, replayed
+
+from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
+from f1buf.telemetry.sources import parquet
+from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
+from f1buf.telemetry.sources.recording import RecordingError, open_recording
+from f1buf.telemetry.sources.replay import Pace, Replay
+
+pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
+pq = pytest.importorskip("pyarrow.parquet", reason="reading Parquet needs pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog(WATCHDOG):
+        yield
+
+
+def in_parts(folder, *batches, **options):
+    """Record each batch as a part of its own."""
+    for number, batch in enumerate(batches, 1):
+        record(folder / "one", batch, **options)
+        (folder / "one" / "part-000001.parquet").rename(folder / f"part-{number:06}.parquet")
+    (folder / "one").rmdir()
+    return folder
+
+
+# What is read ---------------------------------------------------------------------------------------------------------
+
+
+def test_parts_come_in_the_order_of_their_numbers(tmp_path):
+    in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20))
+    for number, new in ((3, 1_000_000), (2, 999_999), (1, 2)):  # names that sort the other way
+        (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{new:06}.parquet")
+    (tmp_path / "laps.parquet").write_text("somebody's own")
+    (tmp_path / "part-1.parquet").write_text("somebody's own")
+    recording = open_parquet(str(tmp_path))
+    assert recording.count == 30
+    assert read(tmp_path)["value"].tolist() == list(range(30))
+
+
+def test_missing_parts_are_counted(tmp_path):
+    in_parts(tmp_path, *(numbered(10, start) for start in range(0, 70, 10)))
+    assert not open_parquet(tmp_path).rejected
+    for number in (1, 3, 4):
+        (tmp_path / f"part-{number:06}.parquet").unlink()
+    recording = open_parquet(tmp_path)
+    replay = ParquetReplay(recording, None)
+    assert replay.rejected == recording.rejected == {"missing part": 3}
+    assert replayed(replay)["value"].tolist() == [*range(10, 20), *range(40, 70)]
+
+
+def test_it_knows_where_it_comes_from(tmp_path):
+    record(tmp_path / "race", numbered(1), source="somewhere")
+    recording = open_parquet(tmp_path / "race")
+    assert (recording.source, recording.path, recording.count) == ("somewhere", tmp_path / "race", 1)
+    assert ParquetReplay(recording).name == "replay of race"
+
+
+def test_channels_of_another_process_are_created_in_this_one(tmp_path):
+    """There they have other numbers."""
+    run_python(
+        f"""
+from f1buf.telemetry import Channel
+from recorder_helpers import numbered, record
+channels = [Channel("FROM THERE", "", (low, low + 1.0)) for low in (5.0, 4.0)] + [Channel("FROM THERE", "Nm")]
+batch = numbered(6)
+batch["channel"] = [each.number for each in channels] * 2
+record({str(tmp_path)!r}, batch)
+"""
+    )
+    for number in range(3):  # numbers that are not those of the other process
+        Channel(f"FROM HERE {number}", "")
+    assert channels_by_name("FROM THERE") == ()
+    open_parquet(tmp_path)
+    found = channels_by_name("FROM THERE")  # at once: thresholds look for them before anything is read
+    assert [(channel.unit, channel.range) for channel in found] == [
+        ("", (5.0, 6.0)),
+        ("", (4.0, 5.0)),
+        ("Nm", (-np.inf, np.inf)),
+    ]
+    assert read(tmp_path)["channel"].tolist() == [channel.number for channel in found] * 2
+
+
+def test_descriptions_come_back_without_what_was_not_known(tmp_path):
+    said = {
+        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL"},
+        (1, 7): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
+        (2, 0): {"car": 1, "driver": None, "part": None},
+        (3, 0): {},
+        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
+    }
+    batch = numbered(5)
+    batch["sensor_id"], batch["flags"] = np.transpose(list(said))
+    record(tmp_path, batch, describe=lambda *pair: said[pair])
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    assert replay.describe(1, 0) == {}  # nothing has been read yet
+    replayed(replay)
+    for pair, description in said.items():
+        expected = {name: value for name, value in description.items() if value is not None}
+        assert replay.describe(*map(np.uint32, pair)) == expected
+    assert replay.describe(99, 0) == {}
+
+
+def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
+    """The meaning of flags changes, once their numbers are used up."""
+    batch = numbered(10)
+    batch["sensor_id"] = 1
+    for number in (1, 2):
+        with recording_to(tmp_path / "one", lambda *_, number=number: {"lap": number}) as recorder:
+            recorder.ring.put_many(batch)
+        (tmp_path / "one" / "part-000001.parquet").rename(tmp_path / f"part-{number:06}.parquet")
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    batches = replay.batches(threading.Event())
+    assert [(len(batch), replay.describe(1, 0)["lap"]) for batch in batches] == [(10, 1), (10, 2)]
+
+
+def test_what_is_known_of_sensors_is_forgotten_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "_DESCRIBED", 100)
+    monkeypatch.setattr(parquet, "_ROWS", 50)
+    batch = numbered(1000)
+    batch["sensor_id"] = np.arange(1000)
+    record(tmp_path, batch, describe=lambda sensor_id, flags: {"lap": sensor_id})
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    for piece in replay.batches(threading.Event()):
+        newest = int(piece["sensor_id"].max())
+        known = [sensor for sensor in range(1000) if replay.describe(sensor, 0)]
+        assert known[-1] == newest
+        assert min(newest, 99) <= len(known) <= 250
+        assert known == list(range(known[0], newest + 1))
+        assert all(replay.describe(sensor, 0) == {"lap": sensor} for sensor in known)
+
+
+# Pace -----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_together_comes_together(tmp_path, monkeypatch):
+    """The clock stands still but for the waits."""
+    now, waits = 1000.0, []
+    batch = numbered(10)
+    batch["timestamp"] = 5.0, 5.0, 5.5, 5.5, 5.4, 6.0, np.nan, 6.0, 6.25, 99.0
+    record(tmp_path, batch)
+
+    def wait(due, stop):
+        nonlocal now
+        waits.append(due - 1000.0)
+        now = due
+        return False
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(parquet, "wait_until", wait)
+    got = [piece["value"].tolist() for piece in ParquetReplay(open_parquet(tmp_path), 2.0).batches(threading.Event())]
+    assert got == [[0, 1], [2, 3, 4], [5, 6, 7], [8, 9]]  # the last timestamp is no time to wait for
+    assert waits == [0.25, 0.5, 0.625]
+
+
+@pytest.mark.parametrize("speed", [None, 1e9])
+def test_batches_are_small_enough_to_stop_between(tmp_path, speed):
+    stream = mixed_stream(150_000)
+    record(tmp_path, stream)
+    stop = threading.Event()
+    batches = ParquetReplay(open_parquet(tmp_path), speed).batches(stop)
+    sizes = [len(next(batches)) for _ in range(20)]
+    assert max(sizes) <= 4096
+    stop.set()
+    assert list(batches) == []
+
+
+def test_stop_ends_a_wait(tmp_path):
+    batch = numbered(10)
+    batch["timestamp"] = np.arange(10)
+    record(tmp_path, batch)
+    stop = threading.Event()
+    batches = ParquetReplay(open_parquet(tmp_path), 1e-9).batches(stop)
+    assert next(batches)["value"].tolist() == [0]
+    rest = parked(list, batches)
+    stop.set()
+    assert rest.result() == []
+
+
+@pytest.mark.parametrize("speed", [1e-300, 0.5, 3.0, 1e300])
+def test_pace(speed):
+    pace = Pace(speed)
+    first = pace.due(100.0)
+    for timestamp, sum_of_steps in [
+        (101.0, 1.0),
+        (100.9, 1.0),  # a small step back: recorded order is not strictly that of time
+        (101.5, 1.5),
+        (np.nan, 1.5),
+        (1000.0, 1.5),  # a pause, which is not waited for
+        (1001.0, 2.5),
+        (10.0, 2.5),  # a new session
+        (11.0, 3.5),
+        (np.inf, 3.5),
+        (12.0, 4.5),
+    ]:
+        assert pace.due(timestamp) == pytest.approx(first + sum_of_steps / speed)
+
+
+# The same alerts ------------------------------------------------------------------------------------------------------
+
+OWN = (
+    Threshold("SPEED", above=330.0, message="Fast"),
+    Threshold("SPEED", below=80.0, message="Slow"),
+    Threshold("ENGINE_TEMP", above=118.0, message="Hot"),
+    Threshold("TIRE_PRESSURE", below=1.495, message="Low"),
+    Threshold("G_FORCE", above=4.0, absolute=True, message="Either way"),
+)
+
+
+class Recorded:
+    """A source whose readings go to a recorder, too."""
+
+    def __init__(self, source, ring):
+        self.name = source.name
+        self._source, self._ring = source, ring
+
+    def batches(self, stop):
+        for batch in self._source.batches(stop):
+            self._ring.put_many(batch)
+            yield batch
+
+
+def alerts(source, describe=None, **options):
+    """What a system says of a source, as JSON."""
+    said = []
+    system = F1TelemetrySystem(8192, on_alert=said.append, **options)
+    system.start([source], 3, describe=describe)
+    system.wait()
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed
+    return [alert.as_json() for alert in said], [
+        {name: each[name] for name in ("readings", "samples", "rises")} for each in summary.thresholds
+    ]
+
+
+@pytest.fixture(scope="session")
+def race(recordings_dir):
+    path = recordings_dir / "f1_2026_race.sqlite3"
+    if not path.is_file():
+        pytest.skip(f"the recording of a race is missing: {path} (set F1BUF_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def recorded_race(race, tmp_path_factory):
+    """The race in Parquet, in several parts."""
+    folder = tmp_path_factory.mktemp("race") / "recorded"
+    decoder = Decoder()
+    with open_recording(race) as recording, recording_to(folder, decoder.describe, part_seconds=0.05) as recorder:
+        original = alerts(
+            Recorded(Replay(recording, decoder, None), recorder.ring), decoder.describe, thresholds="f1game"
+        )
+    assert recorder.written == 220_000
+    return folder, original
+
+
+@pytest.mark.parametrize("speed", [None, 1000.0])
+def test_a_replay_gives_the_alerts_of_the_original_run(recorded_race, speed):
+    folder, original = recorded_race
+    assert original[0]
+    replay = ParquetReplay(open_parquet(folder), speed)
+    assert alerts(replay, replay.describe, thresholds="f1game") == original
+
+
+def test_a_replay_gives_the_alerts_that_other_thresholds_would_have_given(race, recorded_race):
+    options = {"thresholds": OWN, "alert_samples": True}
+    decoder = Decoder()
+    with open_recording(race) as recording:
+        expected = alerts(Replay(recording, decoder, None), decoder.describe, **options)
+    parts = {json.loads(alert).get("part") for alert in expected[0]}
+    assert {None, "lateral"} < parts
+    assert parts & {"RL", "RR", "FL", "FR"}
+    assert {json.loads(alert)["driver"] for alert in expected[0]} >= {"PIASTRI", "ALONSO"}
+    replay = ParquetReplay(open_parquet(recorded_race[0]), None)
+    assert alerts(replay, replay.describe, **options) == expected
+
+
+def test_readings_that_are_no_numbers_give_the_same_alerts(tmp_path):
+    stream = mixed_stream(30_000)
+    expected = alerts(Given(*pieces(stream, 1000)), thresholds=PROFILES["default"], alert_samples=True)
+    record(tmp_path, *pieces(stream, 777), part_seconds=0)
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    assert alerts(replay, replay.describe, thresholds=PROFILES["default"], alert_samples=True) == expected
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+def refusal(folder, path=None):
+    """The message, without the path, with which it is refused."""
+    with pytest.raises(RecordingError) as caught:
+        read(folder)
+    message = str(caught.value)
+    assert message.startswith(f"{path or folder}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path or folder}: ")
+
+
+def test_folders_without_a_recording(tmp_path):
+    (tmp_path / "file").write_text("")
+    expected = "; expected a folder with the parts of a recording"
+    assert refusal(tmp_path / "missing") == "No such file or directory" + expected
+    assert refusal(tmp_path / "file") == "Not a directory" + expected
+    assert refusal(tmp_path) == "holds no part of a recording; expected part-000001.parquet and so on"
+
+
+def test_without_pyarrow(tmp_path, monkeypatch):
+    record(tmp_path, numbered(1))
+    monkeypatch.setitem(sys.modules, "f1buf.telemetry._parts", None)
+    assert refusal(tmp_path) == "reading it needs pyarrow: pip install 'f1buf[record]'"
+
+
+@pytest.fixture
+def part(tmp_path):
+    """The second part of a recording."""
+    in_parts(tmp_path, numbered(10_000), numbered(10_000, 10_000))
+    return tmp_path / "part-000002.parquet"
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no Parquet, but long enough" * 10, b"PAR1" + bytes(100) + b"PAR1"])
+def test_files_that_are_no_parquet(part, content):
+    part.write_bytes(content)
+    assert refusal(part.parent, part).startswith("damaged or unreadable: ")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_parts_that_are_cut_off(part, share):
+    part.write_bytes(part.read_bytes()[: int(share * part.stat().st_size)])
+    assert refusal(part.parent, part).startswith("damaged or unreadable: ")
+
+
+def test_a_part_that_is_no_file(part):
+    part.unlink()
+    os.mkfifo(part)
+    assert refusal(part.parent, part).startswith("not a regular file")
+    part.unlink()
+    part.mkdir()
+    assert refusal(part.parent, part).startswith("not a regular file")
+
+
+def rewrite(part, change):
+    """Replace its table and its metadata by what `change` makes of them."""
+    table, said = change(pq.read_table(part), json.loads(pq.read_metadata(part).metadata[b"f1buf"]))
+    pq.write_table(table.replace_schema_metadata({} if said is None else {b"f1buf": json.dumps(said)}), part)
+
+
+def test_a_part_that_another_program_has_written_again(part):
+    rewrite(part, lambda table, said: (table, said))
+    assert read(part.parent)["value"].tolist() == list(range(20_000))
+
+
+NO_CHANNEL = "has a damaged channel table: "
+CHANGED = {
+    "metadata": (lambda table, said: (table, None), "has no metadata 'f1buf'; expected a part that f1buf recorded"),
+    "a newer version": (
+        lambda table, said: (table, {**said, "schema": 2}),
+        "has schema version 2; expected 1: a newer f1buf may know it",
+    ),
+    "no version": (lambda table, said: (table, {}), "has schema version None; expected 1"),
+    "a list": (lambda table, said: (table, [said]), "has schema version None; expected 1"),
+    "a column too few": (
+        lambda table, said: (table.drop_columns("flags"), said),
+        "has other columns than f1buf records",
+    ),
+    "another type": (
+        lambda table, said: (table.set_column(0, "timestamp", table["timestamp"].cast("float32")), said),
+        "has other columns than f1buf records; expected timestamp, sensor_id, channel, unit, value, car, driver, lap",
+    ),
+    "no channels": (lambda table, said: (table, {**said, "channels": None}), NO_CHANNEL),
+    "no range": (lambda table, said: (table, {**said, "channels": [{"name": "A", "unit": ""}]}), NO_CHANNEL),
+    "an empty range": (
+        lambda table, said: (table, {**said, "channels": [{"name": "A", "unit": "", "range": [2, 1]}]}),
+        NO_CHANNEL + "ValueError: channel A: the range is (2, 1): expected (low, high) with low < high",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_parts_that_are_not_as_expected(part, what):
+    change, message = CHANGED[what]
+    rewrite(part, change)
+    assert refusal(part.parent, part).startswith(message)
+
+
+def test_metadata_that_is_no_json(part):
+    pq.write_table(pq.read_table(part).replace_schema_metadata({b"f1buf": b"{"}), part)
+    assert refusal(part.parent, part).startswith("damaged or unreadable: ")
+
+
+def damage(part):
+    """Change one byte amid the values."""
+    column = pq.read_metadata(part).row_group(0).column(4)
+    assert column.path_in_schema == "value"
+    content = bytearray(part.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    part.write_bytes(content)
+
+
+def test_damage_amid_a_part_is_noticed_when_it_is_read(part):
+    damage(part)
+    batches = open_parquet(part.parent).batches()
+    assert len(next(batches)[0]) == 10_000
+    with pytest.raises(RecordingError, match=r"part-000002\.parquet: damaged or unreadable: "):
+        next(batches)
+
+
+@pytest.mark.parametrize("speed", [None, 1e9])
+def test_what_comes_before_the_damage_is_analysed(part, speed):
+    damage(part)
+    system = F1TelemetrySystem()
+    system.start([ParquetReplay(open_parquet(part.parent), speed)])
+    system.wait()
+    with pytest.raises(TelemetryError, match=r"part-000002\.parquet: damaged or unreadable: ") as caught:
+        system.shutdown()
+    assert isinstance(caught.value.failures[0][1], RecordingError)
+    assert system.summary.analysed == 10_000
+
+
+def test_a_part_that_is_removed_meanwhile(part):
+    recording = open_parquet(part.parent)
+    part.unlink()
+    with pytest.raises(RecordingError, match=r"part-000002\.parquet: damaged or unreadable: No such file"):
+        list(recording.batches())
