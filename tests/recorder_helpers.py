@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 from cli_helpers import child_options
-from helpers import Task
+from helpers import Task, wait_until
 
 from f1buf import READING, ShutDown
 from f1buf.telemetry.recorder import Recorder, RecorderError
@@ -87,18 +87,17 @@ def keep_recording(folder):
     recorder = Recorder(folder, capacity=4096, part_seconds=0.01)
     tasks = [Task(recorder.run), Task(put_numbered, recorder.ring)]
     said = 0
-    while tasks[0].is_alive():
-        if recorder.written > said:
-            said = recorder.written
-            print(said, flush=True)
+    while all(task.is_alive() for task in tasks):
+        wait_until(lambda said=said: recorder.written > said)
+        said = recorder.written
+        print(said, flush=True)
 
 
 def record_until_it_fails(folder, on_first_part=lambda: None):
     """Print what it came to."""
     recorder = Recorder(folder, capacity=4096, part_seconds=0)
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
-    while not recorder.parts:
-        assert task.is_alive()
+    wait_until(lambda: recorder.parts)
     on_first_part()
     feeder.result()  # a put raises ShutDown: nobody waits for ever
     try:
