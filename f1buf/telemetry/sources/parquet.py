@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from f1buf.telemetry.sources.pace import Pace, wait_until
 from f1buf.telemetry.sources.recording import RecordingError
-from f1buf.telemetry.sources.replay import Pace, wait_until
 
 if TYPE_CHECKING:
     from f1buf.telemetry._parts import Footer
