@@ -17,7 +17,8 @@ from f1buf.telemetry.sources import parquet
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 from f1buf.telemetry.sources.recording import RecordingError, open_recording
-from f1buf.telemetry.sources.replay import Pace, Replay
+from f1buf.telemetry.sources.pace import Pace
+from f1buf.telemetry.sources.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="reading Parquet needs pyarrow")
