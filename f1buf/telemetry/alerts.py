@@ -39,7 +39,7 @@ class Alert(NamedTuple):
     part: str | None = None
     """Which wheel or axis, where a car has several such sensors."""
     lap: int | None = None
-    """The lap number, where the source knows it."""
+    """The lap that the car was in, from 1, where the source knows."""
 
     @classmethod
     def from_event(cls, event: Event, threshold: Threshold, described: dict[str, Any]) -> "Alert":
