@@ -17,8 +17,8 @@ from f1buf.telemetry.sources.f1game import FORMATS, HEADER, Decoder
 pytestmark = pytest.mark.filterwarnings("error")  # numpy would warn of NaN and of division by zero
 
 YEARS = sorted(FORMATS)
-MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 4, 6, 7
-DECODED = (MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS)
+MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 2, 4, 6, 7
+DECODED = (MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS)
 PARTS = {MOTION: 3, CAR_TELEMETRY: 6, CAR_STATUS: 1}  # readings a car
 CARS = {MOTION: "car_motion_data", CAR_TELEMETRY: "car_telemetry_data", CAR_STATUS: "car_status_data"}
 ACTIVE = 20
@@ -263,13 +263,14 @@ def test_describe(year):
     packet = blank(year, PARTICIPANTS)
     packet["participants"]["name"][:4] = ["PÉREZ".encode(), b"", b"A\0B", b"\xff\x1b[2J"]
     decoder = Decoder()
-    assert decoder.describe(0) == {"car": 0, "driver": None, "part": None}
+    assert decoder.describe(0) == {"car": 0, "driver": None, "lap": None, "part": None}
     decoder.decode(packet.tobytes())
-    assert decoder.describe(0) == {"car": 0, "driver": "PÉREZ", "part": None}
-    assert decoder.describe(np.uint32(16 + 1)) == {"car": 1, "driver": None, "part": None}
-    assert decoder.describe(2 * 16 + 4) == {"car": 2, "driver": "A", "part": "FL"}
-    assert decoder.describe(3 * 16 + 8) == {"car": 3, "driver": "��[2J", "part": "vertical"}
-    assert decoder.describe(23 * 16 + 9) == {"car": 23, "driver": None, "part": None}
+    assert decoder.describe(0) == {"car": 0, "driver": "PÉREZ", "lap": None, "part": None}
+    decoder.decode(laps(year, [0, 3, 57]))
+    assert decoder.describe(np.uint32(16 + 1)) == {"car": 1, "driver": None, "lap": 3, "part": None}
+    assert decoder.describe(2 * 16 + 4) == {"car": 2, "driver": "A", "lap": 57, "part": "FL"}
+    assert decoder.describe(3 * 16 + 8) == {"car": 3, "driver": "��[2J", "lap": None, "part": "vertical"}
+    assert decoder.describe(23 * 16 + 9) == {"car": 23, "driver": None, "lap": None, "part": None}
 
 
 def test_names_of_all_parts():
@@ -282,6 +283,164 @@ def test_names_of_all_parts():
 def test_describe_unknown_sensor(sensor_id):
     with pytest.raises(ValueError, match=f"sensor_id is {sensor_id}: expected car"):
         Decoder().describe(sensor_id)
+
+
+# Laps and who drives, at the time of a reading ------------------------------------------------------------------------
+
+
+def laps(year: int, numbers: list[int], **header: Any) -> bytes:
+    """Lap data in which the first cars are in these laps."""
+    packet = blank(year, LAP_DATA, **header)
+    packet["lap_data"]["current_lap_num"][: len(numbers)] = numbers
+    return packet.tobytes()
+
+
+def participants(*names: str, **header: Any) -> bytes:
+    packet = blank(2026, PARTICIPANTS, **header)
+    packet["num_active_cars"] = len(names)
+    packet["participants"]["name"][: len(names)] = [name.encode() for name in names]
+    return packet.tobytes()
+
+
+def of_car(decoder: Decoder, car: int, readings: Any) -> tuple[Any, Any]:
+    """Who drove the car, and its lap, when these readings were decoded."""
+    [flags] = set(readings["flags"].tolist())
+    described = decoder.describe(car * 16, flags)
+    return described["driver"], described["lap"]
+
+
+@each_year
+def test_the_lap_numbers_of_f1_packets(f1_packets, year):
+    packet = filled(f1_packets, year, LAP_DATA)
+    for index, car in enumerate(packet.lap_data):
+        car.current_lap_num = index + 1
+    decoder = primed(year)
+    assert len(decoder.decode(bytes(packet))) == 0
+    assert [decoder.describe(car * 16)["lap"] for car in range(24)] == [*range(1, ACTIVE + 1)] + [None] * (24 - ACTIVE)
+    assert not decoder.rejected
+
+
+def test_a_reading_keeps_its_lap_and_driver():
+    decoder = Decoder()
+    decoder.decode(participants("ONE", "TWO"))
+    changes = [
+        (("ONE", None), None),
+        (("ONE", 1), laps(2026, [1, 1])),
+        (("ONE", 1), laps(2026, [1, 1])),
+        (("ONE", 1), laps(2026, [1, 2])),
+        (("ONE", 2), laps(2026, [2, 2])),
+        (("THREE", 2), participants("THREE", "TWO")),
+        (("THREE", 3), laps(2026, [3, 3])),
+    ]
+    found = []
+    for expected, change in changes:
+        if change is not None:
+            assert len(decoder.decode(change)) == 0
+        found.append((expected, decoder.decode(datagram(2026, CAR_STATUS))))
+    for expected, readings in found:
+        assert of_car(decoder, 0, readings) == expected
+    assert [int(readings["flags"][0]) for _, readings in found] == [0, 1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("number", "lap"), [(0, None), (1, 1), (200, 200), (201, None), (255, None)])
+def test_an_absurd_lap_is_none(number, lap):
+    decoder = primed(2026)
+    decoder.decode(laps(2026, [number]))
+    assert decoder.describe(0)["lap"] == lap
+
+
+def test_laps_before_participants_are_known_to_the_readings_of_their_frame():
+    decoder = Decoder()
+    decoder.decode(laps(2026, [1], frame=6))
+    for packet in (datagram(2026, MOTION), laps(2026, [7, 8]), datagram(2026, MOTION, uid=1)):
+        decoder.decode(packet)
+    assert decoder.rejected == {"before participants": 4}
+    decoder.decode(datagram(2026, MOTION))
+    decoder.decode(laps(2026, [4, 5]))
+    readings = decoder.decode(participants("ONE", "TWO"))
+    assert len(readings) == 2 * 3
+    assert of_car(decoder, 1, readings) == ("TWO", 5)
+    assert decoder.rejected == {"before participants": 4}
+
+
+def test_another_session_begins_without_laps():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    decoder.decode(laps(2026, [5]))
+    before = decoder.decode(datagram(2026, CAR_STATUS))
+    decoder.decode(participants("ONE", uid=100))
+    after = decoder.decode(datagram(2026, CAR_STATUS, uid=100))
+    decoder.decode(laps(2026, [9]))  # of the session before
+    assert of_car(decoder, 0, before) == ("ONE", 5)
+    assert of_car(decoder, 0, after) == ("ONE", None)
+    assert decoder.describe(0)["lap"] is None
+
+
+def test_cars_that_join_have_no_lap_until_it_is_told():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    decoder.decode(laps(2026, [5, 5]))
+    decoder.decode(participants("ONE", "TWO"))
+    assert [decoder.describe(car * 16)["lap"] for car in (0, 1)] == [5, None]
+    decoder.decode(laps(2026, [5, 6]))
+    assert decoder.describe(16)["lap"] == 6
+
+
+def test_roster_numbers_wrap_as_flags_do():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    decoder._rosters, decoder._roster = {65_535: decoder._rosters[0]}, 65_535
+    last = decoder.decode(datagram(2026, CAR_STATUS))
+    decoder.decode(laps(2026, [2]))
+    first = decoder.decode(datagram(2026, CAR_STATUS))
+    assert (last["flags"][0], first["flags"][0]) == (65_535, 0)
+    assert of_car(decoder, 0, last) == ("ONE", None)
+    assert of_car(decoder, 0, first) == ("ONE", 2)
+
+
+def test_the_time_may_be_given():
+    decoder = Decoder()
+    decoder.decode(datagram(2026, MOTION, time=5.0), 1000.25)
+    assert set(decoder.decode(datagram(2026, PARTICIPANTS, time=5.0), 1000.5)["timestamp"]) == {1000.25}
+    assert set(decoder.decode(datagram(2026, MOTION, time=5.0), 1000.75)["timestamp"]) == {1000.75}
+    assert set(decoder.decode(datagram(2026, MOTION, time=5.0))["timestamp"]) == {5.0}
+
+
+# What is missing ------------------------------------------------------------------------------------------------------
+
+
+def test_missing_datagrams_are_counted_by_packet():
+    decoder = primed(2026)
+    for frame in range(1, 101):
+        for packet_id in (MOTION, LAP_DATA, CAR_TELEMETRY, CAR_STATUS):
+            if frame % 10 != packet_id and frame != 50:
+                decoder.decode(datagram(2026, packet_id, frame=frame))
+        decoder.decode(datagram(2026, PARTICIPANTS, frame=frame * 7))  # these come when they like
+    # 9 of motion, for its frames 10 to 90, of which 50 is missing anyway; 10 of each of the others; and 4 of frame 50
+    assert decoder.lost == 8 + 10 + 10 + 10 + 4
+    assert not decoder.rejected
+
+
+def test_what_is_unfit_fills_no_gap_and_makes_none():
+    decoder = primed(2026)
+    for frame in (1, 2, 5):
+        decoder.decode(datagram(2026, MOTION, frame=frame))
+    for frame in range(1, 3000, 3):
+        for bad in ({"uid": frame}, {"player": 30}, {"time": -1.0}):
+            decoder.decode(datagram(2026, MOTION, frame=frame, **bad))
+    assert decoder.lost == 2
+    decoder.decode(datagram(2026, MOTION, frame=4))  # late
+    assert decoder.lost == 1
+
+
+def test_a_gap_between_sessions_is_no_loss():
+    decoder = primed(2026)
+    decoder.decode(datagram(2026, MOTION, frame=1))
+    decoder.decode(datagram(2026, MOTION, frame=2))
+    decoder.decode(datagram(2026, PARTICIPANTS, uid=100, frame=20))
+    decoder.decode(datagram(2026, MOTION, uid=100, frame=20))
+    decoder.decode(datagram(2026, MOTION, uid=100, frame=21))
+    assert decoder.lost == 0
 
 
 # Participants come first ---------------------------------------------------------------------------------------------
@@ -414,6 +573,7 @@ def check_decoding(decoder: Decoder, data: bytes) -> None:
     assert np.isfinite(readings["value"]).all()
     if len(readings) or absurd:
         packet_id = data[6]
+        assert packet_id != LAP_DATA
         if packet_id == PARTICIPANTS:
             assert released
         else:

@@ -30,6 +30,7 @@ def test_no_input_crashes_it_or_is_read_wrongly_in_silence(target):
 # By packet: the array of cars, where the second decoder finds the fields that it uses, and their names
 USED = {
     fuzz.MOTION: ("car_motion_data", (12, 13, 14), ("g_force_lateral", "g_force_longitudinal", "g_force_vertical")),
+    fuzz.LAP_DATA: ("lap_data", (14,), ("current_lap_num",)),
     fuzz.PARTICIPANTS: ("participants", (7,), ("name",)),
     fuzz.CAR_TELEMETRY: (
         "car_telemetry_data",
@@ -74,8 +75,8 @@ def kept_input(caught):
 def test_a_wrong_value_is_found(monkeypatch):
     extract = f1game.Decoder._extract
 
-    def wrong(self, header, datagram):
-        readings = extract(self, header, datagram)
+    def wrong(self, header, datagram, time):
+        readings = extract(self, header, datagram, time)
         readings["value"][readings["value"] == 310] = 311
         return readings
 

@@ -5,14 +5,16 @@ of the package f1-packets (MIT, one format a release), against which the tests c
 packet: little-endian, packed, a common header first. The format is the header's `packet_format`, a year, which a player
 chooses in the game's settings.
 
-Four packets are decoded: motion (0), participants (4), car telemetry (6) and car status (7). Adding a format is adding
-an entry to `FORMATS`; adding a packet is adding its layout there and, if it holds readings, a `_Recipe`.
+Five packets are decoded: motion (0), lap data (2), participants (4), car telemetry (6) and car status (7). Adding a
+format is adding an entry to `FORMATS`; adding a packet is adding its layout there and, if it holds readings, a
+`_Recipe`.
 
 Anybody can send a datagram: size, format, packet id and version, session time, player and car count are checked before
 one is used, and each value after.
 """
 
 import operator
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, SupportsIndex
@@ -23,12 +25,15 @@ import numpy.typing as npt
 from f1buf._reading import READING
 
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+from .frames import FrameGaps
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
 
 Array = npt.NDArray[Any]
+Datagram = bytes | bytearray | memoryview
 
-MOTION, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 4, 6, 7  # packet ids
+MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 2, 4, 6, 7  # packet ids
+EVERY_FRAME = (MOTION, LAP_DATA, CAR_TELEMETRY, CAR_STATUS)  # how often they come, the player chooses: "UDP Send Rate"
 PACKET_VERSION = 1  # of each of these packets in both formats
 BAR_PER_PSI = 0.0689475729
 
@@ -53,6 +58,8 @@ HEADER = np.dtype(
 )
 """The 29 bytes that every packet starts with, in both formats."""
 
+_UNPACK_HEADER = struct.Struct("<H5BQf2I2B").unpack_from  # the same; numpy takes three times as long
+
 
 def _packet(*fields: tuple[Any, ...]) -> np.dtype[np.void]:
     return np.dtype([("header", HEADER), *fields])
@@ -75,6 +82,47 @@ def _motion(slots: int, g_force: str) -> np.dtype[np.void]:
         ]
     )
     return _packet(("car_motion_data", car, slots))
+
+
+def _lap_data(slots: int) -> np.dtype[np.void]:
+    car = np.dtype(
+        [
+            ("last_lap_time_in_ms", "<u4"),
+            ("current_lap_time_in_ms", "<u4"),
+            ("sector1_time_ms_part", "<u2"),
+            ("sector1_time_minutes_part", "u1"),
+            ("sector2_time_ms_part", "<u2"),
+            ("sector2_time_minutes_part", "u1"),
+            ("delta_to_car_in_front_ms_part", "<u2"),
+            ("delta_to_car_in_front_minutes_part", "u1"),
+            ("delta_to_race_leader_ms_part", "<u2"),
+            ("delta_to_race_leader_minutes_part", "u1"),
+            ("lap_distance", "<f4"),  # [m]
+            ("total_distance", "<f4"),  # [m]
+            ("safety_car_delta", "<f4"),  # [s]
+            ("car_position", "u1"),
+            ("current_lap_num", "u1"),  # from 1; 0 for a car that is not there
+            ("pit_status", "u1"),
+            ("num_pit_stops", "u1"),
+            ("sector", "u1"),
+            ("current_lap_invalid", "u1"),
+            ("penalties", "u1"),
+            ("total_warnings", "u1"),
+            ("corner_cutting_warnings", "u1"),
+            ("num_unserved_drive_through_pens", "u1"),
+            ("num_unserved_stop_go_pens", "u1"),
+            ("grid_position", "u1"),
+            ("driver_status", "u1"),
+            ("result_status", "u1"),
+            ("pit_lane_timer_active", "u1"),
+            ("pit_lane_time_in_lane_in_ms", "<u2"),
+            ("pit_stop_timer_in_ms", "<u2"),
+            ("pit_stop_should_serve_pen", "u1"),
+            ("speed_trap_fastest_speed", "<f4"),
+            ("speed_trap_fastest_lap", "u1"),
+        ]
+    )
+    return _packet(("lap_data", car, slots), ("time_trial_pb_car_idx", "u1"), ("time_trial_rival_car_idx", "u1"))
 
 
 def _participants(slots: int, identifier: str) -> np.dtype[np.void]:
@@ -191,6 +239,7 @@ FORMATS: dict[int, Format] = {
         g_units=1.0,
         packets={
             MOTION: _motion(22, g_force="<f4"),
+            LAP_DATA: _lap_data(22),
             PARTICIPANTS: _participants(22, identifier="u1"),
             CAR_TELEMETRY: _car_telemetry(22, engine_temperature="<u2"),
             CAR_STATUS: _car_status(22, harvest_limit=False),
@@ -202,6 +251,7 @@ FORMATS: dict[int, Format] = {
         g_units=1000.0,
         packets={
             MOTION: _motion(24, g_force="<i2"),
+            LAP_DATA: _lap_data(24),
             PARTICIPANTS: _participants(24, identifier="<u2"),
             CAR_TELEMETRY: _car_telemetry(24, engine_temperature="u1"),
             CAR_STATUS: _car_status(24, harvest_limit=True),
@@ -231,7 +281,7 @@ _PARTS = (
     *(_Part(G_FORCE, axis, -250.0, 250.0) for axis in ("lateral", "longitudinal", "vertical")),
     _Part(FUEL_LEVEL, None, 0.0, 100.0),
 )
-_ROSTERS_KEPT = 256  # sets of drivers: more than change while a reading is on its way to the analyzers
+_ROSTERS = 1 << 16  # that a reading's flags can tell apart: more than change while it is on its way to the analyzers
 _IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
 _MAX_SLOTS = max(form.slots for form in FORMATS.values())
 
@@ -292,7 +342,7 @@ class _Extractor:
         self._low = np.array([_PARTS[part].low for part in recipe.parts])
         self._high = np.array([_PARTS[part].high for part in recipe.parts])
 
-    def __call__(self, datagram: bytes, active: int, chosen: slice | Array, time: float) -> tuple[Array, int]:
+    def __call__(self, datagram: Datagram, active: int, chosen: slice | Array, time: float) -> tuple[Array, int]:
         """Return the readings of the `chosen` ones of the `active` cars, and how many absurd ones were left out."""
         cars = np.frombuffer(datagram, self._raw, active, self._offset)[chosen]
         table = cars.astype(self._wide).view("f8").reshape(len(cars), self._columns)
@@ -315,6 +365,18 @@ def _template(slots: int, parts: range) -> Array:
     template["channel"] = [_PARTS[part].channel.number for part in parts]
     return template
 
+
+def _lap_numbers(packet: np.dtype[np.void]) -> tuple[int, int]:
+    """Where in the packet the first car's lap number is, and how far the next is from it [bytes]."""
+    assert packet.fields is not None
+    cars, offset = packet.fields["lap_data"][:2]
+    assert cars.base.fields is not None
+    return offset + cars.base.fields["current_lap_num"][1], cars.base.itemsize
+
+
+_LAP_NUMBERS = {year: _lap_numbers(form.packets[LAP_DATA]) for year, form in FORMATS.items()}
+_MOST_LAPS = 200  # more than any session has
+_SOUND_LAPS = bytes(lap if lap <= _MOST_LAPS else 0 for lap in range(256))  # by the lap number that was sent
 
 _EXTRACTORS = {
     (year, packet_id): _Extractor(form, form.packets[packet_id], recipe)
@@ -354,13 +416,21 @@ class _Header(NamedTuple):
         return self.packet_format, self.session_uid, self.overall_frame_identifier
 
 
+class _Roster(NamedTuple):
+    """What a reading's flags say by number: who drives, and in which lap, by car."""
+
+    drivers: tuple[str | None, ...]
+    laps: bytes  # 0 where it is not known; may be shorter
+
+
 class Decoder:
     """Turns the datagrams of one game into readings.
 
     Which slots of a packet are cars, and who drives them, the game says in the participants packet: at the start of a
     session and every 5 s. Readings of a session that come before it are rejected ("before participants"), except those
     of its very frame: the game sends a frame's packets by packet id, motion (0) before participants (4). These are kept
-    back until the participants packet comes, and returned for it.
+    back until the participants packet comes, and returned for it. In which lap each car is comes in the lap data (2),
+    so the motion (0) of the very frame in which a lap begins still counts as the lap before.
 
     Parameters
     ----------
@@ -373,6 +443,10 @@ class Decoder:
         How many datagrams were not used, by reason; and under "absurd value" how many single readings were left out of
         datagrams that were used: NaN, infinite or physically impossible values, such as fuel with a capacity of 0.
         Packets that the game sends and that hold nothing for us are not counted.
+    lost : int
+        How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
+        telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
+        datagrams come late. See `FrameGaps`.
 
     Raises
     ------
@@ -390,29 +464,37 @@ class Decoder:
         self._session: tuple[int, int] | None = None  # the one that the three below are of
         self._active = 0
         self._chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
-        # Who drives, the latest last, and the number of the first one kept; see `describe`.
-        self._rosters: tuple[int, tuple[tuple[str | None, ...], ...]] = (0, ((),))
+        self._rosters = {0: _Roster((), b"")}  # by number; see `describe`
+        self._roster = 0  # the number of the latest
+        self._roster_in_use = False  # whether a reading has been given that number
         self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
-        self._held: dict[int, tuple[_Header, bytes]] = {}  # by packet id, so that a flood cannot fill the memory
+        # By packet id, so that a flood cannot fill the memory
+        self._held: dict[int, tuple[_Header, bytes, float | None]] = {}
+        self._gaps = {packet_id: FrameGaps() for packet_id in EVERY_FRAME}
 
-    def decode(self, datagram: bytes) -> Array:
+    @property
+    def lost(self) -> int:
+        return sum(gaps.lost for gaps in self._gaps.values())
+
+    def decode(self, datagram: Datagram, time: float | None = None) -> Array:
         """Return the readings of one datagram; never raises for what it contains.
 
         Parameters
         ----------
-        datagram : bytes
+        datagram : bytes, bytearray or memoryview
             One UDP payload, of anybody. Not referred to afterwards, unless it is kept back for the participants packet.
+        time : float, optional
+            The timestamp of its readings [s]. Without it, session time.
 
         Returns
         -------
         numpy.ndarray of READING, shape (n,)
-            The caller's own, contiguous, by car, then by part; empty if the datagram holds nothing for us. Timestamps
-            are session time [s]. Values: speed [km/h], engine temperature [°C], tyre pressures [bar], G-forces with
-            their sign [G], fuel [%].
+            The caller's own, contiguous, by car, then by part; empty if the datagram holds no readings for us.
+            Values: speed [km/h], engine temperature [°C], tyre pressures [bar], G-forces with their sign [G], fuel [%].
         """
         if len(datagram) < HEADER.itemsize:
             return self._reject("truncated datagram")
-        header = _Header(*np.frombuffer(datagram, HEADER, 1).item())
+        header = _Header._make(_UNPACK_HEADER(datagram))
         form = FORMATS.get(header.packet_format)
         if form is None:
             return self._reject("unknown format year")
@@ -426,8 +508,8 @@ class Decoder:
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(form, header, datagram)
         if header.session != self._session:
-            return self._hold(header, datagram)
-        return self._extract(header, datagram)
+            return self._hold(header, datagram, time)
+        return self._use(header, datagram, time)
 
     def describe(self, sensor_id: SupportsIndex, roster: int | None = None) -> dict[str, int | str | None]:
         """Say what a sensor id of this decoder stands for, for people.
@@ -437,15 +519,16 @@ class Decoder:
         sensor_id : int
             As in a reading: car * 16 + part.
         roster : int, optional
-            The reading's ``flags``, which say whose time at the wheel it is from: drivers may have changed since it was
-            decoded. Without it, the latest.
+            The reading's ``flags``, which say who drove, and in which laps, when it was decoded. Without it, the
+            latest.
 
         Returns
         -------
         dict
-            ``"car"``: the car's index; ``"driver"``: the name in the participants packet, or None; ``"part"``: the
-            wheel ("RL", "RR", "FL", "FR") or axis ("lateral", "longitudinal", "vertical"), or None where a car has one
-            such sensor only.
+            ``"car"``: the car's index; ``"driver"``: the name in the participants packet, or None; ``"lap"``: the lap
+            that the car was in, from 1, or None where the lap data have not told yet, or something absurd;
+            ``"part"``: the wheel ("RL", "RR", "FL", "FR") or axis ("lateral", "longitudinal", "vertical"), or None
+            where a car has one such sensor only.
 
         Raises
         ------
@@ -458,46 +541,64 @@ class Decoder:
                 f"sensor_id is {sensor_id}: expected car * {_IDS_PER_CAR} + part, car 0 to {_MAX_SLOTS - 1}, "
                 f"part 0 to {len(_PARTS) - 1}, as in the readings that Decoder.decode returns"
             )
-        drivers = self._drivers_of(roster)
-        return {"car": car, "driver": drivers[car] if car < len(drivers) else None, "part": _PARTS[part].name}
-
-    def _drivers_of(self, roster: int | None) -> tuple[str | None, ...]:
-        first, rosters = self._rosters  # at once: decode may go on in another thread
-        if roster is None:
-            return rosters[-1]
-        index = (roster - first) % (1 << 16)
-        return rosters[index] if index < len(rosters) else ()
+        # `decode` may go on in another thread: each is looked at once.
+        drivers, laps = self._rosters.get(self._roster if roster is None else roster, _Roster((), b""))
+        return {
+            "car": car,
+            "driver": drivers[car] if car < len(drivers) else None,
+            "lap": (laps[car] if car < len(laps) else 0) or None,
+            "part": _PARTS[part].name,
+        }
 
     def _reject(self, reason: str) -> Array:
         self.rejected[reason] += 1
         return _nothing()
 
-    def _take_participants(self, form: Format, header: _Header, datagram: bytes) -> Array:
+    def _take_participants(self, form: Format, header: _Header, datagram: Datagram) -> Array:
         """Remember who drives; return what was held back of this packet's frame."""
         packet = np.frombuffer(datagram, form.packets[PARTICIPANTS], 1)[0]
         active = int(packet["num_active_cars"])
         if active > form.slots:
             return self._reject("impossible car count")
+        laps = self._rosters[self._roster].laps
+        if header.session != self._session:
+            laps = b""
+            for gaps in self._gaps.values():
+                gaps.restart()
         self._session = header.session
         self._active = active
         if isinstance(self._cars, tuple):
             self._chosen = np.array([car for car in self._cars if car < active], np.intp)
-        self._note_drivers(tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist()))
+        drivers = tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist())
+        self._note(_Roster(drivers, laps))
         return self._release(header)
 
-    def _note_drivers(self, drivers: tuple[str | None, ...]) -> None:
-        first, rosters = self._rosters
-        if drivers == rosters[-1]:
-            return
-        kept = () if rosters == ((),) else rosters[-(_ROSTERS_KEPT - 1) :]
-        self._rosters = first + len(rosters) - len(kept) if kept else 0, (*kept, drivers)
+    def _take_laps(self, header: _Header, datagram: Datagram) -> Array:
+        """Remember in which lap each car is."""
+        start, stride = _LAP_NUMBERS[header.packet_format]
+        laps = bytes(datagram[start : start + stride * self._active : stride]).translate(_SOUND_LAPS)
+        roster = self._rosters[self._roster]
+        if laps != roster.laps:
+            self._note(roster._replace(laps=laps))
+        return _nothing()
 
-    def _hold(self, header: _Header, datagram: bytes) -> Array:
+    def _note(self, roster: _Roster) -> None:
+        if roster == self._rosters[self._roster]:
+            return
+        if self._roster_in_use:
+            self._roster_in_use = False
+            number = (self._roster + 1) % _ROSTERS
+        else:
+            number = self._roster
+        self._rosters[number] = roster
+        self._roster = number
+
+    def _hold(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
         """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
         if header.frame != self._held_frame:
             self._held_frame = header.frame
             self._held.clear()
-        self._held[header.packet_id] = header, bytes(datagram)
+        self._held[header.packet_id] = header, bytes(datagram), time
         return self._reject(_BEFORE_PARTICIPANTS)
 
     def _release(self, participants: _Header) -> Array:
@@ -508,18 +609,26 @@ class Decoder:
         self.rejected[_BEFORE_PARTICIPANTS] -= len(held)
         if not self.rejected[_BEFORE_PARTICIPANTS]:
             del self.rejected[_BEFORE_PARTICIPANTS]
-        return np.concatenate([self._extract(header, datagram) for header, datagram in held])
+        held.sort(key=lambda each: each[0].packet_id != LAP_DATA)  # first: so that the others' laps are known
+        return np.concatenate([self._use(*each) for each in held])
 
-    def _extract(self, header: _Header, datagram: bytes) -> Array:
+    def _use(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
+        """Return the readings of a datagram of the session whose participants are known."""
+        self._gaps[header.packet_id].add(header.overall_frame_identifier)
+        if header.packet_id == LAP_DATA:
+            return self._take_laps(header, datagram)
+        return self._extract(header, datagram, header.session_time if time is None else time)
+
+    def _extract(self, header: _Header, datagram: Datagram, time: float) -> Array:
         player = header.player_car_index
         chosen = slice(player, player + 1) if self._cars == "player" else self._chosen
         extract = _EXTRACTORS[header.packet_format, header.packet_id]
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
-            readings, absurd = extract(datagram, self._active, chosen, header.session_time)
+            readings, absurd = extract(datagram, self._active, chosen, time)
         if absurd:
             self.rejected["absurd value"] += absurd
-        first, rosters = self._rosters
-        readings["flags"] = (first + len(rosters) - 1) % (1 << 16)
+        readings["flags"] = self._roster
+        self._roster_in_use = True
         return readings
 
 
