@@ -42,10 +42,14 @@ directives = {
     "cdivision": True,
 }
 
+modules = ["f1buf._sync", "f1buf._loop", "f1buf._ring", "f1buf._queue"]
+if sys.platform != "win32":  # it is written for POSIX sockets
+    modules.append("f1buf.telemetry.sources._udp")
+
 extensions = [
     Extension(
-        f"f1buf.{name}",
-        [f"f1buf/{name}.pyx"],
+        name,
+        [name.replace(".", "/") + ".pyx"],
         depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp", "f1buf/_arrays.hpp", "f1buf/_int.hpp"],
         include_dirs=["f1buf", numpy.get_include()],
         language="c++",
@@ -53,7 +57,7 @@ extensions = [
         extra_link_args=link_args,
         define_macros=macros,
     )
-    for name in ("_sync", "_loop", "_ring", "_queue")
+    for name in modules
 ]
 
 setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=debug or bool(sanitizer)))
