@@ -42,9 +42,7 @@ directives = {
     "cdivision": True,
 }
 
-modules = ["f1buf._sync", "f1buf._loop", "f1buf._ring", "f1buf._queue"]
-if sys.platform != "win32":  # it is written for POSIX sockets
-    modules.append("f1buf.telemetry.sources._udp")
+modules = ["f1buf._sync", "f1buf._loop", "f1buf._ring", "f1buf._queue", "f1buf.telemetry.sources._udp"]
 
 extensions = [
     Extension(

@@ -1,48 +1,45 @@
-"""The command `f1buf`.
+"""The command `f1buf`: its arguments, and what each of its commands feeds the telemetry system with.
 
 Standard output carries only data (``--json``, ``--alerts -``, ``thresholds``); all that is for people goes to standard
-error. Exit status: 130 after a second Ctrl-C, else 2 for bad usage and unreadable input, else 1 where a sensor or an
-analyzer failed or something was lost on this machine, else 3 with ``--fail-on-alert`` if there was one, else 0.
+error. Exit status: 130 after a second Ctrl-C, else 2 for bad usage and unreadable input, else 1 where a sensor, an
+analyzer or the recorder failed or something was lost on this machine, else 3 with ``--fail-on-alert`` if there was an
+alert, else 0.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
-import json
 import math
-import os
 import random
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import f1buf
-from f1buf._console import Console
-from f1buf.telemetry import (
-    PROFILES,
-    Alert,
-    F1TelemetrySystem,
-    Sensor,
-    Summary,
-    TelemetryError,
-    ThresholdError,
-    classic,
-    make_sensors,
+from f1buf._runner import BAD_USAGE, FAILED, INTERRUPTED, OK, Feed, Runner, UsageError, write_stdout
+from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
+from f1buf.telemetry._text import one_line
+from f1buf.telemetry.sources.canbus import (
+    CanBus,
+    CanDecoder,
+    CanError,
+    CanReplay,
+    add_bus_arguments,
+    open_bus,
+    open_can_log,
 )
 from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
+from f1buf.telemetry.sources.paced import paced_sensors
+from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 from f1buf.telemetry.sources.recording import RecordingError, open_recording
 from f1buf.telemetry.sources.replay import Replay
 from f1buf.telemetry.system import SENSOR_TYPES
-from f1buf.telemetry.thresholds import ThresholdTable, dumps
-
-OK, FAILED, BAD_USAGE, ALERTED, INTERRUPTED = 0, 1, 2, 3, 130
+from f1buf.telemetry.thresholds import dumps
 
 RUN_EXAMPLES = """\
 examples:
@@ -57,19 +54,33 @@ examples:
   f1buf replay race.sqlite3                      as fast as it was recorded
   f1buf replay race.sqlite3 --speed max --json
   f1buf replay race.sqlite3 --speed 20 --cars player --alerts -
+  f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on
+  f1buf replay recorded/                         what --record recorded, against the same thresholds
+"""
+LISTEN_EXAMPLES = """\
+examples:
+  f1buf listen                                   the game runs on this machine
+  f1buf listen --host 0.0.0.0 --cars player      ... or on another one, or on a console
+  f1buf listen --forward 127.0.0.1:20778         another program wants the datagrams, too
+  f1buf listen --record race/ --alerts race.jsonl
+"""
+CAN_EXAMPLES = """\
+examples:
+  f1buf can --dbc car.dbc -i socketcan -c can0
+  f1buf can --dbc car.dbc --dbc body.dbc -i pcan -c PCAN_USBBUS1 -b 500000 --record drive/
+  f1buf can --dbc car.dbc -i virtual -c test --thresholds car.toml --fail-on-alert --duration 60
 """
 THRESHOLDS_EXAMPLES = """\
 examples:
   f1buf thresholds > mine.toml                   edit it, then: f1buf run --thresholds mine.toml
-  f1buf thresholds f1game                        what `replay` uses unless told otherwise
+  f1buf thresholds f1game                        what `listen` and `replay` use unless told otherwise
 """
 
 
-class UsageError(Exception):
-    """Bad usage or unreadable input: one line, status 2."""
-
-
 # -- arguments --------------------------------------------------------------------------------------------------------
+
+
+CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,11 +115,6 @@ def number(
     return convert
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line whatever it says."""
-    return " ".join(str(error).split())
-
-
 def cars(text: str) -> str | list[int]:
     """Convert ``all``, ``player`` or a list such as ``0,5,21``."""
     if text in ("all", "player"):
@@ -117,6 +123,15 @@ def cars(text: str) -> str | list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected all, player or car numbers such as 0,5,21") from None
+
+
+def destination(text: str) -> tuple[str, int]:
+    """Convert ``HOST:PORT``, an IPv6 address in brackets."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or (":" in host and not text.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, such as 127.0.0.1:20778 or [::1]:20778")
+    return host, int(port)
 
 
 def sensor_class(text: str) -> type[Sensor]:
@@ -140,12 +155,13 @@ def sensor_class(text: str) -> type[Sensor]:
     return found
 
 
-def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profile: str) -> None:
+def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresholds: Any, said: str = "") -> None:
+    """Add what `run`, `replay`, `listen` and `can` have in common; `said`: what the default thresholds are."""
     parser.add_argument(
         "--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds"
     )
     parser.add_argument(
-        "--analyzers", type=number(1, 10_000, whole=True), default=3, metavar="N", help="threads (default: 3)"
+        "--analyzers", type=number(1, 10_000, whole=True), default=3, metavar="N", help="analyzer threads (default: 3)"
     )
     parser.add_argument(
         "--analyzer-delay",
@@ -168,26 +184,57 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, profil
     )
     parser.add_argument(
         "--thresholds",
-        default=profile,
         metavar="NAME|FILE",
-        help=f"a profile ({', '.join(PROFILES)}) or a TOML file (default: {profile})",
+        help=f"a profile ({', '.join(PROFILES)}) or a TOML file (default: {said or thresholds})",
     )
     parser.add_argument("--alerts", metavar="FILE", help="write alerts as JSON lines; - for standard output")
     parser.add_argument(
         "--alert-samples", action="store_true", help="an alert for each reading over its threshold, not only rises"
     )
     parser.add_argument("--fail-on-alert", action="store_true", help="exit with status 3 if there was an alert")
-    parser.set_defaults(default_buffer_size=buffer_size)
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="keep all readings in a new folder, as Parquet files, which `f1buf replay DIR` plays back "
+        "(needs f1buf[record])",
+    )
+    parser.add_argument(
+        "--record-overflow",
+        choices=("block", "drop_oldest", "drop_newest"),
+        help="what happens when the recorder falls behind (default: block, which loses nothing)",
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="no live view: lines, as where standard error is no terminal"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; `command` is the one that will be parsed: what it alone needs is imported for it alone."""
     parser = Parser(prog="f1buf", description="Telemetry through a ring buffer that loses nothing.")
     parser.add_argument("--version", action="version", version=f"f1buf {f1buf.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    raw = argparse.RawDescriptionHelpFormatter
 
-    run = commands.add_parser("run", help="simulated sensors", epilog=RUN_EXAMPLES, formatter_class=raw)
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, examples: str) -> Parser:
+        added = commands.add_parser(
+            name, help=text, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        added.set_defaults(command=function, parser=added)
+        return added
+
+    add_run_options(add("run", run_command, "simulated sensors, or your own", RUN_EXAMPLES))
+    add_replay_options(add("replay", replay_command, "a recording, at its own speed or another one", REPLAY_EXAMPLES))
+    add_listen_options(add("listen", listen_command, "the F1 game's telemetry, live over UDP", LISTEN_EXAMPLES))
+    add_can_options(add("can", can_command, "a car's CAN bus, live", CAN_EXAMPLES), bus=command == "can")
+    thresholds = add(
+        "thresholds", thresholds_command, "print a profile of thresholds to start from", THRESHOLDS_EXAMPLES
+    )
+    thresholds.add_argument("name", nargs="?", default="default", metavar="NAME", help=f"{', '.join(PROFILES)}")
+    return parser
+
+
+def add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--count", type=number(1, math.inf, whole=True), metavar="N", help="readings a sensor; then it ends"
     )
@@ -215,12 +262,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise",
     )
     add_common_options(run, 100, "default")
-    run.set_defaults(command=run_command, parser=run)
 
-    replay = commands.add_parser(
-        "replay", help="a recording of the F1 game's telemetry", epilog=REPLAY_EXAMPLES, formatter_class=raw
+
+def add_replay_options(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument(
+        "file",
+        metavar="FILE|DIR",
+        help="an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
+        "a folder that --record has made",
     )
-    replay.add_argument("file", help="an SQLite recording in the schema of f1-2020-telemetry")
     replay.add_argument(
         "--speed",
         type=number(0, exclusive=True, word="max"),
@@ -228,238 +278,56 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="X",
         help="times as fast as recorded, or max (default: 1)",
     )
-    replay.add_argument("--cars", type=cars, default="all", metavar="WHICH", help="player, all (default), or 0,5,21")
-    add_common_options(replay, 8192, "f1game")
-    replay.set_defaults(command=replay_command, parser=replay)
+    add_cars_option(replay)
+    add_dbc_option(replay)
+    add_common_options(replay, 8192, "f1game", "f1game; of a CAN log none; of a folder those that it was recorded with")
 
-    thresholds = commands.add_parser(
-        "thresholds",
-        help="print a profile of thresholds to start from",
-        epilog=THRESHOLDS_EXAMPLES,
-        formatter_class=raw,
+
+def add_listen_options(listen: argparse.ArgumentParser) -> None:
+    listen.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen: 127.0.0.1 (default) or ::1 for this machine alone, 0.0.0.0 or :: for every network",
     )
-    thresholds.add_argument("name", nargs="?", default="default", metavar="NAME", help=f"{', '.join(PROFILES)}")
-    thresholds.set_defaults(command=thresholds_command, parser=thresholds)
-    return parser
+    listen.add_argument(
+        "--port",
+        type=number(0, 65535, whole=True),
+        default=DEFAULT_PORT,
+        metavar="N",
+        help=f"UDP port (default: {DEFAULT_PORT}, the game's); 0 for any that is free",
+    )
+    listen.add_argument(
+        "--forward",
+        type=destination,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="pass each datagram on unchanged, for only one program can own the port; repeatable",
+    )
+    add_cars_option(listen)
+    add_common_options(listen, 8192, "f1game")
 
 
-# -- alerts as JSON lines ---------------------------------------------------------------------------------------------
+def add_can_options(can: argparse.ArgumentParser, *, bus: bool) -> None:
+    add_dbc_option(can, required=True)
+    if bus:
+        add_bus_arguments(can)
+    add_common_options(can, 8192, (), "none")
 
 
-class AlertFile:
-    """Writes alerts as JSON lines; a write that fails is remembered, and the analysis goes on."""
-
-    def __init__(self, path: str) -> None:
-        self.error: OSError | None = None
-        self._name = "standard output" if path == "-" else path
-        self._ascii = path == "-" and not stdout_knows_unicode()
-        if path == "-" and sys.stdout is None:
-            self.error = OSError(errno.EBADF, "closed")
-        self._lock = threading.Lock()
-        try:
-            self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
-
-    def write(self, alert: Alert) -> None:
-        """Write one alert; `flush` makes it visible."""
-        self._attempt(lambda: self._file.write(alert.as_json(ensure_ascii=self._ascii) + "\n"))
-
-    def flush(self) -> None:
-        """Hand what was written to the system."""
-        self._attempt(lambda: self._file.flush())
-
-    def close(self) -> str | None:
-        """Close it; returns what went wrong, if something did."""
-        self.flush()
-        if self._file is not sys.stdout:
-            try:
-                self._file.close()
-            except OSError as error:
-                self.error = self.error or error
-        elif self.error is not None and sys.stdout is not None:
-            silence_stdout()
-        return None if self.error is None else f"alerts were lost: {self._name}: {self.error.strerror}"
-
-    def _attempt(self, act: Callable[[], Any]) -> None:
-        with self._lock:
-            if self.error is None:
-                try:
-                    act()
-                except OSError as error:
-                    self.error = error
+def add_cars_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cars", type=cars, metavar="WHICH", help="player, all (default), or 0,5,21")
 
 
-def same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
-
-
-def write_stdout(text: str) -> str | None:
-    """Print it on standard output; returns what went wrong, if something did."""
-    if sys.stdout is None:
-        return "standard output: closed"
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        silence_stdout()
-        return f"standard output: {error.strerror}"
-    return None
-
-
-def silence_stdout() -> None:
-    """Nobody reads standard output any more: keep the interpreter from flushing into it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# -- running a system -------------------------------------------------------------------------------------------------
-
-
-class Runner:
-    """Runs a system until it ends or is told to stop, and reports."""
-
-    def __init__(self, args: argparse.Namespace, rejected: Callable[[], dict[str, int]] = dict) -> None:
-        if args.json and args.alerts == "-":
-            raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
-        self.args = args
-        self.console = Console()
-        self._rejected = rejected
-        self._input_failed = False
-        self._alert_file: AlertFile | None = None
-        self._interrupts = 0
-        try:
-            self.system = F1TelemetrySystem(
-                args.buffer_size or args.default_buffer_size,
-                overflow=args.overflow,
-                thresholds=args.thresholds,
-                on_alert=self._on_alert,
-                alert_samples=args.alert_samples,
-                analyzer_delay=args.analyzer_delay,
-                on_step=self._on_step,
-            )
-        except (ThresholdError, MemoryError) as error:
-            option = "--thresholds" if isinstance(error, ThresholdError) else "--buffer-size"
-            raise UsageError(f"{option}: {one_line(error)}") from None
-        except OSError as error:
-            raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
-
-    def run(self, what: str, start: Callable[[], None]) -> int:
-        """Run the system that `start` starts, fed by `what`; returns the exit status."""
-        self._check_thresholds()
-        if self.args.alerts is not None:
-            self._keep_input_files()
-            self._alert_file = AlertFile(self.args.alerts)
-        previous = [(each, signal.signal(each, self._on_signal)) for each in (signal.SIGINT, signal.SIGTERM)]
-        try:
-            with self.console:
-                capacity = self.system.ring.capacity
-                self.console.line(f"{what}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
-                try:
-                    start()
-                except RuntimeError as error:
-                    raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
-                self._watch()
-                problems = self._shut_down()
-            return self._report(problems)
-        finally:
-            for each, handler in previous:
-                signal.signal(each, handler)
-
-    def _check_thresholds(self) -> None:
-        """Before anything is written: do their channels exist?"""
-        try:
-            ThresholdTable(self.system.thresholds)
-        except ThresholdError as error:
-            raise UsageError(f"--thresholds {self.args.thresholds}: {one_line(error)}") from None
-
-    def _keep_input_files(self) -> None:
-        """Writing alerts must not destroy what is read."""
-        for name in (self.args.thresholds, getattr(self.args, "file", None)):
-            if name is not None and same_file(name, self.args.alerts):
-                raise UsageError(f"--alerts {self.args.alerts}: is the file that is read; choose another one")
-
-    def _watch(self) -> None:
-        """Until the sources end, the time is over, or a signal says stop."""
-        until = math.inf if self.args.duration is None else time.monotonic() + self.args.duration
-        while (left := until - time.monotonic()) > 0 and not self._interrupts:
-            if self.system.wait(min(left, 0.1)):
-                break
-            self._tick(draining=False)
-
-    def _shut_down(self) -> list[str]:
-        """Stop and drain, in a thread of its own, so that progress and a second Ctrl-C get through."""
-        problems: list[str] = []
-
-        def shut_down() -> None:
-            try:
-                self.system.shutdown()
-            except TelemetryError as error:
-                problems.append(str(error))
-                self._input_failed = any(isinstance(each, RecordingError) for _, each in error.failures)
-
-        self.system.stop_sources()
-        thread = threading.Thread(target=shut_down, name="shutdown")
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.1)
-            if thread.is_alive():
-                self._tick(draining=True)
-        return problems
-
-    def _tick(self, draining: bool) -> None:
-        self.console.progress(self.system, draining)
-        if self._alert_file is not None:
-            self._alert_file.flush()
-
-    def _report(self, problems: list[str]) -> int:
-        summary = self.system.summary
-        if self._alert_file is not None and (problem := self._alert_file.close()):
-            problems.append(problem)
-        rejected = self._rejected()
-        self.console.summary(summary, rejected, self.system.ring.capacity)
-        if self.args.json:
-            problem = write_stdout(as_json({**summary.as_dict(), "rejected": rejected}))
-            problems += [f"the summary was not written: {problem}"] if problem else []
-        lost = summary.readings - summary.analysed
-        if lost and not problems:
-            problems.append(f"{lost:,} readings were lost")
-        for problem in problems:
-            self.console.line(f"f1buf: {problem}", "bold red")
-        if problems:
-            return BAD_USAGE if self._input_failed else FAILED
-        return ALERTED if self.args.fail_on_alert and alerted(summary) else OK
-
-    def _on_alert(self, alert: Alert) -> None:
-        if self.args.alerts != "-":  # there they are on standard output already
-            self.console.alert(alert)
-        if self._alert_file is not None:
-            self._alert_file.write(alert)
-
-    def _on_step(self, text: str) -> None:
-        if getattr(self.args, "classic", False):
-            self.console.line(f"* {text}")
-
-    def _on_signal(self, signum: int, frame: Any) -> None:
-        # Nothing here that takes a lock: whoever is interrupted may hold it. `_watch` looks ten times a second.
-        self._interrupts += 1
-        if signum == signal.SIGINT and self._interrupts > 1:
-            self.console.restore_terminal()
-            os._exit(INTERRUPTED)  # at once: no thread, buffer or file is waited for
-
-
-def alerted(summary: Summary) -> bool:
-    return any(each["samples"] for each in summary.thresholds)
-
-
-def as_json(result: dict[str, Any]) -> str:
-    """One line of JSON that standard output can say, whatever characters it knows."""
-    return json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n"
-
-
-def stdout_knows_unicode() -> bool:
-    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+def add_dbc_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--dbc",
+        action="append",
+        required=required,
+        metavar="FILE",
+        help="a CAN database that names the signals: DBC, KCD, SYM, ARXML; repeatable (needs f1buf[can])",
+    )
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
@@ -479,41 +347,157 @@ def run_command(args: argparse.Namespace) -> int:
         )
     except Exception as error:  # a user's own class may raise anything
         raise UsageError(f"--sensors: cannot be made: {type(error).__name__}: {one_line(error)}") from None
+    name = f"{len(sensors)} sensors"
     if args.classic:
-        return runner.run(f"{len(sensors)} sensors", lambda: start_classic(runner, args, sensors))
-    return runner.run(
-        f"{len(sensors)} sensors",
-        lambda: runner.system.start_telemetry(
-            num_analyzers=args.analyzers, sensors=sensors, rate=args.rate, count=args.count
-        ),
-    )
+        return runner.run(classic_feed(name, runner, args, sensors))
+    return runner.run(Feed(name, paced_sensors(sensors, args.rate, args.count)))
 
 
-def start_classic(runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> None:
-    """Start the textbook demonstration."""
-    system, say, rng = runner.system, runner.console.line, random.Random(args.seed)
-    system.start(
-        [
-            classic.ClassicSensor(sensor, system.ring, say, args.count, random.Random(rng.random()))
-            for sensor in sensors
-        ],
-        args.analyzers,
-        analyzer=classic.classic_analyzer(system.ring, say, rng),
-    )
+def classic_feed(name: str, runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> Feed:
+    """Return the textbook demonstration."""
+    ring, say, rng = runner.system.ring, runner.console.line, random.Random(args.seed)
+    sources = [classic.ClassicSensor(sensor, ring, say, args.count, random.Random(rng.random())) for sensor in sensors]
+    return Feed(name, sources, analyzer=classic.classic_analyzer(ring, say, rng))
 
 
 def replay_command(args: argparse.Namespace) -> int:
+    path = Path(args.file)
+    try:
+        if args.dbc:
+            return replay_can_log(args)
+        if path.suffix.lower() in CAN_LOGS and path.is_file():
+            raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
+        return replay_folder(args) if path.is_dir() else replay_game(args)
+    except (RecordingError, CanError) as error:
+        raise UsageError(str(error)) from None
+
+
+def replay_game(args: argparse.Namespace) -> int:
+    decoder = game_decoder(args)
+    with open_recording(args.file) as recording:
+        source = Replay(recording, decoder, args.speed)
+        feed = Feed(
+            source.name,
+            [source],
+            decoder.describe,
+            rejected=lambda: {**recording.rejected, **decoder.rejected},
+            lost_elsewhere=lambda: {"on the network": decoder.lost},
+            details=lambda: {"network": {"lost": decoder.lost}},
+        )
+        return Runner(args).run(feed)
+
+
+def replay_can_log(args: argparse.Namespace) -> int:
+    no_cars(args, "a CAN log")
+    args.default_thresholds = ()
+    decoder = CanDecoder(args.dbc)
+    log = open_can_log(args.file)
+    source = CanReplay(log, decoder, args.speed)
+    feed = Feed(source.name, [source], decoder.describe, rejected=lambda: {**log.rejected, **decoder.rejected})
+    return Runner(args).run(feed)
+
+
+def replay_folder(args: argparse.Namespace) -> int:
+    no_cars(args, "a folder")
+    recording = open_parquet(args.file)
+    args.default_thresholds = recording.thresholds
+    source = ParquetReplay(recording, args.speed)
+    return Runner(args).run(Feed(source.name, [source], source.describe, rejected=lambda: dict(recording.rejected)))
+
+
+def no_cars(args: argparse.Namespace, what: str) -> None:
+    if args.cars is not None:
+        raise UsageError(f"--cars is for recordings of the game; {args.file} is {what}")
+
+
+def game_decoder(args: argparse.Namespace) -> Decoder:
+    try:
+        return Decoder("all" if args.cars is None else args.cars)
+    except ValueError as error:
+        raise UsageError(f"--cars: {error}") from None
+
+
+def listen_command(args: argparse.Namespace) -> int:
+    decoder = game_decoder(args)
+    runner = Runner(args)
     with ExitStack() as stack:
         try:
-            recording = stack.enter_context(open_recording(args.file))
-            decoder = Decoder(args.cars)
-        except RecordingError as error:
+            listener = stack.enter_context(Listener(decoder, args.host, args.port, forward=args.forward))
+        except ListenError as error:
             raise UsageError(str(error)) from None
-        except ValueError as error:
-            raise UsageError(f"--cars: {error}") from None
-        runner = Runner(args, lambda: {**recording.rejected, **decoder.rejected})
-        source = Replay(recording, decoder, args.speed)
-        return runner.run(source.name, lambda: runner.system.start([source], args.analyzers, describe=decoder.describe))
+        return runner.run(listen_feed(listener, decoder))
+
+
+def listen_feed(listener: Listener, decoder: Decoder) -> Feed:
+    def network() -> dict[str, Any]:
+        return {
+            "datagrams": listener.datagrams,
+            "lost": listener.lost,
+            "dropped": listener.dropped,
+            "forwarded": by_destination(listener.forwarded),
+            "not_forwarded": by_destination(listener.not_forwarded),
+        }
+
+    def missing() -> dict[str, int]:
+        # What the kernel has dropped is missing, too, as far as it was numbered; nobody can tell the two apart.
+        return {"on the network" if not listener.dropped else "on the network or by the kernel": listener.lost}
+
+    return Feed(
+        listener.name,
+        [listener],
+        decoder.describe,
+        rejected=lambda: dict(listener.rejected),
+        lost_elsewhere=missing,
+        lost_here=lambda: {"by the kernel": listener.dropped or 0},
+        details=lambda: {"network": network()},
+        notices=Silence(listener).notices,
+    )
+
+
+def by_destination(counts: dict[tuple[str, int], int]) -> dict[str, int]:
+    return {f"[{host}]:{port}" if ":" in host else f"{host}:{port}": count for (host, port), count in counts.items()}
+
+
+class Silence:
+    """Tells people that nothing is heard: the first time with what to enter in the game's settings.
+
+    Parameters
+    ----------
+    listener : Listener
+        What should be hearing something.
+    """
+
+    SECONDS = 5.0
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._began = time.monotonic()
+        self._told: float | None = None  # of which moment on it has been said that there is silence
+        self._advised = False
+
+    def notices(self) -> Iterator[str]:
+        """Yield the lines that are to be said now."""
+        if not self._advised:
+            self._advised = True
+            yield from filter(None, [self._listener.buffer_advice()])
+        heard = self._listener.last_heard
+        since = self._began if heard is None else heard
+        if self._told != since and time.monotonic() - since > self.SECONDS:
+            yield f"nothing has been heard for {self.SECONDS:g} s"
+            if self._told is None:
+                yield from self._listener.hint()
+            self._told = since
+
+
+def can_command(args: argparse.Namespace) -> int:
+    try:
+        decoder = CanDecoder(args.dbc)
+        runner = Runner(args)
+        with open_bus(args) as bus:
+            source = CanBus(bus, decoder)
+            return runner.run(Feed(source.name, [source], decoder.describe, rejected=lambda: dict(decoder.rejected)))
+    except CanError as error:
+        raise UsageError(str(error)) from None
 
 
 def thresholds_command(args: argparse.Namespace) -> int:
@@ -533,8 +517,12 @@ def say_error(text: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(arguments[0] if arguments else None).parse_args(arguments)
+    except CanError as error:  # what it needs is missing
+        say_error(f"f1buf can: error: {error}")
+        return BAD_USAGE
     except KeyboardInterrupt:  # while sensors were imported
         return INTERRUPTED
     try:

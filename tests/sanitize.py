@@ -34,12 +34,21 @@ from xml.etree import ElementTree
 from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
-OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|loop|ring|queue)\.(?:cpython-|cpp|pyx|pxd|hpp)")
+OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|loop|ring|queue|udp)\.(?:cpython-|cpp|pyx|pxd|hpp)")
 
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
+LISTEN_TESTS = tuple(
+    f"test_listen.py::test_{name}"
+    for name in (
+        "two_at_once",
+        "forwarding_leaves_nothing_out_and_changes_nothing",
+        "what_has_come_before_the_stop_is_decoded",
+        "closing_ends_it",
+    )
+)
 NOGIL_TESTS = ("test_ring_nogil.py::test_everything_comes_once_and_in_order",)
 TESTS = {
-    "thread": STRESS_TESTS + NOGIL_TESTS,
+    "thread": STRESS_TESTS + NOGIL_TESTS + LISTEN_TESTS,
     "address": RING_TESTS + QUEUE_TESTS,
     "undefined": RING_TESTS + QUEUE_TESTS,
 }

@@ -1,11 +1,13 @@
 """CAN: what frames mean by their database, logs in every format, live buses, and the answers of a real car's log."""
 
 import argparse
+import contextlib
 import gzip
+import importlib.util
 import io
+import logging
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -308,6 +310,7 @@ def test_no_frame_raises(decoder):
     rng = random.Random(2)
     ids = [256, 257, 258, 259, 260, 261, 0, 2**29 - 1, 2**40, -1]
     buses = [None, "can0", 3, -1, "\x1b[2J", ["a", "list"], {"a": "dict"}, float("nan")]
+    decoder.decode(frame(260, 0, 0, channel="first"))  # the one that is not named
     nothing = 0
     for n in range(20_000):
         message = can.Message(
@@ -342,7 +345,10 @@ def test_every_format_of_database(tmp_path, database, suffix):
     given = cantools.database.load_file(database, encoding="utf-8", sort_signals=None)
     path = tmp_path / f"other.{suffix}"
     file_format = "dbc" if suffix == "unknown" else suffix.lower()
-    cantools.database.dump_file(given, path, file_format, encoding="utf-8")
+    try:
+        cantools.database.dump_file(given, path, file_format, encoding="utf-8")
+    except AttributeError:
+        pytest.skip("this cantools is too old to write such a file")
     other = CanDecoder([path])
     messages = [frame(256, 1, 2, 3, 1), frame(257, 9, 8, 7, 6, 5), frame(258, 1, 2, 3, 4), frame(260, 5, 6)]
     for message in [*messages, frame(256, 5, 6, is_extended_id=True)]:
@@ -421,8 +427,18 @@ def test_databases_that_contradict_each_other(tmp_path, database, old, new):
     assert str(caught.value) == f"{other}: WHEELS and {name} both have the id 0x104; expected one message for an id"
 
 
+@contextlib.contextmanager
+def no_logging():
+    """Nobody handles the log, as in the command: then Python prints warnings on standard error."""
+    handlers, logging.root.handlers = logging.root.handlers, []
+    try:
+        yield
+    finally:
+        logging.root.handlers = handlers
+
+
 def refusal(*paths):
-    with pytest.raises(CanError) as caught:
+    with no_logging(), pytest.raises(CanError) as caught:
         CanDecoder(paths)
     message = str(caught.value)
     assert "\n" not in message
@@ -499,20 +515,25 @@ def some_frames(count=500):
 
 
 def write_log(path, frames):
-    with can.Logger(str(path)) as writer:
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    with can.Logger(str(plain)) as writer:
         for each in frames:
             writer(each)
+    if plain != path:
+        path.write_bytes(gzip.compress(plain.read_bytes()))
     return path
 
 
 def all_of(source, stop=None):
-    return np.concatenate([np.empty(0, READING), *source.batches(stop or threading.Event())])
+    batches = list(source.batches(stop or threading.Event()))
+    assert all(map(len, batches))
+    return np.concatenate([np.empty(0, READING), *batches])
 
 
 FORMATS = {".log": 1e-6, ".asc": 1e-6, ".blf": 1e-6, ".csv": 0, ".db": 0, ".trc": 1e-3, ".mf4": 1e-6}  # precision [s]
 
 
-@pytest.mark.parametrize("suffix", [*FORMATS, ".log.gz", ".asc.gz", ".BLF"])
+@pytest.mark.parametrize("suffix", [*FORMATS, ".log.gz", ".blf.gz", ".BLF"])
 def test_a_log_in_every_format(tmp_path, database, decoder, suffix):
     if suffix == ".mf4":
         pytest.importorskip("asammdf", reason="asammdf is not installed")
@@ -554,12 +575,12 @@ def test_a_log_of_several_buses(tmp_path, decoder):
     assert [(alert.value, alert.part) for alert in alerts] == [(5.0, "WHEELS (can1)"), (6.0, "WHEELS")]
 
 
-def analyse(source, decoder, *thresholds, analyzers=3):
+def analyse(source, decoder, *thresholds):
     """Run a source through a system; its alerts, and its summary."""
     alerts = []
     system = F1TelemetrySystem(1000, thresholds=thresholds, on_alert=alerts.append)
     with watchdog():
-        system.start([source], analyzers, describe=decoder.describe)
+        system.start([source], 3, describe=decoder.describe)
         system.wait()
         summary = system.shutdown()
     assert summary.readings == summary.analysed
@@ -581,7 +602,7 @@ def test_a_stop_ends_a_replay_at_once(tmp_path, decoder):
     frames = [frame(260, 1, 0, time=0.0), frame(260, 2, 0, time=50.0)]
     log = open_can_log(write_log(tmp_path / "car.csv", frames))
     stop = threading.Event()
-    batches = CanReplay(log, decoder, 1.0).batches(stop)
+    batches = CanReplay(log, decoder, 0.01).batches(stop)
     assert next(batches)["value"].tolist() == [1.0]
     waiting = Task(list, batches)
     stop.set()
@@ -727,17 +748,12 @@ def road_car(recordings_dir):
     return paths
 
 
-@pytest.mark.parametrize(("analyzers", "zipped"), [(1, False), (3, True)])
-def test_the_road_car_has_exactly_its_known_samples_and_rises(road_car, tmp_path, analyzers, zipped):
+def test_the_road_car_has_exactly_its_known_samples_and_rises(road_car):
     path, database = road_car
-    if zipped:
-        with path.open("rb") as plain, gzip.open(tmp_path / "road_car.log.gz", "wb", 1) as packed:
-            shutil.copyfileobj(plain, packed)
-        path = tmp_path / "road_car.log.gz"
     decoder = CanDecoder([database])
     log = open_can_log(path)
     thresholds = [threshold for threshold, *_ in ROAD_CAR]
-    alerts, summary = analyse(CanReplay(log, decoder, None), decoder, *thresholds, analyzers=analyzers)
+    alerts, summary = analyse(CanReplay(log, decoder, None), decoder, *thresholds)
     assert summary.analysed == 91_381
     assert decoder.rejected == {"no database entry": 44_543}
     assert not log.rejected
@@ -793,6 +809,16 @@ def test_what_a_bus_has_received_at_the_stop_is_not_lost(two_buses, decoder):
     stop = threading.Event()
     stop.set()
     assert all_of(CanBus(receiver, decoder), stop)["value"].tolist() == list(range(2000))
+
+
+def test_a_frame_does_not_wait_for_others(decoder):
+    class Trickling:
+        channel_info = "slow"
+
+        def recv(self, timeout):
+            return frame(260, 1, 0) if timeout > 0 else None
+
+    assert len(next(CanBus(Trickling(), decoder).batches(threading.Event()))) == 1
 
 
 def test_a_stop_ends_a_bus_that_never_falls_silent(decoder, monkeypatch):
@@ -881,13 +907,15 @@ print(system.ring.stats().offered)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="network namespaces are Linux's")
 def test_multicast_in_a_network_of_its_own(database):
-    pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack")
+    if importlib.util.find_spec("msgpack") is None:  # not imported: its extension switches the GIL on
+        pytest.skip("python-can's udp_multicast needs msgpack")
     paths = [str(Path(f1buf.__file__).parents[1]), str(Path(__file__).parent)]
     code = MULTICAST.format(paths=paths, database=str(database), patience=WATCHDOG)
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("own_network.py")), sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
+        env={**os.environ, "MSGPACK_PUREPYTHON": "1"},
         timeout=2 * WATCHDOG,
     )
     if done.returncode == NOT_ALLOWED:
@@ -900,16 +928,13 @@ def test_multicast_in_a_network_of_its_own(database):
 
 @pytest.fixture
 def parse(monkeypatch, tmp_path):
-    """A function that parses options of a bus beside all others; python-can finds no configuration."""
+    """A function that parses the command's options, those of a bus among them; python-can finds no configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("CAN_")]:
         monkeypatch.delenv(name)
     parser = cli.Parser(prog="f1buf can")
-    cli.add_common_options(parser, 8192, "default")
-    for option in ("--dbc", "--record", "--record-overflow"):
-        parser.add_argument(option)
-    add_bus_arguments(parser)
-    return lambda *arguments: parser.parse_args(arguments)
+    cli.add_can_options(parser, bus=True)
+    return lambda *arguments: parser.parse_args(["--dbc", "car.dbc", *arguments])
 
 
 def test_options_of_a_bus(parse, capfd):
@@ -974,7 +999,7 @@ def test_options_that_make_no_sense(parse, capfd, arguments):
     ids=["nothing", "socketcan", "slcan", "kvaser", "gs_usb", "pcan", "socketcand", "port"],
 )
 def test_buses_that_cannot_be_opened(parse, capfd, arguments, message):
-    with pytest.raises(CanError) as caught:
+    with no_logging(), pytest.raises(CanError) as caught:
         open_bus(parse(*arguments))
     assert str(caught.value).startswith(message)
     assert len(str(caught.value)) > len(message) or not arguments or "Port" in message

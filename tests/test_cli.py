@@ -984,12 +984,12 @@ def test_a_second_sigterm_does_not_end_a_drain(crossed):
 
 SIGNALLED_AT_THE_SUMMARY = """
 import os, signal, sys
-from f1buf import cli
-show = cli.Console.summary
+from f1buf import _console, cli
+show = _console.Console.summary
 def summary(*args):
     os.kill(os.getpid(), signal.{})
     show(*args)
-cli.Console.summary = summary
+_console.Console.summary = summary
 sys.exit(cli.main())
 """
 

@@ -1,11 +1,13 @@
-"""The command in a terminal: progress, colours, Ctrl-C typed into it, and the cursor afterwards."""
+"""The command in a terminal: its live view, colours, what is typed into it, and how it leaves the terminal."""
 
+import codecs
 import contextlib
 import fcntl
 import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -27,10 +29,13 @@ from cli_helpers import (
 
 pytest.importorskip("rich")
 
-CTRL_C = b"\x03"
+CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"  # the alternate screen
+HOME = "\x1b[H"
+CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
-PROGRESS = re.compile(r"[\d,]+ readings analysed +buffer [\d,]+/[\d,]+")
+PROGRESS = re.compile(r"[\d,]+ readings/s +[\d,]+ analysed +buffer \S+ [\d,]+/[\d,]+")
 DRAINING = re.compile(r"draining: ([\d,]+) left")
 ALERT = "too much of it"
 OVERLOAD = ("--analyzer-delay", 0.01, "--analyzers", 1, "--buffer-size", 100)  # a full buffer takes a second
@@ -48,14 +53,20 @@ def crossed(tmp_path):
     return write_thresholds(tmp_path / "crossed.toml", {"channel": "SPEED", "above": -1, "message": ALERT})
 
 
+def plain(shown):
+    """The text alone."""
+    return CONTROL.sub("", shown)
+
+
 class Terminal:
-    """A pseudo-terminal of 100 columns with the command in it."""
+    """A pseudo-terminal of 100 x 30 with the command in it."""
 
     def __init__(self, args, program, env, options):
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
         self._modes = termios.tcgetattr(slave)
         self._slave = slave  # kept open: its modes are compared at the end
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.resize(100, 30)
         self.shown = ""
 
         def take_terminal():
@@ -66,6 +77,9 @@ class Terminal:
             **child_options(args, program, env), start_new_session=True, preexec_fn=take_terminal, **options
         )
 
+    def resize(self, width, height):
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
+
     def type(self, keys):
         os.write(self._master, keys)
 
@@ -73,16 +87,23 @@ class Terminal:
         """Take what has come within a tenth of a second; whether there was something."""
         if not select.select([self._master], [], [], 0.1)[0]:
             return False
-        self.shown += os.read(self._master, 65_536).decode(errors="replace")
+        self.shown += self._decoder.decode(os.read(self._master, 65_536))
         return True
 
-    def wait_for(self, pattern):
-        """Read until it has been shown."""
+    def wait_for(self, pattern, start=0):
+        """Read until it has been shown, controls left out, in what came after the first `start` characters."""
+        self.wait_until(lambda: re.search(pattern, plain(self.shown[start:])), pattern)
+
+    def wait_until(self, condition, what):
+        """Read until it is true."""
         deadline = time.monotonic() + PATIENCE
-        while not (match := re.search(pattern, self.shown)):
-            assert self.read() or self.process.poll() is None, f"{pattern} did not come:\n{self.shown}"
-            assert time.monotonic() < deadline, f"{pattern} did not come:\n{self.shown}"
-        return match
+        while not condition():
+            assert self.read() or self.process.poll() is None, f"{what} did not come:\n{self.shown}"
+            assert time.monotonic() < deadline, f"{what} did not come:\n{self.shown}"
+
+    def frames(self):
+        """The frames that were drawn in full, as lines of text."""
+        return [plain(each).split("\r\n") for each in self.shown.split(HOME)[1:-1] if plain(each)]
 
     def finish(self):
         """Read until it has ended; its status."""
@@ -93,10 +114,11 @@ class Terminal:
         return self.process.returncode
 
     def assert_left_as_found(self):
-        """The cursor can be seen, the modes are what they were, and the next prompt begins on a line of its own."""
+        """The usual screen is there, with the cursor, in the modes it had; the prompt will be on a line of its own."""
         assert self.shown.rfind(SHOW) >= self.shown.rfind(HIDE)
+        assert self.shown.rfind(LEAVE) >= self.shown.rfind(ENTER)
         assert termios.tcgetattr(self._slave) == self._modes
-        assert self.shown.endswith("\n") or self.shown.endswith("\x1b[2K"), self.shown[-80:]
+        assert self.shown.endswith(("\n", LEAVE)), self.shown[-80:]  # it was entered from the start of a line
 
     def close(self):
         if self.process.poll() is None:
@@ -121,33 +143,36 @@ def terminal(*args, program=PROGRAM, env=None, **options):
 def test_ctrl_c_ends_in_order():
     with terminal("run") as screen:
         screen.wait_for(PROGRESS)
-        assert screen.shown.rfind(HIDE) > screen.shown.rfind(SHOW)  # hidden while the status line is there
+        assert screen.shown.rfind(HIDE) > screen.shown.rfind(SHOW)  # hidden while the view is there
         screen.type(CTRL_C)
         assert screen.finish() == 0
-        assert re.search(r"readings +[\d,]+ made, [\d,]+ analysed, 0 dropped", screen.shown)
+        assert re.search(r"readings +[\d,]+ made, [\d,]+ analysed, 0 dropped", screen.shown.rpartition(LEAVE)[2])
         assert "Traceback" not in screen.shown
         screen.assert_left_as_found()
 
 
-def test_alerts_are_lines_of_their_own_around_the_status_line(crossed):
+def test_alerts_are_shown_in_the_view_and_as_lines_after_it(crossed):
     with terminal("run", "--thresholds", crossed, "--alert-samples") as screen:
-        screen.wait_for(PROGRESS)
+        screen.wait_for(rf"[2-9]\d alerts (?s:.*) sensor 2 +SPEED [\d.]+ km/h \(>-1\)  {ALERT}")
         screen.type(CTRL_C)
         assert screen.finish() == 0
-    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.shown)
-    lines = [line for line in text.splitlines() if f"s  {ALERT}: " in line]
-    assert lines
-    for line in lines:
-        assert re.search(r" \d+\.\d{3} s  too much of it: SPEED [\d.]+ km/h \(> -1\)  sensor 2$", line), line
+    said = plain(screen.shown.rpartition(LEAVE)[2]).splitlines()
+    alerts = [line for line in said if ALERT in line][:-1]  # the last one is the summary's
+    assert len(alerts) == 20
+    for line in alerts:
+        assert re.fullmatch(r" +\d+\.\d{3} s  too much of it: SPEED [\d.]+ km/h \(> -1\)  sensor 2", line), line
+    assert re.fullmatch(
+        r"\.\.\. [\d,]+ alerts before these \(--alerts FILE keeps all\)", said[said.index(alerts[0]) - 1]
+    )
 
 
 def test_the_drain_counts_down(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD) as screen:
-        screen.wait_for("buffer 100/100")
+        screen.wait_for(r"buffer \S+ 100/100")
         screen.type(CTRL_C)
         screen.wait_for(DRAINING)
         assert screen.finish() == 0
-        left = [int(number.replace(",", "")) for number in DRAINING.findall(screen.shown)]
+        left = [int(number.replace(",", "")) for number in DRAINING.findall(plain(screen.shown))]
         left = left[left.index(max(left)) :]  # what sensors were about to put may still come
         assert left[0] > left[-1]
         assert left == sorted(left, reverse=True)
@@ -203,10 +228,87 @@ def test_a_replay_in_a_terminal(tmp_path):
     rows = [(10.0, participants(10.0, "PÉREZ"))] + [(10 + i / 10, telemetry(10 + i / 10, 345)) for i in range(300)]
     with terminal("replay", write_recording(tmp_path / "race.sqlite3", rows)) as screen:
         screen.wait_for(PROGRESS)
-        screen.wait_for("car 0 PÉREZ")
+        screen.wait_for("car 0 PÉREZ")  # in an alert
+        screen.wait_for(r"\n 0 PÉREZ +345 ")
         screen.type(CTRL_C)
         assert screen.finish() == 0
         screen.assert_left_as_found()
+
+
+# Size, jobs and lines of others ---------------------------------------------------------------------------------------
+
+
+def test_the_view_takes_the_size_that_the_terminal_has():
+    with terminal("run") as screen:
+        for width, height in ((100, 30), (60, 12), (1, 1), (200, 50)):
+            screen.resize(width, height)
+            size = height, {width}
+            screen.wait_until(
+                lambda size=size: any((len(each), set(map(len, each))) == size for each in screen.frames()[-1:]), size
+            )
+        screen.type(CTRL_C)
+        assert screen.finish() == 0
+        assert screen.shown.count(ENTER) == screen.shown.count(LEAVE) == 1
+        screen.assert_left_as_found()
+
+
+def test_a_stopped_job_leaves_the_terminal_to_the_shell(tmp_path):
+    def state():
+        with open(f"/proc/{screen.process.pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+
+    with terminal("run") as screen:
+        screen.wait_for(PROGRESS)
+        screen.type(CTRL_Z)
+        screen.wait_until(lambda: state() == "T", "the stop")
+        while screen.read():
+            pass
+        screen.assert_left_as_found()
+        shown = len(screen.shown)
+        screen.process.send_signal(signal.SIGCONT)
+        screen.wait_for(PROGRESS, shown)
+        assert screen.shown.rfind(ENTER) >= shown
+        screen.type(CTRL_C)
+        assert screen.finish() == 0
+        screen.assert_left_as_found()
+
+
+IN_THE_BACKGROUND = (
+    "-c",
+    "import subprocess, sys\n"
+    "sys.exit(subprocess.run([sys.executable, '-m', 'f1buf', *sys.argv[1:]], process_group=0).returncode)",
+)
+
+
+def test_a_job_in_the_background_leaves_the_terminal_to_the_shell():
+    with terminal("run", "--duration", 0.8, program=IN_THE_BACKGROUND) as screen:
+        assert screen.finish() == 0
+    assert " made, " in screen.shown
+    assert ENTER not in screen.shown
+
+
+def test_what_others_print_is_shown_and_kept(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys\n"
+        "from f1buf.telemetry import SPEED, Sensor\n"
+        "class Talks(Sensor):\n"
+        "    channel = SPEED\n"
+        "    said = 0\n"
+        "    def read(self):\n"
+        "        if self.said < 3:\n"
+        "            self.said += 1\n"
+        "            print('from', 'stdout', self.said, end='')\n"
+        "            print('\\nfrom stderr \\x1b[2J', self.said, file=sys.stderr)\n"
+        "        return self.reading(100.0)\n"
+    )
+    with terminal("run", "--sensors", "mine:Talks", cwd=tmp_path) as screen:
+        screen.wait_for("from stderr \N{REPLACEMENT CHARACTER}\\[2J 3")
+        screen.type(CTRL_C)
+        assert screen.finish() == 0
+    said = screen.shown.rpartition(LEAVE)[2]
+    assert re.findall("from std.*?(?=\r)", said) == [
+        f"from {text} {n}" for n in (1, 2, 3) for text in ("stdout", "stderr \N{REPLACEMENT CHARACTER}[2J")
+    ]
 
 
 # Colours, and what is no terminal -------------------------------------------------------------------------------------
@@ -223,6 +325,34 @@ def test_colours(crossed, env, coloured):
         assert ALERT in screen.shown
         assert bool(COLOUR.search(screen.shown)) is coloured
         screen.assert_left_as_found()
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [
+        (["--plain"], {}),
+        ([], {"TERM": "dumb"}),
+        ([], {"TTY_INTERACTIVE": "0"}),
+        (["--alerts", "-"], {}),
+        (["--classic"], {}),
+    ],
+    ids=["plain", "dumb", "not interactive", "data there", "classic"],
+)
+def test_without_a_view_there_are_lines(crossed, options, env):
+    with terminal("run", "--thresholds", crossed, "--duration", 0.5, *options, env=env) as screen:
+        assert screen.finish() == 0
+        assert ALERT in screen.shown
+        assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", screen.shown)  # none but colours
+        screen.assert_left_as_found()
+
+
+def test_a_terminal_that_knows_no_unicode(crossed):
+    with terminal("run", "--thresholds", crossed, env={"PYTHONIOENCODING": "ascii"}) as screen:
+        screen.wait_for(r"buffer [=.-]{10} ")
+        screen.wait_for(r"\d \?C +=")
+        screen.type(CTRL_C)
+        assert screen.finish() == 0
+    assert screen.shown.isascii()
 
 
 def test_a_dumb_terminal_gets_no_control_sequences(crossed):
@@ -247,10 +377,10 @@ def test_data_in_a_pipe_beside_a_terminal(crossed):
         assert screen.finish() == 0
         assert strict_json(out.read().decode())["analysed"] > 5
         out.close()
-        assert PROGRESS.search(screen.shown)
+        assert PROGRESS.search(plain(screen.shown))
 
 
-def test_no_progress_where_standard_error_is_no_terminal(crossed):
+def test_no_view_where_standard_error_is_no_terminal(crossed):
     with terminal("run", "--thresholds", crossed, "--duration", 0.5, "--json", stderr=subprocess.PIPE) as screen:
         err = screen.process.stderr
         assert screen.finish() == 0

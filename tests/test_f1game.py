@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from f1buf._reading import READING
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
+from f1buf.telemetry.sources import f1game
 from f1buf.telemetry.sources.f1game import FORMATS, HEADER, Decoder
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy would warn of NaN and of division by zero
@@ -474,6 +475,37 @@ def test_a_flood_in_one_frame_is_not_kept():
         decoder.decode(datagram(2026, CAR_STATUS))
     assert len(decoder.decode(datagram(2026, PARTICIPANTS))) == ACTIVE * (3 + 1)
     assert decoder.rejected == {"before participants": 198}
+
+
+def test_forged_headers_do_not_fill_the_memory():
+    decoder = primed(2026)
+    for forged in range(1000):
+        for packet_id in DECODED:
+            packet = blank(2026, packet_id, uid=forged, frame=forged * 3571 % 2**32)
+            if packet_id == PARTICIPANTS:
+                packet["participants"]["name"] = str(forged).encode()
+            if packet_id == LAP_DATA:
+                packet["lap_data"]["current_lap_num"] = forged % 256
+            decoder.decode(packet.tobytes())
+        assert len(decoder._held) <= 4
+        assert all(len(gaps._window) <= 128 for gaps in decoder._gaps.values())
+    assert len(decoder._rosters) <= 1 + 1000  # of which each was of a reading
+    for forged in range(1000):  # without a reading in between
+        decoder.decode(laps(2026, [forged % 256], uid=999))
+    assert len(decoder._rosters) <= 1 + 1000 + 1
+
+
+def test_rosters_are_forgotten_in_time(monkeypatch):
+    monkeypatch.setattr(f1game, "_ROSTERS_KEPT", 10)
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    found = []
+    for lap in range(1, 101):
+        decoder.decode(laps(2026, [lap]))
+        found.append(decoder.decode(datagram(2026, CAR_STATUS)))
+    assert len(decoder._rosters) == 10
+    assert [of_car(decoder, 0, readings) for readings in found[-10:]] == [("ONE", lap) for lap in range(91, 101)]
+    assert of_car(decoder, 0, found[0]) == (None, None)
 
 
 def test_another_session_needs_its_own_participants():

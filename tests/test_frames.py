@@ -70,6 +70,14 @@ def test_small_streams(frames, lost):
     assert fed(*frames).lost == lost
 
 
+@pytest.mark.parametrize("phase", range(130))
+def test_how_late_a_frame_may_come(phase):
+    late = 100 + phase
+    others = [frame for frame in range(late + LATEST + 1) if frame != late]
+    assert fed(*others).lost == 1
+    assert fed(*others, late).lost == 0
+
+
 @pytest.mark.parametrize("jump", [LONGEST_GAP + 1, -LONGEST_GAP - 1, 2**31])
 def test_a_long_jump_is_no_loss(jump):
     gaps = fed(5000, 5001, 5003)

@@ -225,7 +225,16 @@ def test_ipv6_alone_where_it_is_asked_for():
         assert other.address[1] == listener.address[1]
 
 
-def test_a_name_means_its_ipv4_address_first():
+def test_a_name_means_its_ipv4_address_first(monkeypatch):
+    found = [
+        (family, socket.SOCK_DGRAM, 17, "", address)
+        for family, address in (
+            (socket.AF_INET6, ("::1", 0, 0, 0)),
+            (socket.AF_INET, ("127.0.0.1", 0)),
+            (socket.AF_INET, ("127.0.0.2", 0)),
+        )
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
     with Listener(Decoder(), "localhost", 0) as listener:
         assert listener.address[0] == "127.0.0.1"
 
@@ -345,7 +354,7 @@ def test_where_nobody_listens_is_counted_and_harms_nobody(race):
         assert listener.forwarded[somebody] == 300
         assert listener.not_forwarded[somebody] == 0
         if LINUX:  # which tells at once that nobody is there
-            assert listener.not_forwarded[nobody] == 299
+            assert 1 <= listener.not_forwarded[nobody] <= 299  # of several at once the system may tell one
 
 
 @pytest.mark.parametrize(
@@ -452,13 +461,15 @@ def test_whoever_stalls_loses_nothing_but_what_the_kernel_counts():
             readings = [next(batches)]  # and no more is asked for
             for _ in range(sent):
                 sock.send(telemetry(2.0, 301))
-            wait_until(lambda: listener.datagrams + listener.dropped == sent + 2, "all to be received or dropped")
-            assert listener.dropped >= sent - 4096 - 2 * 256 - 64
+            assert listener.dropped > 1000
             stop.set()
             readings += batches
-        assert len(np.concatenate(readings)) == 6 * (listener.datagrams - 1)
-        assert listener.datagrams + listener.dropped == sent + 2
-        dropped = listener.dropped
+            assert len(np.concatenate(readings)) == 6 * (listener.datagrams - 1)
+            assert listener.datagrams + listener.dropped == sent + 2
+            dropped = listener.dropped
+            for _ in range(sent):
+                sock.send(telemetry(2.0, 301))
+        assert listener.dropped == dropped  # what comes when it has ended is not its loss
     assert listener.dropped == dropped  # also afterwards
 
 
@@ -483,7 +494,7 @@ def test_a_flood_does_not_keep_it_from_ending(race, kind):
                 for datagram in datagrams:
                     sock.send(datagram)
 
-    with Listener(Decoder(), port=0) as listener:
+    with Listener(Decoder(), port=0, receive_buffer=1 << 18) as listener:  # what is in there at the stop is decoded
         task = Task(flood, listener.address)
         try:
             heard = Heard(listener)
@@ -498,17 +509,34 @@ def test_a_flood_does_not_keep_it_from_ending(race, kind):
         assert listener.datagrams == before
 
 
+def test_what_comes_after_the_stop_is_left():
+    with plain_socket() as (sock, address), sender(address) as other:
+        receiver, ring = Receiver(sock.fileno(), []), RingBuffer(4096, SLOT)
+        for _ in range(10):
+            other.send(b"before")
+        receiver.stop()
+        for _ in range(100):
+            other.send(b"after")
+        receiver.run(ring)
+        assert 10 <= receiver.datagrams == len(ring) <= 64  # those that it took at once
+
+
 def receivers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("receiver of ")]
 
 
-def test_whoever_goes_away_ends_the_receiver(race):
+def test_whoever_goes_away_ends_the_receiver():
+    """Also where that waits for room."""
     with Listener(Decoder(), port=0) as listener:
         batches = listener.batches(threading.Event())
         with sender(listener.address) as sock:
-            for _, datagram in race[:50]:
-                sock.send(datagram)
+            sock.send(participants(1.0, "ONE"))
+            sock.send(telemetry(1.0, 300))
         next(batches)
+        send(listener, [b"x"] * 4096)
+        with sender(listener.address) as sock:
+            for _ in range(1000):
+                sock.send(b"y")
         assert len(receivers()) == 1
         batches.close()
         assert not receivers()
@@ -572,8 +600,10 @@ def test_silence():
 
 
 def test_another_kind_of_ring_is_refused():
+    ring = RingBuffer(10, "f8")
     with plain_socket() as (sock, _), pytest.raises(TypeError, match=r"the ring is of float64; expected SLOT"):
-        Receiver(sock.fileno(), []).run(RingBuffer(10, "f8"))
+        Receiver(sock.fileno(), []).run(ring)
+    assert ring.is_shutdown
 
 
 @pytest.mark.skipif(not LINUX, reason="needs the C library of Linux")

@@ -15,9 +15,9 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.sources import parquet
 from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 from f1buf.telemetry.sources.recording import RecordingError, open_recording
-from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
@@ -364,7 +364,7 @@ def test_a_part_that_another_program_has_written_again(part):
     assert read(part.parent)["value"].tolist() == list(range(20_000))
 
 
-NO_CHANNEL = "has a damaged channel table: "
+NO_CHANNEL = "has damaged metadata: "
 CHANGED = {
     "metadata": (lambda table, said: (table, None), "has no metadata 'f1buf'; expected a part that f1buf recorded"),
     "a newer version": (
@@ -403,12 +403,13 @@ def test_metadata_that_is_no_json(part):
 
 
 def damage(part):
-    """Change one byte amid the values."""
-    column = pq.read_metadata(part).row_group(0).column(4)
-    assert column.path_in_schema == "value"
+    """Change one bit of random numbers, which decode all the same."""
+    column = pq.read_metadata(part).row_group(0).column(0)
+    assert column.path_in_schema == "timestamp"
     content = bytearray(part.read_bytes())
-    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    content[column.dictionary_page_offset + column.total_compressed_size // 2] ^= 1
     part.write_bytes(content)
+    assert len(pq.read_table(part)) == 10_000
 
 
 def test_damage_amid_a_part_is_noticed_when_it_is_read(part):

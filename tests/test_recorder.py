@@ -1,6 +1,7 @@
 """The recorder: every reading is in a complete part or counted as lost, whatever happens to the process or the disk."""
 
 import errno
+import gc
 import json
 import math
 import os
@@ -383,6 +384,15 @@ def test_a_device_that_is_full(tmp_path):
     assert recorder.ring.qsize() == 0
 
 
+def test_a_device_that_is_full_amid_a_part(tmp_path):
+    recorder = Recorder(tmp_path)
+    (tmp_path / ".part-000001.parquet.tmp").symlink_to("/dev/full")
+    task = Task(recorder.run)
+    Task(put_numbered, recorder.ring, 50_000).result()
+    assert f"part-000001.parquet: cannot be written: {os.strerror(errno.ENOSPC)}" in failed(task)
+    assert (recorder.written, os.listdir(tmp_path)) == (0, [])
+
+
 @pytest.mark.parametrize("call", [1, 2], ids=["of the part", "of the folder"])
 def test_a_disk_that_fails_when_it_is_waited_for(tmp_path, monkeypatch, call):
     recorder = Recorder(tmp_path, capacity=100, part_seconds=0)
@@ -413,17 +423,22 @@ def test_a_folder_that_is_removed_meanwhile(tmp_path):
     assert recorder.lost == recorder.ring.stats().offered > 0
 
 
-def test_a_description_that_fails_ends_the_recorder(tmp_path):
+@pytest.mark.parametrize("before", [0, 131_072], ids=["at once", "amid a part"])
+def test_a_description_that_fails_ends_the_recorder(tmp_path, before):
     def describe(sensor_id, flags):
-        raise LookupError(sensor_id)
+        return {} if sensor_id < 9 else {}["unknown sensor"]
 
-    recorder = Recorder(tmp_path, describe, part_seconds=0)
-    recorder.ring.put_many(numbered(10))
-    with pytest.raises(LookupError):
+    recorder = Recorder(tmp_path, describe)
+    batch = numbered(before + 10)
+    batch["sensor_id"][before:] = 9
+    recorder.ring.put_many(batch)
+    with pytest.raises(KeyError, match="unknown sensor"):
         recorder.run()
     assert recorder.ring.is_shutdown
-    assert (recorder.written, recorder.lost) == (0, 10)
+    assert (recorder.written, recorder.lost) == (0, len(batch))
     assert os.listdir(tmp_path) == []
+    del recorder
+    gc.collect()  # what pyarrow thinks of a writer that was not closed is not heard
 
 
 # What is refused before anything starts -------------------------------------------------------------------------------

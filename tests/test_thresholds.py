@@ -298,7 +298,9 @@ def test_a_directory_is_no_file(tmp_path):
 
 def test_an_unknown_channel_is_an_error_that_lists_the_known_ones():
     some = [Threshold("SPEED", above=1, message="m"), Threshold("SPED", above=1, message="m")]
-    with pytest.raises(ThresholdError, match=r"threshold\[1\].channel: 'SPED': no such channel.*ENGINE_TEMP.*SPEED"):
+    with pytest.raises(
+        ThresholdError, match=r"(?s)threshold\[1\].channel: 'SPED': no such channel.*ENGINE_TEMP.*SPEED"
+    ):
         ThresholdTable(some)
     with pytest.raises(ThresholdError, match=r"the known ones are FUEL_LEVEL$"):
         ThresholdTable(some[:1], channels=[FUEL_LEVEL])

@@ -14,6 +14,8 @@ from f1buf.telemetry.channels import (
     channel_by_number,
     channels_by_name,
 )
+from f1buf.telemetry.consumers import Consumer
+from f1buf.telemetry.recorder import Recorder, RecorderError
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
     FuelLevelSensor,
@@ -38,10 +40,13 @@ __all__ = [
     "Alert",
     "Analyzer",
     "Channel",
+    "Consumer",
     "EngineTemperatureSensor",
     "F1TelemetrySystem",
     "FuelLevelSensor",
     "GForceSensor",
+    "Recorder",
+    "RecorderError",
     "Sensor",
     "SimulatedSensor",
     "SpeedSensor",

@@ -3,8 +3,9 @@
 A part is a complete Parquet file with the columns of `SCHEMA`, a row a reading, in the order in which they were taken.
 Names, units and who drove stand in the rows, for programs that know nothing of f1buf. A channel's number means
 something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
-version of all that is said here), "version" (of the f1buf that wrote it), "source" (where the readings came from) and
-"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite).
+version of all that is said here), "version" (of the f1buf that wrote it), "source" (where the readings came from),
+"thresholds" (what they were checked against, a TOML text) and "channels", in the order of their numbers from 1, each
+with "name", "unit" and "range" (null where it is infinite).
 
 Whoever reads the folder must find only complete parts. So a part is written under a hidden name, which neither
 `*.parquet` nor pandas sees, brought to the disk, and only then renamed; and its pages carry checksums.
@@ -27,6 +28,7 @@ from f1buf import __version__
 from f1buf._reading import READING
 from f1buf.telemetry.channels import Channel, known_channels
 from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.thresholds import Threshold, loads
 
 __all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "read_footer", "read_rows"]
 
@@ -143,6 +145,7 @@ class PartWriter:
             self._writer = pq.ParquetWriter(self._file, SCHEMA, **_OPTIONS)
         except BaseException:
             self._file.close()
+            self._temporary.unlink(missing_ok=True)
             raise
 
     def write(self, readings: Array, described: Sequence[Any]) -> None:
@@ -164,9 +167,9 @@ class PartWriter:
         }
         self._writer.write_table(pa.table(columns, SCHEMA))
 
-    def complete(self, source: str) -> int:
+    def complete(self, notes: dict[str, str]) -> int:
         """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
-        self._writer.add_key_value_metadata({KEY: _metadata(source)})
+        self._writer.add_key_value_metadata({KEY: _metadata(notes)})
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -186,7 +189,7 @@ class PartWriter:
                 attempt()
 
 
-def _metadata(source: str) -> bytes:
+def _metadata(notes: dict[str, str]) -> bytes:
     channels = [
         {
             "name": channel.name,
@@ -195,7 +198,7 @@ def _metadata(source: str) -> bytes:
         }
         for channel in known_channels()
     ]
-    return json.dumps({"schema": VERSION, "version": __version__, "source": source, "channels": channels}).encode()
+    return json.dumps({"schema": VERSION, "version": __version__, **notes, "channels": channels}).encode()
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -210,6 +213,8 @@ class Footer(NamedTuple):
     """How many readings it holds."""
     source: str
     """Where they came from."""
+    thresholds: tuple[Threshold, ...]
+    """What they were checked against."""
     numbers: Array
     """The number in this process of the channel with each number in the file; of 0, which is no channel, 0."""
 
@@ -252,9 +257,10 @@ def read_footer(path: Path) -> Footer:
         raise RecordingError(f"{path}: has other columns than f1buf records; expected {', '.join(SCHEMA.names)}")
     try:
         numbers = [0, *(_channel(**each).number for each in said["channels"])]
-        return Footer(path, rows, str(said["source"]), np.array(numbers, READING["channel"]))
+        thresholds = loads(said["thresholds"])
+        return Footer(path, rows, str(said["source"]), thresholds, np.array(numbers, READING["channel"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RecordingError(f"{path}: has a damaged channel table: {type(error).__name__}: {error}") from error
+        raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 
 
 def _channel(name: str, unit: str, range: Sequence[float | None]) -> Channel:

@@ -4,6 +4,7 @@ import json
 import math
 from typing import Any, Literal, NamedTuple
 
+from f1buf.telemetry._text import clock
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.thresholds import Event, Threshold
 
@@ -17,7 +18,7 @@ class Alert(NamedTuple):
     """A reading over its threshold, with all that somebody who hears of it needs."""
 
     kind: Literal["rise", "sample"]
-    """``"rise"``: the sensor was not over before."""
+    """``"rise"``: the first reading that counts since the series is over; ``"sample"``: one that follows."""
     time: float
     """The reading's timestamp [s]."""
     position: int
@@ -37,7 +38,7 @@ class Alert(NamedTuple):
     driver: str | None = None
     """Who drives it, where the source knows."""
     part: str | None = None
-    """Which wheel or axis, where a car has several such sensors."""
+    """Which wheel or axis, where a car has several such sensors; on a CAN bus the message."""
     lap: int | None = None
     """The lap that the car was in, from 1, where the source knows."""
 
@@ -98,13 +99,15 @@ class Alert(NamedTuple):
         sign = ">" if self.threshold.side == "above" else "<"
         reading = f"{self.channel} {self.value:.6g} {self.unit}".rstrip()
         value = "|x| " if self.threshold.absolute else ""
-        return f"{self.time:9.3f} s  {self.message}: {reading} ({value}{sign} {self.threshold.limit:g})  {self.origin}"
+        limit = f"{value}{sign} {self.threshold.limit:g}"
+        unit = " s" if self.time < 1e9 else ""  # the time of day is no duration
+        return f"{clock(self.time):>9}{unit}  {self.message}: {reading} ({limit})  {self.origin}"
 
     @property
     def origin(self) -> str:
-        """The car, driver, lap and part where the source knows them, else the sensor's number; for people."""
+        """The car, driver, lap and part where the source knows them, without a car the sensor's number; for people."""
         if self.car is None:
-            return f"sensor {self.sensor_id}"
+            return " ".join(filter(None, (f"sensor {self.sensor_id}", self.part)))
         lap = None if self.lap is None else f"lap {self.lap}"
         return " ".join(filter(None, (f"car {self.car}", self.driver, lap, self.part)))
 

@@ -27,7 +27,7 @@ from f1buf._reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.consumers import Consumer
-from f1buf.telemetry.latency import LatencySampler, PutTimer
+from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
     FuelLevelSensor,
@@ -38,7 +38,8 @@ from f1buf.telemetry.sensors import (
     TirePressureSensor,
 )
 from f1buf.telemetry.sources import Source
-from f1buf.telemetry.sources.paced import PacedSensor, Turnstile
+from f1buf.telemetry.sources.paced import paced_sensors
+from f1buf.telemetry.tap import Tap
 from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
@@ -169,6 +170,9 @@ class F1TelemetrySystem:
     on_failure : callable, optional
         Called with a thread's name and the exception as soon as a source, an analyzer or a consumer fails, in that
         thread; it is raised by `shutdown` as well.
+    display : RingBuffer, optional
+        Of READING, with ``overflow="drop_oldest"``: is offered what the sources make, and may miss some of it, see
+        `Tap`; for whoever looks on.
     stop_timeout : float
         How long a thread that is to stop may go without progress before it is given up and named [s].
 
@@ -199,6 +203,7 @@ class F1TelemetrySystem:
         analyzer_delay: float = 0.0,
         on_step: Callable[[str], None] | None = None,
         on_failure: Callable[[str, BaseException], None] | None = None,
+        display: RingBuffer | None = None,
         stop_timeout: float = 10.0,
     ) -> None:
         is_name = isinstance(thresholds, str | os.PathLike)
@@ -209,6 +214,7 @@ class F1TelemetrySystem:
         self.on_alert = on_alert
         self.on_step = on_step
         self.on_failure = on_failure
+        self.display = display
         self.alert_samples = alert_samples
         self.analyzer_delay = _checked_delay(analyzer_delay)
         self._run: _Run | None = None  # the one that is running, or the last one
@@ -260,16 +266,7 @@ class F1TelemetrySystem:
         """
         if sensors is None:
             sensors = make_sensors(sensors_per_type, rate=100.0 if rate is None else rate, seed=seed)
-        sensors = list(sensors)
-        turnstile = None if count is None else Turnstile(len(sensors))
-        self.start(
-            [
-                PacedSensor(sensor, rate=rate, count=count, turnstile=turnstile, index=index)
-                for index, sensor in enumerate(sensors)
-            ],
-            num_analyzers,
-            consumers=consumers,
-        )
+        self.start(paced_sensors(list(sensors), rate, count), num_analyzers, consumers=consumers)
 
     def start(
         self,
@@ -348,6 +345,15 @@ class F1TelemetrySystem:
     def remaining(self) -> int:
         """How many readings have been made, and neither checked nor lost yet."""
         return 0 if self._run is None else self._run.remaining
+
+    @property
+    def latency_s(self) -> dict[str, float | None]:
+        """From put to check so far: ``p50``, ``p99`` and ``max`` [s]; sampled."""
+        return LatencyHistogram().as_dict() if self._run is None else self._run.latency_s
+
+    def describe(self, sensor_id: int, flags: int) -> dict[str, Any]:
+        """What is known of a sensor of the run, from its number and a reading's flags: see `start`."""
+        return {} if self._run is None else self._run.describe(sensor_id, flags)
 
     @property
     def summary(self) -> Summary:
@@ -453,7 +459,7 @@ class _Run:
         self._ring = ring
         self._consumers = consumers
         self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
-        self._describe = describe
+        self.describe = describe
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
         self._latency = LatencySampler(ring)
@@ -495,10 +501,14 @@ class _Run:
     def _feed(self, index: int, source: Source) -> None:
         """One source's thread."""
         timer = PutTimer(self._latency)
+        display = self._system.display
+        tap = None if display is None else Tap(display, len(self._feeders))
         try:
             for readings in source.batches(self.stop):
                 self._made[index] += len(readings)
                 timer.put(self._inlet, readings)
+                if tap is not None:
+                    tap.offer(readings)
         except ShutDown:
             pass  # no analyzer is left
         except BaseException as error:
@@ -561,7 +571,7 @@ class _Run:
                 self._system.on_alert(self._alert(event))
 
     def _alert(self, event: Event) -> Alert:
-        described = self._describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
+        described = self.describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
         return Alert.from_event(event, self._table.thresholds[event.threshold], described)
 
     # -- its end ------------------------------------------------------------------------------------------------------
@@ -606,6 +616,11 @@ class _Run:
         return sum(self._made)
 
     @property
+    def latency_s(self) -> dict[str, float | None]:
+        """From put to check so far."""
+        return self._latency.histogram.as_dict()
+
+    @property
     def remaining(self) -> int:
         """In the buffer, or with the analyzers."""
         stats = self._ring.stats()
@@ -619,7 +634,7 @@ class _Run:
             analysed=self.analysed,
             dropped=self.readings - self.analysed,
             seconds=max(self._last_checked - self._began, 0.0),
-            latency_s=self._latency.histogram.as_dict(),
+            latency_s=self.latency_s,
             buffer=stats,
             thresholds=self._tracker.counts(),
         )

@@ -815,7 +815,7 @@ def _long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats 
 
 
 class Event(NamedTuple):
-    """A reading that is over a threshold."""
+    """A reading that counts as over a threshold."""
 
     position: int
     """In the stream, as `Tracker.merge` was told."""
@@ -824,7 +824,8 @@ class Event(NamedTuple):
     reading: np.void
     """A copy of the record, of dtype READING."""
     kind: Literal["rise", "sample"]
-    """``"rise"``: the sensor was not over before; ``"sample"``: it was. (Counts of samples include the rises.)"""
+    """``"rise"``: the first reading that counts since the series is over; ``"sample"``: one that follows. (Counts of
+    samples include the rises.)"""
 
 
 class Tracker:

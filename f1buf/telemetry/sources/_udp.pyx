@@ -150,12 +150,12 @@ cdef extern from *:
     }
     #endif
 
-    // A socket that is connected fails with what became of an earlier datagram: nobody listens there. It then has not
-    // sent this one.
+    // A socket that is connected fails with what became of an earlier datagram: nobody listens there, or a firewall
+    // says no. It then has not sent this one.
     inline void forward(Destination &to, const void *data, std::size_t size) noexcept {
       constexpr auto relaxed = std::memory_order_relaxed;
       ssize_t sent = send(to.file, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (sent < 0 && errno == ECONNREFUSED) {
+      if (sent < 0 && (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH)) {
         if (to.forwarded.load(relaxed)) {
           to.forwarded.fetch_sub(1, relaxed);
           to.failed.fetch_add(1, relaxed);
@@ -262,18 +262,20 @@ cdef class Receiver:
             The socket has failed.
         """
         cdef int error
-        if ring.dtype != SLOT or ring.itemsize != sizeof(Slot):
-            raise TypeError(f"the ring is of {ring.dtype}; expected SLOT")
-        if self.batch != NULL:
-            raise RuntimeError("this receiver runs already")
-        self.batch = new_batch()
-        if self.batch == NULL:
-            raise MemoryError()
-        with nogil:
-            error = self.receive_all(ring)
-            ring.shut_down(False)
-        del self.batch
-        self.batch = NULL
+        try:
+            if ring.dtype != SLOT or ring.itemsize != sizeof(Slot):
+                raise TypeError(f"the ring is of {ring.dtype}; expected SLOT")
+            if self.batch != NULL:
+                raise RuntimeError("this receiver runs already")
+            self.batch = new_batch()
+            if self.batch == NULL:
+                raise MemoryError()
+            with nogil:
+                error = self.receive_all(ring)
+            del self.batch
+            self.batch = NULL
+        finally:
+            ring.shutdown()  # or its other side would wait for ever
         if error:
             raise OSError(error, os.strerror(error))
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf._reading import READING
+from f1buf.telemetry._text import clean, one_line
 from f1buf.telemetry.channels import Channel
 from f1buf.telemetry.sources.pace import replayed
 from f1buf.telemetry.sources.recording import RecordingError
@@ -60,17 +61,12 @@ def _require_packages() -> None:
         logging.getLogger(name).addHandler(_SILENT)
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "..."
-
-
 _LONGEST_REASON = 200  # characters: a parser may quote a whole line of the file, however long
 
 
-def _printable(text: str) -> str:
-    """Return it fit to be printed: a file or a frame may hold anything, terminal control characters included."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def _one_line(error: BaseException) -> str:
+    text = one_line(error)
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "..."
 
 
 # The database ---------------------------------------------------------------------------------------------------------
@@ -124,7 +120,7 @@ def _channel(signal: "Signal") -> Channel:
     high = math.inf if signal.maximum is None else float(signal.maximum)
     if not low < high:  # many tools write 0 to 0 for "nobody knows"
         low, high = -math.inf, math.inf
-    return Channel(_printable(signal.name), _printable(signal.unit or ""), (low, high))
+    return Channel(clean(signal.name), clean(signal.unit or ""), (low, high))
 
 
 class _Entry:
@@ -158,6 +154,9 @@ class _Entry:
     def is_the_same_as(self, other: "_Entry") -> bool:
         mine, its = self.message, other.message
         return (mine.name, mine.length, repr(mine.signals)) == (its.name, its.length, repr(its.signals))
+
+
+_MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
 
 
 class CanDecoder:
@@ -210,14 +209,14 @@ class CanDecoder:
         try:
             entry = _Entry(message, len(self._parts))
         except (ValueError, OverflowError) as error:
-            raise CanError(f"{path}: message {_printable(message.name)}: {_one_line(error)}") from error
+            raise CanError(f"{path}: message {clean(message.name)}: {_one_line(error)}") from error
         frame_id = message.frame_id, message.is_extended_frame
         known = self._entries.setdefault(frame_id, entry)
         if known is entry:
-            self._parts += [_printable(message.name)] * len(entry.channels)
+            self._parts += [clean(message.name)] * len(entry.channels)
         elif not known.is_the_same_as(entry):
             kind = "extended id" if message.is_extended_frame else "id"
-            names = f"{_printable(known.message.name)} and {_printable(message.name)}"
+            names = f"{clean(known.message.name)} and {clean(message.name)}"
             raise CanError(
                 f"{path}: {names} both have the {kind} 0x{message.frame_id:X}; expected one message for an id"
             )
@@ -288,7 +287,7 @@ class CanDecoder:
         if not 0 <= bus < max(1, len(names)):
             raise ValueError(f"sensor_id is {sensor_id}: expected one of a reading that CanDecoder.decode returned")
         part = self._parts[index]
-        return {"part": f"{part} ({_printable(names[bus])})" if bus else part}
+        return {"part": f"{part} ({clean(names[bus])})" if bus else part}
 
     def _bus_number(self, channel: Any) -> int | None:
         name = str(channel)
@@ -305,9 +304,6 @@ class CanDecoder:
     def _reject(self, reason: str) -> Array:
         self.rejected[reason] += 1
         return np.empty(0, READING)
-
-
-_MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
 
 
 def _why_undecodable(error: Exception) -> str:
@@ -553,6 +549,15 @@ def open_bus(args: argparse.Namespace) -> "can.BusABC":
         raise CanError(f"CAN bus: {', '.join(given)}: {reason}" if given else f"CAN bus: {reason}") from error
 
 
+# Its own text is meant for another program's formatter and speaks of that program.
+_SAID_BETTER = {
+    "--filter": {
+        "metavar": "ID:MASK",
+        "help": "Take only frames whose id is ID in the bits of MASK, both hexadecimal; several: any of them",
+    }
+}
+
+
 class _Quietly:
     """Stands in for a parser, or a group of one, while python-can adds its options to it."""
 
@@ -569,15 +574,6 @@ class _Quietly:
             options["metavar"] = flags[-1].lstrip("-").upper()
             options["help"] += " One of " + ", ".join(options["choices"])
         return self._target.add_argument(*flags, **{**options, **_SAID_BETTER.get(flags[-1], {})})
-
-
-# Its own text is meant for another program's formatter and speaks of that program.
-_SAID_BETTER = {
-    "--filter": {
-        "metavar": "ID:MASK",
-        "help": "Take only frames whose id is ID in the bits of MASK, both hexadecimal; several: any of them",
-    }
-}
 
 
 def _quiet(action: type[argparse.Action]) -> type[argparse.Action]:

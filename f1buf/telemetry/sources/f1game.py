@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from f1buf._reading import READING
 
+from .._text import clean
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
 
@@ -281,7 +282,8 @@ _PARTS = (
     *(_Part(G_FORCE, axis, -250.0, 250.0) for axis in ("lateral", "longitudinal", "vertical")),
     _Part(FUEL_LEVEL, None, 0.0, 100.0),
 )
-_ROSTERS = 1 << 16  # that a reading's flags can tell apart: more than change while it is on its way to the analyzers
+_ROSTERS = 1 << 16  # that a reading's flags can tell apart
+_ROSTERS_KEPT = 4096  # the latest: more than change while a reading is on its way; forged ones take 8 MB
 _IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
 _MAX_SLOTS = max(form.slots for form in FORMATS.values())
 
@@ -455,7 +457,7 @@ class Decoder:
 
     Notes
     -----
-    One thread at a time may call `decode`; `describe` may be called from others meanwhile.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `rejected` and `lost`.
     """
 
     def __init__(self, cars: str | Iterable[int] = "all") -> None:
@@ -591,6 +593,7 @@ class Decoder:
         else:
             number = self._roster
         self._rosters[number] = roster
+        self._rosters.pop((number - _ROSTERS_KEPT) % _ROSTERS, None)
         self._roster = number
 
     def _hold(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
@@ -669,8 +672,7 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
 
 def _driver(name: bytes) -> str | None:
     """Return a driver's name, fit to be printed: a datagram may hold anything, terminal control characters included."""
-    text = name.partition(b"\0")[0].decode(errors="replace")
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text) or None
+    return clean(name.partition(b"\0")[0].decode(errors="replace")) or None
 
 
 def _nothing() -> Array:

@@ -27,7 +27,8 @@ class FrameGaps:
 
     Notes
     -----
-    It remembers 128 frames at most. One thread at a time may call it; `lost` may be read by others.
+    It remembers 128 frames at most. Forged numbers near the true ones can make it count too many. One thread at a time
+    may call it; `lost` may be read by others.
     """
 
     def __init__(self) -> None:

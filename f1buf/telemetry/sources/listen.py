@@ -6,6 +6,8 @@ the program is, up to 4,096 datagrams wait in the ring, and the more behind them
 real time the one holds 0.6 s, the other, of 32 MiB where the system grants that, 4 s. What does not fit there either
 the kernel drops, and counts.
 
+Where the ring is full the receiver waits with the batch in its hand, so what is to be forwarded waits, too.
+
 The receiver belongs to `Listener.batches`, which starts it and at its end, however that comes, waits for its end; the
 sockets belong to the `Listener`, from its start until `close`.
 """
@@ -38,7 +40,7 @@ DEFAULT_PORT = 20777
 """Where the games send to, unless told otherwise."""
 
 RECEIVE_BUFFER = 32 << 20
-"""Bytes that the kernel is asked to keep for us: some 30,000 datagrams of the game's, which it counts as twice that."""
+"""Bytes that the kernel is asked to keep for us: some 29,000 datagrams of the game's."""
 
 _LITTLE_BUFFER = 4 << 20  # [bytes] half a second at 20 times real time; with less than that, say how to get more
 _SLOTS = 4096  # datagrams between receiver and decoder: 8 MiB
@@ -111,7 +113,8 @@ class Listener:
         self._ring: RingBuffer | None = None  # of the run, while there is one
         self._thread: threading.Thread | None = None  # the receiver's
         self._failure: BaseException | None = None  # what ended the receiver
-        self._dropped: int | None = None  # by the kernel, when the socket was closed
+        self._dropped: int | None = None  # by the kernel, when `batches` ended
+        self._ended = False  # whether that is so
         with ExitStack() as stack:
             self._socket = stack.enter_context(_bound(host, port))
             self.address: tuple[str, int] = self._socket.getsockname()[:2]
@@ -182,7 +185,7 @@ class Listener:
             ring = RingBuffer(_SLOTS, SLOT)
             thread = threading.Thread(target=self._receive, args=(ring,), name=f"receiver of {self.name}", daemon=True)
             self._receiver.begin()
-            self._failure = None
+            self._failure, self._ended = None, False
             thread.start()
             self._ring, self._thread = ring, thread
         return ring
@@ -193,8 +196,6 @@ class Listener:
             self._receiver.run(ring)
         except BaseException as error:
             self._failure = error
-        finally:
-            ring.shutdown()
 
     def _decoded(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The readings of these slots."""
@@ -218,13 +219,14 @@ class Listener:
                 self._receiver.stop()
                 self._ring.shutdown(immediate=True)
                 self._thread.join()
+                self._dropped, self._ended = self._kernel_drops(), True  # what comes later is nobody's any more
             self._ring = self._thread = None
 
     def close(self) -> None:
-        """Stop listening, and close the sockets; ends `batches`, too. Again is no error."""
+        """Stop listening, and close the sockets; ends `batches`, too. Calling it again changes nothing."""
         self._end()
-        if self._socket.fileno() >= 0:
-            self._dropped = self.dropped
+        if not self._ended:
+            self._dropped, self._ended = self._kernel_drops(), True
         self._sockets.close()
 
     def __enter__(self) -> "Listener":
@@ -255,10 +257,14 @@ class Listener:
 
     @property
     def dropped(self) -> int | None:
-        """How many datagrams reached this machine and were dropped by its kernel, for its buffer was full. (Also those
-        whose checksum was wrong.) None where the system does not tell: it is Linux that does."""
-        if not sys.platform.startswith("linux") or self._socket.fileno() < 0:
-            return self._dropped
+        """How many datagrams reached this machine and were dropped by its kernel, for its buffer was full, until
+        `batches` ended. (Also those whose checksum was wrong.) None where the system does not tell: it is Linux that
+        does."""
+        return self._dropped if self._ended else self._kernel_drops()
+
+    def _kernel_drops(self) -> int | None:
+        if not sys.platform.startswith("linux"):
+            return None
         try:
             answer = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
             return int(_MEMINFO.unpack(answer)[_MEMINFO_DROPS])

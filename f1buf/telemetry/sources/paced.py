@@ -5,7 +5,7 @@ import operator
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from f1buf._convert import to_records
 from f1buf._reading import READING
 from f1buf.telemetry.sensors import Reading, Sensor
 
-__all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile"]
+__all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile", "paced_sensors"]
 
 FULL_SPEED_BATCH = 16384
 """Readings that a sensor makes at once where nothing holds it back: many, so that its thread seldom has to get the GIL
@@ -190,6 +190,15 @@ class PacedSensor:
                 self._failure = error  # the next call's: these here are good
                 break
         return to_records(readings, READING)
+
+
+def paced_sensors(sensors: Sequence[Sensor], rate: float | None, count: int | None = None) -> list[PacedSensor]:
+    """Return a source for each sensor; with a `count` they take turns, so that a seeded run is the same each time."""
+    turnstile = None if count is None else Turnstile(len(sensors))
+    return [
+        PacedSensor(sensor, rate=rate, count=count, turnstile=turnstile, index=index)
+        for index, sensor in enumerate(sensors)
+    ]
 
 
 class SensorAtIntervals:

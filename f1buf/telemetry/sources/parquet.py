@@ -41,6 +41,8 @@ class ParquetRecording:
         The folder, as it was given.
     source : str
         Where the readings came from; for people.
+    thresholds : tuple of Threshold
+        What they were checked against when they were recorded.
     count : int
         How many readings it has.
     rejected : collections.Counter
@@ -50,6 +52,7 @@ class ParquetRecording:
     def __init__(self, path: Path, parts: "list[Footer]", missing: int) -> None:
         self.path = path
         self.source = parts[-1].source
+        self.thresholds = parts[-1].thresholds
         self.count = sum(part.rows for part in parts)
         self.rejected: Counter[str] = Counter({"missing part": missing} if missing else {})
         self._parts = parts

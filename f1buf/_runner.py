@@ -1,0 +1,356 @@
+"""What every command does once it knows its input: run the telemetry system, show it, stop it, and report.
+
+Who says what where: the alerts' file and ``--json`` are data; lines, the view and the summary are for people. Losses on
+this machine make the exit status 1, gaps on the network do not: they are none of its doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from f1buf._console import Console
+from f1buf.telemetry import Alert, Analyzer, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
+from f1buf.telemetry._text import one_line
+from f1buf.telemetry.recorder import Recorder, RecorderError
+from f1buf.telemetry.sources import Source
+from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.thresholds import ThresholdTable
+
+OK, FAILED, BAD_USAGE, ALERTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class UsageError(Exception):
+    """Bad usage or unreadable input: one line, status 2."""
+
+
+# -- alerts as JSON lines ---------------------------------------------------------------------------------------------
+
+
+class AlertFile:
+    """Writes alerts as JSON lines; a write that fails is remembered, and the analysis goes on."""
+
+    def __init__(self, path: str) -> None:
+        self.error: OSError | None = None
+        self._name = "standard output" if path == "-" else path
+        self._ascii = path == "-" and not stdout_knows_unicode()
+        if path == "-" and sys.stdout is None:
+            self.error = OSError(errno.EBADF, "closed")
+        self._lock = threading.Lock()
+        try:
+            self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
+
+    def write(self, alert: Alert) -> None:
+        """Write one alert; `flush` makes it visible."""
+        self._attempt(lambda: self._file.write(alert.as_json(ensure_ascii=self._ascii) + "\n"))
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        self._attempt(lambda: self._file.flush())
+
+    def close(self) -> str | None:
+        """Close it; returns what went wrong, if something did."""
+        self.flush()
+        if self._file is not sys.stdout:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.error = self.error or error
+        elif self.error is not None and sys.stdout is not None:
+            silence_stdout()
+        return None if self.error is None else f"alerts were lost: {self._name}: {self.error.strerror}"
+
+    def _attempt(self, act: Callable[[], Any]) -> None:
+        with self._lock:
+            if self.error is None:
+                try:
+                    act()
+                except OSError as error:
+                    self.error = error
+
+
+def same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def write_stdout(text: str) -> str | None:
+    """Print it on standard output; returns what went wrong, if something did."""
+    if sys.stdout is None:
+        return "standard output: closed"
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        silence_stdout()
+        return f"standard output: {error.strerror}"
+    return None
+
+
+def silence_stdout() -> None:
+    """Nobody reads standard output any more: keep the interpreter from flushing into it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# -- running a system -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a command feeds the system with, and what it knows of it while that runs and afterwards."""
+
+    name: str
+    """For people."""
+    sources: Sequence[Source]
+    describe: Callable[[int, int], dict[str, Any]] | None = None
+    """For `F1TelemetrySystem.start`."""
+    analyzer: type[Analyzer] = Analyzer
+    rejected: Callable[[], dict[str, int]] = dict
+    """What was unfit, by reason."""
+    lost_elsewhere: Callable[[], dict[str, int]] = dict
+    """What never came here, by where it was lost; none of this machine's doing."""
+    lost_here: Callable[[], dict[str, int]] = dict
+    """What came here and was lost before a source had it, by where."""
+    details: Callable[[], dict[str, Any]] = dict
+    """What else belongs into the JSON summary."""
+    notices: Callable[[], Iterable[str]] = tuple
+    """Lines that people should see now."""
+
+
+class Runner:
+    """Runs a system until it ends or is told to stop, and reports."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        if args.json and args.alerts == "-":
+            raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
+        if args.record is None and args.record_overflow is not None:
+            raise UsageError("--record-overflow is of no use without --record DIR")
+        self.args = args
+        # Lines are what the demonstration is about, and data on the same terminal would be drawn over.
+        data_there = args.alerts == "-" and sys.stdout is not None and sys.stdout.isatty()
+        self.console = Console(plain=args.plain or getattr(args, "classic", False) or data_there)
+        self._feed = Feed("nothing", [])
+        self._input_failed = False
+        self._alert_file: AlertFile | None = None
+        self._recorder: Recorder | None = None
+        self._recorder_failed = False
+        self._interrupts = 0
+        try:
+            self.system = F1TelemetrySystem(
+                args.buffer_size or args.default_buffer_size,
+                overflow=args.overflow,
+                thresholds=args.default_thresholds if args.thresholds is None else args.thresholds,
+                on_alert=self._on_alert,
+                alert_samples=args.alert_samples,
+                analyzer_delay=args.analyzer_delay,
+                on_step=self._on_step,
+                on_failure=self._on_failure,
+                display=self.console.display,
+            )
+        except (ThresholdError, MemoryError) as error:
+            option = "--thresholds" if isinstance(error, ThresholdError) else "--buffer-size"
+            raise UsageError(f"{option}: {one_line(error)}") from None
+        except OSError as error:
+            raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
+
+    def run(self, feed: Feed) -> int:
+        """Run the system with this; returns the exit status."""
+        self._feed = feed
+        self._check_thresholds()
+        if self.args.alerts is not None:
+            self._keep_input_files()
+        if self.args.record is not None:
+            self._recorder = self._make_recorder(feed)
+        if self.args.alerts is not None:
+            self._alert_file = AlertFile(self.args.alerts)
+        previous = [(each, signal.signal(each, self._on_signal)) for each in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            capacity = self.system.ring.capacity
+            self.console.line(f"{feed.name}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
+            with self.console.watching(
+                self.system, feed.name, losses=self._losses, rejected=feed.rejected, recorder=self._recording
+            ):
+                self._start()
+                self._watch()
+                problems = self._shut_down()
+            return self._report(problems)
+        finally:
+            for each, handler in previous:
+                signal.signal(each, handler)
+
+    def _start(self) -> None:
+        feed = self._feed
+        try:
+            self.system.start(
+                feed.sources,
+                self.args.analyzers,
+                describe=feed.describe,
+                analyzer=feed.analyzer,
+                consumers=[] if self._recorder is None else [self._recorder],
+            )
+        except RuntimeError as error:
+            raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
+
+    def _make_recorder(self, feed: Feed) -> Recorder:
+        try:
+            return Recorder(
+                self.args.record,
+                feed.describe,
+                overflow=self.args.record_overflow or "block",
+                source=feed.name,
+                thresholds=self.system.thresholds,
+            )
+        except RecorderError as error:
+            raise UsageError(f"--record {one_line(error)}") from None
+
+    def _check_thresholds(self) -> None:
+        """Before anything is written: do their channels exist?"""
+        try:
+            ThresholdTable(self.system.thresholds)
+        except ThresholdError as error:
+            raise UsageError(f"--thresholds {self.args.thresholds}: {one_line(error)}") from None
+
+    def _keep_input_files(self) -> None:
+        """Writing alerts must not destroy what is read."""
+        read = getattr(self.args, "file", None)
+        for name in (self.args.thresholds, read, *(getattr(self.args, "dbc", None) or ())):
+            if name is not None and same_file(name, self.args.alerts):
+                raise UsageError(f"--alerts {self.args.alerts}: is the file that is read; choose another one")
+        for folder in (read, self.args.record):
+            if folder is not None and Path(self.args.alerts).resolve().parent == Path(folder).resolve():
+                raise UsageError(f"--alerts {self.args.alerts}: is in a folder of recorded parts; choose another one")
+
+    def _watch(self) -> None:
+        """Until the sources end, the time is over, or a signal says stop."""
+        until = math.inf if self.args.duration is None else time.monotonic() + self.args.duration
+        while (left := until - time.monotonic()) > 0 and not self._interrupts:
+            if self.system.wait(min(left, 0.1)):
+                break
+            self._tick(draining=False)
+
+    def _shut_down(self) -> list[str]:
+        """Stop and drain, in a thread of its own, so that progress and a second Ctrl-C get through."""
+        problems: list[str] = []
+
+        def shut_down() -> None:
+            try:
+                self.system.shutdown()
+            except TelemetryError as error:
+                problems.append(str(error))
+                self._input_failed = any(isinstance(each, RecordingError) for _, each in error.failures)
+
+        self.system.stop_sources()
+        thread = threading.Thread(target=shut_down, name="shutdown")
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.1)
+            if thread.is_alive():
+                self._tick(draining=True)
+        return problems
+
+    def _tick(self, draining: bool) -> None:
+        for text in self._feed.notices():
+            self.console.line(text)
+        self.console.progress(self.system, draining)
+        if self._alert_file is not None:
+            self._alert_file.flush()
+
+    def _losses(self) -> dict[str, int]:
+        """What was lost outside the analyzers' buffer so far, by where."""
+        losses = {**self._feed.lost_elsewhere(), **self._feed.lost_here()}
+        if self._recorder is not None:
+            losses["in the recorder"] = self._recorder.ring.stats().dropped
+        return losses
+
+    def _recording(self) -> tuple[str, str]:
+        """How the recorder does, and in which style to say it."""
+        if self._recorder is None:
+            return "", ""
+        if self._recorder_failed:
+            return "recording failed", "bold red"
+        return f"recorded {self._recorder.written:,}", ""
+
+    def _report(self, problems: list[str]) -> int:
+        summary, feed = self.system.summary, self._feed
+        if self._alert_file is not None and (problem := self._alert_file.close()):
+            problems.append(problem)
+        rejected = feed.rejected()
+        self.console.summary(summary, self.system.ring.capacity, self._further_lines(rejected))
+        if self.args.json:
+            result = {**summary.as_dict(), "rejected": rejected, **feed.details()}
+            if self._recorder is not None:
+                result["recording"] = self._recorder.as_dict()
+            problem = write_stdout(as_json(result))
+            problems += [f"the summary was not written: {problem}"] if problem else []
+        lost = summary.readings - summary.analysed
+        if lost and not problems:
+            problems.append(f"{lost:,} readings were lost")
+        problems += [f"{count:,} datagrams were lost {where}" for where, count in feed.lost_here().items() if count]
+        if self._recorder is not None and self._recorder.lost and not self._recorder_failed:
+            problems.append(f"{self._recorder.lost:,} readings were not recorded")
+        for problem in problems:
+            self.console.line(f"f1buf: {problem}", "bold red")
+        if problems:
+            return BAD_USAGE if self._input_failed else FAILED
+        return ALERTED if self.args.fail_on_alert and alerted(summary) else OK
+
+    def _further_lines(self, rejected: dict[str, int]) -> list[str]:
+        """What the summary says of the input and the recording."""
+        lines = []
+        losses = {**self._feed.lost_elsewhere(), **self._feed.lost_here()}
+        if losses:
+            lines.append("lost       " + ", ".join(f"{count:,} {where}" for where, count in losses.items()))
+        if rejected:
+            lines.append("rejected   " + ", ".join(f"{count:,} x {reason}" for reason, count in rejected.items()))
+        if self._recorder is not None:
+            lines.append(f"recorded   {self._recorder}")
+        return lines
+
+    def _on_alert(self, alert: Alert) -> None:
+        if self.args.alerts != "-":  # there they are on standard output already
+            self.console.alert(alert)
+        if self._alert_file is not None:
+            self._alert_file.write(alert)
+
+    def _on_step(self, text: str) -> None:
+        if getattr(self.args, "classic", False):
+            self.console.line(f"* {text}")
+
+    def _on_failure(self, name: str, error: BaseException) -> None:
+        if self._recorder is not None and name == self._recorder.name:  # what ends the run is reported at its end
+            self._recorder_failed = True
+            self.console.line(f"f1buf: the recorder failed, the analysis goes on: {one_line(error)}", "bold red")
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        # Nothing here that takes a lock: whoever is interrupted may hold it. `_watch` looks ten times a second.
+        self._interrupts += 1
+        if signum == signal.SIGINT and self._interrupts > 1:
+            self.console.restore_terminal()
+            os._exit(INTERRUPTED)  # at once: no thread, buffer or file is waited for
+
+
+def alerted(summary: Summary) -> bool:
+    return any(each["samples"] for each in summary.thresholds)
+
+
+def as_json(result: dict[str, Any]) -> str:
+    """One line of JSON that standard output can say, whatever characters it knows."""
+    return json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n"
+
+
+def stdout_knows_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"

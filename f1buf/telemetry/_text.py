@@ -1,0 +1,23 @@
+"""Texts for people: names come from anybody, errors from anywhere."""
+
+import time
+
+__all__ = ["clean", "clock", "one_line"]
+
+
+def clean(text: str) -> str:
+    """Return it fit to be printed: what is not printable, such as a terminal's control characters, replaced."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line whatever it says; the name of its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def clock(seconds: float) -> str:
+    """Return a reading's time: session time [s], or the time of day where it is Unix time."""
+    if not 1e9 <= seconds < 1e11:
+        return f"{seconds:.3f}"
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    return time.strftime("%H:%M:%S", time.localtime(whole)) + f".{milliseconds:03}"

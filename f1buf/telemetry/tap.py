@@ -1,0 +1,45 @@
+"""Taps: what the sources make, for somebody who looks on and may miss some of it."""
+
+import time
+from typing import Any
+
+from numpy.typing import NDArray
+
+from f1buf import RingBuffer
+
+__all__ = ["Tap"]
+
+_TAIL = 512  # readings: 12 KiB, which a ring takes without letting go of the GIL
+_REST = 300.0  # times as long as an offer took: 0.3 % of a thread's time
+_CREDIT = 0.1  # [s] of rest that may be owed: the packets of one frame come at once, and none is to be missed for it
+_LONGEST_OFFER = 1e-4  # [s] what took longer was an interruption
+
+
+class Tap:
+    """
+    Offers one source's readings to a ring for display, at hardly any cost.
+
+    At ordinary rates each batch gets there, of large ones the end; of a source that is faster than that some do not.
+    Never waits for room.
+
+    Parameters
+    ----------
+    ring : RingBuffer
+        Of READING, with ``overflow="drop_oldest"``; to be looked at with `RingBuffer.snapshot`.
+    sources : int
+        How many taps share the ring, each finds room in it.
+    """
+
+    def __init__(self, ring: RingBuffer, sources: int = 1) -> None:
+        self._ring = ring
+        self._tail = max(1, min(_TAIL, ring.capacity // (2 * sources)))
+        self._rested = 0.0  # when all offers so far have been rested from (time.perf_counter)
+
+    def offer(self, readings: NDArray[Any]) -> None:
+        """Put the last ones of `readings`, an array of READING, unless it is too early; by one thread at a time."""
+        began = time.perf_counter()
+        if began < self._rested - _CREDIT:
+            return
+        self._ring.put_many(readings[-self._tail :])
+        took = min(time.perf_counter() - began, _LONGEST_OFFER)
+        self._rested = max(self._rested, began) + _REST * took
