@@ -1,12 +1,16 @@
 """The README's samples run as they stand."""
 
+import ast
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cli_helpers import call, datagram, participants, telemetry, write_recording
+from helpers import WATCHDOG
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[1]
@@ -19,9 +23,37 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize("sample", [code for _, code in SAMPLES], ids=[title for title, _ in SAMPLES])
-def test_sample_runs(sample):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", sample], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+def test_sample_runs(sample, tmp_path):
+    if "import pandas" in sample:
+        pytest.importorskip("pandas")
+        record_race(tmp_path)
+    assert run(sample, tmp_path).returncode == 0
+
+
+def run(sample, folder):
+    """Run it in a folder."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-W", "error", "-c", sample]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG, cwd=folder, env=environment)
+    print(done.stderr)
+    return done
+
+
+def record_race(folder):
+    """Record the folder `race` that a sample reads: two drivers, one of them slower."""
+    laps = datagram(2, 5.0)
+    laps["lap_data"]["current_lap_num"][0, :2] = 3, 2
+    packets = [participants(5.0, "ANN", "BOB"), laps.tobytes(), telemetry(5.0, 310, 290)]
+    recording = write_recording(folder / "race.sqlite3", [(5.0, packet) for packet in packets])
+    assert call("replay", recording, "--record", folder / "race").status == 0
+
+
+def test_the_recipe_for_pandas(tmp_path):
+    pytest.importorskip("pandas")
+    (sample,) = [code for _, code in SAMPLES if "import pandas" in code]
+    record_race(tmp_path)
+    found = ast.literal_eval(run(sample + "print(top.to_dict())", tmp_path).stdout)
+    assert found == {("ANN", 3): 310.0, ("BOB", 2): 290.0}
 
 
 def test_every_sample_is_found():
@@ -69,3 +101,13 @@ def test_what_shows_the_feature_tables_entries_exists():
         assert named
         for file, name in named:
             assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+
+
+def test_the_view_is_shown_as_it_looks():
+    """A terminal of 80 columns and 24 lines at most, with what `replay` shows of the cars."""
+    (view,) = re.findall(r"```text\n(f1buf replay.*?)```", README, re.DOTALL)
+    lines = view.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for expected in ("Ctrl-C stops", "readings/s", "buffer", "latency", "SPEED", "more cars", "alerts"):
+        assert expected in view
