@@ -29,6 +29,7 @@ from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.thresholds import ThresholdTable
 
 OK, FAILED, BAD_USAGE, ALERTED, INTERRUPTED = 0, 1, 2, 3, 130
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UsageError(Exception):
@@ -127,6 +128,8 @@ class Feed:
     """What came here and was lost before a source had it, by where."""
     details: Callable[[], dict[str, Any]] = dict
     """What else belongs into the JSON summary."""
+    lines: Callable[[], Iterable[str]] = tuple
+    """What else belongs into the summary for people."""
     notices: Callable[[], Iterable[str]] = tuple
     """Lines that people should see now."""
 
@@ -137,6 +140,8 @@ class Runner:
     def __init__(self, args: argparse.Namespace) -> None:
         if args.json and args.alerts == "-":
             raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
+        if args.record == "":
+            raise UsageError("--record: the name is empty; expected a folder")
         if args.record is None and args.record_overflow is not None:
             raise UsageError("--record-overflow is of no use without --record DIR")
         self.args = args
@@ -177,7 +182,9 @@ class Runner:
             self._recorder = self._make_recorder(feed)
         if self.args.alerts is not None:
             self._alert_file = AlertFile(self.args.alerts)
-        previous = [(each, signal.signal(each, self._on_signal)) for each in (signal.SIGINT, signal.SIGTERM)]
+        # SIGHUP: the terminal was closed. Whoever started the program to ignore it goes on.
+        signals = [each for each in STOPPING if signal.getsignal(each) != signal.SIG_IGN]
+        previous = [(each, signal.signal(each, self._on_signal)) for each in signals]
         try:
             capacity = self.system.ring.capacity
             self.console.line(f"{feed.name}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
@@ -222,7 +229,8 @@ class Runner:
         try:
             ThresholdTable(self.system.thresholds)
         except ThresholdError as error:
-            raise UsageError(f"--thresholds {self.args.thresholds}: {one_line(error)}") from None
+            where = getattr(self.args, "file", "") if self.args.thresholds is None else self.args.thresholds
+            raise UsageError(f"--thresholds {where}: {one_line(error)}") from None
 
     def _keep_input_files(self) -> None:
         """Writing alerts must not destroy what is read."""
@@ -293,20 +301,24 @@ class Runner:
         if self.args.json:
             result = {**summary.as_dict(), "rejected": rejected, **feed.details()}
             if self._recorder is not None:
-                result["recording"] = self._recorder.as_dict()
+                result["recording"] = {**self._recorder.as_dict(), "lost": self._not_recorded(summary)}
             problem = write_stdout(as_json(result))
             problems += [f"the summary was not written: {problem}"] if problem else []
         lost = summary.readings - summary.analysed
         if lost and not problems:
             problems.append(f"{lost:,} readings were lost")
         problems += [f"{count:,} datagrams were lost {where}" for where, count in feed.lost_here().items() if count]
-        if self._recorder is not None and self._recorder.lost and not self._recorder_failed:
-            problems.append(f"{self._recorder.lost:,} readings were not recorded")
+        if missing := self._not_recorded(summary):
+            problems.append(f"{missing:,} readings were not recorded")
         for problem in problems:
             self.console.line(f"f1buf: {problem}", "bold red")
         if problems:
             return BAD_USAGE if self._input_failed else FAILED
         return ALERTED if self.args.fail_on_alert and alerted(summary) else OK
+
+    def _not_recorded(self, summary: Summary) -> int:
+        """How many readings are in no part: dropped, or made after the recorder had failed."""
+        return 0 if self._recorder is None else max(0, summary.readings - self._recorder.written)
 
     def _further_lines(self, rejected: dict[str, int]) -> list[str]:
         """What the summary says of the input and the recording."""
@@ -318,7 +330,7 @@ class Runner:
             lines.append("rejected   " + ", ".join(f"{count:,} x {reason}" for reason, count in rejected.items()))
         if self._recorder is not None:
             lines.append(f"recorded   {self._recorder}")
-        return lines
+        return [*lines, *self._feed.lines()]
 
     def _on_alert(self, alert: Alert) -> None:
         if self.args.alerts != "-":  # there they are on standard output already

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import f1buf
 from f1buf._runner import BAD_USAGE, FAILED, INTERRUPTED, OK, Feed, Runner, UsageError, write_stdout
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
-from f1buf.telemetry._text import one_line
+from f1buf.telemetry._text import clean, one_line
 from f1buf.telemetry.sources.canbus import (
     CanBus,
     CanDecoder,
@@ -87,7 +87,9 @@ class Parser(argparse.ArgumentParser):
     """Ends with one line where the usage is bad."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USAGE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(
+            BAD_USAGE, clean(f"{self.prog}: error: {one_line(Exception(message))} (see {self.prog} --help)") + "\n"
+        )
 
 
 def number(
@@ -128,8 +130,9 @@ def cars(text: str) -> str | list[int]:
 def destination(text: str) -> tuple[str, int]:
     """Convert ``HOST:PORT``, an IPv6 address in brackets."""
     host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or (":" in host and not text.startswith("[")):
+    in_brackets = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if in_brackets else host
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or in_brackets != (":" in host):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, such as 127.0.0.1:20778 or [::1]:20778")
     return host, int(port)
 
@@ -425,10 +428,10 @@ def listen_command(args: argparse.Namespace) -> int:
             listener = stack.enter_context(Listener(decoder, args.host, args.port, forward=args.forward))
         except ListenError as error:
             raise UsageError(str(error)) from None
-        return runner.run(listen_feed(listener, decoder))
+        return runner.run(listen_feed(listener, decoder, lambda: runner.system.readings))
 
 
-def listen_feed(listener: Listener, decoder: Decoder) -> Feed:
+def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int]) -> Feed:
     def network() -> dict[str, Any]:
         return {
             "datagrams": listener.datagrams,
@@ -442,6 +445,13 @@ def listen_feed(listener: Listener, decoder: Decoder) -> Feed:
         # What the kernel has dropped is missing, too, as far as it was numbered; nobody can tell the two apart.
         return {"on the network" if not listener.dropped else "on the network or by the kernel": listener.lost}
 
+    def forwarding() -> list[str]:
+        failed = by_destination(listener.not_forwarded)
+        return [
+            f"forwarded  {count:,} to {where}, {failed[where]:,} not"
+            for where, count in by_destination(listener.forwarded).items()
+        ]
+
     return Feed(
         listener.name,
         [listener],
@@ -450,7 +460,8 @@ def listen_feed(listener: Listener, decoder: Decoder) -> Feed:
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
         details=lambda: {"network": network()},
-        notices=Silence(listener).notices,
+        lines=forwarding,
+        notices=Silence(listener, readings).notices,
     )
 
 
@@ -459,34 +470,47 @@ def by_destination(counts: dict[tuple[str, int], int]) -> dict[str, int]:
 
 
 class Silence:
-    """Tells people that nothing is heard: the first time with what to enter in the game's settings.
+    """Tells people that nothing is heard, or nothing that can be used: first with what to enter in the game's settings.
 
     Parameters
     ----------
     listener : Listener
         What should be hearing something.
+    used : callable
+        How many readings have come of it.
     """
 
     SECONDS = 5.0
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, used: Callable[[], int]) -> None:
         self._listener = listener
-        self._began = time.monotonic()
-        self._told: float | None = None  # of which moment on it has been said that there is silence
-        self._advised = False
+        self._used = used
+        self._seen = 0, 0  # readings and datagrams, the last time that there were new readings
+        self._since = time.monotonic()  # and when that was
+        self._silent = False  # whether that has been said since
+        self._hinted = self._advised = False
 
     def notices(self) -> Iterator[str]:
         """Yield the lines that are to be said now."""
         if not self._advised:
             self._advised = True
             yield from filter(None, [self._listener.buffer_advice()])
-        heard = self._listener.last_heard
-        since = self._began if heard is None else heard
-        if self._told != since and time.monotonic() - since > self.SECONDS:
-            yield f"nothing has been heard for {self.SECONDS:g} s"
-            if self._told is None:
+        readings, datagrams = self._used(), self._listener.datagrams
+        if readings != self._seen[0]:
+            self._seen, self._since, self._silent = (readings, datagrams), time.monotonic(), False
+        elif not self._silent and time.monotonic() - self._since > self.SECONDS:
+            self._silent = True
+            yield self._what(datagrams - self._seen[1])
+            if not self._hinted:
+                self._hinted = True
                 yield from self._listener.hint()
-            self._told = since
+
+    def _what(self, datagrams: int) -> str:
+        if not datagrams:
+            return f"nothing has been heard for {self.SECONDS:g} s"
+        unfit = self._listener.rejected.most_common(1)
+        why = f", mostly: {unfit[0][0]}" if unfit else ""
+        return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading{why}"
 
 
 def can_command(args: argparse.Namespace) -> int:
@@ -512,7 +536,7 @@ def thresholds_command(args: argparse.Namespace) -> int:
 
 def say_error(text: str) -> None:
     if sys.stderr is not None:  # otherwise print would turn to standard output
-        print(text, file=sys.stderr)
+        print(clean(text), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

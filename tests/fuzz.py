@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,17 +96,26 @@ def _values(layout, packet_id, car):
     return [100.0 * car[5] / car[6] if car[6] else math.nan]
 
 
+class Session:
+    """What the reference knows of a session."""
+
+    def __init__(self, roster):
+        self.active = 0
+        self.drivers, self.laps = (), []
+        self.roster = roster
+        self.read_from = False  # whether there was a reading of this roster
+
+
 class Reference:
     """What `Decoder` promises, one number after the other."""
 
     def __init__(self, cars):
         self.cars = cars
         self.rejected = Counter()
-        self.session = self.frame = None
-        self.held = {}
-        self.active = 0
-        self.drivers, self.laps = (), []
-        self.roster = 0  # how often drivers or laps have changed since there was a reading of the ones before
+        self.frame, self.held = None, {}
+        self.sessions = OrderedDict()  # the 16 that were used last
+        self.newest = Session(None)  # whose participants came last
+        self.rosters = 0  # how many numbers have been given
         self.seen = {}  # who drove, and in which laps, at the last reading of each roster
 
     def decode(self, data):
@@ -130,12 +139,22 @@ class Reference:
             return self.reject("impossible player index")
         if packet_id == PARTICIPANTS:
             return self.meet(layout, data, (year, uid), (year, uid, frame))
-        if self.session != (year, uid):
+        session = self.known((year, uid))
+        if session is None:
             if self.frame != (year, uid, frame):
                 self.frame, self.held = (year, uid, frame), {}
             self.held[packet_id] = layout, packet_id, data, time, player
             return self.reject("before participants")
-        return self.use(layout, packet_id, data, time, player)
+        return self.use(session, layout, packet_id, data, time, player)
+
+    def known(self, key):
+        if key in self.sessions:
+            self.sessions.move_to_end(key)
+        return self.sessions.get(key)
+
+    def number(self):
+        self.rosters += 1
+        return self.rosters - 1
 
     def reject(self, reason):
         self.rejected[reason] += 1
@@ -144,34 +163,40 @@ class Reference:
     def meet(self, layout, data, session, frame):
         if data[HEADER.size] > layout.slots:
             return self.reject("impossible car count")
-        laps = self.laps if self.session == session else []
-        self.session, self.active = session, data[HEADER.size]
+        if self.known(session) is None:
+            self.sessions[session] = Session(self.number())
+            if len(self.sessions) > 16:
+                self.sessions.popitem(last=False)
+        known = self.newest = self.sessions[session]
+        known.active = data[HEADER.size]
         names = [car[7].split(b"\0")[0].decode("utf-8", "replace") for car in layout.unpacked(PARTICIPANTS, data)]
-        drivers = tuple("".join(c if c.isprintable() else "�" for c in name) or None for name in names[: self.active])
-        self.change(drivers, laps)
+        drivers = tuple("".join(c if c.isprintable() else "�" for c in name) or None for name in names[: known.active])
+        self.change(known, drivers, known.laps)
         held = list(self.held.values()) if self.frame == frame else []
         self.held = {}
         self.rejected["before participants"] -= len(held)
         for each in held:
             if each[1] == LAP_DATA:
-                self.use(*each)
-        return [reading for each in held if each[1] != LAP_DATA for reading in self.use(*each)]
+                self.use(known, *each)
+        return [reading for each in held if each[1] != LAP_DATA for reading in self.use(known, *each)]
 
-    def change(self, drivers, laps):
-        if (drivers, laps) != (self.drivers, self.laps):
-            self.drivers, self.laps = drivers, laps
-            self.roster += self.roster in self.seen
+    def change(self, session, drivers, laps):
+        if (drivers, laps) != (session.drivers, session.laps):
+            session.drivers, session.laps = drivers, laps
+            if session.read_from:
+                session.roster, session.read_from = self.number(), False
 
-    def use(self, layout, packet_id, data, time, player):
+    def use(self, session, layout, packet_id, data, time, player):
         if packet_id != LAP_DATA:
-            self.seen[self.roster] = self.drivers, self.laps
-            return self.read(layout, packet_id, data, time, player)
+            session.read_from = True
+            self.seen[session.roster] = session.drivers, session.laps
+            return self.read(session, layout, packet_id, data, time, player)
         laps = [car[14] if car[14] <= 200 else 0 for car in layout.unpacked(LAP_DATA, data)]
-        self.change(self.drivers, laps[: self.active])
+        self.change(session, session.drivers, laps[: session.active])
         return []
 
     def describe(self, car, roster=None):
-        drivers, laps = self.seen.get(roster, (self.drivers, self.laps))
+        drivers, laps = self.seen.get(roster, (self.newest.drivers, self.newest.laps))
         return {
             "car": car,
             "driver": drivers[car] if car < len(drivers) else None,
@@ -179,18 +204,18 @@ class Reference:
             "part": None,
         }
 
-    def read(self, layout, packet_id, data, time, player):
+    def read(self, session, layout, packet_id, data, time, player):
         if self.cars == "all":
-            chosen = range(self.active)
+            chosen = range(session.active)
         else:
-            chosen = [car for car in ([player] if self.cars == "player" else self.cars) if car < self.active]
+            chosen = [car for car in ([player] if self.cars == "player" else self.cars) if car < session.active]
         readings = []
         fields = layout.unpacked(packet_id, data)
         for car in chosen:
             values = _values(layout, packet_id, fields[car])
             for (part, channel, low, high), value in zip(PARTS[packet_id], values, strict=True):
                 if low <= value <= high:
-                    readings.append((time, car * 16 + part, channel.number, self.roster, value))
+                    readings.append((time, car * 16 + part, channel.number, session.roster, value))
                 else:
                     self.rejected["absurd value"] += 1
         return readings

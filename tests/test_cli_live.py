@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sqlite3
+from collections import Counter
 
 import pytest
 from cli_helpers import (
@@ -107,6 +108,7 @@ def test_listen_gives_the_readings_and_alerts_of_the_replay(race, tmp_path, host
     assert (network["datagrams"], network["dropped"], network["lost"]) == (7124, 0, replayed["network"]["lost"])
     assert list(network["forwarded"].values()) == [7124]
     assert list(network["not_forwarded"].values()) == [0]
+    assert re.search(r"forwarded  7,124 to \S+, 0 not", done.err)
 
 
 def test_live_readings_have_unix_time(tmp_path):
@@ -147,9 +149,11 @@ def test_what_the_kernel_drops_is_this_machines_loss(monkeypatch):
 
 
 class Ears:
-    """Stands in for a listener, to tell when something was heard."""
+    """Stands in for a listener, to tell what was heard."""
 
-    last_heard = None
+    def __init__(self):
+        self.datagrams = 0
+        self.rejected = Counter()
 
     def hint(self):
         return ["the addresses"]
@@ -159,20 +163,32 @@ class Ears:
 
 
 def test_silence_is_told_once_and_the_first_time_with_what_to_do(monkeypatch):
-    ears, now = Ears(), 100.0
+    ears, now, readings = Ears(), 100.0, 0
     monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears)
+    silence = cli.Silence(ears, lambda: readings)
     assert list(silence.notices()) == ["a small buffer"]
     now = 104.9
     assert list(silence.notices()) == []
     now = 105.1
     assert list(silence.notices()) == ["nothing has been heard for 5 s", "the addresses"]
     assert list(silence.notices()) == []
-    ears.last_heard = now = 106.0
+    ears.datagrams = readings = now = 106
     assert list(silence.notices()) == []
     now = 111.1
     assert list(silence.notices()) == ["nothing has been heard for 5 s"]
     assert list(silence.notices()) == []
+
+
+def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch):
+    ears, now = Ears(), 100.0
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
+    silence = cli.Silence(ears, lambda: 0)
+    list(silence.notices())
+    ears.datagrams, ears.rejected, now = 300, Counter({"unknown format year": 299, "truncated datagram": 1}), 105.1
+    assert list(silence.notices()) == [
+        "300 datagrams in 5 s, but no reading, mostly: unknown format year",
+        "the addresses",
+    ]
 
 
 def test_what_to_enter_in_the_game_is_told_after_five_seconds():
@@ -203,6 +219,7 @@ def test_a_port_that_is_taken():
         ("--forward", "127.0.0.1:65536"),
         ("--forward", "::1:20778"),
         ("--forward", ":20778"),
+        ("--forward", "[::1:20778"),
         ("--port", "65536"),
         ("--port", "-1"),
         ("--cars", "24"),
@@ -271,7 +288,7 @@ def test_a_live_bus(can, car, tmp_path):
 
 
 def test_bad_usage_of_can(can, car, recordings_dir, tmp_path):
-    unknown = write_thresholds(tmp_path / "t.toml", {"channel": "OIL", "above": 1})
+    unknown = write_thresholds(tmp_path / "t.toml", {"channel": "IN_NO_DATABASE", "above": 1})
     log = recordings_dir / "road_car.log"
     race = recordings_dir / "f1_2026_race.sqlite3"
     for args, expected in [
@@ -279,7 +296,7 @@ def test_bad_usage_of_can(can, car, recordings_dir, tmp_path):
         (("can", *car), "--interface"),
         (("can", *car, "-i", "nonsense"), "nonsense"),
         (("can", "--dbc", tmp_path / "no.dbc", "-i", "virtual"), "No such file"),
-        (("can", *car, "-i", "virtual", "-c", "x", "--thresholds", unknown), "OIL"),
+        (("can", *car, "-i", "virtual", "-c", "x", "--thresholds", unknown), "IN_NO_DATABASE"),
         (("replay", log), "--dbc FILE"),
         (("replay", log, *car, "--cars", "player"), "--cars"),
         (("replay", race, *car), "race"),
@@ -343,7 +360,7 @@ def test_a_recorded_replay_gives_the_same_alerts(pq, race, tmp_path):
     assert len(json_lines(first.read_text())) > 1401
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
     with running("run", "--rate", 2000, "--record", tmp_path / "r", "--json") as process:
         read_until(process.stderr, "Ctrl-C stops")
@@ -371,7 +388,9 @@ def test_a_full_disk_is_told_at_once_and_the_analysis_goes_on(pq, tmp_path):
     assert done.status == 1
     assert "recorder failed: RecorderError" in done.err
     assert done.summary["readings"] == done.summary["analysed"] > 0
-    assert done.summary["recording"]["lost"] > 0
+    missing = done.summary["readings"] - done.summary["recording"]["readings"]
+    assert done.summary["recording"]["lost"] == missing > 0
+    assert f"f1buf: {missing:,} readings were not recorded" in done.err
 
 
 def test_a_recorder_that_drops_counts_and_fails_the_run(pq, tmp_path, monkeypatch):
@@ -401,6 +420,7 @@ def test_bad_usage_of_record(pq, tmp_path):
         (("run", *FEW, "--record", folder), "holds a recording already"),
         (("replay", folder, "--record", folder), "holds a recording already"),
         (("run", *FEW, "--record-overflow", "block"), "--record DIR"),
+        (("run", *FEW, "--record", ""), "the name is empty"),
         (("run", *FEW, "--record", folder / "part-000001.parquet"), "cannot be written"),
         (("replay", folder, "--cars", "player"), "--cars"),
         (("replay", tmp_path), "part-000001.parquet"),

@@ -389,8 +389,8 @@ def test_cars_that_join_have_no_lap_until_it_is_told():
 
 def test_roster_numbers_wrap_as_flags_do():
     decoder = Decoder()
+    decoder._last_roster = 65_534
     decoder.decode(participants("ONE"))
-    decoder._rosters, decoder._roster = {65_535: decoder._rosters[0]}, 65_535
     last = decoder.decode(datagram(2026, CAR_STATUS))
     decoder.decode(laps(2026, [2]))
     first = decoder.decode(datagram(2026, CAR_STATUS))
@@ -488,7 +488,9 @@ def test_forged_headers_do_not_fill_the_memory():
                 packet["lap_data"]["current_lap_num"] = forged % 256
             decoder.decode(packet.tobytes())
         assert len(decoder._held) <= 4
-        assert all(len(gaps._window) <= 128 for gaps in decoder._gaps.values())
+        assert len(decoder._sessions) <= 16
+        for session in decoder._sessions.values():
+            assert all(len(gaps._window) <= 128 for gaps in session.gaps.values())
     assert len(decoder._rosters) <= 1 + 1000  # of which each was of a reading
     for forged in range(1000):  # without a reading in between
         decoder.decode(laps(2026, [forged % 256], uid=999))
@@ -506,6 +508,18 @@ def test_rosters_are_forgotten_in_time(monkeypatch):
     assert len(decoder._rosters) == 10
     assert [of_car(decoder, 0, readings) for readings in found[-10:]] == [("ONE", lap) for lap in range(91, 101)]
     assert of_car(decoder, 0, found[0]) == (None, None)
+
+
+def test_the_participants_of_somebody_elses_session_displace_nothing():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    decoder.decode(laps(2026, [5]))
+    for forged in range(100):
+        decoder.decode(participants("TWO", "THREE", uid=1000 + forged))
+        readings = decoder.decode(datagram(2026, CAR_STATUS))
+        assert of_car(decoder, 0, readings) == ("ONE", 5)
+        assert len(readings) == 1
+    assert decoder.rejected == {}
 
 
 def test_another_session_needs_its_own_participants():

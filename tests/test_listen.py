@@ -363,6 +363,7 @@ def test_where_nobody_listens_is_counted_and_harms_nobody(race):
         ("127.0.0.1", "127.0.0.1"),
         ("127.0.0.1", "localhost"),
         ("127.0.0.1", "0.0.0.0"),
+        pytest.param("127.0.0.1", "::ffff:127.0.0.1", marks=needs_ipv6),
         ("0.0.0.0", "127.0.0.1"),
         ("0.0.0.0", "127.0.0.7"),
         pytest.param("::", "127.0.0.1", marks=needs_ipv6),

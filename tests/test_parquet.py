@@ -382,6 +382,8 @@ CHANGED = {
         "has other columns than f1buf records; expected timestamp, sensor_id, channel, unit, value, car, driver, lap",
     ),
     "no channels": (lambda table, said: (table, {**said, "channels": None}), NO_CHANNEL),
+    "thresholds of another kind": (lambda table, said: (table, {**said, "thresholds": 5}), NO_CHANNEL),
+    "no thresholds": (lambda table, said: (table, {**said, "thresholds": "[[threshold]]"}), NO_CHANNEL),
     "no range": (lambda table, said: (table, {**said, "channels": [{"name": "A", "unit": ""}]}), NO_CHANNEL),
     "an empty range": (
         lambda table, said: (table, {**said, "channels": [{"name": "A", "unit": "", "range": [2, 1]}]}),

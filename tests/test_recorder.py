@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +326,16 @@ def test_what_a_crash_left_behind_disturbs_neither_reading_nor_pandas_nor_record
     assert len(pandas.read_parquet(tmp_path)) == 10
 
 
+def test_no_link_is_followed(tmp_path):
+    """In a folder that others may write to, somebody may put one where the next part will be written."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ".part-000001.parquet.tmp").symlink_to(tmp_path / "precious")
+    record(tmp_path / "folder", numbered(10))
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert len(read(tmp_path / "folder")) == 10
+
+
 # Disks that fail ------------------------------------------------------------------------------------------------------
 
 
@@ -374,8 +385,18 @@ def result_of(recorder, error):
     }
 
 
-def test_a_device_that_is_full(tmp_path):
-    (tmp_path / ".part-000003.parquet.tmp").symlink_to("/dev/full")
+def fill_device(monkeypatch, name):
+    """What is written to the file of this name goes to a device that is full."""
+    opened = Path.open
+
+    def open_it(path, *args):
+        return opened(Path("/dev/full"), "wb") if path.name == name else opened(path, *args)
+
+    monkeypatch.setattr(Path, "open", open_it)
+
+
+def test_a_device_that_is_full(tmp_path, monkeypatch):
+    fill_device(monkeypatch, ".part-000003.parquet.tmp")
     recorder = Recorder(tmp_path, capacity=100, part_seconds=0)
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
     feeder.result()  # whoever waits for room is told
@@ -384,9 +405,9 @@ def test_a_device_that_is_full(tmp_path):
     assert recorder.ring.qsize() == 0
 
 
-def test_a_device_that_is_full_amid_a_part(tmp_path):
+def test_a_device_that_is_full_amid_a_part(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path)
-    (tmp_path / ".part-000001.parquet.tmp").symlink_to("/dev/full")
+    fill_device(monkeypatch, ".part-000001.parquet.tmp")
     task = Task(recorder.run)
     Task(put_numbered, recorder.ring, 50_000).result()
     assert f"part-000001.parquet: cannot be written: {os.strerror(errno.ENOSPC)}" in failed(task)
@@ -487,8 +508,8 @@ def test_a_folder_of_somebody_else(tmp_path):
     assert out.startswith(f"{tmp_path}: cannot be written: {os.strerror(errno.EACCES)}; expected")
 
 
-def test_a_disk_that_is_full_already(tmp_path):
-    (tmp_path / ".part-000001.parquet.tmp").symlink_to("/dev/full")
+def test_a_disk_that_is_full_already(tmp_path, monkeypatch):
+    fill_device(monkeypatch, ".part-000001.parquet.tmp")
     assert refusal(tmp_path).startswith(f"cannot be written: {os.strerror(errno.ENOSPC)}; expected")
     assert os.listdir(tmp_path) == []
 

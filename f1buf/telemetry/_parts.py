@@ -140,7 +140,8 @@ class PartWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp")
-        self._file = self._temporary.open("wb")  # one that a crash left behind is overwritten
+        self._temporary.unlink(missing_ok=True)  # one that a crash left behind
+        self._file = self._temporary.open("xb")  # so that no link of somebody else's is followed
         try:
             self._writer = pq.ParquetWriter(self._file, SCHEMA, **_OPTIONS)
         except BaseException:
@@ -257,6 +258,8 @@ def read_footer(path: Path) -> Footer:
         raise RecordingError(f"{path}: has other columns than f1buf records; expected {', '.join(SCHEMA.names)}")
     try:
         numbers = [0, *(_channel(**each).number for each in said["channels"])]
+        if not isinstance(said["thresholds"], str):
+            raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
         return Footer(path, rows, str(said["source"]), thresholds, np.array(numbers, READING["channel"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:

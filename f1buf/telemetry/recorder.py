@@ -279,7 +279,6 @@ class Recorder:
             "readings": self.written,
             "parts": self.parts,
             "bytes": self.bytes,
-            "lost": stats.offered - self.written,
             "dropped": stats.dropped,
             "put_waits": stats.put_waits,
             "put_wait_seconds": stats.put_wait_seconds,

@@ -283,6 +283,7 @@ _PARTS = (
     _Part(FUEL_LEVEL, None, 0.0, 100.0),
 )
 _ROSTERS = 1 << 16  # that a reading's flags can tell apart
+_SESSIONS = 16  # known at once: the game's own, and what others make up
 _ROSTERS_KEPT = 4096  # the latest: more than change while a reading is on its way; forged ones take 8 MB
 _IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
 _MAX_SLOTS = max(form.slots for form in FORMATS.values())
@@ -425,6 +426,25 @@ class _Roster(NamedTuple):
     laps: bytes  # 0 where it is not known; may be shorter
 
 
+_NOBODY = _Roster((), b"")
+
+
+class _Session:
+    """What is known of one session of the game.
+
+    Anybody can send the participants of a session of his own; that must not displace what is known of the others.
+    """
+
+    __slots__ = ("active", "chosen", "gaps", "roster", "roster_in_use")
+
+    def __init__(self, roster: int) -> None:
+        self.active = 0
+        self.chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
+        self.roster = roster  # its number: this session's own
+        self.roster_in_use = False  # whether a reading has been given that number
+        self.gaps = {packet_id: FrameGaps() for packet_id in EVERY_FRAME}
+
+
 class Decoder:
     """Turns the datagrams of one game into readings.
 
@@ -463,20 +483,14 @@ class Decoder:
     def __init__(self, cars: str | Iterable[int] = "all") -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
-        self._session: tuple[int, int] | None = None  # the one that the three below are of
-        self._active = 0
-        self._chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
-        self._rosters = {0: _Roster((), b"")}  # by number; see `describe`
-        self._roster = 0  # the number of the latest
-        self._roster_in_use = False  # whether a reading has been given that number
+        self.lost = 0
+        self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
+        self._newest: _Session | None = None  # whose participants came last
+        self._rosters: dict[int, _Roster] = {}  # by number; see `describe`
+        self._last_roster = -1  # the number that was given last
         self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
         # By packet id, so that a flood cannot fill the memory
         self._held: dict[int, tuple[_Header, bytes, float | None]] = {}
-        self._gaps = {packet_id: FrameGaps() for packet_id in EVERY_FRAME}
-
-    @property
-    def lost(self) -> int:
-        return sum(gaps.lost for gaps in self._gaps.values())
 
     def decode(self, datagram: Datagram, time: float | None = None) -> Array:
         """Return the readings of one datagram; never raises for what it contains.
@@ -509,9 +523,10 @@ class Decoder:
             return self._reject(fault)
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(form, header, datagram)
-        if header.session != self._session:
+        session = self._known(header.session)
+        if session is None:
             return self._hold(header, datagram, time)
-        return self._use(header, datagram, time)
+        return self._use(session, header, datagram, time)
 
     def describe(self, sensor_id: SupportsIndex, roster: int | None = None) -> dict[str, int | str | None]:
         """Say what a sensor id of this decoder stands for, for people.
@@ -544,7 +559,9 @@ class Decoder:
                 f"part 0 to {len(_PARTS) - 1}, as in the readings that Decoder.decode returns"
             )
         # `decode` may go on in another thread: each is looked at once.
-        drivers, laps = self._rosters.get(self._roster if roster is None else roster, _Roster((), b""))
+        if roster is None and (newest := self._newest) is not None:
+            roster = newest.roster
+        drivers, laps = _NOBODY if roster is None else self._rosters.get(roster, _NOBODY)
         return {
             "car": car,
             "driver": drivers[car] if car < len(drivers) else None,
@@ -562,39 +579,48 @@ class Decoder:
         active = int(packet["num_active_cars"])
         if active > form.slots:
             return self._reject("impossible car count")
-        laps = self._rosters[self._roster].laps
-        if header.session != self._session:
-            laps = b""
-            for gaps in self._gaps.values():
-                gaps.restart()
-        self._session = header.session
-        self._active = active
+        session = self._newest = self._known(header.session) or self._new_session(header.session)
+        session.active = active
         if isinstance(self._cars, tuple):
-            self._chosen = np.array([car for car in self._cars if car < active], np.intp)
+            session.chosen = np.array([car for car in self._cars if car < active], np.intp)
         drivers = tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist())
-        self._note(_Roster(drivers, laps))
-        return self._release(header)
+        self._note(session, self._roster_of(session)._replace(drivers=drivers))
+        return self._release(session, header)
 
-    def _take_laps(self, header: _Header, datagram: Datagram) -> Array:
+    def _known(self, key: tuple[int, int]) -> _Session | None:
+        session = self._sessions.get(key)
+        if session is not None and next(reversed(self._sessions)) != key:
+            self._sessions[key] = self._sessions.pop(key)
+        return session
+
+    def _new_session(self, key: tuple[int, int]) -> _Session:
+        if len(self._sessions) == _SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        session = self._sessions[key] = _Session(self._new_roster())
+        return session
+
+    def _new_roster(self) -> int:
+        """Return the next number; the oldest is forgotten."""
+        self._last_roster = (self._last_roster + 1) % _ROSTERS
+        self._rosters.pop((self._last_roster - _ROSTERS_KEPT) % _ROSTERS, None)
+        return self._last_roster
+
+    def _roster_of(self, session: _Session) -> _Roster:
+        return self._rosters.get(session.roster, _NOBODY)
+
+    def _take_laps(self, session: _Session, header: _Header, datagram: Datagram) -> Array:
         """Remember in which lap each car is."""
         start, stride = _LAP_NUMBERS[header.packet_format]
-        laps = bytes(datagram[start : start + stride * self._active : stride]).translate(_SOUND_LAPS)
-        roster = self._rosters[self._roster]
-        if laps != roster.laps:
-            self._note(roster._replace(laps=laps))
+        laps = bytes(datagram[start : start + stride * session.active : stride]).translate(_SOUND_LAPS)
+        self._note(session, self._roster_of(session)._replace(laps=laps))
         return _nothing()
 
-    def _note(self, roster: _Roster) -> None:
-        if roster == self._rosters[self._roster]:
+    def _note(self, session: _Session, roster: _Roster) -> None:
+        if roster == self._roster_of(session):
             return
-        if self._roster_in_use:
-            self._roster_in_use = False
-            number = (self._roster + 1) % _ROSTERS
-        else:
-            number = self._roster
-        self._rosters[number] = roster
-        self._rosters.pop((number - _ROSTERS_KEPT) % _ROSTERS, None)
-        self._roster = number
+        if session.roster_in_use:
+            session.roster, session.roster_in_use = self._new_roster(), False
+        self._rosters[session.roster] = roster
 
     def _hold(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
         """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
@@ -604,7 +630,7 @@ class Decoder:
         self._held[header.packet_id] = header, bytes(datagram), time
         return self._reject(_BEFORE_PARTICIPANTS)
 
-    def _release(self, participants: _Header) -> Array:
+    def _release(self, session: _Session, participants: _Header) -> Array:
         held = list(self._held.values()) if participants.frame == self._held_frame else []
         self._held.clear()
         if not held:
@@ -613,25 +639,28 @@ class Decoder:
         if not self.rejected[_BEFORE_PARTICIPANTS]:
             del self.rejected[_BEFORE_PARTICIPANTS]
         held.sort(key=lambda each: each[0].packet_id != LAP_DATA)  # first: so that the others' laps are known
-        return np.concatenate([self._use(*each) for each in held])
+        return np.concatenate([self._use(session, *each) for each in held])
 
-    def _use(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
-        """Return the readings of a datagram of the session whose participants are known."""
-        self._gaps[header.packet_id].add(header.overall_frame_identifier)
+    def _use(self, session: _Session, header: _Header, datagram: Datagram, time: float | None) -> Array:
+        """Return the readings of a datagram of a session whose participants are known."""
+        gaps = session.gaps[header.packet_id]
+        before = gaps.lost
+        gaps.add(header.overall_frame_identifier)
+        self.lost += gaps.lost - before
         if header.packet_id == LAP_DATA:
-            return self._take_laps(header, datagram)
-        return self._extract(header, datagram, header.session_time if time is None else time)
+            return self._take_laps(session, header, datagram)
+        return self._extract(session, header, datagram, header.session_time if time is None else time)
 
-    def _extract(self, header: _Header, datagram: Datagram, time: float) -> Array:
+    def _extract(self, session: _Session, header: _Header, datagram: Datagram, time: float) -> Array:
         player = header.player_car_index
-        chosen = slice(player, player + 1) if self._cars == "player" else self._chosen
+        chosen = slice(player, player + 1) if self._cars == "player" else session.chosen
         extract = _EXTRACTORS[header.packet_format, header.packet_id]
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
-            readings, absurd = extract(datagram, self._active, chosen, time)
+            readings, absurd = extract(datagram, session.active, chosen, time)
         if absurd:
             self.rejected["absurd value"] += absurd
-        readings["flags"] = self._roster
-        self._roster_in_use = True
+        readings["flags"] = session.roster
+        session.roster_in_use = True
         return readings
 
 

@@ -75,7 +75,8 @@ class Listener:
     port : int
         0 to 65535; 0: any that is free.
     forward : iterable of (str, int)
-        Hosts and ports that get each datagram unchanged, whatever it holds; each once.
+        Hosts and ports that get each datagram unchanged, whatever it holds; each once. Nothing there may send them
+        back: two listeners that forward to each other do so for ever.
     receive_buffer : int
         How much to ask the kernel to keep [bytes].
 
@@ -147,7 +148,8 @@ class Listener:
         """Whether what is sent there comes back here."""
         if address[1] != self.address[1]:
             return False
-        return address[0] == self.address[0] or (self.address[0] in ("0.0.0.0", "::") and _is_ours(address[0]))
+        host = address[0].removeprefix("::ffff:")  # an IPv4 address as IPv6 writes it
+        return host == self.address[0] or (self.address[0] in ("0.0.0.0", "::") and _is_ours(host))
 
     # -- the source ---------------------------------------------------------------------------------------------------
 
