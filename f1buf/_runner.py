@@ -182,8 +182,8 @@ class Runner:
             self._recorder = self._make_recorder(feed)
         if self.args.alerts is not None:
             self._alert_file = AlertFile(self.args.alerts)
-        # SIGHUP: the terminal was closed. Whoever started the program to ignore it goes on.
-        signals = [each for each in STOPPING if signal.getsignal(each) != signal.SIG_IGN]
+        # SIGHUP: the terminal was closed. Whoever has started the program with it ignored (nohup) wants it to go on.
+        signals = [each for each in STOPPING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
         previous = [(each, signal.signal(each, self._on_signal)) for each in signals]
         try:
             capacity = self.system.ring.capacity

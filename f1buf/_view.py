@@ -12,8 +12,8 @@ What is shown of the series
 
 What it costs
     Frames are made by the one thread that calls `View.draw`, four a second at most, and after one that took t seconds
-    of the processor's time there is none for 50 t. A frame is text with ready-made styles, which rich turns into escape
-    sequences; rich's own tables would take ten times as long.
+    there is none for 30 t: one takes 3 ms, and five times as long where all threads want the GIL. A frame is text with
+    ready-made styles, which rich turns into escape sequences; its own tables would take several times as long.
 
 Names and messages come from anybody: they are never read as markup, and what cannot be printed is replaced.
 """
@@ -51,7 +51,7 @@ RED, GREEN, YELLOW, CYAN = (Style(color=name) for name in ("red", "green", "yell
 OVER = RED + BOLD
 
 LEVELS = " ▁▂▃▄▅▆▇█"
-_ASCII = str.maketrans(f"━╸─┃{LEVELS}µ", "=-.| _.-=+*#@u")
+_ASCII = str.maketrans(f"━╸─┃{LEVELS}µ…", "=-.| _.-=+*#@u~")
 _LOWER = len(LEVELS) - 2  # levels of sparklines in lines on end: the highest is left out, so that they do not touch
 
 
@@ -64,6 +64,11 @@ def _width(line: Iterable[Segment]) -> int:
 
 def _padded(text: str, width: int, style: Style = PLAIN) -> Segment:
     return Segment(set_cell_size(text, width), style)
+
+
+def _shortened(name: str, width: int) -> str:
+    """A name that fits; its end stays, by which names of a kind differ."""
+    return name if cell_len(name) <= width or width < 8 else f"{set_cell_size(name, width - 4)}…{name[-3:]}"
 
 
 def _first_that_fits(width: int, *candidates: str) -> str:
@@ -307,6 +312,7 @@ def _body(board: Board, width: int, height: int) -> list[Line]:
 
 # -- series by the line -----------------------------------------------------------------------------------------------
 
+_LEAST = 6  # characters of a bar or sparkline
 _DEEPEST = 4  # lines of one series
 _NARROWEST_ENTRY = 37  # characters
 
@@ -344,12 +350,12 @@ def _entries(board: Board, rows: list[int], width: int, deep: int) -> list[list[
     numbers = max(each.scale.width for each in shown.values())
     units = min(max(cell_len(each.unit) for each in shown.values()), 6)
     room = width - (ids + 1) - (2 + numbers) - (1 + units)
-    name = min(max(map(cell_len, names)), max(room - 16, min(room, 13)), 24)
+    name = min(max(map(cell_len, names)), max(room - 2 * _LEAST - 4, min(room - _LEAST - 2, 16), 6), 24)
     room -= name
     limits = max(len(each.limits) for each in shown.values()) if deep == 1 else 0
     limits = limits if limits <= min(16, room - 30) else 0
     room -= 2 + limits if limits else 0
-    bars = min(max(room // 2 - 2, 6), 40) if room >= 8 else 0
+    bars = min(max(room // 2 - 2, _LEAST), 40) if room >= 2 * _LEAST + 4 else 0
     room -= 2 + bars if bars else 0
     courses: dict[int, list[Line]] = {}
     for each in shown.values():
@@ -357,7 +363,7 @@ def _entries(board: Board, rows: list[int], width: int, deep: int) -> list[list[
     entries = []
     for row, its, text in zip(rows, series, names, strict=True):
         channel = shown[its.channel]
-        line = [Segment(f"{its.sensor_id:>{ids}} " if ids else " ", DIM), _padded(text, name)]
+        line = [Segment(f"{its.sensor_id:>{ids}} " if ids else " ", DIM), _padded(_shortened(text, name), name)]
         line += [Segment("  "), channel.number(row, numbers, " " + set_cell_size(channel.unit, units))]
         under = [Segment(" " * (_width(line) + 2)), *_legend(channel.scale, bars)]
         line += [Segment("  "), *channel.bar(row, bars)] if bars else []
@@ -369,8 +375,7 @@ def _entries(board: Board, rows: list[int], width: int, deep: int) -> list[list[
 
 # -- a table of series ------------------------------------------------------------------------------------------------
 
-_LEAST = 6  # characters of a bar or sparkline in a table
-_MOST = 24
+_MOST = 24  # characters of a bar or sparkline
 
 
 @dataclass(eq=False)
@@ -636,7 +641,8 @@ class Frame:
 # -- the terminal -----------------------------------------------------------------------------------------------------
 
 _FRAME_SECONDS = 0.25  # [s] between two frames at least
-_REST = 50.0  # times as long as a frame took there is none: 2 % of one processor at most
+_REST = 30.0  # times as long as a frame took there is none while the sources are at work
+_LONGEST_REST = 1.0  # [s]
 _ENTER = b"\x1b[?1049h\x1b[?25l"  # the alternate screen, without a cursor
 _LEAVE = b"\x1b[2J\x1b[H\x1b[?25h\x1b[?1049l"  # cleared: there are terminals with only one screen
 _USUAL_SIZE = os.terminal_size((80, 24))  # where the terminal does not know
@@ -676,12 +682,13 @@ class View:
         self, status: Status, alerts: Sequence[Alert], alert_count: int, notes: Sequence[tuple[str, str]], now: float
     ) -> None:
         """Draw a frame, see `frame`; `now` is on the clock of `due`."""
-        began = time.thread_time()
+        began = time.perf_counter()
         self._board.update(now)
         if self._in_foreground():
             width, height = self._size()
             self._show(frame(self._board, status, alerts, alert_count, notes, width, height))
-        self._due = now + max(_FRAME_SECONDS, _REST * (time.thread_time() - began))
+        rest = min(_REST * (time.perf_counter() - began), _LONGEST_REST) if status.draining is None else 0.0
+        self._due = now + max(_FRAME_SECONDS, rest)
 
     def _size(self) -> os.terminal_size:
         size = os.get_terminal_size(self._fd)

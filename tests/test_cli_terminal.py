@@ -225,7 +225,8 @@ def test_classic_in_a_terminal():
 
 
 def test_a_replay_in_a_terminal(tmp_path):
-    rows = [(10.0, participants(10.0, "PÉREZ"))] + [(10 + i / 10, telemetry(10 + i / 10, 345)) for i in range(300)]
+    rows = [(10.0, participants(10.0, "PÉREZ", "SAINZ"))]
+    rows += [(10 + i / 10, telemetry(10 + i / 10, 345, 100)) for i in range(300)]
     with terminal("replay", write_recording(tmp_path / "race.sqlite3", rows)) as screen:
         screen.wait_for(PROGRESS)
         screen.wait_for("car 0 PÉREZ")  # in an alert

@@ -323,6 +323,13 @@ def test_many_channels_are_in_several_columns():
     assert re.search(r"\n 0 SIGNAL_0 .*   15 SIGNAL_15 ", text)
 
 
+def test_long_names_keep_their_ends():
+    channels = [Channel(f"WHEEL_SPEED_SENSOR_{wheel}", "km/h", (0.0, 300.0)) for wheel in WHEELS]
+    board = board_of(np.concatenate([one(100.0, channel, sensor=i) for i, channel in enumerate(channels)]))
+    for wheel in WHEELS:
+        assert re.search(rf" WHEEL_SPEE\w*…R?_?{wheel} +100 km/h  [▄ ]*▄\n", "\n".join(shown(board, 40, 7)))
+
+
 @pytest.mark.parametrize("channels", [1, 30])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (40, 12), (30, 9)])
 def test_what_does_not_fit_is_counted(channels, width, height):
@@ -665,12 +672,12 @@ def terminal_file(monkeypatch):
 def test_after_a_frame_that_took_long_there_is_a_long_rest(terminal_file, monkeypatch):
     view = View(RichConsole(file=terminal_file, force_terminal=True), board_of(*sensors(1)))
     clock = Clock()
-    monkeypatch.setattr(_view.time, "thread_time", clock)
+    monkeypatch.setattr(_view.time, "perf_counter", clock)
     try:
         assert view.due(50.0)
-        for took, rest in ((0.001, 0.25), (0.1, 5.0)):
+        for took, draining, rest in ((0.001, None, 0.25), (0.02, None, 0.6), (9.0, None, 1.0), (9.0, 1, 0.25)):
             clock.step = took
-            view.draw(Status("test"), [], 0, [], 50.0)
+            view.draw(Status("test", draining=draining), [], 0, [], 50.0)
             assert not view.due(50.0 + rest * 0.99)
             assert view.due(50.0 + rest * 1.01)
     finally:
