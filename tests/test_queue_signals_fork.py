@@ -703,7 +703,7 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes(name, kind,
         queue = stuck_queue(name, kind)
         children = fork_in_a_handler(queue.qsize if used else lambda: None)
         send(signal.SIGUSR1)
-        assert_times_out(name, queue, timeout=0.2)
+        assert_times_out(name, queue, timeout=SEEN)
         assert drained(queue) == ([1] if name in PUTS else [])
         queue.put(1)
         assert queue.get() == 1
