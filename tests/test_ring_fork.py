@@ -20,6 +20,7 @@ from helpers import (
     LATE,
     LONG_WATCHDOG,
     PUTS,
+    SEEN,
     WATCHDOG,
     WITH_GIL,
     Task,
@@ -176,7 +177,7 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes():
         Task(lambda: (wait_parked(threading.main_thread()), os.kill(os.getpid(), signal.SIGUSR1)))
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a fork while other threads run
         with pytest.raises(Empty):
-            ring.get(timeout=0.5)
+            ring.get(timeout=SEEN)
         ring.put(1)
         assert ring.get() == 1
         check_balance(ring)
