@@ -1,8 +1,16 @@
-"""What all tests share: where real recordings and f1-packets are, and how a hang is reported."""
+"""What all tests share: what the everyday run leaves out, where real recordings and f1-packets are, how a hang is told.
+
+``python -m pytest`` is the everyday run. ``python -m pytest --all`` also runs what is marked `thorough`, and repeats
+more: each scenario with many threads runs for `F1BUF_STRESS` seconds, which `--all` sets to 0.5 and the everyday run
+to 0.1, unless it is set.
+"""
 
 import faulthandler
+import fnmatch
+import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,11 +20,6 @@ from types import ModuleType
 
 import hypothesis
 import pytest
-from helpers import recordings_folder
-
-if "F1BUF_FUZZ_SEED" in os.environ:  # the same examples each time
-    hypothesis.settings.register_profile("repeatable", derandomize=True)
-    hypothesis.settings.load_profile("repeatable")
 
 # Of these modules pytest-run-parallel may run a test in several threads at once: each works on what it makes itself.
 # The others send signals, fork, start processes, pin threads, or look at what belongs to the whole process.
@@ -30,14 +33,64 @@ SEVERAL_AT_ONCE = {
 }
 
 
+# A child process inherits what its parent ignores or blocks. These are left alone: what Python itself ignores, and what
+# keeps a job in the background from the terminal.
+LEFT_IGNORED = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTIN, signal.SIGTTOU}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--all", action="store_true", help="also the tests marked thorough, and more repeats of the others"
+    )
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "thread_unsafe(reason): pytest-run-parallel runs it in one thread")
+    config.addinivalue_line("markers", "thorough(but=()): left out of the everyday run, save these parameters' ids")
+    os.environ.setdefault("F1BUF_STRESS", "0.5" if config.getoption("all") else "0.1")  # before helpers.py is imported
+    examples = 100 if config.getoption("all") else 25
+    hypothesis.settings.register_profile(
+        "repeatable", derandomize=True, database=None, deadline=None, max_examples=examples
+    )
+    hypothesis.settings.load_profile("repeatable")  # the same examples each time
+    signals_as_usual()
 
 
-def pytest_collection_modifyitems(items):
+def signals_as_usual():
+    """Signals that whoever started this ignores or blocks (nohup, a job in the background, some CI runners).
+
+    Tests and their children send themselves such signals. A signal that was ignored gets a handler that does nothing:
+    this process goes on ignoring it, and children do not inherit it.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - LEFT_IGNORED:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else lambda *_: None)
+
+
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.module.__name__ not in SEVERAL_AT_ONCE:
             item.add_marker(pytest.mark.thread_unsafe(reason="it uses what belongs to the whole process"))
+    # What is asked for by its name runs, too.
+    if not config.getoption("all") and not any("::" in each for each in config.args):
+        left_out = [item for item in items if is_left_out(item)]
+        items[:] = [item for item in items if not is_left_out(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def is_left_out(item):
+    """Whether the everyday run leaves it out; see `thorough` in helpers.py."""
+    mark = item.get_closest_marker("thorough")
+    if mark is None:
+        return False
+    return not any(fnmatch.fnmatchcase(item.callspec.id, pattern) for pattern in mark.kwargs.get("but", ()))
+
+
+def pytest_collection_finish():
+    """What is there by now stays: the collector need not go through it again, some thousand times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
@@ -62,6 +115,8 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def recordings_dir() -> Path:
     """The folder of the real recordings."""
+    from helpers import recordings_folder  # which is imported once F1BUF_STRESS is known
+
     folder = recordings_folder()
     if not folder.is_dir():
         pytest.skip(f"the real recordings are missing: {folder} is no folder (set F1BUF_DATA)")

@@ -29,6 +29,7 @@ from cli_helpers import (
     write_recording,
     write_thresholds,
 )
+from helpers import thorough
 
 from f1buf.telemetry import PROFILES
 from f1buf.telemetry.thresholds import loads
@@ -421,6 +422,7 @@ def test_a_sensor_that_breaks_is_named(modules):
     assert "Traceback" not in done.err
 
 
+@thorough
 @pytest.mark.parametrize("sensor", ["mine:Port", "mine:Oil", "mine:Water", "mine:Seeded"])
 def test_sensors_in_the_classic_demonstration(modules, sensor):
     """Each is made once, as in any other run."""
@@ -495,6 +497,7 @@ def test_classic_shows_the_textbooks_lines(crossed):
     assert "5 sensors, 3 analyzers, a buffer of 2" in done.err
 
 
+@thorough
 @pytest.mark.parametrize(("options", "size"), [([], 20), (["--buffer-size", 100], 100), (["--buffer-size", 7], 7)])
 def test_buffer_of_the_classic_demonstration(options, size):
     done = command("run", "--classic", "--count", 1, "--analyzers", 5, *options)
@@ -910,6 +913,7 @@ SLOW = ("--analyzer-delay", 0.01, "--buffer-size", 50, "--analyzers", 2)
 ENDLESS = ("--analyzer-delay", 0.2, "--buffer-size", 500, "--analyzers", 1, "--rate", 1000)
 
 
+@thorough(but=("full speed-SIGINT", "paced-SIGTERM"))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("options", [(), ("--rate", "max"), SLOW], ids=["paced", "full speed", "slow analyzers"])
 def test_the_first_signal_ends_in_order_with_nothing_lost(crossed, number, options):
@@ -1090,6 +1094,7 @@ def test_standard_error_that_nobody_reads(crossed, nobody, program):
     assert len(json_lines(done.out)) == 250
 
 
+@thorough(but=("plain",))
 @each_look
 def test_standard_error_closed(crossed, program):
     """What is for people goes nowhere; standard output still carries only data."""
@@ -1118,6 +1123,7 @@ def test_standard_streams_closed_that_are_not_needed(tmp_path, crossed):
     assert len(json_lines(path.read_text(encoding="utf-8"))) == 5
 
 
+@thorough
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @each_look
 def test_streams_that_know_few_characters(race, tmp_path, encoding, program):

@@ -24,7 +24,7 @@ from cli_helpers import (
     write_recording,
     write_thresholds,
 )
-from helpers import Task, wait_until
+from helpers import Task, thorough, wait_until
 
 from f1buf import cli
 
@@ -91,6 +91,7 @@ def without_times(alerts):
     return [{name: value for name, value in alert.items() if name != "time"} for alert in alerts]
 
 
+@thorough
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_listen_gives_the_readings_and_alerts_of_the_replay(race, tmp_path, host):
     path, datagrams = race
@@ -191,6 +192,7 @@ def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch):
     ]
 
 
+@thorough
 def test_what_to_enter_in_the_game_is_told_after_five_seconds():
     with running("listen", "--port", 0) as process:
         said = read_until(process.stderr, "UDP Format")
@@ -310,6 +312,7 @@ def test_bad_usage_of_can(can, car, recordings_dir, tmp_path):
 WITHOUT = "import sys; sys.modules['{}'] = None; from f1buf.cli import main; sys.exit(main())"
 
 
+@thorough
 @pytest.mark.parametrize(
     ("package", "args", "extra"),
     [
@@ -338,6 +341,7 @@ def recorded(pq, folder):
     return pq.read_table(folder).to_pydict()
 
 
+@thorough
 def test_a_recorded_replay_gives_the_same_alerts(pq, race, tmp_path):
     path, _ = race
     thresholds = write_thresholds(
@@ -360,6 +364,7 @@ def test_a_recorded_replay_gives_the_same_alerts(pq, race, tmp_path):
     assert len(json_lines(first.read_text())) > 1401
 
 
+@thorough(but=("SIGTERM",))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
     with running("run", "--rate", 2000, "--record", tmp_path / "r", "--json") as process:

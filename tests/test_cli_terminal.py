@@ -26,6 +26,7 @@ from cli_helpers import (
     write_recording,
     write_thresholds,
 )
+from helpers import thorough
 
 pytest.importorskip("rich")
 
@@ -315,6 +316,7 @@ def test_what_others_print_is_shown_and_kept(tmp_path):
 # Colours, and what is no terminal -------------------------------------------------------------------------------------
 
 
+@thorough
 @pytest.mark.parametrize(
     ("env", "coloured"),
     [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
@@ -328,6 +330,7 @@ def test_colours(crossed, env, coloured):
         screen.assert_left_as_found()
 
 
+@thorough
 @pytest.mark.parametrize(
     ("options", "env"),
     [

@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import FULL, STRESS_SECONDS, Crowd, with_seed
+from helpers import FULL, STRESS_SECONDS, Crowd, seeded
 from implementations import IMPLEMENTATIONS, RingOfBulk, each_implementation
 
 from f1buf import Empty, RingBuffer, ShutDown
@@ -79,7 +79,7 @@ def check_order(takes):
 
 @pytest.mark.parametrize(("implementation", "producers", "consumers", "capacity", "batch"), list(crowds()))
 def test_every_item_comes_out_once_and_in_its_producers_order(implementation, producers, consumers, capacity, batch):
-    rng = with_seed()
+    rng = seeded()
     buffer = implementation.make(capacity)
     each = max(-(-ITEMS // producers), 2 * batch if batch > capacity else 1)  # such batches come whole, too
     counts = dict.fromkeys(range(producers), each)
@@ -110,7 +110,7 @@ each_drop_policy = pytest.mark.parametrize("overflow", ["drop_oldest", "drop_new
 @pytest.mark.parametrize(("producers", "consumers", "capacity"), [(1, 1, 1), (2, 8, 7), (8, 2, 64), (50, 50, 7)])
 def test_a_drop_policy_loses_only_what_it_counts(implementation, overflow, immediate, producers, consumers, capacity):
     """At rest: offered == taken + dropped + discarded + what is there."""
-    rng = with_seed()
+    rng = seeded()
     buffer = implementation.make(capacity, overflow)
     counts = dict.fromkeys(range(producers), -(-ITEMS // producers))
     takes, takers, makers = [[] for _ in range(consumers)], Crowd(), Crowd()

@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -1054,8 +1055,8 @@ def test_messages_are_short_and_survive_a_broken_repr():
 # Properties
 # ---------------------------------------------------------------------------------------------------------------------
 
-SOME = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may share the machine
-MANY = settings(SOME, max_examples=300)
+SOME = settings(suppress_health_check=[HealthCheck.too_slow])  # other work may share the machine
+MANY = settings(SOME, max_examples=examples(300))
 
 leaves = st.one_of(
     hnp.boolean_dtypes(),

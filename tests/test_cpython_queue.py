@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import run_python
+from helpers import run_python, thorough
 
 import f1buf
 
@@ -71,6 +71,7 @@ def test_this_pythons_own_tests(own):
     check(run_tests(own), minimum=24 if sys.version_info >= (3, 13) else 6)
 
 
+@thorough
 def test_the_tests_of_3_13(of_3_13):
     check(run_tests(of_3_13), minimum=24)
 

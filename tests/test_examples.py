@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setup
+from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setup, thorough
 
 from f1buf import READING, RingBuffer
 
@@ -26,6 +26,7 @@ def producer(tmp_path_factory):
     sys.path.remove(str(folder / "built"))
 
 
+@thorough
 def test_a_thread_without_the_gil_feeds_a_consumer_in_python(producer):
     command = [sys.executable, "-W", "error", "consume.py", "1000000"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -76,6 +77,7 @@ def test_a_ring_of_other_records_is_refused(producer):
     assert RingBuffer(10).dtype == READING
 
 
+@thorough
 def test_the_sample_in_the_readme(tmp_path):
     readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
     built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", readme, re.DOTALL)[1])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -635,7 +636,7 @@ year_and_packet = st.tuples(st.sampled_from(YEARS), st.sampled_from(DECODED))
 flips = st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.lists(st.tuples(year_and_packet, flips, st.integers(-2, 2)), max_size=6))
 def test_flipped_bytes(mutations):
     decoder = primed(2026)
@@ -647,7 +648,7 @@ def test_flipped_bytes(mutations):
         check_decoding(decoder, bytes(data))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(year_and_packet, st.integers(0, 2**32 - 1))
 def test_noise_behind_a_good_header(which, seed):
     year, packet_id = which
@@ -657,7 +658,7 @@ def test_noise_behind_a_good_header(which, seed):
     check_decoding(decoder, header + body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=1500))
 def test_foreign_data(data):
     decoder = primed(2026)

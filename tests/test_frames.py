@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ def streams(draw):
     return [first + i * step for i in arriving], count - len(kept)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(streams())
 def test_what_is_missing_between_the_first_and_the_last_is_counted_exactly(stream):
     frames, missing = stream
@@ -43,7 +44,7 @@ def test_what_is_missing_between_the_first_and_the_last_is_counted_exactly(strea
     assert len(gaps._window) <= 128
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(st.integers(0, 2**32 - 1) | st.integers(1000, 1100), max_size=300))
 def test_any_numbers_do(frames):
     gaps = fed(*frames)

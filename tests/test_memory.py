@@ -27,6 +27,7 @@ from helpers import (
     parked,
     run_python,
     stuck_ring,
+    thorough,
     wait_parked,
 )
 from test_queue import CALLS as QUEUE_CALLS
@@ -61,12 +62,14 @@ def call_until_shutdown(call, buffer):
         call(buffer)
 
 
+@thorough(but=("*get-*",))
 @each_shutdown
 @each_call
 def test_a_ring_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(name, immediate):
     end_with_its_waiters(lambda: stuck_ring(name), CALLS[name], lambda ring: ring.shutdown(immediate))
 
 
+@thorough(but=("plain-*-shut down", "converted-get-*"))
 @each_shutdown
 @each_queue_call
 @each_kind
@@ -115,6 +118,7 @@ REMOVALS = {
 }
 
 
+@thorough(but=("plain-*", "priority-get"))
 @pytest.mark.parametrize("remove", REMOVALS.values(), ids=list(REMOVALS))
 @each_kind
 def test_an_item_that_is_removed_may_use_the_queue_at_its_end(kind, remove):
@@ -345,6 +349,7 @@ def stay_flat(name):
     assert python <= TRACED_GROWTH
 
 
+@thorough(but=("ring", "plain"))
 @pytest.mark.parametrize("name", USES)
 def test_memory_stays_flat_over_many_operations(name):
     print(run_python(f"from test_memory import stay_flat; stay_flat({name!r})", timeout=10 * LONG_WATCHDOG))

@@ -20,7 +20,7 @@ import numpy as np
 import protocol_model as ring_model
 import pytest
 import queue_model
-from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, wait_parked, with_seed
+from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, seeded, wait_parked
 from protocol_model import (
     ALLOCATES,
     ANSWERED,
@@ -485,7 +485,7 @@ def recordable(scenario, *more, times=3, large=False, **settings):
 
 def follow_runs(scenario, large=False):
     """Record run after run, for a while; each must be accepted."""
-    rng, deadline, sections = with_seed(), time.monotonic() + STRESS_SECONDS / 5, 0
+    rng, deadline, sections = seeded(), time.monotonic() + STRESS_SECONDS / 5, 0
     while sections == 0 or time.monotonic() < deadline:
         done = run(scenario, rng, large)
         accept(done)
@@ -524,7 +524,7 @@ def test_recorded_runs_of_a_ring_are_accepted(scenario, large):
 @pytest.mark.parametrize("side", ["puts", "gets"])
 def test_blocks_are_recorded_which_others_wait_for_or_not(side):
     """Some wait while one is out; others give up meanwhile, which leaves it out."""
-    rng = with_seed()
+    rng = seeded()
     scenario = recordable(ring_model.SCENARIOS["blocks, deadlines"])
     waited = gave_up = False
     while not (waited and gave_up):
@@ -584,7 +584,7 @@ def main_thread_gets(large):
 @each_size
 def test_the_main_thread_is_followed_as_it_looks_for_signals(large):
     """It waits for longer than it goes without looking."""
-    done = run(main_thread_gets(large), with_seed(), large, first=functools.partial(time.sleep, 0.12))
+    done = run(main_thread_gets(large), seeded(), large, first=functools.partial(time.sleep, 0.12))
     assert "RETURN, SIGNALS" in [step for _, step, _ in done.events]
     accept(done)
 
@@ -592,7 +592,7 @@ def test_the_main_thread_is_followed_as_it_looks_for_signals(large):
 def runs_with_a_signal(large, pause):
     """The main thread gets, and a signal comes whose handler raises; after a pause [s] come the records."""
     main = threading.main_thread()
-    rng = with_seed()
+    rng = seeded()
 
     def disturb():
         wait_parked(main)
@@ -640,7 +640,7 @@ each_kind = pytest.mark.parametrize(
 
 def busy_run(name="needs that differ", large=False):
     """A recording in which much happens."""
-    rng = with_seed()
+    rng = seeded()
     scenario = recordable(ring_model.SCENARIOS[name], large=large)
     while True:
         done = run(scenario, rng, large)
@@ -720,7 +720,7 @@ def test_a_recording_of_other_records_is_rejected():
 )
 def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
     mutation = ring_model.MUTATIONS[name]
-    rng = with_seed()
+    rng = seeded()
     scenario = recordable(ring_model.SCENARIOS[mutation.scenario])
     runs = (run(scenario, rng) for _ in range(200))
     with pytest.raises(Violation):

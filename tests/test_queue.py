@@ -27,7 +27,7 @@ from unittest import mock
 import helpers
 import numpy as np
 import pytest
-from helpers import LATE, SEEN, Task, assert_times_out, parked, run_python, wait_parked, wait_until
+from helpers import LATE, SEEN, Task, assert_times_out, parked, run_python, thorough, wait_parked, wait_until
 
 import f1buf
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
@@ -2270,6 +2270,7 @@ CYCLES = {
 }
 
 
+@thorough(but=("plain-*", "priority-an item"))
 @pytest.mark.parametrize("tie", CYCLES.values(), ids=list(CYCLES))
 @each_kind
 def test_cycles_are_collected(kind, tie):
@@ -2325,6 +2326,7 @@ def nest(kind, depth, tied):
     gc.collect()
 
 
+@thorough(but=("plain-*", "converted-*reference*"))
 @pytest.mark.parametrize("tied", [False, True], ids=["by reference counts", "by the collector"])
 @pytest.mark.parametrize(("name", "depth"), [("plain", 100_000), ("subclass", 100_000), ("converted", 20_000)])
 def test_deep_nesting_is_freed(name, depth, tied):
@@ -2425,6 +2427,7 @@ def test_a_put_that_waited_in_vain_keeps_no_reference(kind, name):
     assert sys.getrefcount(item) == before
 
 
+@thorough(but=("plain-*", "converted-get"))
 @each_timed_call
 @each_kind
 def test_calls_that_time_out_keep_no_reference_to_the_queue(kind, name):

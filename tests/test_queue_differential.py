@@ -1,7 +1,7 @@
 """The same random calls on the standard library's queues and on f1buf's: same results, same errors, same states.
 
-Each sequence of calls has a seed, which a failure shows together with the last calls. `F1BUF_FUZZ_SEED` begins with
-that seed; `F1BUF_FUZZ_OPERATIONS` is the number of calls in all (default 100,000). The reference is `queue` of Python
+Each sequence of calls has a seed, which a failure shows together with the last calls. There are 100,000 calls in all
+with `--all`, and others as `F1BUF_STRESS` scales them. The reference is `queue` of Python
 3.13; for older ones, its shutdown is written below on what they have.
 
 What differs by intention, as the README lists it, does not come up here.
@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import gc
 import math
-import os
 import queue
 import random
 import reprlib
@@ -29,18 +28,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, Task, hangs, parked, wait_parked
+from helpers import STRESS_SECONDS, WATCHDOG, Task, hangs, parked, wait_parked
 
 import f1buf
 from f1buf import Empty, Full, ShutDown
 
-OPERATIONS = int(os.environ.get("F1BUF_FUZZ_OPERATIONS", "100_000"))
+OPERATIONS = int(200_000 * STRESS_SECONDS)
 SEQUENCE = 250  # operations on one pair of queues
 TOLD = 20  # operations that a failure shows
-
-
-def first_seed():
-    return int(os.environ.get("F1BUF_FUZZ_SEED") or random.randrange(1 << 32))
 
 
 # The reference --------------------------------------------------------------------------------------------------------
@@ -709,7 +704,7 @@ class Pair:
             raise AssertionError(f"its state is {state}, the reference's {self.state}\n{self}")
 
     def __str__(self):
-        story = [f"F1BUF_FUZZ_SEED={self.seed}, {self.made_by}"]
+        story = [f"seed {self.seed}, {self.made_by}"]
         if len(self.done) > TOLD:
             story.append(f"... {len(self.done) - TOLD} before that")
         return "\n    ".join([*story, *map(str, self.done[-TOLD:])])
@@ -717,9 +712,8 @@ class Pair:
 
 def compare(kind, reference, subject, operations, more=()):
     """Sequence by sequence, each with a seed of its own."""
-    seed = first_seed()
     for number in range(max(1, operations // SEQUENCE)):
-        pair = Pair(kind, seed + number, reference, subject)
+        pair = Pair(kind, number, reference, subject)
         weights = ALWAYS | dict(more)
         weights[draw_put] *= pair.rng.choice((0.5, 1, 3))
         if kind not in WITHOUT_CONTAINER and pair.rng.random() < 0.5:
@@ -774,7 +768,7 @@ def test_a_difference_is_found_and_told():
         def _get(self):
             return self.queue.popleft() if len(self.queue) < 4 else self.queue.pop()
 
-    told = r"(?s)it \('returned', .*the reference \('returned'.*F1BUF_FUZZ_SEED=\d+, Queue: made with .*\n    get"
+    told = r"(?s)it \('returned', .*the reference \('returned'.*seed \d+, Queue: made with .*\n    get"
     with pytest.raises(AssertionError, match=told):
         compare("Queue", REFERENCE, types.SimpleNamespace(Queue=Wrong), 10 * SEQUENCE)
 

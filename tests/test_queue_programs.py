@@ -16,7 +16,7 @@ import weakref
 from unittest import mock
 
 import pytest
-from helpers import WATCHDOG, Task, run_python, wait_until
+from helpers import WATCHDOG, Task, run_python, thorough, wait_until
 
 import f1buf
 from f1buf import Empty, Full, LifoQueue, Queue
@@ -63,6 +63,7 @@ def assert_all_in_order(messages, threads, each):
         assert [message for message in messages if message.startswith(start)] == [f"{thread} {n}" for n in range(each)]
 
 
+@thorough
 @pytest.mark.parametrize("threads", [1, 4])
 def test_queue_handler_and_queue_listener(logger, threads):
     queue, collector = Queue(), Collector()
@@ -188,6 +189,7 @@ CONFIGURED = [
 ]
 
 
+@thorough
 @pytest.mark.parametrize("scenario", CONFIGURED, ids=lambda scenario: scenario.__name__)
 def test_dict_config(scenario):
     """In a process of its own: a configuration closes the handlers of everybody else."""
@@ -210,6 +212,7 @@ def square(number):
     return number * number
 
 
+@thorough
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_thread_pool(workers):
     with pool_on(Queue, workers) as pool:
@@ -217,11 +220,13 @@ def test_a_thread_pool(workers):
         assert [future.result(WATCHDOG) for future in futures] == [square(number) for number in range(ITEMS)]
 
 
+@thorough
 def test_a_thread_pools_map():
     with pool_on(Queue, 3) as pool:
         assert list(pool.map(square, range(ITEMS), timeout=2 * WATCHDOG)) == list(map(square, range(ITEMS)))
 
 
+@thorough
 def test_a_thread_pool_that_several_threads_fill():
     done = []
     with pool_on(Queue, 2) as pool:

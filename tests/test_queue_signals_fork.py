@@ -44,6 +44,7 @@ from helpers import (
     signals_without_end,
     stop_then_serve,
     take_now_and_then,
+    thorough,
     trickling,
     wait_parked,
     wait_until,
@@ -119,6 +120,7 @@ def interrupt(name, kind):
     assert other.result() == 3
 
 
+@thorough(but=("*-plain", "get-converted"))
 @each_told_kind
 @each_call
 def test_ctrl_c_ends_a_wait_and_leaves_the_queue_as_it_was(name, kind):
@@ -154,6 +156,7 @@ def join_amid_interrupts(queue):
     assert sorted(taken) == made
 
 
+@thorough(but=("put-plain", "get-plain", "get-converted"))
 @pytest.mark.parametrize("kind", ["plain", "converted", "priority"])  # Python under a queue's mutex is the class's own
 @each_call
 def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name, kind):
@@ -161,6 +164,7 @@ def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name, kind):
     run_python(code, timeout=LONG_WATCHDOG)
 
 
+@thorough(but=("*plain*", "*hooked*"))
 @each_kind
 @each_timed_call
 def test_ctrl_c_ends_a_wait_with_a_timeout(name, kind):
@@ -383,6 +387,7 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name, kind):
     in_fork(check)
 
 
+@thorough(but=("*plain*",))
 @each_told_kind
 @each_timed_call
 def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
@@ -584,6 +589,7 @@ def use_everything(queue):
     assert drained(queue) == [5]
 
 
+@thorough(but=("*plain*",))
 @each_kind
 @each_call
 def test_a_child_can_use_a_queue_on_which_its_parents_threads_wait(name, kind):
@@ -695,6 +701,7 @@ def end_of_child(children):
 each_use = pytest.mark.parametrize("used", [False, True], ids=["left alone", "used in the handler"])
 
 
+@thorough(but=("*-get-plain", "left alone-put-converted"))
 @each_algorithm
 @each_timed_call
 @each_use
@@ -713,6 +720,7 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes(name, kind,
     in_fork(check)
 
 
+@thorough(but=("*-plain",))
 @each_told_kind
 @each_call
 @each_use
@@ -742,6 +750,7 @@ def test_a_wait_whose_signal_handler_forks_is_served_in_both_processes(name, kin
     in_fork(check)
 
 
+@thorough(but=("*-get*",))
 @pytest.mark.parametrize("kind", ["converted", "hooked", "lifo", "priority"])
 @pytest.mark.parametrize("waits_for", ["an item", "the mutex"])
 @each_use
@@ -890,6 +899,7 @@ FORKING = [
 ]
 
 
+@thorough(but=("fork_while_others_are_busy", "fork_while_others_convert"))
 @pytest.mark.parametrize("scenario", FORKING, ids=lambda scenario: scenario.__name__)
 def test_forks_never_hang(scenario):
     run_python(f"from test_queue_signals_fork import {scenario.__name__}; {scenario.__name__}()", timeout=6 * WATCHDOG)
@@ -957,6 +967,7 @@ def leave_an_executor_like_pool():
 LEAVING = [leave_threads_waiting, leave_threads_waiting_on_one, leave_threads_busy, leave_an_executor_like_pool]
 
 
+@thorough(but=("leave_threads_waiting", "leave_threads_busy"))
 @pytest.mark.parametrize("scenario", LEAVING, ids=lambda scenario: scenario.__name__)
 def test_the_interpreter_ends_beside_threads(scenario):
     name = scenario.__name__

@@ -21,7 +21,7 @@ from helpers import (
     Crowd,
     hand_over_one_by_one,
     hand_over_to_takers_that_give_up,
-    with_seed,
+    seeded,
 )
 
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
@@ -142,17 +142,17 @@ each_crowd = pytest.mark.parametrize(("producers", "consumers", "maxsize", "batc
 
 @each_crowd
 def test_every_item_arrives_once_and_in_order(producers, consumers, maxsize, batch):
-    run(Queue(maxsize), producers, consumers, batch, with_seed())
+    run(Queue(maxsize), producers, consumers, batch, seeded())
 
 
 @pytest.mark.parametrize("maxsize", [1, 7, 0])
 def test_every_item_arrives_once_with_a_tiny_switch_interval(maxsize, hurried):
-    run(Queue(maxsize), 3, 3, 5, with_seed())
+    run(Queue(maxsize), 3, 3, 5, seeded())
 
 
 @pytest.mark.parametrize("kind", [Hooked, LifoQueue, PriorityQueue], ids=lambda kind: kind.__name__)
 def test_every_item_arrives_once_by_the_standard_algorithm(kind):
-    run(kind(7), 3, 3, 5, with_seed(), check=check_once_and_in_order if kind is Hooked else check_once)
+    run(kind(7), 3, 3, 5, seeded(), check=check_once_and_in_order if kind is Hooked else check_once)
 
 
 # What happens beside them ---------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ MEANWHILE = {
 
 @pytest.mark.parametrize(("maxsize", "meanwhile"), MEANWHILE.values(), ids=list(MEANWHILE))
 def test_every_item_arrives_once_beside(maxsize, meanwhile):
-    run(Queue(maxsize), 3, 3, 4, with_seed(), meanwhile)
+    run(Queue(maxsize), 3, 3, 4, seeded(), meanwhile)
 
 
 # Short lives ----------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def short_lives(rng):
 @pytest.mark.parametrize("immediate", [False, True], ids=["shutdown", "immediate"])
 def test_shutdown_races_with_everything(immediate):
     """Queues that are shut down at a random moment of a busy life."""
-    rng = with_seed()
+    rng = seeded()
     for queue, stop, done, takes in short_lives(rng):
         crowd = Crowd()
         for i in range(2):
@@ -250,7 +250,7 @@ def test_shutdown_races_with_everything(immediate):
 
 def test_conversion_races_with_everything():
     """Many queues, each of which several threads convert while others are about to wait or to be served."""
-    rng = with_seed()
+    rng = seeded()
 
     def put(queue, producer):
         for number in range(20):
@@ -304,7 +304,7 @@ def test_who_asks_for_the_inside_while_another_converts_sees_all_of_it():
 
 def test_a_queue_is_started_anew_while_another_thread_converts_it():
     """`__init__` empties the slots, but not those that are just being copied (without a GIL there is time for that)."""
-    rng, until = with_seed(), time.monotonic() + STRESS_SECONDS
+    rng, until = seeded(), time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
         queue, crowd, together, after = Queue(), Crowd(), threading.Barrier(2), rng.random() * 1e-3
         queue.put_many(range(20_000))
@@ -328,7 +328,7 @@ def test_a_queue_is_started_anew_while_another_thread_converts_it():
 
 
 def test_joins_return_when_all_is_done_and_not_before():
-    rng = with_seed()
+    rng = seeded()
     queue, workers = Queue(5), Crowd()
     done = []
 
@@ -363,7 +363,7 @@ def test_joins_return_when_all_is_done_and_not_before():
 
 def test_clear_beside_producers_and_consumers():
     """What is cleared is done, what is taken is done by who took it: in the end nothing is left to do."""
-    rng = with_seed()
+    rng = seeded()
     queue, stop, done, crowd, takes = Queue(50), threading.Event(), {}, Crowd(), [[], []]
 
     def take(rng, taken):
@@ -451,7 +451,7 @@ def test_cycles_go_through_the_queue_and_are_collected():
     for _ in range(2):
         crowd.start(make)
         crowd.start(drop)
-    crowd.start(collect_garbage, queue, random.Random(), stop)
+    crowd.start(collect_garbage, queue, seeded(), stop)
     time.sleep(STRESS_SECONDS)
     stop.set()
     crowd.join()

@@ -25,6 +25,7 @@ from helpers import (
     check_balance,
     contents,
     each_call,
+    examples,
     in_fork,
     records,
     ring_with,
@@ -525,7 +526,7 @@ def one_by_put_many(ring):
 
 
 @given(dtypes_and_records())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 def test_numbers_are_packed_as_converted(dtype_and_record):
     """One record by `put` has the bytes that `put_many` gives it, or is refused likewise."""
     dtype, record = dtype_and_record
@@ -1460,7 +1461,7 @@ class Model(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_agrees_with_the_model():
     """Sentences 1, 3, 4 and 6, and the whole table."""
-    run_state_machine_as_test(Model, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Model, settings=settings(max_examples=examples(60), stateful_step_count=40))
 
 
 @pytest.mark.parametrize("where", ["timeout", "min_count"])

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS, contents, ring_with, unchanged
+from helpers import contents, examples, ring_with, unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,7 +19,7 @@ from test_convert import SOME, dtypes, leaves
 
 from f1buf import Empty, Full, RingBuffer
 
-OFTEN = settings(SOME, max_examples=int(120 * STRESS_SECONDS))
+OFTEN = settings(SOME, max_examples=examples(60))
 any_dtype = dtypes | st.sampled_from(
     [np.dtype("S5000"), np.dtype("S70000")]
 )  # larger than what is copied under the lock

@@ -11,7 +11,6 @@ import functools
 import gc
 import inspect
 import pickle
-import random
 import signal
 import socket
 import struct
@@ -39,9 +38,9 @@ from helpers import (
     records,
     ring_with,
     run_python,
+    seeded,
     send,
     wait_parked,
-    with_seed,
 )
 from test_ring_signals import signal_first_of_two, stop
 
@@ -235,7 +234,7 @@ def test_a_block_ends_where_the_slots_end(side):
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 7])
 def test_any_sequence_of_blocks_and_copies_is_as_of_a_list(capacity):
-    rng, ring, model, number = with_seed(), RingBuffer(capacity, "i8"), collections.deque(), 0
+    rng, ring, model, number = seeded(), RingBuffer(capacity, "i8"), collections.deque(), 0
     for _ in range(500):
         n = rng.randrange(1, capacity + 1)
         start, room = number % capacity, capacity - len(model)
@@ -1456,7 +1455,7 @@ def fork_beside_blocks():
 
 
 def use_for_ever(ring, side):
-    rng = random.Random()
+    rng = seeded()
     while True:
         with contextlib.suppress(Full, Empty), block_of(ring, side, rng.randrange(1, 4), timeout=1e-3) as block:
             block.array.sum()

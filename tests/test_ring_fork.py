@@ -35,6 +35,7 @@ from helpers import (
     ring_with,
     run_python,
     stuck_ring,
+    thorough,
     wait_parked,
     writing,
 )
@@ -226,6 +227,7 @@ def assert_torn(ring):
     use_everything(RingBuffer(1, "i8"))
 
 
+@thorough(but=("block",))
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest"])
 def test_a_ring_that_was_being_read_at_the_fork_raises_in_the_child(overflow):
     other = ring_with(1, 2)
@@ -307,6 +309,7 @@ def go_on(ring):
 FORKING = [fork_while_others_copy, fork_while_others_look, fork_while_others_contend]
 
 
+@thorough(but=("fork_while_others_copy",))
 @pytest.mark.parametrize("scenario", FORKING, ids=lambda f: f.__name__)
 def test_forks_never_hang(scenario):
     run_python(f"from test_ring_fork import {scenario.__name__}; {scenario.__name__}()", timeout=3 * WATCHDOG)
@@ -371,6 +374,7 @@ def use_at_the_very_end(ring):
 LEAVING = [leave_threads_waiting, leave_threads_waiting_for_a_copy, leave_threads_busy, leave_threads_looking]
 
 
+@thorough(but=("leave_threads_waiting", "leave_threads_busy"))
 @pytest.mark.parametrize("scenario", LEAVING, ids=lambda f: f.__name__)
 def test_the_interpreter_exits_beside_daemon_threads(scenario):
     name = scenario.__name__

@@ -29,6 +29,7 @@ from helpers import (
     reading,
     ring_with,
     send,
+    thorough,
     unchanged,
     wait_parked,
     writing,
@@ -132,6 +133,7 @@ def in_ms(ms):
 # One record, several --------------------------------------------------------------------------------------------------
 
 
+@thorough(but=("*-foreign",))
 @hows
 @each_push
 @each_pop

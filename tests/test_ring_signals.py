@@ -44,6 +44,7 @@ from helpers import (
     stalling_signals,
     stop_then_serve,
     stuck_ring,
+    thorough,
     trickling,
     wait_parked,
     wait_until,
@@ -74,6 +75,7 @@ def interrupt(name):
     interrupt_again_and_again(interrupt_once)
 
 
+@thorough(but=("get", "put"))
 @each_call
 def test_ctrl_c_ends_a_wait_and_leaves_the_ring_as_it_was(name):
     code = f"from test_ring_signals import interrupt; interrupt({name!r})"
@@ -90,6 +92,7 @@ def interrupt_traffic(name):
     check_balance(ring)
 
 
+@thorough(but=("get", "put_many"))
 @each_call
 def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name):
     run_python(f"from test_ring_signals import interrupt_traffic; interrupt_traffic({name!r})", timeout=LONG_WATCHDOG)
@@ -165,6 +168,7 @@ def test_ctrl_c_ends_a_put_many_that_never_waits():
     in_fork(check)
 
 
+@thorough(but=("get",))
 @pytest.mark.parametrize(
     ("side", "call"),
     [

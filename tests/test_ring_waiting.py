@@ -26,6 +26,7 @@ from helpers import (
     reading,
     ring_with,
     stuck_ring,
+    thorough,
     trickling,
     wait_parked,
     wait_until,
@@ -487,6 +488,7 @@ def test_a_get_goes_on_beside_a_large_put():
     check_balance(ring)
 
 
+@thorough(but=("*drop_oldest-put", "*drop_oldest-put_many"))
 @each_small_put
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_what_is_being_read_is_not_overwritten(overflow, put):
@@ -554,6 +556,7 @@ LOOKS = {
 }
 
 
+@thorough(but=("*get*",))
 @pytest.mark.parametrize("look", LOOKS.values(), ids=list(LOOKS))
 def test_a_non_blocking_get_waits_for_a_copy_in_progress(look):
     """Sentence 2: it finds what the other one left, rather than nothing."""

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def test_another_number_or_seed_gives_other_readings(cls, noise, other):
     cls=st.sampled_from(SIMULATED),
     noise=st.sampled_from(["walk", "uniform"]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 def test_how_reads_are_split_changes_nothing(cuts, rate, cls, noise):
     split = cls(1, rate=rate, seed=2, noise=noise)
     parts = [np.array([split.read()], READING) if n is None else split.read_batch(n) for n in cuts]

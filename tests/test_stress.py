@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS, Crowd, hand_over_one_by_one, hand_over_to_takers_that_give_up, with_seed
+from helpers import STRESS_SECONDS, Crowd, hand_over_one_by_one, hand_over_to_takers_that_give_up, seeded
 
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
@@ -156,7 +156,7 @@ def check_once_and_in_order(done, takes):
     ids=lambda value: str(value),
 )
 def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, batch):
-    rng = with_seed()
+    rng = seeded()
     ring = RingBuffer(capacity, RECORD)
     stop, done, crowd = threading.Event(), {}, Crowd()
     takes = [[np.zeros(0, RECORD)] for _ in range(consumers)]
@@ -188,7 +188,7 @@ def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, 
     ids=lambda value: "+".join(each.__name__ for each in value) if isinstance(value, list) else str(value),
 )
 def test_every_record_arrives_once_and_in_order_through_blocks_too(producers, consumers, capacity, batch):
-    rng = with_seed()
+    rng = seeded()
     ring = RingBuffer(capacity, RECORD)
     stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
     takes = [[np.zeros(0, RECORD)] for _ in consumers]
@@ -211,7 +211,7 @@ def test_every_record_arrives_once_and_in_order_through_blocks_too(producers, co
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_under_a_drop_policy_the_counters_balance(overflow, blocks):
     """What is reserved is never dropped later on, unless it has entered; what is peeked at is never overwritten."""
-    rng = with_seed()
+    rng = seeded()
     ring = RingBuffer(512, RECORD, overflow=overflow)
     stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
     takes = [[np.zeros(0, RECORD)] for _ in range(3)]
@@ -236,7 +236,7 @@ def test_under_a_drop_policy_the_counters_balance(overflow, blocks):
 
 def test_shutdown_races_with_everything():
     """Rings that are shut down, immediately or not, at a random moment of a busy life."""
-    rng = with_seed()
+    rng = seeded()
     until = time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
         ring = RingBuffer(rng.choice([1, 2, 64, 1024]), RECORD)

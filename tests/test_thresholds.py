@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from cli_helpers import expected_events
+from helpers import examples, thorough
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -396,7 +397,7 @@ either_way = pytest.mark.parametrize("long_run", [module._LONG_RUN, 0], ids=["sh
 
 @either_way
 @given(some=rows, cuts=st.lists(st.integers(0, 40), max_size=10))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts, long_run):
     stream = np.array([(i, sensor, number, 0, value) for i, (number, sensor, value) in enumerate(some)], READING)
     with mock.patch.object(module, "_LONG_RUN", long_run):
@@ -433,6 +434,7 @@ def long_stream(rng, *, sensors, run, calm):
     return stream
 
 
+@thorough
 @pytest.mark.parametrize("sensors", [1, 3, 60])
 @pytest.mark.parametrize("run", [1, 300, 2000], ids=["interleaved", "in runs", "in long runs"])
 @pytest.mark.parametrize("cut", [100, 513, 1000, 6000])
@@ -543,7 +545,7 @@ damped_rows = st.lists(
 
 @either_way
 @given(some=some_damped, rows=damped_rows, cuts=st.lists(st.integers(0, 40), max_size=10))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_damped_thresholds_are_as_the_reference_however_the_stream_is_cut(some, rows, cuts, long_run):
     stream, now = batch(*[row[1:] for row in rows]), 0.0
     for reading, (step, *_) in zip(stream, rows, strict=True):
@@ -582,6 +584,7 @@ def wavering_stream(rng, *, sensors, run, size=6000):
     return stream
 
 
+@thorough
 @pytest.mark.parametrize("sensors", [1, 4, 60])
 @pytest.mark.parametrize("run", [1, 300, 2000], ids=["interleaved", "in runs", "in long runs"])
 @pytest.mark.parametrize("cut", [100, 1000, 6000])
