@@ -186,6 +186,7 @@ STRESS_SECONDS = float(os.environ.get("F1BUF_STRESS", "0.1"))  # how long each s
 LONG_WATCHDOG = 2 * WATCHDOG + 20 * STRESS_SECONDS
 WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 FULL = STRESS_SECONDS >= 10  # the long run: everything, and as often as is promised
+ROUNDS = 20 if STRESS_SECONDS >= 0.5 else 4  # of what meets any moment of a tick of 50 ms
 REPEATS = 200 if FULL else max(1, int(10 * STRESS_SECONDS))  # how often what needs a process or a signal is done
 
 
@@ -445,12 +446,12 @@ def stop_then_serve(call, serve):
             raise StopError
 
     signal.signal(signal.SIGUSR1, handler)
-    for number in range(20):
+    for number in range(ROUNDS):
         armed = True
 
         def disturb(number=number):
             wait_parked(threading.main_thread())
-            time.sleep(0.0025 * number)  # signals at any moment of a tick, which 20 make up
+            time.sleep(0.05 * number / ROUNDS)  # signals at any moment of a tick, which they make up together
             os.kill(os.getpid(), signal.SIGUSR1)
             serve(number)
 

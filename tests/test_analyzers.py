@@ -410,6 +410,7 @@ def test_the_race_has_exactly_its_known_samples_and_rises(race, analyzers, analy
     assert positions == sorted(positions)
 
 
+@thorough
 def test_the_alerts_of_the_race_do_not_depend_on_the_analyzers(race):
     some = [(threshold, samples) for threshold, _, samples, _ in RACE if samples < 2000]
     thresholds = [threshold for threshold, _ in some]
@@ -457,6 +458,7 @@ DAMPED = (
 )
 
 
+@thorough
 def test_damped_alerts_of_the_race_are_those_of_going_through_it(race):
     with open_recording(race) as recording:
         stream = np.concatenate(list(Replay(recording, Decoder("all"), None).batches(threading.Event())))

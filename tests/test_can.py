@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import watchdog
-from helpers import WATCHDOG, Task, wait_until
+from helpers import WATCHDOG, Task, thorough, wait_until
 from own_network import NOT_ALLOWED
 
 import f1buf
@@ -905,6 +905,7 @@ print(system.ring.stats().offered)
 """
 
 
+@thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="network namespaces are Linux's")
 def test_multicast_in_a_network_of_its_own(database):
     if importlib.util.find_spec("msgpack") is None:  # not imported: its extension switches the GIL on

@@ -182,6 +182,7 @@ def test_rate_max_does_not():
     assert call("run", "--rate", "max", "--count", 20_000, "--json").summary["seconds"] < 10  # at 100 Hz it takes 200 s
 
 
+@thorough
 @pytest.mark.parametrize("rate", ["0.001", "0.02"])
 def test_a_low_rate_makes_its_first_reading_and_stops_in_time(rate):
     done = command("run", "--rate", rate, "--duration", 0.2, "--json")
@@ -474,6 +475,7 @@ def test_an_interrupt_while_sensors_are_imported(modules):
 # Classic --------------------------------------------------------------------------------------------------------------
 
 
+@thorough
 def test_classic_shows_the_textbooks_lines(crossed):
     """Of a buffer so small that sensors wait."""
     done = command("run", "--classic", "--duration", 1.5, "--buffer-size", 2, "--thresholds", crossed, "--json")
@@ -663,6 +665,7 @@ def test_what_cannot_be_used_is_counted_by_reason_and_stops_nothing(tmp_path, da
     assert result["readings"] == result["analysed"] == 24 + kept
 
 
+@thorough
 @pytest.mark.parametrize("timestamp", [1e12, 1e300, -1e300, float("inf"), "soon", None], ids=repr)
 @pytest.mark.parametrize("where", ["first", "amid"])
 def test_an_absurd_timestamp_of_a_row_does_not_stop_a_paced_replay(tmp_path, timestamp, where):
@@ -1155,6 +1158,7 @@ def test_without_rich_it_says_the_same(crossed):
     assert masked(done.err) == masked(command("run", "--thresholds", crossed, *FEW).err)
 
 
+@thorough
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_control_characters_where_there_is_no_terminal(crossed, env):
     done = command("run", "--thresholds", crossed, "--duration", 0.3, env=env)

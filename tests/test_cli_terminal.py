@@ -193,6 +193,7 @@ def test_a_second_ctrl_c_ends_at_once_and_restores_the_cursor(crossed):
         screen.assert_left_as_found()
 
 
+@thorough
 def test_the_cursor_is_restored_where_the_run_cannot_start(tmp_path):
     file = write_thresholds(tmp_path / "other.toml", {"channel": "NO_SUCH_CHANNEL", "above": 1})
     with terminal("run", "--thresholds", file) as screen:
@@ -215,6 +216,7 @@ def test_the_cursor_is_restored_after_a_failure(tmp_path):
         screen.assert_left_as_found()
 
 
+@thorough
 def test_classic_in_a_terminal():
     with terminal("run", "--classic") as screen:
         screen.wait_for(" processed ")
@@ -225,6 +227,7 @@ def test_classic_in_a_terminal():
         screen.assert_left_as_found()
 
 
+@thorough
 def test_a_replay_in_a_terminal(tmp_path):
     rows = [(10.0, participants(10.0, "PÉREZ", "SAINZ"))]
     rows += [(10 + i / 10, telemetry(10 + i / 10, 345, 100)) for i in range(300)]
@@ -254,6 +257,7 @@ def test_the_view_takes_the_size_that_the_terminal_has():
         screen.assert_left_as_found()
 
 
+@thorough
 def test_a_stopped_job_leaves_the_terminal_to_the_shell(tmp_path):
     def state():
         with open(f"/proc/{screen.process.pid}/stat") as file:
@@ -282,6 +286,7 @@ IN_THE_BACKGROUND = (
 )
 
 
+@thorough
 def test_a_job_in_the_background_leaves_the_terminal_to_the_shell():
     with terminal("run", "--duration", 0.8, program=IN_THE_BACKGROUND) as screen:
         assert screen.finish() == 0
@@ -289,6 +294,7 @@ def test_a_job_in_the_background_leaves_the_terminal_to_the_shell():
     assert ENTER not in screen.shown
 
 
+@thorough
 def test_what_others_print_is_shown_and_kept(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import sys\n"
@@ -350,6 +356,7 @@ def test_without_a_view_there_are_lines(crossed, options, env):
         screen.assert_left_as_found()
 
 
+@thorough
 def test_a_terminal_that_knows_no_unicode(crossed):
     with terminal("run", "--thresholds", crossed, env={"PYTHONIOENCODING": "ascii"}) as screen:
         screen.wait_for(r"buffer [=.-]{10} ")
@@ -359,12 +366,14 @@ def test_a_terminal_that_knows_no_unicode(crossed):
     assert screen.shown.isascii()
 
 
+@thorough
 def test_a_dumb_terminal_gets_no_control_sequences(crossed):
     with terminal("run", "--thresholds", crossed, "--duration", 0.3, env={"TERM": "dumb"}) as screen:
         assert screen.finish() == 0
     assert "\x1b" not in screen.shown
 
 
+@thorough
 def test_without_rich_a_terminal_gets_plain_lines(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD, program=PROGRAM_WITHOUT_RICH) as screen:
         screen.wait_for(ALERT)
@@ -375,6 +384,7 @@ def test_without_rich_a_terminal_gets_plain_lines(crossed):
         screen.assert_left_as_found()
 
 
+@thorough
 def test_data_in_a_pipe_beside_a_terminal(crossed):
     with terminal("run", "--thresholds", crossed, "--duration", 0.5, "--json", stdout=subprocess.PIPE) as screen:
         out = screen.process.stdout

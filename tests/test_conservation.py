@@ -1,8 +1,8 @@
 """Conservation: every item that is put comes out exactly once, and each producer's in its order, whatever the crowd.
 
-Producers x consumers x capacity x batch, each of four sizes. The everyday run takes the 16 crowds of a pair of
-orthogonal Latin squares, in which any two sizes of any two of the four meet once; with F1BUF_STRESS=10 or more it takes
-all 256.
+Producers x consumers x capacity x batch, each of four sizes. Ordinary runs take the 16 crowds of a pair of orthogonal
+Latin squares, in which any two sizes of any two of the four meet once (the everyday run: of each algorithm all, of its
+other implementations four); with F1BUF_STRESS=10 or more it is all 256.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import FULL, STRESS_SECONDS, Crowd, seeded
+from helpers import FULL, STRESS_SECONDS, Crowd, seeded, thorough
 from implementations import IMPLEMENTATIONS, RingOfBulk, each_implementation
 
 from f1buf import Empty, RingBuffer, ShutDown
@@ -24,7 +24,10 @@ ITEMS = int(800 * min(20, max(1, STRESS_SECONDS)))  # of a crowd, about
 PRODUCER = 10**9  # items are producer * PRODUCER + number
 
 
-def everyday(sizes):
+EVERYDAY = ("ring of numbers", "plain queue", "converted queue")  # each algorithm
+
+
+def in_latin_squares(sizes):
     i, j, k, n = sizes
     return k == i ^ j and n == i ^ DOUBLED[j]
 
@@ -32,13 +35,14 @@ def everyday(sizes):
 def crowds():
     """(implementation, producers, consumers, capacity, batch), with readable ids."""
     for one, sizes in itertools.product(IMPLEMENTATIONS, itertools.product(range(4), repeat=4)):
-        if not everyday(sizes) and not FULL:
+        if not in_latin_squares(sizes) and not FULL:
             continue
         i, j, k, n = sizes
         capacity = min(CAPACITIES[k], 64) if one.make is RingOfBulk else CAPACITIES[k]  # 20 MB each, otherwise
         batch = capacity + 3 if n == 3 else BATCHES[n]
         name = f"{one.name}-{THREADS[i]} to {THREADS[j]}-capacity {capacity}-batches of {batch}"
-        yield pytest.param(one, THREADS[i], THREADS[j], capacity, batch, id=name)
+        marks = [] if one.name in EVERYDAY or i == j else thorough
+        yield pytest.param(one, THREADS[i], THREADS[j], capacity, batch, id=name, marks=marks)
 
 
 def produce(buffer, producer, count, batch):
@@ -104,6 +108,7 @@ def test_every_item_comes_out_once_and_in_its_producers_order(implementation, pr
 each_drop_policy = pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 
 
+@thorough(but=("*ring of numbers*",))
 @each_drop_policy
 @each_implementation(lambda one: one.drops)
 @pytest.mark.parametrize("immediate", [False, True], ids=["drained", "discarded"])

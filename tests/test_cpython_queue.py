@@ -76,6 +76,7 @@ def test_the_tests_of_3_13(of_3_13):
     check(run_tests(of_3_13), minimum=24)
 
 
+@thorough
 def test_a_queue_that_is_wrong_does_not_pass(tmp_path, monkeypatch):
     files = own_file() + files_of_3_13()
     if not files:

@@ -35,6 +35,7 @@ def test_a_thread_without_the_gil_feeds_a_consumer_in_python(producer):
     assert done.stdout.startswith("1000000 readings in order, ")
 
 
+@thorough
 def test_a_shutdown_ends_it(producer):
     from nogil_producer import Source
 

@@ -19,7 +19,7 @@ import types
 
 import numpy as np
 import pytest
-from helpers import Task, check_balance, contents, parked, records, ring_with, run_python, unchanged
+from helpers import Task, check_balance, contents, parked, records, ring_with, run_python, thorough, unchanged
 from test_queue import KINDS
 
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, Tee, _sync
@@ -425,6 +425,7 @@ GROUPS = {"RingBuffer": RING_CALLS, "Tee": TEE_CALLS, "Queue": queue_calls(Queue
 GROUPS |= {name: queue_calls(kind) for name, kind in CLASSIC.items()}
 
 
+@thorough(but=("RingBuffer-*", "Tee-*", "Queue-*", "converted-*put*"))
 @needs_failing_memory
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, calls in GROUPS.items() for name in calls])
 def test_without_memory_a_call_does_all_of_it_or_nothing(group, name):
@@ -435,6 +436,7 @@ def test_without_memory_a_call_does_all_of_it_or_nothing(group, name):
     print(f"it failed {failed} times")
 
 
+@thorough
 @pytest.mark.parametrize("group", ["RingBuffer", "Tee", "Queue"])
 def test_without_memory_to_wait_a_call_does_all_of_it_or_nothing(group):
     calls = explored(group, fail_wait)
@@ -451,6 +453,7 @@ def test_memory_has_failed_in_most_calls(group):
     assert sum(failed for failed, _ in calls.values()) > 100
 
 
+@thorough
 @needs_failing_memory
 @pytest.mark.parametrize("kind", CLASSIC)
 def test_without_memory_a_classic_queue_says_how_many_items_it_has_moved(kind):

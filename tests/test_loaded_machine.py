@@ -24,6 +24,7 @@ from helpers import (
     loaded,
     parked,
     stuck_ring,
+    thorough,
 )
 from test_queue import KINDS, stuck_queue
 
@@ -109,11 +110,13 @@ def assert_interrupted(call):
     assert time.monotonic() - sent[0] < LATE
 
 
+@thorough(but=("get", "put"))
 @each_call
 def test_ctrl_c_ends_a_wait_for_a_ring(name):
     in_fork(lambda: assert_interrupted(functools.partial(CALLS[name], stuck_ring(name))))
 
 
+@thorough(but=("*plain*",))
 @pytest.mark.parametrize("kind", TOLD if WITH_GIL else ["plain"])  # see `late`
 @pytest.mark.parametrize("name", ["put", "get", "join"])
 def test_ctrl_c_ends_a_wait_for_a_queue(name, kind):

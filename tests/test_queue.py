@@ -676,6 +676,7 @@ def test_a_get_waits_for_a_put(kind, name, fill):
     assert queue.empty()
 
 
+@thorough(but=("plain-*", "converted-*", "priority-put-get"))
 @each_drain
 @each_waiting_put
 @each_kind
@@ -702,6 +703,7 @@ def test_a_long_timeout_waits_until_it_can_go_on(kind, name, timeout):
     waiter.result()
 
 
+@thorough(but=("plain-*", "hooked-get"))
 @pytest.mark.parametrize("timeout", [0.05, np.float64(0.05), fractions.Fraction(1, 20)], ids=repr)
 @each_timed_call
 @each_algorithm
@@ -714,6 +716,7 @@ def test_a_timeout_is_kept(kind, name, timeout):
     assert queue.qsize() == (name in PUTS)
 
 
+@thorough(but=("plain-*", "hooked-get"))
 @each_timed_call
 @each_kind
 def test_a_timeout_is_kept_in_other_threads_too(kind, name):
@@ -755,6 +758,7 @@ def test_other_threads_run_while_one_waits(kind):
     assert waiter.result() == 1
 
 
+@thorough(but=("plain", "converted"))
 @each_kind
 def test_every_waiter_is_served(kind):
     queue = kind(3)
@@ -787,6 +791,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can(kind):
     assert sorted(drained(queue)) == [3, 4, 5]
 
 
+@thorough(but=("plain",))
 @each_kind
 def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next(kind):
     queue = kind()
@@ -1026,6 +1031,7 @@ def test_a_shutdown_may_be_repeated_and_hardened(kind):
     assert queue.is_shutdown
 
 
+@thorough(but=("plain-*", "hooked-get*"))
 @each_shutdown
 @each_timed_call
 @each_kind
@@ -1197,6 +1203,7 @@ def test_put_many_ended_by_a_shutdown_says_what_it_accepted(kind):
     assert (queue.qsize(), queue.unfinished_tasks) == (3, 4)
 
 
+@thorough(but=("plain",))
 @each_kind
 def test_put_many_ended_by_a_timeout_says_what_it_accepted(kind):
     queue, began = kind(3), time.monotonic()
@@ -1841,6 +1848,7 @@ CALLS_UNDER_MUTEX = {
 }
 
 
+@thorough(but=("plain-*",))
 @pytest.mark.parametrize("call", CALLS_UNDER_MUTEX.values(), ids=list(CALLS_UNDER_MUTEX))
 @each_kind
 def test_with_mutex_excludes_the_other_threads(kind, call):
@@ -2053,6 +2061,7 @@ def test_conversion_while_joins_wait(touch):
         joiner.result()
 
 
+@thorough(but=("*get",))
 @each_timed_call
 def test_conversion_does_not_renew_a_timeout(name):
     queue = stuck_queue(name)

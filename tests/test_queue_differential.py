@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS, WATCHDOG, Task, hangs, parked, wait_parked
+from helpers import STRESS_SECONDS, WATCHDOG, Task, hangs, parked, thorough, wait_parked
 
 import f1buf
 from f1buf import Empty, Full, ShutDown
@@ -903,6 +903,7 @@ def in_both(play, kind):
     return got
 
 
+@thorough(but=("*Queue*",))
 @pytest.mark.parametrize(("kind", "timeout"), WAITED_ON)
 @pytest.mark.parametrize("scene", SCENES, ids=named)
 def test_a_waiting_call_ends_the_same(scene, kind, timeout):

@@ -77,6 +77,7 @@ def test_queue_handler_and_queue_listener(logger, threads):
     queue.join()
 
 
+@thorough
 def test_a_queue_handler_that_waits_for_room(logger):
     """As people write it who do not want to lose records to a full queue."""
 
@@ -354,6 +355,7 @@ def test_a_buffered_reader_that_is_stopped(can):
     assert reader.get_message(timeout=3600) is None
 
 
+@thorough
 def test_a_buffered_reader_behind_a_bus_and_a_notifier(can):
     """Messages by way of a bus; the notifier's thread puts, the main thread gets."""
     reader, received = reader_on(can, Queue), []
