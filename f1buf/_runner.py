@@ -71,7 +71,7 @@ class AlertFile:
             except OSError as error:
                 self.error = self.error or error
         elif self.error is not None and sys.stdout is not None:
-            silence_stdout()
+            silence(sys.stdout)
         return None if self.error is None else f"alerts were lost: {self._name}: {self.error.strerror}"
 
     def _attempt(self, act: Callable[[], Any]) -> None:
@@ -97,14 +97,25 @@ def write_stdout(text: str) -> str | None:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        silence_stdout()
+        silence(sys.stdout)
         return f"standard output: {error.strerror}"
     return None
 
 
-def silence_stdout() -> None:
-    """Nobody reads standard output any more: keep the interpreter from flushing into it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def flush_stderr() -> None:
+    """Hand on what is left for standard error; whether anybody reads that changes nothing."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Nobody takes what it still holds: keep the interpreter from writing that at exit, to end with status 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 # -- running a system -------------------------------------------------------------------------------------------------

@@ -15,12 +15,23 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import f1buf
-from f1buf._runner import BAD_USAGE, FAILED, INTERRUPTED, OK, Feed, Runner, UsageError, write_stdout
+from f1buf._runner import (
+    ALERTED,
+    BAD_USAGE,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    Feed,
+    Runner,
+    UsageError,
+    flush_stderr,
+    write_stdout,
+)
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry._text import clean, one_line
 from f1buf.telemetry.sources.canbus import (
@@ -84,12 +95,30 @@ CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which m
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with one line where the usage is bad."""
+    """Ends with one line where the usage is bad, or where nobody takes the help, which argparse would not say."""
+
+    def print_help(self, file: Any = None) -> None:
+        if file is not None:
+            super().print_help(file)
+        elif status := print_data(self.prog, self.format_help()):
+            self.exit(status)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            say_error(message.rstrip("\n"))
+        sys.exit(at_end(status))
 
     def error(self, message: str) -> NoReturn:
         self.exit(
             BAD_USAGE, clean(f"{self.prog}: error: {one_line(Exception(message))} (see {self.prog} --help)") + "\n"
         )
+
+
+class Version(argparse.Action):
+    """Prints the version, and says where nobody takes it, which argparse's own would not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        parser.exit(print_data(parser.prog, f"f1buf {f1buf.__version__}\n"))
 
 
 def number(
@@ -216,7 +245,7 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; `command` is the one that will be parsed: what it alone needs is imported for it alone."""
     parser = Parser(prog="f1buf", description="Telemetry through a ring buffer that loses nothing.")
-    parser.add_argument("--version", action="version", version=f"f1buf {f1buf.__version__}")
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, function: Callable[[argparse.Namespace], int], text: str, examples: str) -> Parser:
@@ -527,21 +556,43 @@ def can_command(args: argparse.Namespace) -> int:
 def thresholds_command(args: argparse.Namespace) -> int:
     if args.name not in PROFILES:
         raise UsageError(f"{args.name!r}: no such profile; expected {' or '.join(PROFILES)}")
-    problem = write_stdout(dumps(PROFILES[args.name]))
+    return print_data(args.parser.prog, dumps(PROFILES[args.name]))
+
+
+# -- what is said, and the end ----------------------------------------------------------------------------------------
+
+
+def print_data(prog: str, text: str) -> int:
+    """Print it on standard output; returns the exit status."""
+    problem = write_stdout(text)
     if problem is not None:
-        say_error(f"{args.parser.prog}: error: {problem}")
+        say_error(f"{prog}: error: {problem}")
         return FAILED
     return OK
 
 
 def say_error(text: str) -> None:
-    if sys.stderr is not None:  # otherwise print would turn to standard output
+    if sys.stderr is None:
+        return  # closed; print would turn to standard output
+    with suppress(OSError):  # nobody listens; the status tells
         print(clean(text), file=sys.stderr)
+
+
+def at_end(status: int) -> int:
+    """Flush the standard streams, for the interpreter ends with status 120 where it cannot; returns the exit status."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        failed = print_data("f1buf", "")  # what is still to be written is a sensor's of the user's own
+        status = failed if failed and status in (OK, ALERTED) else status
+    flush_stderr()
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    return at_end(run_arguments(sys.argv[1:] if argv is None else list(argv)))
+
+
+def run_arguments(arguments: list[str]) -> int:
     try:
         args = build_parser(arguments[0] if arguments else None).parse_args(arguments)
     except CanError as error:  # what it needs is missing

@@ -250,7 +250,11 @@ def call(*args, stream=Captured):
 PROGRAM = ("-m", "f1buf")
 # None in sys.modules makes an import fail as if the package were not installed.
 PROGRAM_WITHOUT_RICH = ("-c", "import sys; sys.modules['rich'] = None; from f1buf.cli import main; sys.exit(main())")
-PLAIN_ENVIRONMENT = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")  # for rich
+# For rich, and for how Python buffers what is printed.
+PLAIN_ENVIRONMENT = (
+    *("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"),
+    "PYTHONUNBUFFERED",
+)
 
 
 def child_options(args, program=PROGRAM, env=None, **options):

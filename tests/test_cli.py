@@ -1,5 +1,6 @@
 """The command: its options, exit statuses and streams, bad usage, signals, and what may break around it."""
 
+import contextlib
 import importlib
 import io
 import os
@@ -1060,14 +1061,6 @@ def test_a_full_disk_behind_standard_output(crossed, args):
     assert "Traceback" not in done.err
 
 
-@needs_full
-def test_thresholds_to_a_full_disk():
-    with open("/dev/full", "w") as full:
-        done = command("thresholds", stdout=full)
-    assert done.status == 1
-    assert "No space left" in done.error
-
-
 @pytest.mark.parametrize("args", [["--alerts", "-"], ["--json"]], ids=["alerts", "json"])
 def test_standard_output_that_nobody_reads(crossed, args, nobody):
     done = command("run", "--thresholds", crossed, *args, *FEW, stdout=nobody)
@@ -1078,23 +1071,106 @@ def test_standard_output_that_nobody_reads(crossed, args, nobody):
     assert "Exception ignored" not in done.err
 
 
-@pytest.mark.parametrize("args", [["thresholds"], ["--help"], ["--version"]], ids=lambda args: args[0])
-def test_text_that_nobody_reads(args, nobody):
-    done = command(*args, stdout=nobody)
-    assert "Traceback" not in done.err
-    assert "Exception ignored" not in done.err
+TEXTS = {
+    "--help": ["--help"],
+    "--version": ["--version"],
+    "run --help": ["run", "--help"],
+    "thresholds": ["thresholds"],
+}
+each_buffering = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+@pytest.mark.parametrize("args", TEXTS.values(), ids=TEXTS)
+@each_buffering
+def test_text_that_nobody_reads(args, nobody, unbuffered):
+    """Python itself finds out when it has ended as far as we are concerned, says so at length, and ends with 120."""
+    done = command(*args, stdout=nobody, env={"PYTHONUNBUFFERED": unbuffered})
+    assert done.error.endswith(": error: standard output: Broken pipe")
+    assert done.status == 1
+
+
+@needs_full
+@pytest.mark.parametrize("args", TEXTS.values(), ids=TEXTS)
+def test_text_to_a_full_disk(args):
+    with open("/dev/full", "w") as full:
+        done = command(*args, stdout=full)
+    assert done.error.endswith(": error: standard output: No space left on device")
+    assert done.status == 1
+
+
+@pytest.mark.parametrize("args", TEXTS.values(), ids=TEXTS)
+def test_text_with_standard_output_closed(args):
+    done = command(*args, stdout=None, **closing(1))
+    assert done.error.endswith(": error: standard output: closed")
+    assert done.status == 1
+
+
+PRINTING_SENSOR = """
+from f1buf.telemetry import Channel, Sensor
+
+class Printing(Sensor):
+    channel = Channel("PRINTED", "bar", (0.0, 8.0))
+    def read(self):
+        print("I read")
+        return self.reading(5.0, 1.0)
+"""
+
+
+def test_what_a_sensor_prints_that_nobody_reads(tmp_path, nobody):
+    (tmp_path / "printing.py").write_text(PRINTING_SENSOR)
+    done = command("run", "--sensors", "printing:Printing", *FEW, stdout=nobody, cwd=tmp_path)
+    assert done.err.splitlines()[-1] == "f1buf: error: standard output: Broken pipe"
+    assert "5 made, 5 analysed" in done.err
+    assert done.status == 1
+
+
+BROKEN_STDERR = pytest.mark.parametrize("broken", ["nobody", pytest.param("full", marks=needs_full)])
+
+
+@contextlib.contextmanager
+def broken_stream(how, nobody):
+    if how == "nobody":
+        yield nobody
+    else:
+        with open("/dev/full", "w") as full:
+            yield full
 
 
 @each_look
-def test_standard_error_that_nobody_reads(crossed, nobody, program):
+@BROKEN_STDERR
+def test_standard_error_that_nobody_can_read(crossed, nobody, broken, program):
     """The work goes on, and the data is complete."""
     options = ["--thresholds", crossed, "--alert-samples", "--count", 50, *FAST]
-    done = command("run", *options, "--json", stderr=nobody, program=program)
-    assert done.status == 0
-    assert done.summary["analysed"] == 250
-    done = command("run", *options, "--alerts", "-", stderr=nobody, program=program)
-    assert done.status == 0
-    assert len(json_lines(done.out)) == 250
+    with broken_stream(broken, nobody) as stderr:
+        done = command("run", *options, "--json", stderr=stderr, program=program)
+        assert done.status == 0
+        assert done.summary["analysed"] == 250
+        done = command("run", *options, "--alerts", "-", stderr=stderr, program=program)
+        assert done.status == 0
+        assert len(json_lines(done.out)) == 250
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (["run", "--rate", "nothing"], 2),
+        (["run", "--thresholds", "nothing"], 2),
+        (["--help"], 0),
+        (["run", *FEW, "--thresholds", "CROSSED", "--fail-on-alert"], 3),
+    ],
+    ids=["argparse's error", "our error", "help", "alerts"],
+)
+@BROKEN_STDERR
+@each_buffering
+def test_the_status_where_nobody_can_read_standard_error(crossed, nobody, broken, args, status, unbuffered):
+    args = [crossed if arg == "CROSSED" else arg for arg in args]
+    with broken_stream(broken, nobody) as stderr:
+        assert command(*args, stderr=stderr, env={"PYTHONUNBUFFERED": unbuffered}).status == status
+
+
+def test_neither_stream_is_read(nobody):
+    assert command("thresholds", stdout=nobody, stderr=nobody).status == 1
+    assert command("run", *FEW, "--json", stdout=nobody, stderr=nobody).status == 1
 
 
 @thorough(but=("plain",))
