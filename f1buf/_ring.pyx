@@ -1573,14 +1573,15 @@ cdef list packer_program(object dtype):
     """[(code, offset, itemsize), ...] of the fields, or None where they are not plain native numbers side by side."""
     if dtype.itemsize > RECORD_ON_STACK:
         return None
-    fields = [(dtype, 0)] if dtype.names is None else [dtype.fields[name][:2] for name in dtype.names]
-    program = []
-    for field, offset in fields:
+    program, taken = [], []  # appended to: Cython 3.3 drops an element twice where a comprehension's list cannot grow
+    for name in (None,) if dtype.names is None else dtype.names:
+        field, offset = (dtype, 0) if name is None else dtype.fields[name][:2]
         code = PACKED.get(f"{field.kind}{field.itemsize}")
         if code is None or not field.isnative or field.subdtype is not None:
             return None
         program.append((code, offset, field.itemsize))
-    taken = sorted((offset, offset + size) for _, offset, size in program)
+        taken.append((offset, offset + field.itemsize))
+    taken.sort()
     if any(stop > start for (_, stop), (start, _) in zip(taken, taken[1:])):
         return None  # they overlap
     return program
@@ -1592,7 +1593,9 @@ cdef Field* compiled(list program) except? NULL:
     cdef Py_ssize_t i
     if program is None:
         return NULL
-    codes = [(ord(kind), offset) for kind, offset, _ in program]
+    codes = []
+    for kind, offset, _ in program:
+        codes.append((ord(kind), offset))
     fields = <Field*> PyMem_RawMalloc(len(codes) * sizeof(Field))
     if fields == NULL:
         raise MemoryError("no memory for the packer")

@@ -297,11 +297,13 @@ cdef class Receiver:
 
     def forwarded(self):
         """For each destination, how many datagrams were passed on, and how many could not be."""
-        return [
-            (self.destinations[i].forwarded.load(memory_order_relaxed),
-             self.destinations[i].failed.load(memory_order_relaxed))
-            for i in range(self.count)
-        ]
+        counts = []  # appended to: Cython 3.3 drops an element twice where a comprehension's list cannot grow
+        for i in range(self.count):
+            counts.append((
+                self.destinations[i].forwarded.load(memory_order_relaxed),
+                self.destinations[i].failed.load(memory_order_relaxed),
+            ))
+        return counts
 
     cdef int receive_all(self, RingBuffer ring) noexcept nogil:
         """Until the end; returns the errno of a failure, 0 where there was none."""
