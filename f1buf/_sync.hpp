@@ -113,11 +113,12 @@ class Parker {
     while (!token_) {
       if (deadline_ns == FOREVER) {
         changed_.wait(held);
-      } else if (now_ns() >= deadline_ns) {
-        return false;
-      } else {
-        changed_.wait_until(held, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline_ns)));
+        continue;
       }
+      const std::int64_t now = now_ns();
+      if (now >= deadline_ns) return false;
+      const std::chrono::nanoseconds until(deadline_ns - now > MOST_NS ? now + MOST_NS : deadline_ns);
+      changed_.wait_until(held, std::chrono::steady_clock::time_point(until));
     }
     token_ = false;
     return true;
@@ -135,6 +136,9 @@ class Parker {
   }
 
  private:
+  // It sleeps for so long at once: where seconds have 32 bits, a time beyond 2**31 s would be one that has passed.
+  static constexpr std::int64_t MOST_NS = 86'400'000'000'000;  // a day
+
   std::mutex mutex_;
   std::condition_variable changed_;
   bool token_ = false;

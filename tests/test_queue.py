@@ -431,6 +431,7 @@ FOR_EVER = {  # nan: the standard one runs in circles; float32: what is left of 
     "nan": float("nan"),
     "a minute": 60,
     "292 years": 9.2e9,
+    "95 years": 3e9,  # no number of seconds for 32 bits
     "float32": np.float32(0.01),
 }
 BLOCKING = {"True": True, "1": 1, "text": "no"}
@@ -524,6 +525,9 @@ MAXSIZES = {
     "Decimal": decimal.Decimal("2.5"),
     "2**70": 2**70,
     "-2**70": -(2**70),
+    "2**31": 2**31,
+    "2**32": 2**32,
+    "2**32 + 1": 2**32 + 1,
     "2**63": 2**63,
     "2**64": 2**64,
     "2**64 + 1": 2**64 + 1,
@@ -2673,7 +2677,7 @@ def test_who_needs_many_does_not_keep_the_wake_up_from_who_needs_few(kind):
     assert many.result() == [2, 3]
 
 
-@pytest.mark.parametrize("timeout", [threading.TIMEOUT_MAX, threading.TIMEOUT_MAX - 1, threading.TIMEOUT_MAX / 2])
+@pytest.mark.parametrize("timeout", [threading.TIMEOUT_MAX, threading.TIMEOUT_MAX - 1, threading.TIMEOUT_MAX / 2, 3e9])
 @pytest.mark.parametrize("name", ["get", "get_many"])
 @each_kind
 def test_the_longest_timeouts_wait(kind, name, timeout):

@@ -58,6 +58,7 @@ FOREVER = {
     "10**400": 10**400,
     "Decimal 1e400": decimal.Decimal("1e400"),
     "292 years": 9.2e9,
+    "95 years": 3e9,  # no number of seconds for 32 bits
     "a minute": 60,
     "Fraction": fractions.Fraction(121, 2),
     "float16": np.float16(60),
