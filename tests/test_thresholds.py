@@ -420,7 +420,7 @@ def long_stream(rng, *, sensors, run, calm):
     """
     n = 6000
     ids = rng.integers(0, 2**32, sensors, dtype=np.uint32)
-    sensor = np.repeat(rng.integers(0, sensors, n), rng.integers(1, run + 1, n))[:n]
+    sensor = np.repeat(rng.integers(0, sensors, n), rng.integers(1, run + 1, n).astype(np.intp))[:n]
     over = (np.cumsum(rng.random((n, sensors)) < 0.02, axis=0) + np.arange(sensors)) % 2 == 1
     quiet = np.isin(np.arange(n) // 1000, calm)
     kind = sensor % 3
@@ -568,7 +568,7 @@ DAMPED = (
 
 def wavering_stream(rng, *, sensors, run, size=6000):
     """Return runs of readings of one sensor: random walks, 10 ms apart, now and then NaN, or back in time by 1 s."""
-    sensor = np.repeat(rng.integers(0, sensors, size), rng.integers(1, run + 1, size))[:size]
+    sensor = np.repeat(rng.integers(0, sensors, size), rng.integers(1, run + 1, size).astype(np.intp))[:size]
     kind = sensor % 3
     stream = np.zeros(size, READING)
     stream["timestamp"] = np.arange(size) / 100 - np.cumsum(rng.random(size) < 0.002)
@@ -644,6 +644,20 @@ def test_a_sensor_falls_back_unseen_among_those_that_are_held():
     assert [event[:2] for event in follow(ThresholdTable(some), stream, [2, 6], samples=False)[0]] == [
         *[(0, 0), (1, 0), (8, 0)]
     ]
+
+
+def test_stretches_times_readings_of_one_batch_may_be_more_than_32_bits_hold():
+    sensors = 40_000
+    stream = np.zeros(2 * sensors, READING)
+    stream["timestamp"][1::200] = 1  # of every hundredth sensor's second reading
+    stream["sensor_id"] = np.arange(2 * sensors) // 2
+    stream["channel"] = SPEED.number
+    stream["value"] = 341
+    assert len(stream) * sensors > 2**31
+    table = ThresholdTable([Threshold("SPEED", above=340, min_duration=1, message="m")])
+    events, counts = follow(table, stream)
+    assert [event.position for event in events] == [*range(1, 2 * sensors, 200)]
+    assert (counts[0]["samples"], counts[0]["rises"]) == (400, 400)
 
 
 def test_damped_counts_go_into_json():

@@ -804,7 +804,7 @@ def _long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats 
     order = compared.argsort(kind="stable")  # NaN comes last
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
-    below = np.repeat(np.arange(len(lengths)), lengths) * len(order)
+    below = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * len(order)  # int64: beyond 32 bits soon
     lowest = compared[order[np.minimum.accumulate(ranks - below) + below]]
     with np.errstate(invalid="ignore", over="ignore"):  # of infinite timestamps
         lasted = times - lowest >= duration
