@@ -11,6 +11,7 @@ import enum
 import gc
 import inspect
 import pickle
+import sys
 import tracemalloc
 import weakref
 from collections import deque
@@ -117,6 +118,18 @@ def test_a_capacity_that_memory_cannot_hold_is_a_memory_error_that_says_how_much
 def test_a_capacity_beyond_any_memory_is_a_memory_error(exponent):
     with pytest.raises(MemoryError, match=f"{2**exponent} records; choose a smaller capacity"):
         RingBuffer(2**exponent)
+
+
+HALF = sys.maxsize + 1  # [bytes] of all that can be addressed
+
+
+@pytest.mark.parametrize("itemsize", [1, 24, 4096, 2**20])
+@pytest.mark.parametrize("wraps", [1, 2, 3, 4, 8])
+def test_what_cannot_be_addressed_is_a_memory_error(wraps, itemsize):
+    """Also where their number, cut to a machine word, is a small one: with 2, 4 and 8 halves it is one record's."""
+    capacity = wraps * HALF // itemsize + 1
+    with pytest.raises(MemoryError, match=f"{capacity} records.*; choose a smaller capacity"):
+        RingBuffer(capacity, f"V{itemsize}")
 
 
 @pytest.mark.parametrize("dtype", ["O", object, [("a", "O")], [("a", [("b", "f8"), ("c", "O", (2,))])]], ids=repr)
@@ -1018,6 +1031,63 @@ def test_with_shuts_down_immediately_where_an_exception_left_it():
         1 / 0  # noqa: B018
     assert ring.is_shutdown
     assert (ring.empty(), ring.stats().discarded) == (True, 2)
+
+
+# Numbers beyond 32 bits -----------------------------------------------------------------------------------------------
+
+WIDE = (1 << 24) - 1  # records of a ring whose slots nobody touches; not a divisor of 2**32
+BEYOND = 1 << 32
+
+
+def passed(ring, until):
+    """So many records have entered the ring and left it: in blocks, so that none of them is copied."""
+    for seq in range(0, until, ring.capacity):
+        with ring.reserve(min(ring.capacity, until - seq)) as block:
+            block.commit(len(block))
+        while ring.overflow == "block" and not ring.empty():
+            with ring.peek() as block:
+                block.consume(len(block))
+
+
+def test_sequence_numbers_go_on_beyond_32_bits():
+    ring = RingBuffer(WIDE, "u1")
+    passed(ring, BEYOND - 2)
+    assert ring.stats()[:2] == (BEYOND - 2, BEYOND - 2)
+    assert ring.put_many(np.arange(12, dtype="u1")) == 12
+    seq, batch = ring.get_many(1, return_seq=True)
+    assert (seq, batch.tolist()) == (BEYOND - 2, [0])
+    assert ring.get_into(np.zeros(1, "u1"), return_seq=True) == (BEYOND - 1, 1)
+    with ring.peek(1) as block:
+        assert (block.first_seq, block.array.tolist()) == (BEYOND, [2])
+    with ring.reserve(1) as block:
+        assert block.first_seq == BEYOND + 10
+        block.array[:] = 12
+    seq, batch = ring.get_many(return_seq=True)
+    assert (seq, batch.tolist()) == (BEYOND + 1, [*range(3, 13)])
+    assert ring.stats()[:2] == (BEYOND + 11, BEYOND + 11)
+    check_balance(ring)
+
+
+def test_more_than_32_bits_of_records_are_overwritten_one_by_one():
+    ring = RingBuffer(WIDE, "u1", overflow="drop_oldest")
+    passed(ring, BEYOND + WIDE + 5)
+    assert (ring.stats().offered, ring.stats().dropped) == (BEYOND + WIDE + 5, BEYOND + 5)
+    assert ring.get_many(1, return_seq=True)[0] == BEYOND + 5
+    check_balance(ring)
+    ring.shutdown(immediate=True)
+    assert ring.stats().discarded == WIDE - 1
+    check_balance(ring)
+
+
+def test_more_than_32_bits_of_records_are_refused():
+    ring = RingBuffer(WIDE, "u1", overflow="drop_newest")
+    passed(ring, WIDE)
+    more = np.zeros(WIDE + 2, "u1")
+    for _ in range(256):
+        assert ring.put_many(more) == WIDE + 2
+    assert ring.stats().dropped == 256 * (WIDE + 2) == BEYOND + 256
+    assert ring.stats().offered == BEYOND + 256 + WIDE
+    check_balance(ring)
 
 
 # qsize, len, empty, full, stats ---------------------------------------------------------------------------------------
