@@ -550,6 +550,19 @@ def test_a_maxsize_of_any_kind_of_number(kind, maxsize):
     assert fill(queue) == fill(standard_of(kind)(maxsize))
 
 
+@pytest.mark.parametrize("maxsize", [2**31, 2**32, 2**32 + 1, 2**40])
+@each_kind
+def test_a_bound_and_counts_beyond_32_bits(kind, maxsize):
+    queue = kind(maxsize)
+    assert queue.put_many(range(3000)) == 3000
+    assert (queue.full(), queue.qsize()) == (False, 3000)
+    queue.unfinished_tasks = 2**32 - 1
+    queue.put(3000)
+    queue.put(3001)
+    assert queue.unfinished_tasks == 2**32 + 1
+    assert sorted(queue.get_many(maxsize, min_count=3002)) == list(range(3002))
+
+
 @each_maxsize
 @each_kind
 def test_a_maxsize_changed_later_to_any_kind_of_number(kind, maxsize):
