@@ -610,7 +610,7 @@ def test_sub_array_from_an_array_goes_by_the_array_rule():
     dtype = np.dtype([("ch", "u2", (2,))])
     assert record(([1, 2],), dtype)["ch"].tolist() == [[1, 2]]
     assert record((np.array([1, 2], "u8"),), dtype)["ch"].tolist() == [[1, 2]]
-    refused(TypeError, (np.array([1, 2]),), dtype, "field 'ch[...]'", "int64", "uint16", convert=to_record)
+    refused(TypeError, (np.array([1, 2], "i8"),), dtype, "field 'ch[...]'", "int64", "uint16", convert=to_record)
 
 
 def test_sub_array_of_records():
