@@ -268,7 +268,8 @@ def _cast(source: _Array, dtype: _DType) -> tuple[_Array, NDArray[np.bool_]]:
     stored = source.astype(dtype)
     if dtype.kind in "SU":
         return stored, stored != source
-    if np.can_cast(source.dtype, dtype, "safe") and dtype.kind != "m":  # an int64 may be NaT's number
+    if source.dtype.kind == "b" or (np.can_cast(source.dtype, dtype, "safe") and dtype.kind != "m"):
+        # (an int64 may be NaT's number; bools and limits numpy compares as its own int, which may have 32 bits)
         return stored, np.zeros(source.shape, np.bool_)
     if dtype.kind in "ium":
         low, high = _limits(dtype)

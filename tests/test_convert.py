@@ -659,6 +659,7 @@ ARRAYS_TAKEN = [
     (times([-9, 0], "m8[s]"), "m8[as]", [-9 * 10**18, 0]),  # numpy's own cast refuses the units
     (times([0], "m8[1000m]"), "m8[fs]", [0]),
     (np.array([3, 4], "u1"), "m8[s]", [datetime.timedelta(seconds=3), datetime.timedelta(seconds=4)]),
+    (np.array([True, False]), "m8[s]", [datetime.timedelta(seconds=1), datetime.timedelta(0)]),
 ]
 
 
