@@ -350,4 +350,7 @@ def test_race_of_chosen_cars(recordings_dir, race, cars, expected):
     chosen = [21] if cars == "player" else cars
     everything = race[1]
     assert len(readings) == expected
-    assert np.array_equal(readings, everything[np.isin(everything["sensor_id"] // 16, chosen)])
+    of_chosen = everything[np.isin(everything["sensor_id"] // 16, chosen)]
+    for name in ("timestamp", "sensor_id", "channel", "flags"):
+        assert np.array_equal(readings[name], of_chosen[name])
+    np.testing.assert_array_max_ulp(readings["value"], of_chosen["value"])  # 1: 32-bit PCs round some of them twice

@@ -692,7 +692,7 @@ def test_a_large_drop_is_exact_too():
     capacity, total = 300_000, 1_000_000
     for overflow in DROPS:
         ring = RingBuffer(capacity, "i8", overflow=overflow)
-        numbers = np.arange(total)
+        numbers = np.arange(total, dtype="i8")
         assert ring.put_many(numbers) == total
         kept = numbers[-capacity:] if overflow == "drop_oldest" else numbers[:capacity]
         assert same(ring.get_many(), kept)
@@ -853,7 +853,7 @@ def test_a_max_count_that_is_no_integer_is_a_type_error_that_names_it(take, max_
 
 
 def test_get_into_writes_the_front_only():
-    ring, out = ring_with(1, 2, capacity=8), np.full(5, -1)
+    ring, out = ring_with(1, 2, capacity=8), np.full(5, -1, "i8")
     assert ring.get_into(out) == 2
     assert out.tolist() == [1, 2, -1, -1, -1]
     ring.put_many(range(8))

@@ -261,9 +261,9 @@ scalars = (
     )
     | st.builds(Odd, st.sampled_from([TypeError, ValueError]))
 )
-many_arrays = hnp.arrays(
-    leaves | st.just(np.dtype("O")), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
-)
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+objects = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9)
+many_arrays = hnp.arrays(leaves, shapes) | hnp.arrays("O", shapes, elements=objects)
 things = st.recursive(
     scalars | many_arrays | many_arrays.map(np.ma.masked_array),
     lambda inner: (

@@ -1127,7 +1127,7 @@ def test_asarray_of_a_block_is_of_its_bytes():
 
 
 def test_a_socket_receives_into_a_block_and_sends_from_one():
-    ring, numbers = RingBuffer(4, "i8"), np.arange(3)
+    ring, numbers = RingBuffer(4, "i8"), np.arange(3, dtype="i8")
     sender, receiver = socket.socketpair()
     with sender, receiver:
         sender.sendall(numbers.tobytes())
@@ -1143,7 +1143,7 @@ def test_a_socket_receives_into_a_block_and_sends_from_one():
 
 def test_a_file_is_read_into_a_block_and_written_from_one(tmp_path):
     ring = RingBuffer(4, "i8")
-    np.arange(3).tofile(tmp_path / "in")
+    np.arange(3, dtype="i8").tofile(tmp_path / "in")
     with open(tmp_path / "in", "rb", buffering=0) as file, ring.reserve(4) as block:
         block.commit(file.readinto(block) // 8)
     with open(tmp_path / "out", "wb") as file, ring.peek() as block:

@@ -194,7 +194,7 @@ def test_a_copy_goes_on_as_the_original(read, noise):
 @pytest.mark.parametrize("rate", [1e-3, 1.0, 25_600.0, 1e6], ids="{:g} Hz".format)
 def test_very_low_and_very_high_rates(rate):
     batch = SpeedSensor(1, rate=rate, seed=1).read_batch(6000)
-    np.testing.assert_array_equal(batch["timestamp"], np.arange(6000) / rate)
+    np.testing.assert_array_max_ulp(batch["timestamp"], np.arange(6000) / rate)  # 1: 32-bit PCs round some twice
     assert batch["value"].min() >= 0
     assert batch["value"].max() <= 350
 
