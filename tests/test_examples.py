@@ -89,8 +89,8 @@ def use_sample():
     from sample import send_from_python
 
     ring = RingBuffer(5, "i8")
-    assert send_from_python(ring, np.arange(4))
-    assert not send_from_python(ring, np.arange(4))
+    assert send_from_python(ring, np.arange(4, dtype="i8"))
+    assert not send_from_python(ring, np.arange(4, dtype="i8"))
     assert ring.get_many().tolist() == [0, 1, 2, 3, 0]
 
 
