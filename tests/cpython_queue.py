@@ -15,6 +15,7 @@ def run(implementation, file, left_out):
     in the classes `C...`. It gets `implementation` for the first, and `converted(implementation)` for the second.
     """
     provide_test_support(file)
+    from test import support
     from test.support import import_helper
 
     def import_fresh_module(name, fresh=(), blocked=()):
@@ -22,6 +23,7 @@ def run(implementation, file, left_out):
         return implementation if "_queue" in blocked else converted(implementation)
 
     import_helper.import_fresh_module = import_fresh_module
+    allow_many_threads(support)
     module = load(file)
     add_simple_queues_tests(module)
     tests = tests_by_class(module)
@@ -42,6 +44,12 @@ def add_simple_queues_tests(module):
         name = f"{prefix}QueueAsSimpleQueueTest"
         members = {"queue": queues, "type2test": staticmethod(queues.Queue)}
         setattr(module, name, type(name, (module.BaseSimpleQueueTest, unittest.TestCase), members))
+
+
+def allow_many_threads(support):
+    """Let the tests of 100 threads run: from Python 3.14 on they ask for 5 GB, which is their stacks' address space."""
+    support.verbose = False  # else it prints what they need, and watches it from a process of its own
+    support.set_memlimit("5G")
 
 
 def provide_test_support(file):

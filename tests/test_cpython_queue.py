@@ -1,11 +1,13 @@
-"""CPython's own tests of `queue` on f1buf: this interpreter's, and Python 3.13's where one is at hand.
+"""CPython's own tests of `queue` on f1buf: this interpreter's, and those of Python 3.13 to 3.15 where they are at hand.
 
-They are not part of the project: they come from an interpreter's `test` package, which some installations lack.
+They are not part of the project: they come from an interpreter's `test` package, which some installations lack (Debian
+has it in libpython3.15-testsuite and its like).
 """
 
 import importlib.util
 import json
 import queue
+import re
 import sys
 from pathlib import Path
 
@@ -33,24 +35,34 @@ def own_file():
     return [file for folder in folders or () if (file := Path(folder) / "test_queue.py").is_file()]
 
 
-def files_of_3_13():
-    return sorted(Path.home().glob(".pyenv/versions/3.13*/lib/python3.13/test/test_queue.py"))
+def files_of(version):
+    """Those of another Python, as Debian, `make install` and pyenv put them; the newest last."""
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}*"), key=by_number)
+    folders = [Path("/usr"), Path("/usr/local"), *of_pyenv]
+    files = [folder / f"lib/python{version}/test/test_queue.py" for folder in folders]
+    return [file for file in files if file.is_file()]
+
+
+def by_number(folder):
+    return [int(part) for part in re.findall("[0-9]+", folder.name)]
 
 
 @pytest.fixture
 def own():
     if not own_file():
-        pytest.skip("this Python is installed without its test package")
+        this = f"{sys.version_info.major}.{sys.version_info.minor}"
+        pytest.skip(f"Python {this} has no test/test_queue.py here (Debian: apt-get install libpython{this}-testsuite)")
     return own_file()[0]
 
 
-@pytest.fixture
-def of_3_13():
-    if sys.version_info[:2] == (3, 13) and own_file():
+@pytest.fixture(params=["3.13", "3.14", "3.15"])
+def another(request):
+    if request.param == f"{sys.version_info.major}.{sys.version_info.minor}" and own_file():
         pytest.skip("the same as this interpreter's own")
-    if not files_of_3_13():
-        pytest.skip("there is no ~/.pyenv/versions/3.13*/lib/python3.13/test/test_queue.py")
-    return files_of_3_13()[-1]
+    files = files_of(request.param)
+    if not files:
+        pytest.skip(f"no Python {request.param} with a test/test_queue.py in ~/.pyenv, /usr/local or /usr")
+    return files[-1]
 
 
 def run_tests(file, implementation="f1buf", left_out=tuple(LEFT_OUT)):
@@ -72,13 +84,13 @@ def test_this_pythons_own_tests(own):
 
 
 @thorough
-def test_the_tests_of_3_13(of_3_13):
-    check(run_tests(of_3_13), minimum=24)
+def test_the_tests_of_another_python(another):
+    check(run_tests(another), minimum=24)
 
 
 @thorough
 def test_a_queue_that_is_wrong_does_not_pass(tmp_path, monkeypatch):
-    files = own_file() + files_of_3_13()
+    files = own_file() + files_of("3.13")
     if not files:
         pytest.skip("there is no test_queue.py at hand")
     wrong = "from queue import *\nclass Queue(LifoQueue): pass"
