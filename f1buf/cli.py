@@ -14,7 +14,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,7 +47,7 @@ from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
 from f1buf.telemetry.sources.paced import paced_sensors
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
+from f1buf.telemetry.sources.recording import Recording, RecordingError, open_recording
 from f1buf.telemetry.sources.replay import Replay
 from f1buf.telemetry.system import SENSOR_TYPES
 from f1buf.telemetry.thresholds import dumps
@@ -414,9 +414,19 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: {**recording.rejected, **decoder.rejected},
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {"network": {"lost": decoder.lost}},
+            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
+            lines=lambda: gap_lines(recording),
         )
         return Runner(args).run(feed)
+
+
+def gap_lines(recording: Recording) -> Iterable[str]:
+    """Which rows are missing from a recording."""
+    if recording.gaps:
+        gaps = [f"{first:,}" + (f" to {last:,}" if last > first else "") for first, last in recording.gaps]
+        known = sum(last - first + 1 for first, last in recording.gaps)
+        more = "" if known == recording.rejected["missing row"] else " and more"
+        yield f"missing    pkt_id {', '.join(gaps)}{more}"
 
 
 def replay_can_log(args: argparse.Namespace) -> int:

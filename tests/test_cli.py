@@ -666,6 +666,19 @@ def test_what_cannot_be_used_is_counted_by_reason_and_stops_nothing(tmp_path, da
     assert result["readings"] == result["analysed"] == 24 + kept
 
 
+def test_missing_rows_are_told_and_fail_nothing(tmp_path):
+    path = write_recording(tmp_path / "deleted.sqlite3", [(n, participants(10.0, "A")) for n in range(60)])
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM packets WHERE pkt_id IN (1, 2, 5, 6, 7) OR pkt_id > 20 AND pkt_id % 2")
+    database.close()
+    done = call("replay", path, "--speed", "max", "--json")
+    assert done.status == 0
+    assert done.summary["rejected"] == {"missing row": 5 + 20}
+    assert done.summary["gaps"] == [[1, 2], [5, 7]] + [[n, n] for n in range(21, 36, 2)]
+    assert re.search(r"rejected +25 x missing row\n", done.err)
+    assert re.search(r"missing +pkt_id 1 to 2, 5 to 7, 21, 23, 25, 27, 29, 31, 33, 35 and more\n", done.err)
+
+
 @thorough
 @pytest.mark.parametrize("timestamp", [1e12, 1e300, -1e300, float("inf"), "soon", None], ids=repr)
 @pytest.mark.parametrize("where", ["first", "amid"])

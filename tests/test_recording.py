@@ -131,6 +131,146 @@ def test_a_zeroed_journal_does_not_matter(make):
         assert recording.count == 1
 
 
+# What is missing, and told ------------------------------------------------------------------------------------------
+
+
+def database(path: Path, schema: str, rows: Iterable[Row], after: str = "") -> Path:
+    connection = sqlite3.connect(path)
+    connection.execute(schema)
+    connection.executemany("INSERT INTO packets (pkt_id, timestamp, packet) VALUES (?, ?, ?)", rows)
+    connection.executescript(after)
+    connection.commit()
+    connection.close()
+    return path
+
+
+def read(path: Path) -> tuple[list[tuple[float, bytes]], dict[str, int], list[tuple[int, int]]]:
+    with open_recording(path) as recording:
+        rows = list(recording.datagrams())
+        assert recording.count == len(rows)
+        return rows, dict(recording.rejected), recording.gaps
+
+
+ROW = "pkt_id INTEGER PRIMARY KEY, timestamp REAL, packet BLOB"
+PLAIN = f"CREATE TABLE packets ({ROW})"
+WITHOUT_ROWID = f"{PLAIN} WITHOUT ROWID"
+AUTOINCREMENT = PLAIN.replace("KEY", "KEY AUTOINCREMENT", 1)
+UNTYPED = "CREATE TABLE packets (pkt_id, timestamp, packet)"
+BY_INDEX = "CREATE TABLE packets (pkt_id INT PRIMARY KEY, timestamp, packet)"
+BY_NUMBER = [
+    PLAIN,
+    WITHOUT_ROWID,
+    AUTOINCREMENT,
+    UNTYPED,
+    BY_INDEX,
+    "CREATE TABLE packets (pkt_id REAL, timestamp, packet)",
+]
+
+
+@pytest.mark.parametrize("schema", BY_NUMBER)
+@pytest.mark.parametrize(
+    ("ids", "missing"),
+    [
+        ([1, 2, 3], []),
+        ([0, 1], []),
+        ([-2, -1, 0, 1], []),
+        ([-5, 1], [(-4, 0)]),
+        ([-5, -4], []),
+        ([4, 5], [(1, 3)]),
+        ([1, 3, 4, 9], [(2, 2), (5, 8)]),
+        ([2**40], [(1, 2**40 - 1)]),
+        ([], []),
+    ],
+)
+def test_rows_whose_numbers_are_missing_are_counted(tmp_path, schema, ids, missing):
+    rows, rejected, gaps = read(database(tmp_path / "gaps", schema, [(n, n, b"%d" % n) for n in ids]))
+    assert [packet for _, packet in rows] == [b"%d" % n for n in ids]
+    assert gaps == missing
+    assert rejected == ({"missing row": sum(last - first + 1 for first, last in missing)} if missing else {})
+
+
+def test_only_the_first_gaps_are_kept(tmp_path):
+    _, rejected, gaps = read(database(tmp_path / "gaps", PLAIN, [(n, n, b"") for n in range(3, 90, 3)]))
+    assert gaps == [(n, n + 1) for n in range(1, 31, 3)]
+    assert rejected == {"missing row": 2 * 29}
+
+
+@pytest.mark.parametrize(("schema", "missing"), [(PLAIN, 2), (AUTOINCREMENT, 4)])
+def test_deleted_rows_are_told_and_end_nothing(tmp_path, schema, missing):
+    """Those at the end, too, where SQLite keeps the highest number."""
+    path = database(
+        tmp_path / "deleted",
+        schema.replace("packets", "Packets"),
+        [(n, n, bytes(900)) for n in range(1, 101)],
+        "DELETE FROM packets WHERE pkt_id IN (7, 8, 99, 100)",
+    )
+    rows, rejected, gaps = read(path)
+    assert len(rows) == 96
+    assert rejected == {"missing row": missing}
+    assert gaps == [(7, 8), (99, 100)][: missing // 2]
+
+
+def test_all_rows_are_deleted(tmp_path):
+    path = database(tmp_path / "deleted", AUTOINCREMENT, [(1, 1, b""), (2, 1, b"")], "DELETE FROM packets")
+    assert read(path) == ([], {"missing row": 2}, [(1, 2)])
+
+
+def test_numbers_that_are_none_or_not_unique_are_told(tmp_path):
+    """A table that does not insist on them; no row is left out for that."""
+    ids = [None, 1, 2, 2, 2, 3, 3.5, 4, float("inf"), "5", b"6"]
+    rows, rejected, _ = read(database(tmp_path / "odd", UNTYPED, [(n, 1.0, b"row") for n in ids]))
+    assert len(rows) == len(ids)
+    assert rejected == {"repeated pkt_id": 2, "pkt_id is no whole number": 5}
+
+
+def test_a_view_is_read_as_a_table(tmp_path):
+    path = database(tmp_path / "view", PLAIN, [(1, 1.0, b"one"), (3, 3.0, b"three")])
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "ALTER TABLE packets RENAME TO all_of_them; CREATE VIEW packets AS SELECT * FROM all_of_them"
+        )
+    connection.close()
+    assert read(path) == ([(1.0, b"one"), (3.0, b"three")], {"missing row": 1}, [(2, 2)])
+
+
+def test_each_iteration_counts_anew(tmp_path):
+    with open_recording(database(tmp_path / "twice", PLAIN, [(3, None, b""), (5, 1.0, b"")])) as recording:
+        for _ in range(2):
+            assert list(recording.datagrams()) == [(1.0, b"")]
+            assert recording.rejected == {"missing row": 3, "unreadable row": 1}
+            assert recording.gaps == [(1, 2), (4, 4)]
+
+
+def displaced(path: Path, page: int, by: int, pages: int | None = None) -> bytearray:
+    """The bytes of a recording of which a page lies in the place of another, and the end is cut off."""
+    content = bytearray(path.read_bytes())
+    content[page * 4096 : page * 4096 + 4096] = content[by * 4096 : by * 4096 + 4096]
+    return content[: None if pages is None else pages * 4096]
+
+
+@pytest.fixture
+def small(make: Callable[..., Path]) -> Path:
+    """The schema, a page that names the others, and four pages of three rows each."""
+    rows = [(n, n, bytes(1200)) for n in range(1, 13)]
+    path = make(rows, "small.sqlite3", "PRAGMA page_size=4096", "PRAGMA journal_mode=WAL")
+    assert len(path.read_bytes()) == 6 * 4096
+    return path
+
+
+@pytest.mark.parametrize(("by", "missing"), [(2, []), (3, [(1, 3)]), (5, [(1, 9)])])
+def test_a_page_of_rows_in_place_of_all_of_them(small, by, missing):
+    """SQLite finds a sound database of three rows. That more came behind those nothing in such a file says."""
+    content = displaced(small, 1, by, pages=2)
+    content[28:32] = (2).to_bytes(4, "big")
+    small.write_bytes(content)
+    connection = sqlite3.connect(f"{small.as_uri()}?immutable=1", uri=True)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    rows, _, gaps = read(small)
+    assert [int(time) for time, _ in rows] == [3 * by - 5, 3 * by - 4, 3 * by - 3]
+    assert gaps == missing
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -230,10 +370,13 @@ def test_damage_that_no_single_row_shows_is_told_at_the_end(make):
     found: list[Any] = []
     with (
         open_recording(path) as recording,
-        pytest.raises(RecordingError, match=r"damaged .*\(after row 500\): .*order"),
+        pytest.raises(RecordingError, match=r"damaged .*\(after row 500\): .*order") as caught,
     ):
         found.extend(recording.datagrams())
-    assert len(set(found)) < len(found) == 500
+    twice = len(found) - len(set(found))
+    assert 0 < twice < len(found) == 500
+    assert str(caught.value).endswith(f"; of pkt_id 0 to 499, {twice} are missing and {twice} come twice")
+    assert recording.rejected == {"missing row": twice, "repeated pkt_id": twice}
 
 
 def test_truncated_file(make):
@@ -260,6 +403,40 @@ def test_a_header_that_tells_of_fewer_pages(make, page_size):
     path.write_bytes(contents)
     with open_recording(path) as recording:
         assert len([*recording.datagrams()]) == rows
+
+
+@pytest.mark.parametrize("by", [2, 4])
+def test_a_file_cut_short_whose_header_is_not_believed(small, by):
+    """SQLite takes the file's size for the number of pages then, and what is left is sound."""
+    content = displaced(small, 1, by, pages=2)
+    content[24:28] = (77).to_bytes(4, "big")
+    small.write_bytes(content)
+    assert refusal(small) == "damaged: 2 pages, expected 6 by its header; copy it again"
+
+
+def test_a_file_that_is_written_to_while_it_is_read(make):
+    path = make([(n, n, bytes(1000)) for n in range(1, 50)], "live.sqlite3")
+    with open_recording(path) as recording:
+        rows = recording.datagrams()
+        next(rows)
+        with sqlite3.connect(path) as connection:
+            connection.execute("INSERT INTO packets (timestamp, packet) VALUES (1.0, ?)", (bytes(9000),))
+        connection.close()
+        with pytest.raises(RecordingError, match=r"written to while it was read \(after row \d+\)"):
+            list(rows)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_is_removed_while_it_is_read(make, replaced):
+    path = make([(n, n, bytes(1000)) for n in range(1, 50)], "gone.sqlite3")
+    with open_recording(path) as recording:
+        rows = recording.datagrams()
+        next(rows)
+        path.rename(path.with_name("kept"))
+        if replaced:
+            make([(1, 1, b"another")], path.name)
+        assert len([*rows]) == 48
 
 
 def test_closed_recording(make):
