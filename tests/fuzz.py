@@ -1,15 +1,17 @@
 """A fuzzer over what comes from outside: the datagrams of the F1 games, and recording files.
 
-    python tests/fuzz.py decoder|recording [--seconds N] [--seed S] [--input FILE]
+    python tests/fuzz.py decoder|recording [--seconds N] [--seed S] [--cases DIR] [--input FILE]
 
 It changes good inputs at random; one whose outcome is new is kept, to be changed further. Each is checked against what
 is known without the code under test: datagrams by a second decoder, written here from the specification by other means;
-recordings by the rows that were written and by where in the file each of them lies. It works in a child process, so
-that a crash is a finding, too. An input that fails is kept in a file; `--input` tries it again.
+recordings by the rows that were written, by where in the file each of them lies, and by those that the damaged file's
+pages still hold. It works in a child process, so that a crash is a finding, too. An input that fails is kept as a case,
+a file in `tests/cases`, or in another folder; the tests try each one in `tests/cases` again. `--input` tries one alone.
 """
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import math
 import mmap
@@ -390,9 +392,56 @@ class Base(NamedTuple):
     content: bytes
     page_size: int
     places: dict[tuple[float, bytes], int]  # where in the order of reading each readable row stands; no two are equal
+    ids: list[int]  # the pkt_id of each readable row, in the order of reading
     rows: int  # readable or not
-    cells: list[tuple[set[int], int | None]]  # for each row: the numbers of the bytes that hold it, and its place
-    schema: set[int]  # the bytes that hold the text of the schema
+    missing: int  # how many numbers up to the last row's no row has
+    cells: list[tuple[np.ndarray, int | None]]  # for each row: the numbers of the bytes that hold it, and its place
+    schema: np.ndarray  # the bytes that hold the text of the schema
+
+
+@functools.cache
+def _bases():
+    with tempfile.TemporaryDirectory(prefix="f1buf-fuzz-") as folder:
+        return [
+            _base(folder, *each)
+            for each in (
+                (512, SCHEMA, [_row(n, 20 + 7 * n % 100) for n in range(1, 61)] + [_row(61, 1500)]),
+                (1024, SCHEMA, [_row(n, 200) for n in range(1, 41)], "PRAGMA auto_vacuum = FULL", _AFTERMATH),
+                (4096, SCHEMA, [_row(n, 1200) for n in range(1, 13)], "PRAGMA journal_mode = WAL"),
+                (512, SCHEMA, [(n, when, what) for n, (when, what) in enumerate(_UNREADABLE, 1)]),
+                (512, "CREATE TABLE packets (timestamp, packet, pkt_id)", [_row(n, 60) for n in range(1, 21)]),
+                (1024, SCHEMA, []),
+            )
+        ]
+
+
+def _base(folder, page_size, schema, rows, before="", after=""):
+    path = Path(folder, "base.sqlite3")
+    path.unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    connection.executescript(f"PRAGMA synchronous = OFF; PRAGMA page_size = {page_size}; {before}; {schema};")
+    connection.executemany("INSERT INTO packets (pkt_id, timestamp, packet) VALUES (?, ?, ?)", rows)
+    connection.commit()
+    connection.executescript(after)
+    kept = connection.execute("SELECT timestamp, packet, pkt_id FROM packets ORDER BY rowid").fetchall()
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'packets'").fetchone()
+    connection.close()
+    content = path.read_bytes()
+    readable = [row for row in kept if isinstance(row[1], bytes) and isinstance(row[0], float)]
+    places = {row[:2]: place for place, row in enumerate(readable)}
+    assert len(places) == len(readable)
+    cells = list(_cells(content, root, page_size))
+    assert len(cells) == len(kept)
+    return Base(
+        content,
+        page_size,
+        places,
+        [pkt_id for *_, pkt_id in readable],
+        len(kept),
+        _gaps([pkt_id for *_, pkt_id in kept]),
+        [(cell, places.get(row[:2])) for cell, row in zip(cells, kept, strict=True)],
+        np.concatenate(list(_cells(content, 1, page_size))),
+    )
 
 
 class RecordingTarget:
@@ -401,40 +450,7 @@ class RecordingTarget:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="f1buf-fuzz-"))
         self.path = self.folder / "recording.sqlite3"
-        self.bases = [
-            self.base(512, [_row(n, 20 + 7 * n % 100) for n in range(60)] + [_row(60, 1500)]),
-            self.base(1024, [_row(n, 200) for n in range(40)], before="PRAGMA auto_vacuum = FULL", after=_AFTERMATH),
-            self.base(4096, [_row(n, 1200) for n in range(12)], before="PRAGMA journal_mode = WAL"),
-            self.base(512, [(n, when, what) for n, (when, what) in enumerate(_UNREADABLE)]),
-            self.base(512, [_row(n, 60) for n in range(20)], schema="CREATE TABLE packets (timestamp, packet, pkt_id)"),
-            self.base(1024, []),
-        ]
-
-    def base(self, page_size, rows, schema=SCHEMA, before="", after=""):
-        self.path.unlink(missing_ok=True)
-        connection = sqlite3.connect(self.path)
-        connection.executescript(f"PRAGMA page_size = {page_size}; {before}; {schema};")
-        connection.executemany("INSERT INTO packets (pkt_id, timestamp, packet) VALUES (?, ?, ?)", rows)
-        connection.commit()
-        connection.executescript(after)
-        kept = connection.execute("SELECT timestamp, packet FROM packets ORDER BY rowid").fetchall()
-        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'packets'").fetchone()
-        connection.close()
-        content = self.path.read_bytes()
-        readable = [row for row in kept if isinstance(row[1], bytes) and isinstance(row[0], float)]
-        places = {row: place for place, row in enumerate(readable)}
-        assert len(places) == len(readable)
-        cells = list(_cells(content, root, page_size))
-        assert len(cells) == len(kept)
-        schema_bytes = set().union(*_cells(content, 1, page_size))
-        return Base(
-            content,
-            page_size,
-            places,
-            len(kept),
-            [(c, places.get(r)) for c, r in zip(cells, kept, strict=True)],
-            schema_bytes,
-        )
+        self.bases = _bases()
 
     def seeds(self):
         return [bytes([number]) + base.content for number, base in enumerate(self.bases)]
@@ -449,7 +465,8 @@ class RecordingTarget:
     def bent(self, rng, data, size):
         pages = max(1, len(data) // size)
         page = rng.randrange(pages) * size
-        kind = rng.randrange(10)
+        before = bytes(data)
+        kind = rng.randrange(11)
         if kind == 0:
             return data[: rng.choice((page, rng.randint(0, len(data))))]
         if kind == 1:
@@ -462,12 +479,18 @@ class RecordingTarget:
             data[page : page + size], data[other : other + size] = data[other : other + size], data[page : page + size]
         elif kind == 4:
             _overwrite(data, page, rng.choice((bytes(size), b"\xff" * size, rng.randbytes(size))))
+        elif kind == 5:  # the file ends sooner, and says so; one of its pages stands in the place of the last one
+            del data[page + size :]
+            other = rng.choice(self.bases).content if rng.random() < 0.1 else before
+            at = rng.randrange(max(1, len(other) // size)) * size
+            _overwrite(data, page, other[at : at + size] if page else b"")
+            _overwrite(data, 28, struct.pack(">I", page // size + 1))
         else:
             # Half of it where the structure is: the file's header, or the header and the cell pointers of a page.
             limit, start = rng.choice(((len(data), 0), (100, 0), (60, page), (60, page)))
             start += rng.randrange(limit) if limit else 0
             number = rng.choice((0, 1, 2, 5, 10, 13, 127, 128, 255, size, pages, rng.randrange(1 << 16)))
-            layout = rng.choice((">B", ">H", ">I")) if kind > 5 else ""
+            layout = rng.choice((">B", ">H", ">I")) if kind > 6 else ""
             if not layout and start < len(data):
                 data[start] ^= 1 << rng.randrange(8)
             elif layout:
@@ -476,28 +499,30 @@ class RecordingTarget:
 
     def check(self, data):
         base, content = self.bases[data[0] % len(self.bases)], data[1:]
+        self.path.unlink(missing_ok=True)  # some file systems write out a file at once that is cut to be written anew
         self.path.write_bytes(content)
         rows = []
         try:
             with open_recording(self.path) as recording:
                 rows.extend(recording.datagrams())
-                rejected, count = recording.rejected["unreadable row"], recording.count
+                rejected, count = recording.rejected, recording.count
         except RecordingError as error:
             message = str(error)
+            assert content != base.content, f"a good recording was refused: {message}"
             assert message.startswith(f"{self.path}: ")
             assert "\n" not in message
             return re.sub(r"\d+", "0", message)
         finally:
             assert list(self.folder.iterdir()) == [self.path]
-        assert count == len(rows) + rejected
-        # Another table's page may stand where a page of rows was: what it holds are no readable rows, which is told.
-        told = rejected > base.rows - len(base.places)
-        assert count == base.rows or told, "rows were lost, or invented, and nothing told"
+        assert count == len(rows) + rejected["unreadable row"]
+        page_size = _number(content, 16, 2)
+        page_size = 65_536 if page_size == 1 else page_size
+        assert _number(content, 28, 4) * page_size <= len(content), "the file should go on, and nothing told"
         # What a row's own bytes say nobody can check; whatever else is damaged must have been noticed.
+        changed = np.ones(max(len(base.content), len(content)), bool)
         shorter = min(len(content), len(base.content))
-        differs = np.frombuffer(content, "u1", shorter) != np.frombuffer(base.content, "u1", shorter)
-        changed = {*np.flatnonzero(differs).tolist(), *range(shorter, len(base.content))}
-        damaged = [place for cell, place in base.cells if cell & changed]
+        changed[:shorter] = np.frombuffer(content, "u1", shorter) != np.frombuffer(base.content, "u1", shorter)
+        damaged = {place for cell, place in base.cells if changed[cell].any()}
         latest, strange = -1, 0
         for row in rows:
             place = base.places.get(row)
@@ -506,8 +531,34 @@ class RecordingTarget:
             elif place not in damaged:
                 assert place > latest, "rows came out twice, or in another order"
                 latest = place
-        assert strange <= len(damaged) or base.schema & changed, "rows came out that nobody had written"
-        return number_of_digits(len(rows)), number_of_digits(rejected), len(damaged)
+        foreign = changed[base.schema].any()
+        assert strange <= sum(changed[cell].any() for cell, _ in base.cells) or foreign, (
+            "rows came out that nobody wrote"
+        )
+        # Another table's page may stand where a page of rows was: what it holds are no readable rows, which is told.
+        unreadable = rejected["unreadable row"] - (base.rows - len(base.places))
+        missing = rejected["missing row"] - base.missing
+        lost = self.lost(base, content, rows)
+        assert lost <= strange + max(0, unreadable) + max(0, missing), f"{lost} rows were lost, and nothing told"
+        if not damaged and not foreign and len(base.places) == base.rows:
+            expected = _gaps([base.ids[base.places[row]] for row in rows])
+            assert rejected["missing row"] == expected, f"{expected} numbers have no row"
+        return number_of_digits(len(rows)), tuple(sorted(rejected)), len(damaged)
+
+    def lost(self, base, content, rows):
+        """How many rows should have come out, or should have been told.
+
+        A file that ends sooner, and is whole, is a shorter recording: of the rows behind the last one that was read
+        those are lost that it still holds.
+        """
+        read = {base.places[row] for row in rows if row in base.places}
+        latest = max(read, default=-1)
+        held = {content[start:stop] for start, stop in _spots(content, base.page_size)}
+        return sum(
+            place not in read and (place < latest or _spot(base, cell) in held)
+            for cell, place in base.cells
+            if place is not None
+        )
 
     def close(self):
         shutil.rmtree(self.folder)
@@ -538,45 +589,74 @@ _AFTERMATH = """
 """
 
 
-def _cells(content, page, size):
-    """For each row of a table, by row id, the numbers of the bytes that hold it; after SQLite's file format."""
+def _gaps(ids):
+    """How many numbers from 1, or from the first one, to the last are not among those."""
+    return max(ids) - min(1, *ids) + 1 - len(set(ids)) if ids else 0
 
-    def number(at, length):
-        return int.from_bytes(content[at : at + length], "big")
 
-    def varint(at):
-        value = 0
-        for place in range(at, at + 8):
-            value = value << 7 | content[place] & 0x7F
-            if content[place] < 0x80:
-                return value, place + 1
-        return value << 8 | content[at + 8], at + 9
+def _number(content, at, length):
+    return int.from_bytes(content[at : at + length], "big")
 
+
+def _varint(content, at):
+    value = 0
+    for place in range(at, at + 8):
+        byte = content[place] if place < len(content) else 0
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, place + 1
+    return value << 8 | _number(content, at + 8, 1), at + 9
+
+
+def _pointers(content, page, size):
+    """Where the cells of a page of a table begin, and whether it is an inner one; after SQLite's file format."""
     start = (page - 1) * size
     head = start + (100 if page == 1 else 0)
     inner = content[head] == 5
-    count = number(head + 3, 2)
-    pointers = [start + number(head + (12 if inner else 8) + 2 * i, 2) for i in range(count)]
+    first = head + (12 if inner else 8)
+    return [start + _number(content, first + 2 * i, 2) for i in range(_number(content, head + 3, 2))], inner, head
+
+
+def _local(content, at, size):
+    """Of a row's cell: where that ends within the page, and whether it goes on elsewhere."""
+    length, after = _varint(content, at)
+    _, after = _varint(content, after)
+    local = length
+    if length > size - 35:
+        least = (size - 12) * 32 // 255 - 23
+        local = least + (length - least) % (size - 4)
+        local = local if local <= size - 35 else least
+    return after + local, local < length
+
+
+def _cells(content, page, size):
+    """For each row of a table, by row id, the numbers of the bytes that hold it."""
+    pointers, inner, head = _pointers(content, page, size)
     if inner:
-        for child in [*(number(at, 4) for at in pointers), number(head + 8, 4)]:
+        for child in [*(_number(content, at, 4) for at in pointers), _number(content, head + 8, 4)]:
             yield from _cells(content, child, size)
         return
     for at in pointers:
-        length, after = varint(at)
-        _, after = varint(after)
-        local = length
-        if length > size - 35:
-            least = (size - 12) * 32 // 255 - 23
-            local = least + (length - least) % (size - 4)
-            local = local if local <= size - 35 else least
-        places = set(range(at, after + local))
-        if local < length:
-            places |= set(range(after + local, after + local + 4))
-            following = number(after + local, 4)
-            while following:
-                places |= set(range((following - 1) * size, following * size))
-                following = number((following - 1) * size, 4)
-        yield places
+        stop, goes_on = _local(content, at, size)
+        places = [np.arange(at, stop + 4 * goes_on)]
+        following = _number(content, stop, 4) if goes_on else 0
+        while following:
+            places.append(np.arange((following - 1) * size, following * size))
+            following = _number(content, (following - 1) * size, 4)
+        yield np.concatenate(places)
+
+
+def _spots(content, size):
+    """Where rows begin and end, of whichever table, in all pages that look as if they held some."""
+    for page in range(2, len(content) // size + 1):
+        if content[(page - 1) * size] == 13:
+            for at in _pointers(content, page, size)[0]:
+                yield at, _local(content, at, size)[0]
+
+
+def _spot(base, cell):
+    start = int(cell[0])
+    return base.content[start : _local(base.content, start, base.page_size)[0]]
 
 
 # The fuzzer -----------------------------------------------------------------------------------------------------------
@@ -584,31 +664,49 @@ def _cells(content, page, size):
 TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget}
 
 
-def fuzz(name, seconds, seed=None, target=None):
-    """Fuzz for so long [s]; how many inputs were tried. Where one fails, an AssertionError tells where it is kept."""
-    seed = random.randrange(1 << 32) if seed is None else seed
+CASES = Path(__file__).parent / "cases"
+MOST_CASES = 10  # that one run keeps: a fault is met again and again
+
+
+def fuzz(name, seed, inputs=None, seconds=None, target=None, cases=CASES):
+    """Fuzz with so many inputs, or for so long [s]; how many were tried.
+
+    Where one fails, an AssertionError tells in which file it is kept.
+    """
     target = target or TARGETS[name]()
-    print(f"fuzzing the {name} for {seconds:g} s, seed {seed}", flush=True)
     shared = mmap.mmap(-1, 1 << 20)  # for the number of inputs tried, the size of the present one, and that itself
+    end = math.inf if seconds is None else time.monotonic() + seconds
     try:
-        in_fork(lambda: _try_inputs(target, seconds, random.Random(seed), shared), limit=seconds + WATCHDOG)
+        in_fork(
+            lambda: _try_inputs(target, inputs or math.inf, end, random.Random(seed), shared),
+            limit=WATCHDOG + (seconds or 0),
+        )
     except AssertionError as error:
         count, size = struct.unpack_from("<QQ", shared)
-        data = bytes(shared[16 : 16 + size])
-        file = Path(tempfile.gettempdir()) / f"f1buf-fuzz-{name}-{hashlib.sha256(data).hexdigest()[:12]}"
-        file.write_bytes(data)
+        file = keep(name, bytes(shared[16 : 16 + size]), cases)
         raise AssertionError(
             f"{error}; seed {seed}, input number {count}, kept in {file}\n"
-            f"(to try it again: python tests/fuzz.py {name} --input {file}), in hexadecimal:\n{data.hex()}"
+            f"(to try it again: python {sys.modules[__name__].__file__} {name} --input {file})"
         ) from error
     finally:
         target.close()
-    (count,) = struct.unpack_from("<Q", shared)
-    print(f"fuzzed the {name} with {count:,} inputs, seed {seed}: no fault", flush=True)
-    return count
+    return struct.unpack_from("<Q", shared)[0]
 
 
-def _try_inputs(target, seconds, rng, shared):
+def keep(name, data, cases):
+    cases.mkdir(parents=True, exist_ok=True)
+    file = cases / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
+    file.write_bytes(data)
+    return file
+
+
+def try_case(file, target=None):
+    """Try an input again that was kept; its file's name begins with the target's."""
+    with contextlib.closing(target or TARGETS[file.name.partition("-")[0]]()) as target:
+        in_fork(lambda: target.check(file.read_bytes()))
+
+
+def _try_inputs(target, inputs, end, rng, shared):
     corpus, outcomes, count = target.seeds(), set(), 0
 
     def outcome_of(data):
@@ -617,8 +715,7 @@ def _try_inputs(target, seconds, rng, shared):
         return target.check(data)
 
     outcomes.update(map(outcome_of, corpus))
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while count < inputs and time.monotonic() < end:
         count += 1
         data = target.mutate(rng, corpus)
         outcome = outcome_of(data)
@@ -631,19 +728,29 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, help="of the first inputs; another one each time, unless given")
+    parser.add_argument(
+        "--cases", type=Path, default=CASES, metavar="DIR", help="where to keep what fails (%(default)s)"
+    )
     parser.add_argument("--input", type=Path, help="try this one only, a file that an earlier run kept")
     args = parser.parse_args()
     warnings.simplefilter("error")
     if args.input:
-        with contextlib.closing(TARGETS[args.target]()) as target:
-            target.check(args.input.read_bytes())
+        try_case(args.input, TARGETS[args.target]())
         print("no fault")
         return
-    try:
-        fuzz(args.target, args.seconds, args.seed)
-    except AssertionError as error:
-        sys.exit(str(error))
+    seed = random.randrange(1 << 32) if args.seed is None else args.seed
+    print(f"fuzzing the {args.target} for {args.seconds:g} s from seed {seed} on", flush=True)
+    end, failures = time.monotonic() + args.seconds, 0
+    while (left := end - time.monotonic()) > 0 and failures < MOST_CASES:
+        try:
+            count = fuzz(args.target, seed, seconds=left, cases=args.cases)
+            print(f"{count:,} inputs, seed {seed}: no fault", flush=True)
+        except AssertionError as error:
+            failures += 1
+            print(error, flush=True)
+        seed += 1
+    sys.exit(failures > 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What comes from outside, fuzzed for a few seconds: the decoder of datagrams, and recording files; see fuzz.py.
+"""What comes from outside, fuzzed: the decoder of datagrams, and recording files; the same inputs each time.
 
-F1BUF_FUZZ_SECONDS says for how long each, F1BUF_FUZZ_SEED with which inputs (others each time, unless it is given,
-and so are the examples of the property-based tests).
+`python tests/fuzz.py` tries others, and keeps those that fail in `cases`: here they are tried again. (None that crashes
+other software belongs there.)
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import ctypes
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import fuzz
@@ -18,13 +19,15 @@ from test_f1game import reference
 
 from f1buf.telemetry.sources import f1game, recording
 
-SECONDS = float(os.environ.get("F1BUF_FUZZ_SECONDS", "3"))
-SEED = int(os.environ["F1BUF_FUZZ_SEED"]) if "F1BUF_FUZZ_SEED" in os.environ else None
-
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_no_input_crashes_it_or_is_read_wrongly_in_silence(target):
-    assert fuzz.fuzz(target, SECONDS, SEED) > 0
+def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target):
+    assert fuzz.fuzz(target, seed=1, inputs=100, cases=tmp_path) == 100
+
+
+@pytest.mark.parametrize("case", sorted(fuzz.CASES.glob("*-*")), ids=lambda case: case.name)
+def test_what_failed_once_does_not_any_more(case):
+    fuzz.try_case(case)
 
 
 # By packet: the array of cars, where the second decoder finds the fields that it uses, and their names
@@ -63,16 +66,25 @@ def test_the_second_decoder_has_the_layouts_of_f1_packets(f1_packets, year, pack
 # That it would find a fault -------------------------------------------------------------------------------------------
 
 
-def kept_input(caught):
-    """The file with the input that failed, which the message names and shows."""
-    file = Path(re.search(r"kept in (\S+)\n", str(caught.value))[1])
-    data = file.read_bytes()
-    file.unlink()
-    assert str(caught.value).endswith(data.hex())
-    return data
+def kept_case(caught, folder):
+    """The file with the input that failed, which the message names."""
+    (file,) = folder.iterdir()
+    assert Path(re.search(r"kept in (\S+)\n", str(caught.value))[1]) == file
+    return file
 
 
-def test_a_wrong_value_is_found(monkeypatch):
+def found(name, folder, inputs, match="the child failed", **how):
+    """The case in which the fuzzer keeps a fault of the code that it must find."""
+    with pytest.raises(AssertionError, match=match) as caught:
+        fuzz.fuzz(name, seed=1, inputs=inputs, cases=folder, **how)
+    case = kept_case(caught, folder)
+    if not how:
+        with pytest.raises(AssertionError, match=match):
+            fuzz.try_case(case)
+    return case
+
+
+def test_a_wrong_value_is_found(tmp_path, monkeypatch):
     extract = f1game.Decoder._extract
 
     def wrong(self, header, datagram, time):
@@ -81,27 +93,85 @@ def test_a_wrong_value_is_found(monkeypatch):
         return readings
 
     monkeypatch.setattr(f1game.Decoder, "_extract", wrong)
-    with pytest.raises(AssertionError, match="the child failed") as caught:
-        fuzz.fuzz("decoder", 20)
+    case = found("decoder", tmp_path, 100)
     monkeypatch.undo()
-    fuzz.DecoderTarget().check(kept_input(caught))
+    fuzz.try_case(case)
 
 
-def test_a_crash_is_found():
+def test_a_crash_is_found(tmp_path):
     class Crashing(fuzz.DecoderTarget):
         def check(self, data):
             if len(self.split(data)[1]) > 8:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(AssertionError, match=f"the child ended by signal {signal.SIGKILL}; seed") as caught:
-        fuzz.fuzz("decoder", 20, target=Crashing())
-    kept_input(caught)
+    found("decoder", tmp_path, 1000, f"the child ended by signal {signal.SIGKILL}; seed", target=Crashing())
 
 
-def test_an_exception_of_another_kind_is_found(monkeypatch):
+def test_an_exception_of_another_kind_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "_explained", lambda *_: KeyError("a bug"))
-    with pytest.raises(AssertionError, match="the child failed") as caught:
-        fuzz.fuzz("recording", 20)
+    case = found("recording", tmp_path, 100)
     monkeypatch.undo()
+    fuzz.try_case(case)
+
+
+def bent(page, by, pages, header=b"", at=0):
+    """A recording of 12 rows on six pages, three on each from the third page on: one in another's place, and a cut."""
     with contextlib.closing(fuzz.RecordingTarget()) as target:
-        target.check(kept_input(caught))
+        base = target.bases[2]
+    size = base.page_size
+    assert len(base.content) == 6 * size
+    data = bytearray(base.content)
+    data[page * size : (page + 1) * size] = base.content[by * size : (by + 1) * size]
+    data[at : at + len(header)] = header
+    return bytes([2]) + data[: pages * size]
+
+
+def without_error(datagrams):
+    def silent(self):
+        with contextlib.suppress(recording.RecordingError):
+            yield from datagrams(self)
+
+    return silent
+
+
+SILENT = {
+    "missing rows": (
+        lambda patch: patch.setattr(recording.Recording, "_miss_up_to", lambda *_: None),
+        bent(1, 4, 2, header=(2).to_bytes(4, "big"), at=28),
+        "rows were lost",
+    ),
+    "a file cut short": (
+        lambda patch: patch.setattr(recording, "_check_file", recording._state),
+        bent(1, 2, 2, header=b"\1", at=24),
+        "the file should go on",
+    ),
+    "a page in another's place": (
+        lambda patch: patch.setattr(recording.Recording, "datagrams", without_error(recording.Recording.datagrams)),
+        bent(3, 4, 6),
+        "rows came out twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_a_reader_that_does_not_tell_of_what_is_lost_is_found(monkeypatch, what):
+    silence, data, message = SILENT[what]
+    with contextlib.closing(fuzz.RecordingTarget()) as target:
+        target.check(data)
+        silence(monkeypatch)
+        with pytest.raises(AssertionError, match=message):
+            target.check(data)
+
+
+def test_the_script_keeps_each_input_that_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recording, "_explained", lambda *_: KeyError("a bug"))
+    monkeypatch.setattr(fuzz, "MOST_CASES", 2)
+    monkeypatch.setattr(
+        sys, "argv", ["fuzz.py", "recording", "--seed", "1", "--seconds", "60", "--cases", str(tmp_path / "cases")]
+    )
+    with pytest.raises(SystemExit) as caught:
+        fuzz.main()
+    assert caught.value.code == 1
+    assert {str(file) for file in (tmp_path / "cases").iterdir()} == set(
+        re.findall(r"kept in (\S+)", capsys.readouterr().out)
+    )
