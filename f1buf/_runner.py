@@ -187,7 +187,7 @@ class Runner:
         """Run the system with this; returns the exit status."""
         self._feed = feed
         self._check_thresholds()
-        if self.args.alerts is not None:
+        if self.args.alerts not in (None, "-"):
             self._keep_input_files()
         if self.args.record is not None:
             self._recorder = self._make_recorder(feed)

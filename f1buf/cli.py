@@ -156,6 +156,13 @@ def cars(text: str) -> str | list[int]:
         raise argparse.ArgumentTypeError(f"{text!r}: expected all, player or car numbers such as 0,5,21") from None
 
 
+def path_name(text: str) -> str:
+    """Refuse ``-``, which stands for a stream everywhere else and is none here."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("'-': expected a name, no stream; ./- for what is called so")
+    return text
+
+
 def destination(text: str) -> tuple[str, int]:
     """Convert ``HOST:PORT``, an IPv6 address in brackets."""
     host, _, port = text.rpartition(":")
@@ -216,6 +223,7 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     )
     parser.add_argument(
         "--thresholds",
+        type=path_name,
         metavar="NAME|FILE",
         help=f"a profile ({', '.join(PROFILES)}) or a TOML file (default: {said or thresholds})",
     )
@@ -226,6 +234,7 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     parser.add_argument("--fail-on-alert", action="store_true", help="exit with status 3 if there was an alert")
     parser.add_argument(
         "--record",
+        type=path_name,
         metavar="DIR",
         help="keep all readings in a new folder, as Parquet files, which `f1buf replay DIR` plays back "
         "(needs f1buf[record])",
@@ -299,6 +308,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
 def add_replay_options(replay: argparse.ArgumentParser) -> None:
     replay.add_argument(
         "file",
+        type=path_name,
         metavar="FILE|DIR",
         help="an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
         "a folder that --record has made",
@@ -355,6 +365,7 @@ def add_cars_option(parser: argparse.ArgumentParser) -> None:
 def add_dbc_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument(
         "--dbc",
+        type=path_name,
         action="append",
         required=required,
         metavar="FILE",

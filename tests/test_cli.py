@@ -777,6 +777,8 @@ BAD_RUN = [
     ["--thresholds", "no_such_profile"],
     ["--thresholds", "."],
     ["--thresholds", ""],
+    ["--thresholds", "-"],
+    ["--record", "-"],
     ["--seed", "-1"],
     ["--seed", "x"],
     ["--alerts", "."],
@@ -804,6 +806,7 @@ BAD_REPLAY = [
     ["--cars", HUGE],
     ["--buffer-size", "1000000000000"],
     ["--thresholds", "no_such_profile"],
+    ["--dbc", "-"],
     ["--json", "--alerts", "-"],
     ["--count", "5"],
     ["--rate", "5"],
@@ -852,6 +855,14 @@ def test_bad_usage_of_the_command(args):
 )
 def test_bad_usage_in_a_process_of_its_own(args):
     refused(*args, how=command)
+
+
+@pytest.mark.parametrize("args", ["replay -", "run --thresholds -", "run --record -"])
+def test_a_stream_is_no_path(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_text("")  # which an empty file of thresholds would be
+    assert "'-': expected a name, no stream; ./- for what is called so" in refused(*args.split())
+    assert call("run", "--thresholds", "./-", *FEW).status == 0
 
 
 @pytest.mark.parametrize("name", ["missing.sqlite3", ".", "text.txt", "empty.sqlite3", "other.sqlite3", "cut.sqlite3"])

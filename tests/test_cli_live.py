@@ -438,6 +438,17 @@ def test_bad_usage_of_record(pq, tmp_path):
     assert {part.name: part.read_bytes() for part in folder.iterdir()} == before
 
 
+def test_standard_output_is_in_no_folder(pq, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    thresholds = write_thresholds(tmp_path / "t.toml", {"channel": "SPEED", "above": -1})
+    options = ("--thresholds", thresholds, "--alerts", "-")
+    first = call("run", *FEW, *options, "--record", ".")
+    assert first.status == 0, first.err
+    again = call("replay", ".", "--speed", "max", *options)
+    assert again.status == 0, again.err
+    assert len(json_lines(first.out)) == len(json_lines(again.out)) == 1
+
+
 def test_a_damaged_recording_ends_with_status_2(pq, tmp_path):
     folder = tmp_path / "r"
     call("run", *FEW, "--record", folder)
