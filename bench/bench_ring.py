@@ -11,7 +11,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from common import cpus
+from common import cpus, quartiles_of
 from peers import PEERS, Flow
 from workloads import Pace, Slow, Trip, move, move_by_memcpy, paced, put_only, round_trips, slow_consumer
 
@@ -120,9 +120,8 @@ def test_stats_at_100_hz(benchmark, capsys, monkeypatch, batch):
     alone = []
     runs = measure(benchmark, lambda: (alone.append(move(flow, records)), watched(flow, records))[1], rounds=15)
     alone = alone[-len(runs) :]
-    ratio = statistics.median(run.rate for run in runs) / statistics.median(run.rate for run in alone)
     ratios = [run.rate / other.rate for run, other in zip(runs, alone, strict=True)]
-    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+    low, ratio, high = quartiles_of(ratios)
     benchmark.extra_info |= {"over_alone": ratio, "ratios": ratios, "calls": calls[0]}
     with capsys.disabled():
         print(f"\nbatches of {batch}, stats() at 100 Hz: {ratio:.3f} of the speed alone ({low:.3f} to {high:.3f})")

@@ -153,14 +153,18 @@ def by_turns(cases: Sequence[C], runs: int, run: Callable[[C, bool], float]) -> 
     return times
 
 
+def quartiles_of(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """The quartiles of the ratios round by round; the middle one is told, for that of the medians may lie outside."""
+    low, middle, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else list(ratios) * 3
+    return low, middle, high
+
+
 def compared(ours: list[float], theirs: list[float], must: float, aim: float) -> dict[str, Any]:
-    """Of the times of f1buf and of a peer, the medians [ns], their ratio, and what of the goals that reaches."""
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    low, _, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
-    median, peer = statistics.median(ours), statistics.median(theirs)
-    ratio = peer / median
+    """Of the times of f1buf and of a peer, the medians [ns], the ratio, and what of the goals that reaches."""
+    low, ratio, high = quartiles_of([b / a for a, b in zip(ours, theirs, strict=True)])
     return {
-        "f1buf_ns": median, "peer_ns": peer, "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim,
+        "f1buf_ns": statistics.median(ours), "peer_ns": statistics.median(theirs),
+        "ratio": ratio, "quartiles": [low, high], "must": must, "aim": aim,
         "mark": "reaches the aim" if ratio >= aim else "reaches the must" if ratio >= must else "falls short",
         "f1buf_runs_ns": ours, "peer_runs_ns": theirs,
     }  # fmt: skip

@@ -2,10 +2,11 @@
 
 How it measures. All in one process: each section's cases take turns, every other round in the opposite order, so that
 whatever slows the machine down for a while slows all of them. A first round warms up, finds out how much work takes
-long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread;
-latencies as distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput
-stand the CPUs kept busy and the context switches, so that what was bought with spinning shows. Every run checks its
-answer: each record once, each producer's in order (peers.py says how).
+long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread; a
+goal's ratio is the median of the ratios round by round, beside it stand their quartiles; latencies are shown as
+distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput stand the CPUs
+kept busy and the context switches, so that what was bought with spinning shows. Every run checks its answer: each
+record once, each producer's in order (peers.py says how).
 
     python bench/compare.py [--quick] [--only SECTION ...] [--runs N] [--output DIR] [--json FILE] [--no-plots]
 
@@ -42,6 +43,7 @@ from common import (
     positive,
     processor,
     processor_details,
+    quartiles_of,
 )
 from native import limits
 from peers import PEERS, Flow
@@ -456,9 +458,7 @@ def judge(goal: Goal, ours: list[Run], theirs: list[Run] | None) -> dict[str, An
     values = {"rate": lambda run: run.rate, "latency": lambda run: run.extra["ns"]["p50"]}
     value = values.get(goal.unit, lambda run: run.used.cpu_s)
     a, b = list(map(value, ours)), [1.0] * len(ours) if theirs is None else list(map(value, theirs))
-    ratio = statistics.median(a) / statistics.median(b)
-    each = [x / y for x, y in zip(a, b, strict=True)]
-    low, _, high = statistics.quantiles(each, method="inclusive") if len(each) > 1 else each * 3
+    low, ratio, high = quartiles_of([x / y for x, y in zip(a, b, strict=True)])
     sign = 1 if goal.unit == "rate" else -1
     reached = sign * ratio >= sign * must
     if goal.aim_ns is not None:

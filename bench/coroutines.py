@@ -1,10 +1,10 @@
 """Threads on one side, coroutines on the other: f1buf against janus and culsans. Ratios, measured in one process.
 
 How it measures. As queues.py: every round times each case once, every other round in the opposite order; a first round
-warms up and is not counted. A ratio is the peer's median over f1buf's, above 1 where f1buf is faster; beside it stand
-the quartiles of the ratios within each round. All run the same loops, each with code of its own (`own_copy`), on a new
-event loop and a new queue each time, with the collector off. The items exist before the clock starts; it runs from
-when the thread is let go until both sides are done. Nobody is pinned to a core.
+warms up and is not counted. A ratio is the peer's time over f1buf's in the same round, above 1 where f1buf is faster;
+shown is the rounds' median, and beside it the quartiles. All run the same loops, each with code of its own
+(`own_copy`), on a new event loop and a new queue each time, with the collector off. The items exist before the clock
+starts; it runs from when the thread is let go until both sides are done. Nobody is pinned to a core.
 
     to loop     a thread puts, one coroutine gets
     to thread   one coroutine puts, a thread gets

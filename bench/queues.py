@@ -2,11 +2,11 @@
 
 How it measures. Every round times each case once, one after the other, every other round in the opposite order, so
 that whatever slows the machine down for a while slows all of them; a first round warms up and is not counted. A ratio
-is the peer's median over f1buf's, above 1 where f1buf is faster; beside it stand the quartiles of the ratios within
-each round. All run the same loops, each with code of its own (`own_copy`), on a new queue each time, with the
-collector off; the items exist beforehand. Threads make their items, meet at a barrier and are timed from its release
-to the last join; nobody is pinned to a core. Calls are written in two ways: "bound" takes the method out of the loop
-(``put = q.put``), "q.put" looks it up at each call. Times are nanoseconds an item, put and got.
+is the peer's time over f1buf's in the same round, above 1 where f1buf is faster; shown is the rounds' median, and
+beside it the quartiles. All run the same loops, each with code of its own (`own_copy`), on a new queue each time, with
+the collector off; the items exist beforehand. Threads make their items, meet at a barrier and are timed from its
+release to the last join; nobody is pinned to a core. Calls are written in two ways: "bound" takes the method out of the
+loop (``put = q.put``), "q.put" looks it up at each call. Times are nanoseconds an item, put and got.
 
 Every run checks its answer once the clock has stopped: with threads that every item arrived once, and each producer's
 in its order; with one thread that all were put, that the last to arrive is the last that was put, and that nothing is
