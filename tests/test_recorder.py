@@ -296,6 +296,47 @@ def test_each_part_is_on_the_disk_before_it_is_seen_and_its_name_after(tmp_path,
     assert synced == [(".part-000001.parquet.tmp", []), (tmp_path.name, part_names(1))]
 
 
+@pytest.mark.parametrize("there", ["", "new", "new/above/r"], ids=["nothing", "its root", "all"])
+def test_the_names_of_its_folders_are_on_the_disk_before_its_first_part(tmp_path, monkeypatch, there):
+    synced, fsync = [], os.fsync
+
+    def noted(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    folder = tmp_path / "new" / "above" / "r"
+    monkeypatch.setattr(os, "fsync", noted)
+    Recorder(folder)
+    made = [each for each in (folder, *folder.parents) if each == folder or not (tmp_path / there).is_relative_to(each)]
+    assert synced[: len(made)] == [str(each.parent) for each in made]
+    assert len(synced) == len(made) + 1  # the part that is tried out
+    assert str(tmp_path) in synced or there
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL])
+def test_a_folder_above_that_cannot_be_waited_for_has_everything_waited_for(tmp_path, monkeypatch, number):
+    fsync, all_synced = os.fsync, []
+
+    def refused(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    monkeypatch.setattr(os, "sync", lambda: all_synced.append(names(tmp_path)))
+    record(tmp_path / "r", numbered(10))
+    assert all_synced == [["r"]]
+
+
+def test_a_disk_that_fails_when_the_folders_name_is_waited_for(tmp_path, monkeypatch):
+    def broken(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    assert refusal(tmp_path / "r").startswith(f"cannot be written: {os.strerror(errno.EIO)}; expected")
+
+
 # What a crash leaves --------------------------------------------------------------------------------------------------
 
 

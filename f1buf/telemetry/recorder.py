@@ -2,7 +2,8 @@
 
 What is safe when
     A recording is a folder of parts. A part is written under a hidden name, brought to the disk and then renamed: what
-    is there under its name is complete and stays as it is, whatever happens to the process or the machine.
+    is there under its name is complete and stays as it is, whatever happens to the process or the machine. The folder's
+    own name, and those of folders that had to be made for it, are brought to the disk before the first part.
     A part is begun by the first reading that comes and completed some seconds later. After a SIGKILL or a power cut the
     readings of these last seconds are missing, and a hidden file with some of them may be left, ``.part-*.tmp``; it is
     never read, and may be removed.
@@ -14,6 +15,7 @@ Who waits for whom
 """
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -146,7 +148,10 @@ class Recorder:
     def _claim(self) -> None:
         """Make the folder; see that nobody has recorded to it, and that nobody else does."""
         with _failure_explained(self.folder, "expected a new or empty folder that can be written to"):
+            made = [each for each in self.folder.parents if not each.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
+            for each in (self.folder, *made):  # the folder may be as good as new, too, where it is there
+                _bring_name_to_disk(each)
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             self._leave = weakref.finalize(self, os.close, self._descriptor)
             names = os.listdir(self.folder)
@@ -290,6 +295,20 @@ class Recorder:
             f"{self.written:,} readings in {self.parts:,} parts, {self.bytes / 1e6:,.1f} MB, in {self.folder}; "
             f"{stats.dropped:,} dropped, puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"
         )
+
+
+def _bring_name_to_disk(folder: Path) -> None:
+    """The folder's name is in the one above: after a power cut its files would be there, and no way to them."""
+    try:
+        above = os.open(folder / "..", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL):  # it may not be read; its file system knows no such thing
+            raise
+        os.sync()
 
 
 @contextlib.contextmanager
