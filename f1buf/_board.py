@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf import RingBuffer
+from f1buf import Empty, RingBuffer
 from f1buf.telemetry import Channel, Threshold, channel_by_number
 from f1buf.telemetry._text import clean
 
@@ -79,7 +79,7 @@ class Board:
     Parameters
     ----------
     ring : RingBuffer
-        Of READING; looked at by `snapshot`, nothing is taken.
+        Of READING, and this board's own: each update takes what is there.
     thresholds : iterable of Threshold
         What counts as over.
     describe : callable
@@ -96,7 +96,8 @@ class Board:
         When the latest one came, on the clock of `update`.
     history : ndarray of float64, shape (MOST_SERIES + 1, HISTORY)
         The newest column is the last. A column is what came between two updates: of a series with a threshold the
-        reading furthest towards it and beyond, so that none that was over is missed, of others the latest.
+        reading furthest towards it and beyond, so that none that was over is missed, of others the latest. (None that
+        is in the ring at an update, that is: one with a drop policy may have lost some by then.)
     overfull : bool
         There are more series than it follows.
     """
@@ -113,7 +114,6 @@ class Board:
         self.latest, self.low, self.high, self.heard = (np.full(MOST_SERIES + 1, np.nan) for _ in range(4))
         self.history = np.full((MOST_SERIES + 1, HISTORY), np.nan)
         self._ring = ring
-        self._seen = 0  # readings that had come to the ring by the last update
         self._now = 0.0  # the time of the last update
         self._describe = describe
         self._rows: dict[int, int] = {}
@@ -122,12 +122,11 @@ class Board:
         self._judged = np.zeros((len(self.thresholds), MOST_SERIES + 1), np.bool_)  # by which threshold
 
     def update(self, now: float) -> None:
-        """Look at what has come since the last time; `now` is seconds on any clock."""
+        """Take what has come since the last time; `now` is seconds on any clock."""
         self._now = now
-        offered = self._ring.stats().offered
-        new, self._seen = offered - self._seen, offered
-        readings = self._ring.snapshot(new)
-        if not len(readings):
+        try:
+            readings = self._ring.get_many(block=False)  # one moment: each reading is in one column
+        except Empty:
             return
         keys = readings["sensor_id"].astype(np.int64) << 16 | readings["channel"]
         order = keys.argsort(kind="stable")  # by series, and each one's in their order

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ALERTS_PER_SECOND = 20  # what a person can follow
 _FIRST_ALERTS = 200  # a burst at the beginning may be longer
 _LINE_SECONDS = 2.0  # [s] between two lines about a drain
-_DISPLAYED = 16_384  # readings that the view can look at: all of a quarter of a second at 65,000 a second
+_DISPLAYED = 16_384  # readings between two looks of the view: all of a quarter of a second at 65,000 a second
 _KEPT = 200  # alerts, and lines, that the view may show
 _NOTE_SECONDS = 30.0  # [s] that a line without a style is shown
 _LAST_ALERTS = 20  # are printed when the view has ended

@@ -1,7 +1,7 @@
 """The live view of a run on a terminal: each series against its threshold, how the buffer does, the newest alerts.
 
 How it is divided
-    A `Board` keeps what is known of each series; it looks at the ring that the sources' taps fill. `frame` lays out a
+    A `Board` keeps what is known of each series; it takes from the ring that the sources' taps fill. `frame` lays out a
     board and a `Status` in exactly the terminal's size; it keeps nothing and prints nothing. `View` has the terminal:
     it draws frames over each other, on the alternate screen, so that the next one covers all of it whatever size it
     takes, and what was there before is there again afterwards.

@@ -426,12 +426,32 @@ def test_a_car_that_is_not_heard_any_more_is_dim():
 # The board -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_board_takes_nothing():
-    ring = display()
-    board = Board(ring)
-    ring.put_many(readings([1.0, 2.0]))
-    board.update(0.0)
-    assert (ring.qsize(), ring.stats().taken, board.latest[0]) == (2, 0, 2.0)
+class Busy(RingBuffer):
+    """A ring to which another reading comes right after each look at it."""
+
+    def _then(self, looked):
+        self.put_many(one(100.0))
+        return looked
+
+    def stats(self):
+        return self._then(super().stats())
+
+    def snapshot(self, *args):
+        return self._then(super().snapshot(*args))
+
+    def get_many(self, *args, **options):
+        return self._then(super().get_many(*args, **options))
+
+
+def test_what_comes_while_a_board_looks_makes_it_miss_nothing():
+    ring = Busy(16, READING, overflow="drop_oldest")
+    board = Board(ring, [Threshold("SPEED", above=340, message="Too fast")])
+    for value in (400.0, 401.0, 99.0, 402.0):
+        ring.put_many(one(value))
+        board.update(0.0)
+    assert board.history[0, -4:].tolist() == [400.0, 401.0, 100.0, 402.0]
+    assert board.latest[0] == 402.0
+    assert ring.qsize() == 1
 
 
 def test_the_latest_reading_of_each_series_counts():

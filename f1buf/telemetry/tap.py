@@ -25,7 +25,7 @@ class Tap:
     Parameters
     ----------
     ring : RingBuffer
-        Of READING, with ``overflow="drop_oldest"``; to be looked at with `RingBuffer.snapshot`.
+        Of READING, with ``overflow="drop_oldest"``: whoever looks on takes from it, or looks (`RingBuffer.snapshot`).
     sources : int
         How many taps share the ring, each finds room in it.
     """
