@@ -22,7 +22,7 @@ _ALERTS_PER_SECOND = 20  # what a person can follow
 _FIRST_ALERTS = 200  # a burst at the beginning may be longer
 _LINE_SECONDS = 2.0  # [s] between two lines about a drain
 _DISPLAYED = 16_384  # readings between two looks of the view: all of a quarter of a second at 65,000 a second
-_KEPT = 200  # alerts, and lines, that the view may show
+_KEPT = 200  # alerts, and lines, that the view may show; lines are printed when it has ended
 _NOTE_SECONDS = 30.0  # [s] that a line without a style is shown
 _LAST_ALERTS = 20  # are printed when the view has ended
 _RATE_FRAMES = 5  # over which readings a second are counted: a second
@@ -79,7 +79,8 @@ class Console:
         Show a run while the block lasts, where there can be a view; `progress` brings it up to date.
 
         What is printed meanwhile, by whoever it may be, is shown in the view: for half a minute, or to the end where it
-        has a style. It is printed when the view has ended, and so are the last alerts.
+        has a style. It is printed when the view has ended, and so are the last alerts. Of very many lines, those with a
+        style and the last others are, and how many were left out.
 
         Parameters
         ----------
@@ -118,6 +119,8 @@ class Console:
                 return
             with suppress(OSError):
                 view.close()
+            if watched.left_out:
+                self._print(f"... {watched.left_out:,} lines among these were left out (--plain prints all)", "dim")
             for _, text, style in watched.notes:
                 self._print(text, style)
             last = list(watched.alerts)[-_LAST_ALERTS:]
@@ -137,7 +140,8 @@ class Console:
         """Print a line."""
         with self._lock:
             if self._watched is not None:
-                self._watched.notes.extend((time.monotonic(), each, style) for each in text.splitlines())
+                for each in text.splitlines():
+                    self._watched.note(each, style)
             else:
                 self._print(text, style)
 
@@ -221,13 +225,21 @@ class _Watched:
     ) -> None:
         self.alerts: deque[Alert] = deque(maxlen=_KEPT)
         self.alert_count = 0
-        self.notes: deque[tuple[float, str, str]] = deque(maxlen=_KEPT)  # when, what, in which style
+        self.notes: list[tuple[float, str, str]] = []  # when, what, in which style
+        self.left_out = 0  # notes
         self.draining = False
         self._system = system
         self._what = what
         self._losses, self._rejected, self._recorder = losses, rejected, recorder
         self._began = time.monotonic()
         self._counts = deque([(self._began, 0)], maxlen=_RATE_FRAMES)  # readings analysed at the times of frames
+
+    def note(self, text: str, style: str) -> None:
+        """Keep a line; where there are too many, at the expense of the oldest without a style."""
+        self.notes.append((time.monotonic(), text, style))
+        if len(self.notes) > _KEPT:
+            del self.notes[next((i for i, (_, _, style) in enumerate(self.notes) if not style), 0)]
+            self.left_out += 1
 
     def status(self, now: float) -> Status:
         """How it does; for one thread at a time."""

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import struct
+import sys
 import termios
 import threading
 import time
@@ -793,6 +794,32 @@ def test_lines_are_shown_for_a_while_and_kept(terminal_file, monkeypatch):
             clock.now += 40.0
     assert seen == [[("of interest", ""), ("now", ""), ("a failure", "red")], [("a failure", "red")]]
     assert said == seen[0]
+
+
+def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(terminal_file, monkeypatch):
+    said = []
+    monkeypatch.setattr("sys.stderr", terminal_file)
+    console = Console()
+    monkeypatch.setattr(console, "_print", lambda *line: said.append(line))
+    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+        console.line("a failure", "red")
+        for n in range(300):
+            print(f"of interest {n}", file=sys.stderr)
+    interesting = [(f"of interest {n}", "") for n in range(101, 300)]
+    counted = "... 101 lines among these were left out (--plain prints all)", "dim"
+    assert said == [counted, ("a failure", "red"), *interesting]
+
+
+def test_of_very_many_failures_those_left_out_are_counted(terminal_file, monkeypatch):
+    said = []
+    monkeypatch.setattr("sys.stderr", terminal_file)
+    console = Console()
+    monkeypatch.setattr(console, "_print", lambda *line: said.append(line))
+    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+        for n in range(300):
+            console.line(f"failure {n}", "red")
+    assert said[0] == ("... 100 lines among these were left out (--plain prints all)", "dim")
+    assert said[1:] == [(f"failure {n}", "red") for n in range(100, 300)]
 
 
 def test_plain_is_without_a_view(terminal_file, monkeypatch):
