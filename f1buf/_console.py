@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from f1buf import READING, RingBuffer
@@ -117,8 +117,7 @@ class Console:
             watched, view, self._watched, self._view = self._watched, self._view, None, None
             if view is None or watched is None:
                 return
-            with suppress(OSError):
-                view.close()
+            view.close()
             if watched.left_out:
                 self._print(f"... {watched.left_out:,} lines among these were left out (--plain prints all)", "dim")
             for _, text, style in watched.notes:
@@ -132,9 +131,10 @@ class Console:
                 self._print_alert(alert)
 
     def restore_terminal(self) -> None:
-        """For a signal handler that ends the process: give the terminal back."""
-        if self._view is not None:
-            self._view.leave()
+        """For a signal handler that ends the process: give the terminal back, if it is there and takes it at once."""
+        view = self._view
+        if view is not None:
+            view.leave(at_once=True)
 
     def line(self, text: str, style: str = "") -> None:
         """Print a line."""

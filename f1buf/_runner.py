@@ -362,8 +362,10 @@ class Runner:
         # Nothing here that takes a lock: whoever is interrupted may hold it. `_watch` looks ten times a second.
         self._interrupts += 1
         if signum == signal.SIGINT and self._interrupts > 1:
-            self.console.restore_terminal()
-            os._exit(INTERRUPTED)  # at once: no thread, buffer or file is waited for
+            try:
+                self.console.restore_terminal()
+            finally:
+                os._exit(INTERRUPTED)  # at once: no thread, buffer or file is waited for
 
 
 def alerted(summary: Summary) -> bool:

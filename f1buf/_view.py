@@ -21,9 +21,11 @@ Names and messages come from anybody: they are never read as markup, and what ca
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -709,11 +711,17 @@ class View:
         # What is typed is echoed at the cursor: at home it scrolls nothing.
         self._console.print(Control.home(), Frame(lines), Control.home(), end="", soft_wrap=True)
 
-    def leave(self) -> None:
-        """Give the terminal back as it was, until the next frame; also for signal handlers."""
-        if self._entered:
-            self._entered = False
-            os.write(self._fd, _LEAVE)
+    def leave(self, *, at_once: bool = False) -> None:
+        """Give the terminal back as it was, until the next frame; also for signal handlers.
+
+        Where it is gone, nothing happens, and with `at_once` also where it takes nothing just now.
+        """
+        if not self._entered:
+            return
+        self._entered = False
+        with suppress(OSError):
+            if not at_once or select.select([], [self._fd], [], 0)[1]:
+                os.write(self._fd, _LEAVE)
 
     def close(self) -> None:
         """Leave for good."""

@@ -1,6 +1,7 @@
 """The command: its options, exit statuses and streams, bad usage, signals, and what may break around it."""
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -32,6 +33,8 @@ from cli_helpers import (
 )
 from helpers import thorough
 
+from f1buf._runner import Runner
+from f1buf.cli import build_parser
 from f1buf.telemetry import PROFILES
 from f1buf.telemetry.thresholds import loads
 
@@ -999,6 +1002,21 @@ def test_a_second_interrupt_ends_a_long_drain_at_once(crossed, first):
     assert time.monotonic() - began < 5
     assert done.status == 130
     assert "Traceback" not in done.err
+
+
+def test_a_second_interrupt_ends_at_once_though_the_terminal_is_gone(monkeypatch):
+    def ended(status):
+        raise SystemExit(status)
+
+    def gone():
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    runner = Runner(build_parser("run").parse_args(["run"]))
+    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(runner.console, "restore_terminal", gone)
+    runner._on_signal(signal.SIGINT, None)
+    with pytest.raises(SystemExit, match="130"):
+        runner._on_signal(signal.SIGINT, None)
 
 
 def test_a_second_sigterm_does_not_end_a_drain(crossed):

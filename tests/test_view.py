@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -776,6 +777,46 @@ def test_a_drain_is_drawn_at_once(terminal_file, monkeypatch):
         for draining in (False, True, True):
             console.progress(system, draining)
     assert seen == [0]
+
+
+@pytest.fixture
+def bare_terminal():
+    """Both ends of a terminal, the one to write to as a text file."""
+    master, slave = pty.openpty()
+    with open(master, "rb", buffering=0) as other_end, open(slave, "w", encoding="utf-8") as file:
+        yield other_end, file
+
+
+def entered(file):
+    view = View(RichConsole(file=file, force_terminal=True), board_of())
+    view._entered = True
+    return view
+
+
+def test_a_terminal_that_is_gone_is_left_all_the_same(bare_terminal):
+    other_end, file = bare_terminal
+    handler = signal.getsignal(signal.SIGTSTP)
+    view = entered(file)
+    other_end.close()
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(file.fileno(), b"x")
+    view.close()
+    assert signal.getsignal(signal.SIGTSTP) == handler
+
+
+def test_a_terminal_that_takes_nothing_is_not_waited_for_by_who_ends_at_once(bare_terminal):
+    other_end, file = bare_terminal
+    os.set_blocking(file.fileno(), False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(file.fileno(), b"x" * 1024)
+    os.set_blocking(file.fileno(), True)
+    view = entered(file)
+    try:
+        view.leave(at_once=True)
+    finally:
+        view.close()
+    assert b"\x1b" not in other_end.read(1 << 20)
 
 
 def test_lines_are_shown_for_a_while_and_kept(terminal_file, monkeypatch):
