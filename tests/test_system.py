@@ -23,6 +23,7 @@ from f1buf.telemetry import (
     Threshold,
     make_sensors,
 )
+from f1buf.telemetry.analyzers import BatchOrder
 from f1buf.telemetry.sources.paced import PacedSensor
 
 SOON = 0.2  # [s] the patience of a system whose threads are to be given up
@@ -600,50 +601,89 @@ def test_sensors_that_wait_for_room_do_not_hang_when_all_analyzers_have_failed(s
     assert system.summary.readings > system.summary.analysed == 0
 
 
+class NotToBeStopped(Given):
+    """A source of given batches that puts all of them, whatever happens to the others."""
+
+    def batches(self, stop):
+        return super().batches(threading.Event())
+
+
 @pytest.mark.parametrize("analyzers", [1, 3])
-def test_an_alert_handler_that_fails_is_reported(analyzers):
+def test_an_alert_handler_that_fails_is_reported_and_costs_nothing_that_was_made(analyzers):
+    handed_over, told = [], []
+
     def handler(alert):
-        raise LookupError("nobody there")
+        handed_over.append(alert.position)
+        raise LookupError(f"nobody there {len(handed_over)}")
 
     before = set(threading.enumerate())
-    system = F1TelemetrySystem(on_alert=handler)
-    caught = failed(lambda: run_sources(system, Given(*pieces(readings([400.0, 0.0] * 500), 10)), analyzers=analyzers))
-    assert all(isinstance(error, LookupError) for _, error in caught.failures)
-    assert "LookupError: nobody there" in str(caught)
+    collector = Collector()
+    system = F1TelemetrySystem(on_alert=handler, on_failure=lambda *failure: told.append(failure))
+    source = NotToBeStopped(*pieces(readings([400.0, 0.0] * 500), 10))
+    caught = failed(lambda: run_sources(system, source, analyzers=analyzers, consumers=[collector]))
+    assert str(caught) == "on_alert failed: LookupError: nobody there 1"
+    assert told == caught.failures
     assert names(before) == []
-    assert system.summary.readings > 0
+    assert handed_over == list(range(0, 1000, 2))
+    summary = system.summary
+    assert (summary.readings, summary.analysed, summary.dropped, len(collector.readings)) == (1000, 1000, 0, 1000)
 
 
-def test_a_description_that_fails_is_reported():
-    def describe(sensor_id, flags):
-        raise LookupError(sensor_id)
-
-    system = F1TelemetrySystem(on_alert=print)
-    caught = failed(lambda: run_sources(system, Given(readings([400.0])), analyzers=1, describe=describe))
-    assert isinstance(caught.failures[0][1], LookupError)
-
-
-def test_an_alert_handler_that_fails_once_costs_no_other_batch():
-    """Batches that were checked before the one that failed are merged all the same."""
-    later_checked = threading.Event()
-
-    class FirstIsLast(Analyzer):
-        max_count = 10
-
-        def check(self, readings):
-            if readings["timestamp"][0] == 0:
-                later_checked.wait()
-            elif readings["timestamp"][0] == 90:
-                later_checked.set()
-            return super().check(readings)
-
+def test_an_alert_handler_that_fails_stops_the_sources():
     def handler(alert):
         raise LookupError
 
-    system = F1TelemetrySystem(on_alert=handler)
-    stream = readings([400.0] + [0.0] * 99)
-    failed(lambda: run_sources(system, Given(stream), analyzers=2, analyzer=FirstIsLast))
-    assert system.summary.analysed >= 90
+    system = F1TelemetrySystem(thresholds=[Threshold("SPEED", above=-1, message="all")], on_alert=handler)
+    system.start([PacedSensor(SpeedSensor(0, seed=1), rate=None)])  # which has no end
+    assert system.wait(SOON + 10)
+    assert [name for name, _ in failed(system.shutdown).failures] == ["on_alert"]
+    assert system.summary.readings == system.summary.analysed > 0
+
+
+def test_a_description_that_fails_is_reported_and_costs_its_alert_alone():
+    def describe(sensor_id, flags):
+        if sensor_id == 1:
+            raise LookupError("unheard of")
+        return {"driver": "NORRIS"}
+
+    alerts = []
+    system = F1TelemetrySystem(on_alert=alerts.append)
+    stream = readings([400.0] * 3, sensors=3)
+    caught = failed(lambda: run_sources(system, Given(stream), analyzers=1, describe=describe))
+    assert str(caught) == "describe failed: LookupError: unheard of"
+    assert [(alert.sensor_id, alert.driver) for alert in alerts] == [(0, "NORRIS"), (2, "NORRIS")]
+
+
+def test_what_is_told_of_a_failure_and_fails_itself_is_reported():
+    def handler(*failure):
+        raise LookupError("nobody there")
+
+    before = set(threading.enumerate())
+    system = F1TelemetrySystem(on_alert=handler, on_failure=handler)
+    caught = failed(lambda: run_sources(system, Given(readings([400.0])), analyzers=1))
+    assert [name for name, _ in caught.failures] == ["on_alert", "on_failure"]
+    assert names(before) == []
+    assert system.summary.analysed == 1
+
+
+def test_a_merge_that_fails_costs_no_other_batch():
+    """Batches that were checked before the one that failed are merged all the same."""
+    merged = []
+
+    def merge(batch):
+        merged.append(batch.first_position)
+        if batch.first_position == 0:
+            raise LookupError
+
+    ring = RingBuffer(100, READING)
+    ring.put_many(readings(np.zeros(30)))
+    order = BatchOrder(ring, merge)
+    first, second, third = (order.take(10) for _ in range(3))
+    order.finish(third)
+    order.finish(second)
+    with pytest.raises(LookupError):
+        order.finish(first)
+    assert merged == [0, 10, 20]
 
 
 @pytest.mark.parametrize("callback", ["stopping", "draining", "ended"])

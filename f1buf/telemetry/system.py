@@ -5,8 +5,8 @@ How it stops
     2. When the last source has ended, the ring is shut down, and the analyzers drain it.
     3. When it is empty, they end. All threads are joined.
 
-    The same happens by itself when all sources end, and when a source or an analyzer fails; the failure is raised
-    where the system is stopped. If all analyzers have failed, nobody is left to drain: the rest is discarded and
+    The same happens by itself when all sources end, and when a source, an analyzer or `on_alert` fails; the failure is
+    raised where the system is stopped. If all analyzers have failed, nobody is left to drain: the rest is discarded and
     counted. A thread that makes no progress for `stop_timeout` seconds while it is waited for is named in the error.
 
     Consumers (a recorder) have rings of their own, which end as the analyzers' does. One that fails stops nothing but
@@ -55,12 +55,12 @@ SENSOR_TYPES: tuple[type[SimulatedSensor], ...] = (
 
 
 class TelemetryError(RuntimeError):
-    """Sources, analyzers or consumers that failed, or threads that did not stop.
+    """Sources, analyzers, consumers or callbacks that failed, or threads that did not stop.
 
     Attributes
     ----------
     failures : list of (str, BaseException)
-        Which thread failed, and how.
+        Which thread failed, or which callback ("on_alert", "describe", "on_step", "on_failure"), and how.
     stuck : list of str
         Threads that made no progress while they were to stop.
     """
@@ -160,7 +160,9 @@ class F1TelemetrySystem:
     thresholds : str, path, or iterable of Threshold
         A profile's name, a TOML file, or thresholds.
     on_alert : callable, optional
-        Called with each `Alert`, in the order of the stream, by one thread at a time.
+        Called with each `Alert`, in the order of the stream, by one thread at a time. What it raises ends the run in
+        order: the sources stop, all that they have made is checked, and the rest of the alerts handed over; the first
+        exception is told to `on_failure` and raised by `shutdown`, as of "on_alert".
     alert_samples : bool
         Whether to report each reading over its threshold, not only the rises.
     analyzer_delay : float
@@ -169,7 +171,8 @@ class F1TelemetrySystem:
         Called with a text at each step of the shutdown.
     on_failure : callable, optional
         Called with a thread's name and the exception as soon as a source, an analyzer or a consumer fails, in that
-        thread; it is raised by `shutdown` as well.
+        thread, and with a callback's name where that fails; it is raised by `shutdown` as well. So is what
+        `on_failure` itself raises.
     display : RingBuffer, optional
         Of READING, with ``overflow="drop_oldest"``: is offered what the sources make, and may miss some of it, see
         `Tap`; for whoever looks on.
@@ -288,7 +291,8 @@ class F1TelemetrySystem:
             How many analyzer threads; at least 1.
         describe : callable, optional
             Returns what is known of a sensor for its alerts, from its number and the reading's flags: ``car``,
-            ``driver``, ``lap``, ``part``.
+            ``driver``, ``lap``, ``part``. What it raises ends the run as what `on_alert` raises does; that alert is
+            not made.
         analyzer : type
             `Analyzer` or a subclass.
         consumers : iterable of Consumer
@@ -383,7 +387,8 @@ class F1TelemetrySystem:
         Raises
         ------
         TelemetryError
-            A source or an analyzer failed, or did not stop. `summary` is there all the same.
+            A source, an analyzer, a consumer or a callback failed, or a thread did not stop. `summary` is there all
+            the same.
         RuntimeError
             It is not running.
         """
@@ -418,7 +423,7 @@ class F1TelemetrySystem:
         Raises
         ------
         TelemetryError
-            A source or an analyzer failed, or did not stop.
+            As of `shutdown`.
         """
         if not self._running:
             self.start_telemetry(**start)
@@ -454,6 +459,7 @@ class _Run:
         self.stop = threading.Event()
         self.ended = threading.Event()  # all sources have ended, or something failed
         self.failures: list[tuple[str, BaseException]] = []
+        self._failed_callbacks: set[str] = set()  # those that are called for alerts
         self.analysed = 0
         self._system = system
         self._ring = ring
@@ -555,8 +561,12 @@ class _Run:
         if fatal:  # without this thread there is no going on
             self.stop.set()
             self.ended.set()
-        if self._system.on_failure is not None:
-            self._system.on_failure(name, error)
+        try:
+            if self._system.on_failure is not None:
+                self._system.on_failure(name, error)
+        except BaseException as another:
+            with self._state:
+                self.failures.append(("on_failure", another))
 
     def _merge(self, batch: Batch) -> None:
         """The next batch of the stream has been checked; called by one analyzer at a time."""
@@ -568,7 +578,20 @@ class _Run:
         events = self._tracker.merge(batch.crossings, batch.first_position)
         if self._system.on_alert is not None:
             for event in events:
-                self._system.on_alert(self._alert(event))
+                self._hand_over(event)
+
+    def _hand_over(self, event: Event) -> None:
+        """Make an alert; what somebody else's function raises must cost no other one, and no analyzer."""
+        assert self._system.on_alert is not None
+        at_work = "describe"
+        try:
+            alert = self._alert(event)
+            at_work = "on_alert"
+            self._system.on_alert(alert)
+        except BaseException as error:
+            if at_work not in self._failed_callbacks:  # a flood of alerts may make a flood of failures
+                self._failed_callbacks.add(at_work)
+                self._fail(at_work, error)
 
     def _alert(self, event: Event) -> Alert:
         described = self.describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
