@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -164,6 +165,7 @@ class Runner:
         self._alert_file: AlertFile | None = None
         self._recorder: Recorder | None = None
         self._recorder_failed = False
+        self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
         try:
             self.system = F1TelemetrySystem(
@@ -203,8 +205,10 @@ class Runner:
                 self.system, feed.name, losses=self._losses, rejected=feed.rejected, recorder=self._recording
             ):
                 self._start()
-                self._watch()
-                problems = self._shut_down()
+                try:
+                    self._watch()
+                finally:  # whatever happened, what was accepted is drained, and the recording completed
+                    problems = self._shut_down()
             return self._report(problems)
         finally:
             for each, handler in previous:
@@ -274,7 +278,11 @@ class Runner:
 
         self.system.stop_sources()
         thread = threading.Thread(target=shut_down, name="shutdown")
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had: then without progress
+            shut_down()
+            return problems
         while thread.is_alive():
             thread.join(0.1)
             if thread.is_alive():
@@ -282,11 +290,24 @@ class Runner:
         return problems
 
     def _tick(self, draining: bool) -> None:
+        """Tell people how it does. Where that fails the run goes on; it is told, and fails the run at its end."""
+        self._attempt("what people should see now", self._say_notices)
+        self._attempt("the progress", lambda: self.console.progress(self.system, draining))
+        if self._alert_file is not None:
+            self._attempt("the alerts so far", self._alert_file.flush)
+
+    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            if what not in self._not_told:
+                self._not_told[what] = f"{what} could not be told: {type(error).__name__}: {one_line(error)}"
+                with suppress(Exception):
+                    self.console.line(f"f1buf: {self._not_told[what]}; the run goes on", "bold red")
+
+    def _say_notices(self) -> None:
         for text in self._feed.notices():
             self.console.line(text)
-        self.console.progress(self.system, draining)
-        if self._alert_file is not None:
-            self._alert_file.flush()
 
     def _losses(self) -> dict[str, int]:
         """What was lost outside the analyzers' buffer so far, by where."""
@@ -318,6 +339,7 @@ class Runner:
         lost = summary.readings - summary.analysed
         if lost and not problems:
             problems.append(f"{lost:,} readings were lost")
+        problems += self._not_told.values()
         problems += [f"{count:,} datagrams were lost {where}" for where, count in feed.lost_here().items() if count]
         if missing := self._not_recorded(summary):
             problems.append(f"{missing:,} readings were not recorded")

@@ -1,9 +1,9 @@
 """The command `f1buf`: its arguments, and what each of its commands feeds the telemetry system with.
 
 Standard output carries only data (``--json``, ``--alerts -``, ``thresholds``); all that is for people goes to standard
-error. Exit status: 130 after a second Ctrl-C, else 2 for bad usage and unreadable input, else 1 where a sensor, an
-analyzer or the recorder failed or something was lost on this machine, else 3 with ``--fail-on-alert`` if there was an
-alert, else 0.
+error. Exit status: 130 after a second Ctrl-C, else 2 for bad usage and unreadable input, else 1 where something failed
+(a sensor, an analyzer, the recorder, what tells people how it does) or was lost on this machine, else 3 with
+``--fail-on-alert`` if there was an alert, else 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -376,6 +377,14 @@ def add_dbc_option(parser: argparse.ArgumentParser, *, required: bool = False) -
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
+def added_up(*counters: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums of counters that other threads may be adding to: each is copied in one step before it is read."""
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(dict(counter))
+    return dict(total)
+
+
 def run_command(args: argparse.Namespace) -> int:
     if args.classic and args.overflow != "block":
         raise UsageError(f"--classic shows how sensors wait for room; leave --overflow {args.overflow} out")
@@ -423,7 +432,7 @@ def replay_game(args: argparse.Namespace) -> int:
             source.name,
             [source],
             decoder.describe,
-            rejected=lambda: {**recording.rejected, **decoder.rejected},
+            rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
             details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
             lines=lambda: gap_lines(recording),
@@ -446,7 +455,7 @@ def replay_can_log(args: argparse.Namespace) -> int:
     decoder = CanDecoder(args.dbc)
     log = open_can_log(args.file)
     source = CanReplay(log, decoder, args.speed)
-    feed = Feed(source.name, [source], decoder.describe, rejected=lambda: {**log.rejected, **decoder.rejected})
+    feed = Feed(source.name, [source], decoder.describe, rejected=lambda: added_up(log.rejected, decoder.rejected))
     return Runner(args).run(feed)
 
 
@@ -455,7 +464,7 @@ def replay_folder(args: argparse.Namespace) -> int:
     recording = open_parquet(args.file)
     args.default_thresholds = recording.thresholds
     source = ParquetReplay(recording, args.speed)
-    return Runner(args).run(Feed(source.name, [source], source.describe, rejected=lambda: dict(recording.rejected)))
+    return Runner(args).run(Feed(source.name, [source], source.describe, rejected=lambda: added_up(recording.rejected)))
 
 
 def no_cars(args: argparse.Namespace, what: str) -> None:
@@ -506,7 +515,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         listener.name,
         [listener],
         decoder.describe,
-        rejected=lambda: dict(listener.rejected),
+        rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
         details=lambda: {"network": network()},
@@ -558,8 +567,8 @@ class Silence:
     def _what(self, datagrams: int) -> str:
         if not datagrams:
             return f"nothing has been heard for {self.SECONDS:g} s"
-        unfit = self._listener.rejected.most_common(1)
-        why = f", mostly: {unfit[0][0]}" if unfit else ""
+        unfit = added_up(self._listener.rejected)
+        why = f", mostly: {max(unfit, key=unfit.__getitem__)}" if unfit else ""
         return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading{why}"
 
 
@@ -569,7 +578,9 @@ def can_command(args: argparse.Namespace) -> int:
         runner = Runner(args)
         with open_bus(args) as bus:
             source = CanBus(bus, decoder)
-            return runner.run(Feed(source.name, [source], decoder.describe, rejected=lambda: dict(decoder.rejected)))
+            return runner.run(
+                Feed(source.name, [source], decoder.describe, rejected=lambda: added_up(decoder.rejected))
+            )
     except CanError as error:
         raise UsageError(str(error)) from None
 

@@ -1,24 +1,29 @@
 """The commands on live input and with a recording: `listen`, `can`, `replay` of all kinds, and `--record`."""
 
 import contextlib
+import errno
 import functools
 import re
 import resource
 import signal
 import socket
 import sqlite3
+import threading
 from collections import Counter
 
 import pytest
 from cli_helpers import (
     PATIENCE,
+    Captured,
     call,
     command,
     finish,
     json_lines,
+    mixed_stream,
     participants,
     read_until,
     running,
+    strict_json,
     telemetry,
     watchdog,
     write_recording,
@@ -27,6 +32,8 @@ from cli_helpers import (
 from helpers import Task, thorough, wait_until
 
 from f1buf import cli
+from f1buf._console import Console
+from f1buf._runner import AlertFile, Feed, Runner
 
 FEW = ("--count", 100, "--rate", "max", "--seed", 7)
 ON_THE_AIR = 32  # datagrams that have been sent and not come back: far fewer than any socket holds
@@ -190,6 +197,30 @@ def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch):
         "300 datagrams in 5 s, but no reading, mostly: unknown format year",
         "the addresses",
     ]
+
+
+class Growing(Counter):
+    """A counter to which a reason is added while its items are gone through, one by one."""
+
+    def items(self):
+        for item in super().items():
+            yield item
+            self[f"reason {len(self)}"] = 1
+
+
+def test_counters_that_grow_meanwhile_are_added_up():
+    growing = Growing({"unknown format year": 299, "truncated datagram": 1})
+    assert cli.added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
+    assert cli.added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
+
+
+def test_why_nothing_is_heard_is_told_while_the_decoder_counts(monkeypatch):
+    ears, now = Ears(), 100.0
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
+    silence = cli.Silence(ears, lambda: 0)
+    list(silence.notices())
+    ears.datagrams, ears.rejected, now = 300, Growing({"truncated datagram": 1, "unknown format year": 299}), 105.1
+    assert next(silence.notices()) == "300 datagrams in 5 s, but no reading, mostly: unknown format year"
 
 
 @thorough
@@ -436,6 +467,88 @@ def test_bad_usage_of_record(pq, tmp_path):
         assert done.status == 2, args
         assert expected in done.error, args
     assert {part.name: part.read_bytes() for part in folder.iterdir()} == before
+
+
+class Late:
+    """A source that makes its readings once something has happened."""
+
+    name = "late"
+
+    def __init__(self, happened, stream):
+        self._happened, self._stream = happened, stream
+
+    def batches(self, stop):
+        self._happened.wait()
+        yield self._stream
+
+
+def runner(*options):
+    """What runs a feed of one's own."""
+    return Runner(cli.build_parser("run").parse_args(["run", *map(str, options)]))
+
+
+@pytest.mark.parametrize("what", ["notices", "progress", "flush"])
+@pytest.mark.parametrize("when", ["at work", "draining"])
+def test_what_cannot_be_told_meanwhile_loses_nothing_and_fails_the_run(pq, tmp_path, what, when, monkeypatch):
+    failed, flush = threading.Event(), AlertFile.flush
+
+    def fail(*args, **options):
+        failed.set()
+        raise OSError(errno.ENOBUFS, "no room\nat all")
+
+    def fail_first(file):
+        flush(file) if failed.is_set() else fail()
+
+    if when == "draining":
+        monkeypatch.setattr(Runner, "_watch", lambda self: None)
+    if what == "progress":
+        monkeypatch.setattr(Console, "progress", fail)
+    elif what == "flush":
+        monkeypatch.setattr(AlertFile, "flush", fail_first)
+    options = ("--record", tmp_path / "r", "--alerts", tmp_path / "a.jsonl", "--json")
+    feed = Feed("test", [Late(failed, mixed_stream(1000))], notices=fail if what == "notices" else tuple)
+    out, err = Captured(), Captured()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = runner(*options).run(feed)
+    summary = strict_json(out.getvalue())
+    assert status == 1
+    assert (summary["readings"], summary["analysed"], summary["recording"]["readings"]) == (1000, 1000, 1000)
+    assert len(recorded(pq, tmp_path / "r")["value"]) == 1000
+    said = [line for line in err.getvalue().splitlines() if "could not be told: OSError" in line]
+    assert said == [f"{said[-1]}; the run goes on", said[-1]]  # at once, and in the end
+    assert "Traceback" not in err.getvalue()
+
+
+def test_whatever_ends_the_waiting_the_rest_is_drained(pq, tmp_path, monkeypatch):
+    class Ended(BaseException):
+        pass
+
+    def end(self):
+        wait_until(lambda: self.system.readings == 1000, "the readings")
+        raise Ended
+
+    happened = threading.Event()
+    happened.set()
+    monkeypatch.setattr(Runner, "_watch", end)
+    with contextlib.redirect_stderr(Captured()):
+        made = runner("--record", tmp_path / "r")
+        with pytest.raises(Ended):
+            made.run(Feed("test", [Late(happened, mixed_stream(1000))]))
+    assert not made.system.is_running
+    assert len(recorded(pq, tmp_path / "r")["value"]) == 1000
+
+
+def test_without_another_thread_for_it_the_rest_is_drained_all_the_same(tmp_path, monkeypatch):
+    start = threading.Thread.start
+
+    def refused(self):
+        if self.name == "shutdown":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    done = call("run", *FEW, "--json")
+    assert (done.status, done.summary["analysed"]) == (0, 500)
 
 
 def test_standard_output_is_in_no_folder(pq, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import os
 import socket
@@ -273,6 +274,15 @@ def test_the_addresses_of_this_machine():
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((address, 0))
     assert not [address for address in local_addresses(ipv6=False) if ":" in address]
+
+
+def test_the_addresses_where_the_interfaces_cannot_be_asked_for(monkeypatch):
+    def refused():
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    monkeypatch.setattr(socket, "if_nameindex", refused)
+    with Listener(Decoder(), "0.0.0.0", 0) as listener:
+        assert listener.hint()[2].startswith("  UDP IP Address: ")
 
 
 def test_hint():

@@ -189,7 +189,8 @@ class CanDecoder:
 
     Notes
     -----
-    One thread at a time may call `decode`; `describe` may be called from others meanwhile.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read a copy of `rejected`,
+    ``dict(decoder.rejected)``.
     """
 
     def __init__(self, database_files: Iterable[str | os.PathLike[str]]) -> None:

@@ -477,7 +477,8 @@ class Decoder:
 
     Notes
     -----
-    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `rejected` and `lost`.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost` and a copy of
+    `rejected`, ``dict(decoder.rejected)``.
     """
 
     def __init__(self, cars: str | Iterable[int] = "all") -> None:

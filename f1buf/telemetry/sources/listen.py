@@ -248,7 +248,8 @@ class Listener:
 
     @property
     def rejected(self) -> Counter[str]:
-        """The decoder's: how many datagrams it did not use, and readings it left out, by reason."""
+        """The decoder's: how many datagrams it did not use, and readings it left out, by reason. While it is at work,
+        look at a copy, ``dict(listener.rejected)``: a reason may be added at any moment."""
         return self._decoder.rejected
 
     @property
@@ -333,7 +334,7 @@ def local_addresses(*, ipv6: bool = True) -> list[str]:
     """
     found = [_address_towards(socket.AF_INET, "192.0.2.1")]  # set aside for documentation: nobody has it
     if sys.platform.startswith("linux"):
-        found += [_interface_address(name) for _, name in socket.if_nameindex()]
+        found += [_interface_address(name) for name in _interfaces()]
     if ipv6:
         found.append(_address_towards(socket.AF_INET6, "2001:db8::1"))  # likewise
     return list(dict.fromkeys(each for each in found if each is not None and not each.startswith("127.")))
@@ -347,6 +348,13 @@ def _address_towards(family: int, destination: str) -> str | None:
             return str(sock.getsockname()[0])
     except OSError:  # no network, or none of that family
         return None
+
+
+def _interfaces() -> list[str]:
+    try:
+        return [name for _, name in socket.if_nameindex()]
+    except OSError:  # it asks the kernel through a socket, which may not be had
+        return []
 
 
 def _interface_address(name: str) -> str | None:
