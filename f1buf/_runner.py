@@ -12,6 +12,7 @@ import json
 import math
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -51,7 +52,7 @@ class AlertFile:
             self.error = OSError(errno.EBADF, "closed")
         self._lock = threading.Lock()
         try:
-            self._file: TextIO = sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
+            self._file: TextIO = sys.stdout if path == "-" else opened_new(path)
         except OSError as error:
             raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
 
@@ -82,6 +83,16 @@ class AlertFile:
                     act()
                 except OSError as error:
                     self.error = error
+
+
+def opened_new(path: str) -> TextIO:
+    """Open a file to write to: a new one, or one where there is nothing to lose (empty, a device, a pipe)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    there = os.fstat(descriptor)
+    if stat.S_ISREG(there.st_mode) and there.st_size > 0:
+        os.close(descriptor)
+        raise UsageError(f"--alerts {path}: holds something already; choose another file, or remove that one")
+    return open(descriptor, "w", encoding="utf-8")
 
 
 def same_file(one: str, other: str) -> bool:

@@ -228,7 +228,9 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
         metavar="NAME|FILE",
         help=f"a profile ({', '.join(PROFILES)}) or a TOML file (default: {said or thresholds})",
     )
-    parser.add_argument("--alerts", metavar="FILE", help="write alerts as JSON lines; - for standard output")
+    parser.add_argument(
+        "--alerts", metavar="FILE", help="write alerts as JSON lines to a new file; - for standard output"
+    )
     parser.add_argument(
         "--alert-samples", action="store_true", help="an alert for each reading over its threshold, not only rises"
     )

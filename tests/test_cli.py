@@ -267,13 +267,40 @@ def test_seed_makes_the_same_run(crossed):
 
 def test_alerts_to_a_file_and_to_people(crossed, tmp_path):
     path = tmp_path / "alerts.jsonl"
-    path.write_text("of an earlier run\n")
+    path.touch()  # as mktemp leaves one
     done = call("run", "--thresholds", crossed, "--alerts", path, *FEW)
     assert (done.status, done.out) == (0, "")
     alerts = json_lines(path.read_text(encoding="utf-8"))
     assert [alert["sensor"] for alert in alerts] == [0, 1, 2, 3, 4]
     assert all(alert["kind"] == "rise" and alert["message"] == PERSISTENT for alert in alerts)
     assert done.err.count(PERSISTENT) == 5 + 5  # a line an alert, a line a threshold
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "a link to it"])
+def test_alerts_of_an_earlier_run_are_not_overwritten(crossed, tmp_path, linked):
+    path = earlier = tmp_path / "alerts.jsonl"
+    earlier.write_text("of an earlier run\n")
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(earlier)
+    error = refused("run", "--thresholds", crossed, "--alerts", path, *FEW)
+    said = f"--alerts {path}: holds something already; choose another file, or remove that one"
+    assert error == f"f1buf run: error: {said}"
+    assert earlier.read_text() == "of an earlier run\n"
+
+
+def test_alerts_to_what_has_nothing_to_lose(crossed, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert call("run", "--thresholds", crossed, "--alerts", pipe, *FEW).status == 0
+        assert len(json_lines(os.read(reader, 1 << 16).decode())) == 5
+    finally:
+        os.close(reader)
+    assert call("run", "--thresholds", crossed, "--alerts", "/dev/null", *FEW).status == 0
+    done = command("run", "--thresholds", crossed, "--alerts", "/dev/stdout", *FEW)
+    assert (done.status, len(json_lines(done.out))) == (0, 5)
 
 
 def test_alerts_to_standard_output_are_not_told_twice(crossed):
