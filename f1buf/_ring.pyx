@@ -164,6 +164,9 @@ cdef class RingBuffer:
     Timeouts are seconds on the monotonic clock; None and infinity wait for ever, and so does anything beyond
     292 years. NaN and negative timeouts are a ValueError. With ``block=False`` the timeout is not looked at.
 
+    ``with ring:`` shuts the ring down where the block ends. What is left can still be taken, unless an exception leaves
+    the block: then it is discarded, as by ``shutdown(immediate=True)``, and counted (`RingStats.discarded`).
+
     A ring cannot be pickled or copied. After a fork the child uses its own copy of the ring; if another thread was
     in the middle of a large copy, or a block was out, every put, get and snapshot in the child raises RuntimeError.
 
@@ -1460,9 +1463,28 @@ cdef class RingBuffer:
         release(&self.monitor)
 
     def __enter__(self):
+        """The ring itself."""
         return self
 
     def __exit__(self, exc_type, exc_value, traceback):
+        """
+        Shut the ring down: what is left can still be taken; where an exception left the block it is discarded.
+
+        Whoever put it may have been in the middle of something, so nobody is to go on with half of it; `stats` counts
+        what is discarded. Use `shutdown` in a ``finally`` to have it taken all the same.
+
+        Examples
+        --------
+        >>> from f1buf import RingBuffer
+        >>> ring = RingBuffer(8, "i8")
+        >>> try:
+        ...     with ring:
+        ...         accepted = ring.put_many([1, 2])
+        ...         raise OSError("the cable is out")
+        ... except OSError:
+        ...     ring.qsize(), ring.stats().discarded
+        (0, 2)
+        """
         self.shutdown(exc_type is not None)
 
     cdef void discard_if_shut_now(self) noexcept nogil:

@@ -11,6 +11,7 @@ import enum
 import gc
 import inspect
 import pickle
+import re
 import sys
 import tracemalloc
 import weakref
@@ -1031,6 +1032,9 @@ def test_with_shuts_down_immediately_where_an_exception_left_it():
         1 / 0  # noqa: B018
     assert ring.is_shutdown
     assert (ring.empty(), ring.stats().discarded) == (True, 2)
+    check_balance(ring)
+    for text in (RingBuffer.__doc__, RingBuffer.__exit__.__doc__):
+        assert re.search(r"exception (leaves|left) the block.* discarded", " ".join(text.split()))  # and says so
 
 
 # Numbers beyond 32 bits -----------------------------------------------------------------------------------------------
