@@ -134,7 +134,7 @@ def test_no_options_but_a_duration():
     done = call("run", "--duration", 0.3, "--json")
     assert done.status == 0
     assert 5 <= done.summary["analysed"] == done.summary["readings"]
-    assert 0.05 < done.summary["seconds"] < 10
+    assert done.summary["seconds"] > 0.05
 
 
 @pytest.mark.parametrize("options", [["--count", 40], ["--count", "40", "--duration", 20]], ids=["alone", "in time"])
@@ -179,11 +179,12 @@ def test_buffer_size():
 def test_rate_paces():
     result = call("run", "--rate", 1000, "--count", 300, "--json").summary
     assert result["readings"] == 5 * 300
-    assert 0.25 < result["seconds"] < 10
+    assert result["seconds"] > 0.25
 
 
 def test_rate_max_does_not():
-    assert call("run", "--rate", "max", "--count", 20_000, "--json").summary["seconds"] < 10  # at 100 Hz it takes 200 s
+    result = call("run", "--rate", "max", "--count", 200_000, "--json").summary  # at 100 Hz it would take 33 minutes
+    assert result["readings"] == 5 * 200_000
 
 
 @thorough
@@ -585,15 +586,22 @@ def test_replayed_alerts(race):
     assert alerts[0]["position"] == 5 * 12
 
 
-@pytest.mark.parametrize(("speed", "least", "most"), [("1", 1.9, 15), ("20", 0.05, 1.5), ("max", 0, 1.5)])
-def test_speed_paces_the_replay(race, speed, least, most):
+@pytest.mark.parametrize(("speed", "least"), [("4", 0.48), ("20", 0.09)])
+def test_speed_paces_the_replay(race, speed, least):
     result = call("replay", race, "--speed", speed, "--json").summary
     assert result["readings"] == RACE_READINGS
-    assert least <= result["seconds"] < most
+    assert least <= result["seconds"]
 
 
-def test_replay_is_as_fast_as_recorded_unless_told_otherwise(race):
-    assert 0.2 < call("replay", race, "--duration", 0.4, "--json").summary["seconds"] < 1.9
+@pytest.mark.parametrize("speed", ["1e6", "max"])
+def test_a_fast_replay_does_not_wait_for_the_recordings_time(tmp_path, speed):
+    rows = [(now, telemetry(now, 300, 200, player_car_index=1)) for now in (10.0, 5e5)]  # nearly six days
+    path = write_recording(tmp_path / "long.sqlite3", [(10.0, participants(10.0, "PÉREZ", "NORRIS")), *rows])
+    assert call("replay", path, "--speed", speed, "--json").summary["readings"] == 2 * 2 * 6
+
+
+def test_replay_is_as_fast_as_recorded_unless_told_otherwise():
+    assert build_parser().parse_args(["replay", "race.sqlite3"]).speed == 1.0
 
 
 @pytest.mark.parametrize("speed", ["1e-9", "1e-12", "1e-300"])
@@ -1024,10 +1032,8 @@ def test_a_second_interrupt_ends_a_long_drain_at_once(crossed, first):
         with pytest.raises(subprocess.TimeoutExpired):  # it drains: hundreds of readings at 0.2 s each
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
-        began = time.monotonic()
         done = finish(process)
-    assert time.monotonic() - began < 5
-    assert done.status == 130
+    assert done.status == 130  # which a drain that has come to its end does not give
     assert "Traceback" not in done.err
 
 

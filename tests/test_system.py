@@ -116,7 +116,7 @@ def test_each_sensor_makes_count_readings_then_it_ends():
 def test_run_for_a_duration():
     summary = F1TelemetrySystem().run(0.3)
     assert 5 <= summary.readings == summary.analysed
-    assert 0.1 < summary.seconds < 10
+    assert summary.seconds > 0.1
 
 
 def test_a_block_that_is_left_shuts_down():
