@@ -15,6 +15,7 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
+from helpers import STRESS_SECONDS
 from test_f1game import reference
 
 from f1buf.telemetry.sources import f1game, recording
@@ -22,7 +23,8 @@ from f1buf.telemetry.sources import f1game, recording
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target):
-    assert fuzz.fuzz(target, seed=1, inputs=100, cases=tmp_path) == 100
+    inputs = max(100, int(1000 * STRESS_SECONDS))
+    assert fuzz.fuzz(target, seed=1, inputs=inputs, cases=tmp_path) == inputs
 
 
 @pytest.mark.parametrize("case", sorted(fuzz.CASES.glob("*-*")), ids=lambda case: case.name)

@@ -1,6 +1,6 @@
 """Memory: what is freed with a buffer that is shut down, and that millions of operations leave none behind.
 
-`F1BUF_STRESS` scales how many operations: 200,000 for each kind of buffer by default, 10 million from 10 on.
+`F1BUF_STRESS` scales how many operations: 40,000 for each kind of buffer every day, 10 million from 10 on.
 """
 
 import contextlib

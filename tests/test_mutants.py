@@ -22,7 +22,9 @@ def test_a_mutant_changes_one_place_and_names_a_test(mutant):
     assert (SOURCES / mutant.file).read_text(encoding="utf-8").count(mutant.old) == 1
     assert mutant.new != mutant.old
     file, name = mutant.test.split("::")
-    assert f"def {name}(" in (TESTS / file).read_text(encoding="utf-8")
+    marks, found, _ = (TESTS / file).read_text(encoding="utf-8").partition(f"def {name}(")
+    assert found
+    assert "\n@thorough\n" not in marks.rpartition("\n\n")[2], "the everyday run does not notice it"
     assert f"tests/{file}" in mutant.suite()
 
 

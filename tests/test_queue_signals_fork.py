@@ -1,8 +1,8 @@
 """Queue and what comes from outside: signals, forks, and the interpreter's exit while threads wait.
 
 Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or doubled by a handler or a fork.
-`F1BUF_STRESS` scales how often each call is interrupted, and how often a program ends beside its threads: 5 times by
-default, 200 times from 10 on. How long an interruption took is what the tests print.
+`F1BUF_STRESS` scales how often each call is interrupted, and how often a program ends beside its threads: once
+every day, 5 times with `--all`, 200 times from 10 on. How long an interruption took is what the tests print.
 """
 
 import builtins

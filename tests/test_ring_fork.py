@@ -1,6 +1,7 @@
 """RingBuffer and what ends or splits a process: forks, and the interpreter's exit while threads wait.
 
-`F1BUF_STRESS` scales how often a program ends beside its threads: 5 times by default, 200 times from 10 on.
+`F1BUF_STRESS` scales how often a program ends beside its threads: once every day, 5 times with `--all`, 200 times
+from 10 on.
 """
 
 import builtins

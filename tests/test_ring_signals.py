@@ -1,8 +1,8 @@
 """RingBuffer and signals: what a handler ends, what it lets go on, and that nothing is lost or doubled by it.
 
 Each test runs in a process of its own. Sentence 10 of the contract, and Ctrl-C within 100 ms. `F1BUF_STRESS` scales
-how often each call is interrupted: 5 times by default, 200 times from 10 on. How long that took is what the tests
-print.
+how often each call is interrupted: once every day, 5 times with `--all`, 200 times from 10 on. How long that took is
+what the tests print.
 """
 
 import itertools
