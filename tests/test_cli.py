@@ -1010,6 +1010,7 @@ def test_fail_on_alert_after_an_interrupt(crossed):
         assert finish(process).status == 3
 
 
+@thorough
 @each_look
 def test_a_drain_shows_how_many_are_left(crossed, program):
     """Where there is no status line, too: who waits wants to know for what."""
@@ -1225,6 +1226,7 @@ def test_standard_error_that_nobody_can_read(crossed, nobody, broken, program):
         assert len(json_lines(done.out)) == 250
 
 
+@thorough(but=("buffered-nobody-*",))
 @pytest.mark.parametrize(
     ("args", "status"),
     [

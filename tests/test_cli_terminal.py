@@ -167,6 +167,7 @@ def test_alerts_are_shown_in_the_view_and_as_lines_after_it(crossed):
     )
 
 
+@thorough
 def test_the_drain_counts_down(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD) as screen:
         screen.wait_for(r"buffer \S+ 100/100")

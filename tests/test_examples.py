@@ -14,6 +14,7 @@ from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setu
 from f1buf import READING, RingBuffer
 
 EXAMPLES = Path(__file__).parent / "examples"
+pytestmark = thorough  # they are compiled first
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,6 @@ def producer(tmp_path_factory):
     sys.path.remove(str(folder / "built"))
 
 
-@thorough
 def test_a_thread_without_the_gil_feeds_a_consumer_in_python(producer):
     command = [sys.executable, "-W", "error", "consume.py", "1000000"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -35,7 +35,6 @@ def test_a_thread_without_the_gil_feeds_a_consumer_in_python(producer):
     assert done.stdout.startswith("1000000 readings in order, ")
 
 
-@thorough
 def test_a_shutdown_ends_it(producer):
     from nogil_producer import Source
 
@@ -78,7 +77,6 @@ def test_a_ring_of_other_records_is_refused(producer):
     assert RingBuffer(10).dtype == READING
 
 
-@thorough
 def test_the_sample_in_the_readme(tmp_path):
     readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
     built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", readme, re.DOTALL)[1])
