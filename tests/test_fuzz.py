@@ -1,7 +1,7 @@
 """What comes from outside, fuzzed: the decoder of datagrams, and recording files; the same inputs each time.
 
-`python tests/fuzz.py` tries others, and keeps those that fail in `cases`: here they are tried again. (None that crashes
-other software belongs there.)
+With `--all` there are more. `python tests/fuzz.py` tries others, and keeps those that fail in `cases`: here they
+are tried again. (None that crashes other software belongs there.)
 """
 
 import contextlib
@@ -15,15 +15,15 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS
+from helpers import thorough
 from test_f1game import reference
 
 from f1buf.telemetry.sources import f1game, recording
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target):
-    inputs = max(100, int(1000 * STRESS_SECONDS))
+@pytest.mark.parametrize("inputs", [100, pytest.param(5000, marks=thorough)])
+def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target, inputs):
     assert fuzz.fuzz(target, seed=1, inputs=inputs, cases=tmp_path) == inputs
 
 
