@@ -237,7 +237,7 @@ def explored(group, fail):
 # The calls: how the buffer is made, what is called, and who serves it where it waits ---------------------------------
 
 FIELDS = [("number", "i8"), ("value", "f4")]
-THREE, LONG, MANY = np.arange(3), np.arange(200), np.arange(1000)
+THREE, LONG, MANY = (np.arange(n, dtype="i8") for n in (3, 200, 1000))  # the dtype of `ring`: nothing to convert
 OUT = np.zeros(1500, "i8")
 A_RECORD, A_SHORT, OTHERS = records(FIELDS, 1)[0], np.int16(7), np.zeros(300, [("number", "i2"), ("value", "f4")])
 ROOM = np.zeros(200, "i8")  # no longer: the interpreter has the ints up to 256 ready-made, and a server allocates none
