@@ -6,14 +6,27 @@
 
 namespace f1buf {
 
+// Whether the interpreter ends: no thread but the caller runs Python any more. Daemon threads that come back to it sleep
+// for ever (before Python 3.14 they end), whatever they hold.
+inline bool is_ending() noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
 // Held by attached threads only, for a few instructions in which nothing of Python runs. A thread that must wait for
 // a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork. That finds
 // nobody between lock and unlock; but a PyMutex may have been handed to a waiter that is still detached, who will not
-// be there to unlock it in the child: hence `renew`.
+// be there to unlock it: in the child (hence `renew`), or at the interpreter's end.
 class SlotLock {
  public:
 #ifdef Py_GIL_DISABLED
-  void lock() noexcept { PyMutex_Lock(&mutex_); }
+  void lock() {  // not noexcept: before Python 3.14 a daemon thread that waits here at the end is unwound
+    if (is_ending()) renew();
+    PyMutex_Lock(&mutex_);
+  }
   void unlock() noexcept { PyMutex_Unlock(&mutex_); }
   void renew() noexcept { mutex_ = {0}; }
 

@@ -43,6 +43,7 @@ The collector sees the items through `visit_items`, which only runs while no oth
 the world stopped), hence never in the middle of a locked section.
 """
 
+import builtins
 import collections
 import heapq
 import math
@@ -113,6 +114,7 @@ cdef extern from "_queue.hpp" namespace "f1buf" nogil:
         void lock() noexcept
         void unlock() noexcept
         void renew() noexcept
+    bint is_ending() noexcept
 
 cdef extern from "_int.hpp" namespace "f1buf":
     object blank_int(uint64_t)
@@ -157,6 +159,7 @@ cdef object Condition = threading.Condition
 cdef object Lock = threading.Lock
 cdef object deque = collections.deque
 cdef object monotonic = time.monotonic
+cdef object FinalizationError = getattr(builtins, "PythonFinalizationError", RuntimeError)  # from Python 3.13 on
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
 cdef object SIGNAL_TICK = SIGNAL_TICK_NS * 1e-9  # [s]
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
@@ -1159,6 +1162,9 @@ cdef class _QueueCore:
         if w.deadline == TOO_FAR:
             self.release()
             raise_too_far()
+        if w.deadline == FOREVER and is_ending():
+            self.release()
+            raise_at_the_end()
         if not make_node(w):
             self.release()
             raise_no_memory()
@@ -1465,11 +1471,15 @@ cdef class _QueueCore:
         """Take the mutex, of a queue that is classic then.
 
         Looks up every tick: a signal handler may have forked, and in the child the mutex's holder will never end; or
-        the holder is this thread.
+        the holder is this thread. At the interpreter's end a holder other than this thread will never end either.
         """
         while True:
             self.convert()
             mutex = self.own_mutex
+            if is_ending() and self.holder.load(memory_order_relaxed) != PyThread_get_thread_ident():
+                mutex.acquire(False)  # or take it over
+                self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
+                return 0
             if mutex.acquire(True, SIGNAL_TICK):
                 if mutex is self.own_mutex and self.made_after.load() == forks:
                     self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
@@ -1526,6 +1536,8 @@ cdef class _QueueCore:
             raise_too_far()
         if deadline <= now_ns():
             raise error
+        if deadline == FOREVER and is_ending():
+            raise_at_the_end()
         lend_attached()
         start_wait(&w, 0, deadline)
         waiter = Lock()
@@ -2264,6 +2276,13 @@ cdef int raise_amid_itself() except -1:
     raise RuntimeError(
         "this thread is amid an operation of this very queue, which called a hook, an item's __del__ or a signal "
         "handler: using the queue there would wait for itself; use it afterwards"
+    )
+
+
+cdef int raise_at_the_end() except -1:
+    raise FinalizationError(
+        "the interpreter ends, so that no thread will bring what this call waits for; call it with a timeout, or "
+        "block=False"
     )
 
 

@@ -5,6 +5,7 @@ Each test runs in a process of its own. Ctrl-C within 100 ms; nothing is lost or
 every day, 5 times with `--all`, 200 times from 10 on. How long an interruption took is what the tests print.
 """
 
+import asyncio
 import builtins
 import contextlib
 import functools
@@ -17,6 +18,7 @@ import threading
 import time
 import warnings
 import weakref
+from functools import partial
 
 import pytest
 from helpers import (
@@ -940,6 +942,24 @@ def leave_threads_busy():
     time.sleep(0.05)  # the threads' life, not a wait for something
 
 
+def leave_threads_waiting_for_the_lock():
+    """The same with threads that wait for the lock of the slots when the end comes: it is long held for large batches.
+
+    Without a GIL it is then handed to one that will never run again.
+    """
+    queue, batch, all_there = Queue(300_000), (None,) * 300_000, threading.Event()
+
+    def keep_waiting():
+        all_there.wait()
+        queue.qsize()
+
+    keep_calling(partial(queue.put_many, batch, block=False), *[keep_waiting] * 3)
+    keep_calling(partial(queue.get_many, timeout=60))
+    use_at_the_very_end(queue)
+    all_there.set()
+    time.sleep(0.05)  # the threads' life, not a wait for something
+
+
 def use_at_the_very_end(queue):
     class Last:
         def __del__(self):
@@ -964,7 +984,52 @@ def leave_an_executor_like_pool():
     threading._register_atexit(lambda: queue.put_many([None] * 3))
 
 
-LEAVING = [leave_threads_waiting, leave_threads_waiting_on_one, leave_threads_busy, leave_an_executor_like_pool]
+def leave_a_thread_amid_a_hook():
+    """A main program whose end cancels a coroutine that waits on a queue whose mutex a daemon thread holds."""
+    amid = threading.Event()
+
+    class Stuck(Queue):
+        def _put(self, item):
+            if not amid.is_set():
+                amid.set()
+                threading.Event().wait()
+            super()._put(item)
+
+    queue, loop = Stuck(), asyncio.new_event_loop()
+    task = loop.create_task(queue.aget())
+    loop.run_until_complete(asyncio.sleep(0))
+    threading.Thread(target=queue.put, args=(1,), daemon=True).start()
+    amid.wait()
+    use_at_the_very_end(queue)
+    builtins.left = loop, task
+
+
+def wait_at_the_very_end():
+    """A main program whose end waits for what nobody can bring any more."""
+    calls = [partial(CALLS[name], stuck_queue(name, kind)) for kind in KINDS.values() for name in CALLS]
+    error, write = getattr(builtins, "PythonFinalizationError", RuntimeError), os.write
+
+    class Last:
+        def __del__(self):
+            assert sys.is_finalizing()
+            for call in calls:
+                try:
+                    call()
+                except error as told:
+                    write(1, b"." if "no thread will bring" in str(told) else b"?")
+
+    print(len(calls), flush=True)
+    builtins.last = Last()
+
+
+LEAVING = [
+    leave_threads_waiting,
+    leave_threads_waiting_on_one,
+    leave_threads_busy,
+    leave_threads_waiting_for_the_lock,
+    leave_a_thread_amid_a_hook,
+    leave_an_executor_like_pool,
+]
 
 
 @thorough(but=("leave_threads_waiting", "leave_threads_busy"))
@@ -973,6 +1038,12 @@ def test_the_interpreter_ends_beside_threads(scenario):
     name = scenario.__name__
     code = f"from helpers import end_in_children; from test_queue_signals_fork import {name}; end_in_children({name})"
     run_python(code, timeout=LONG_WATCHDOG)
+
+
+def test_a_wait_for_ever_at_the_very_end_is_an_error():
+    out = run_python("from test_queue_signals_fork import wait_at_the_very_end; wait_at_the_very_end()")
+    count, done = out.split()
+    assert done == "." * int(count)
 
 
 def test_a_child_can_ask_for_the_inside_of_a_queue_whose_mutex_its_parents_threads_hold():
