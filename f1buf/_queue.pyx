@@ -107,6 +107,7 @@ from f1buf._sync cimport (
     waiters_fault,
 )
 
+from f1buf._borrowed import check_list
 from f1buf._shutdown import ShutDown
 
 cdef extern from "_queue.hpp" namespace "f1buf" nogil:
@@ -117,16 +118,12 @@ cdef extern from "_queue.hpp" namespace "f1buf" nogil:
     bint is_ending() noexcept
 
 cdef extern from "_int.hpp" namespace "f1buf":
-    object blank_int(uint64_t)
-    object filled_int(object, uint64_t)
+    cppclass LaterInt:
+        int reserve(uint64_t) except -1
+        object become(uint64_t)
 
 cdef extern from *:
-    """
-    #define LIST_ITEMS(list) (((PyListObject *) (list))->ob_item)
-    #define TUPLE_ITEMS(tuple) (((PyTupleObject *) (tuple))->ob_item)
-    """
-    PyObject** LIST_ITEMS(object)
-    PyObject** TUPLE_ITEMS(object)
+    PyObject** PySequence_Fast_ITEMS(object)  # of a list or a tuple
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     ctypedef int (*inquiry)(PyObject*) noexcept
@@ -150,6 +147,7 @@ cdef extern from *:
     unsigned long PyThread_get_thread_ident()
     void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
+    bint PyObject_GC_IsTracked(object)
     void Py_SET_SIZE(object, Py_ssize_t)
     int METH_FASTCALL
     int METH_KEYWORDS
@@ -377,17 +375,18 @@ cdef class _QueueCore:
         >>> q.get_many(3)
         ['a', 'b', 'c']
         """
+        cdef LaterInt number
         cdef Py_ssize_t done
         items = tuple(items)
         if not items:
             return 0
         deadline = checked_deadline(self.put_deadline(block, timeout))
-        number = blank_int(PyTuple_GET_SIZE(items))
+        number.reserve(PyTuple_GET_SIZE(items))
         if self.mode.load() == CLASSIC:
             done = self.classic_put_many(items, 0, deadline)
         else:
             done = self.plain_put_many(items, deadline)
-        return filled_int(number, done)
+        return number.become(done)
 
     def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
         """
@@ -755,7 +754,7 @@ cdef class _QueueCore:
         cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t i
-        cdef PyObject** sources = TUPLE_ITEMS(items)
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
         cdef Outcome outcome = DONE
         start_wait(&w, 1, deadline)
         for i in range(n):
@@ -877,7 +876,7 @@ cdef class _QueueCore:
         cdef uint64_t i
         if outcome == DONE:
             n = min(<uint64_t> len(batch), self.count())
-            targets = LIST_ITEMS(batch)
+            targets = PySequence_Fast_ITEMS(batch)
             for i in range(n):
                 targets[i] = self.pop()
             Py_SET_SIZE(batch, n)
@@ -1671,7 +1670,7 @@ cdef class _QueueCore:
             self.wait_for(least, deadline)
             n = min(most, self._qsize())
             batch = blank_list(n)
-            targets = LIST_ITEMS(batch)
+            targets = PySequence_Fast_ITEMS(batch)
             notify(self.own_not_full, n)
             while done < n:
                 item = self._get()
@@ -2049,6 +2048,20 @@ cdef list blank_list(uint64_t n):
     return batch
 
 
+def _made_list(tuple items, uint64_t room):
+    """For `_borrowed`."""
+    batch = blank_list(room)
+    targets = PySequence_Fast_ITEMS(batch)
+    known = PyObject_GC_IsTracked(batch)
+    for i, item in enumerate(items):
+        Py_INCREF(item)
+        targets[<Py_ssize_t> i] = <PyObject*> item
+    Py_SET_SIZE(batch, len(items))
+    if not known:
+        PyObject_GC_Track(batch)
+    return known, batch
+
+
 cdef inline object owned(PyObject* item):
     """The object, with the reference that the slot had."""
     taken = <object> item
@@ -2304,4 +2317,5 @@ cdef int raise_get_error(Outcome outcome) except -1:
     raise Empty
 
 
+check_list(_made_list)
 set_up()

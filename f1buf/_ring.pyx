@@ -58,6 +58,7 @@ from f1buf._sync cimport (
     release, shut, start_wait, this_thread, unhold, unregister_for_fork,
 )
 
+from f1buf._borrowed import check_array, check_pair, check_scalars
 from f1buf._convert import check_dtype, to_record, to_records
 from f1buf._reading import READING
 from f1buf._shutdown import ShutDown
@@ -74,17 +75,18 @@ cdef extern from "_arrays.hpp" namespace "f1buf":
     bint is_writeable(object) noexcept
     void set_dtype(object, object) noexcept
     void cut_to(object, uint64_t) noexcept
-    char* data_of_scalar(object) except NULL
+    char* data_of_scalar(object, object) noexcept
 
 cdef extern from "_int.hpp" namespace "f1buf":
     const uint64_t READY_MADE
-    object blank_int(uint64_t)
-    object filled_int(object, uint64_t)
+    cppclass LaterInt:
+        int reserve(uint64_t) except -1
+        object become(uint64_t)
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*)
-    void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
+    bint PyObject_GC_IsTracked(object)
 
 cdef extern from *:
     """
@@ -307,15 +309,16 @@ cdef class RingBuffer:
         -----
         The records of other producers may come between the pieces of a large put; each producer's order holds.
         """
+        cdef LaterInt accepted
         cdef uint64_t n
         cdef int64_t deadline = deadline_from(block, timeout)
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
         n = length_of(records)
-        accepted = blank_int(n) if n > READY_MADE else None
+        accepted.reserve(n)
         if n != 0 and not self.try_put(data_of(records), n):
             n = self.put_waiting(data_of(records), n, deadline)
-        return n if accepted is None else filled_int(accepted, n)
+        return accepted.become(n)
 
     cdef object converted(self, object convert, object records):
         """What `_convert` makes of them: one piece of exactly the dtype."""
@@ -544,7 +547,7 @@ cdef class RingBuffer:
         cdef int64_t deadline = deadline_from(block, timeout)
         if self.blank_scalar is not None:
             record = self.blank_scalar[0]
-            self.get_array(data_of_scalar(record), 1, 1, deadline, NULL)
+            self.get_array(data_of_scalar(record, self.blank_scalar), 1, 1, deadline, NULL)
             return record
         out = self.blank(1)
         if not self.is_struct:
@@ -590,6 +593,7 @@ cdef class RingBuffer:
         ValueError
             `min_count` is out of range, or the timeout is none.
         """
+        cdef LaterInt number
         cdef uint64_t first_seq = 0
         cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
         cdef int64_t least = small_count(min_count)
@@ -600,9 +604,10 @@ cdef class RingBuffer:
         deadline = deadline_from(block, timeout)
         if not return_seq:
             return self.take_batch(least, most, deadline, &first_seq)
-        number, pair = blank_int(UINT64_MAX), blank_pair()
+        number.reserve(UINT64_MAX)
+        pair = blank_pair()
         out = self.take_batch(least, most, deadline, &first_seq)
-        return filled_pair(pair, filled_int(number, first_seq), out)
+        return filled_pair(pair, number.become(first_seq), out)
 
     def get_into(self, out, *, min_count=1, bint block=True, timeout=None, bint return_seq=False):
         """
@@ -628,6 +633,7 @@ cdef class RingBuffer:
         queue.Empty, ShutDown, ValueError
             As `get_many`.
         """
+        cdef LaterInt count, number
         cdef uint64_t first_seq = 0
         cdef int64_t deadline = deadline_from(block, timeout)
         cdef int64_t least
@@ -644,13 +650,14 @@ cdef class RingBuffer:
             n = self.try_get(data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
             if n != 0:
                 return n
-        count = blank_int(length_of(out))
+        count.reserve(length_of(out))
         if not return_seq:
             n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
-            return filled_int(count, n)
-        number, pair = blank_int(UINT64_MAX), blank_pair()
+            return count.become(n)
+        number.reserve(UINT64_MAX)
+        pair = blank_pair()
         n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
-        return filled_pair(pair, filled_int(number, first_seq), filled_int(count, n))
+        return filled_pair(pair, number.become(first_seq), count.become(n))
 
     def batches(self, max_count=None, *, min_count=1, timeout=None):
         """
@@ -1214,12 +1221,16 @@ cdef class RingBuffer:
 
     cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w):
         """A small batch that is there, or None; `w` as in `try_get`."""
+        cdef LaterInt number
         cdef uint64_t first_seq = 0
         cdef uint64_t room = min(most, self.monitor.count.load(memory_order_relaxed))
         cdef uint64_t n
         if not least <= room <= ATTACHED_COPY // self.itemsize:
             return None
-        number, pair = (blank_int(UINT64_MAX), blank_pair()) if return_seq else (None, None)
+        pair = None
+        if return_seq:
+            number.reserve(UINT64_MAX)
+            pair = blank_pair()
         out = self.blank(room)
         n = self.try_get(data_of(out), least, room, &first_seq, w)
         return filled_batch(out, n, room, number, pair, first_seq) if n != 0 else None
@@ -1227,6 +1238,7 @@ cdef class RingBuffer:
     cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq):
         """A batch, or None where the coroutine has been queued: then it awaits the future, and calls again."""
         cdef Monitor* m = &self.monitor
+        cdef LaterInt number
         cdef Outcome outcome = QUEUED
         cdef uint64_t first_seq = 0
         cdef uint64_t room
@@ -1238,7 +1250,10 @@ cdef class RingBuffer:
         if batch is not None:
             return batch
         room = min(most, max(m.count.load(memory_order_relaxed), least, FIRST_ROOM // self.itemsize))
-        number, pair = (blank_int(UINT64_MAX), blank_pair()) if return_seq else (None, None)
+        pair = None
+        if return_seq:
+            number.reserve(UINT64_MAX)
+            pair = blank_pair()
         while True:
             out = self.blank(room)
             target = data_of(out)
@@ -1575,12 +1590,12 @@ cdef object scalar_to_fill(object dtype):
     """An array whose [0] is a new scalar each time, in which a record's bytes can be put; None where there is none.
 
     None for records of several fields (there [0] is a view), booleans (two objects that the interpreter shares),
-    strings (whose length is that of the value) and other machines' byte order.
+    strings (whose length is that of the value), other machines' byte order and other packages' types.
     """
     array = np.zeros(1, dtype)
-    if dtype.names is None and dtype.isnative and dtype.kind in "iufcmMV" and array[0] is not array[0]:
-        return array
-    return None
+    if dtype.names is not None or not dtype.isnative or array[0] is array[0]:
+        return None
+    return array if data_of_scalar(array[0], array) != NULL else None
 
 
 # By kind and itemsize, for `pack_field`.
@@ -1727,15 +1742,15 @@ cdef object shortened(object array, uint64_t n):
     return array
 
 
-cdef object filled_batch(object out, uint64_t n, uint64_t room, object number, object pair, uint64_t first_seq):
+cdef object filled_batch(object out, uint64_t n, uint64_t room, LaterInt& number, object pair, uint64_t first_seq):
     """What a get returns that found n records where there was room for more; `pair` None: not their sequence number."""
     if n != room:
         out = shortened(out, n)
-    return out if pair is None else filled_pair(pair, filled_int(number, first_seq), out)
+    return out if pair is None else filled_pair(pair, number.become(first_seq), out)
 
 
 cdef tuple blank_pair():
-    """A tuple for two; not yet for the collector to show, since it is empty."""
+    """A tuple for two; not for the collector to show while it is empty."""
     pair = PyTuple_New(2)
     PyObject_GC_UnTrack(pair)
     return pair
@@ -1746,8 +1761,37 @@ cdef tuple filled_pair(tuple pair, object first, object second):
     PyTuple_SET_ITEM(pair, 0, first)
     Py_INCREF(second)
     PyTuple_SET_ITEM(pair, 1, second)
-    PyObject_GC_Track(pair)
-    return pair
+    return pair  # of numbers and arrays, none of which the collector follows: it would let go of it, too
+
+
+def _made_pair(first, second):
+    """For `_borrowed`."""
+    pair = blank_pair()
+    known = PyObject_GC_IsTracked(pair)
+    return known, filled_pair(pair, first, second)
+
+
+def _made_array(raw_dtype, dtype, uint64_t room, uint64_t n):
+    """For `_borrowed`."""
+    array = empty(room, raw_dtype)
+    set_dtype(array, dtype)
+    cut_to(array, n)
+    return array
+
+
+def _made_scalar(zeros, own):
+    """For `_borrowed`."""
+    scalar = zeros[0]
+    cdef char* data = data_of_scalar(scalar, zeros)
+    if data == NULL:
+        return None
+    memcpy(data, data_of(own), own.itemsize)
+    return scalar
+
+
+check_pair(_made_pair)
+check_array(_made_array, np)
+check_scalars(_made_scalar, np)
 
 
 cdef int refuse_out(object out, object dtype) except -1:
