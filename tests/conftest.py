@@ -55,6 +55,9 @@ def pytest_configure(config):
     )
     hypothesis.settings.load_profile("repeatable")  # the same examples each time
     signals_as_usual()
+    # How long a thread that waits for the GIL sleeps before it asks for it: to see that one waits for something else
+    # takes several times as long, thousands of times (`wait_parked` in helpers.py).
+    sys.setswitchinterval(0.002)
 
 
 def signals_as_usual():

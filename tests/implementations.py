@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from helpers import thorough
 from test_queue import KINDS
 
 from f1buf import Empty, Full, RingBuffer, ShutDown
@@ -188,9 +189,14 @@ IMPLEMENTATIONS = [
     *map(_queue, KINDS),
     Implementation("twin", Twin, drops=True),
 ]
+DERIVED = ("subclass queue", "hooked queue", "lifo queue")  # whose algorithm is another one's
 
 
 def each_implementation(wanted=lambda implementation: True):
-    """Parametrise a test by `implementation`."""
-    chosen = [one for one in IMPLEMENTATIONS if wanted(one)]
-    return pytest.mark.parametrize("implementation", chosen, ids=lambda one: one.name)
+    """Parametrise a test by `implementation`; the everyday run takes each algorithm."""
+    params = [
+        pytest.param(one, id=one.name, marks=thorough if one.name in DERIVED else [])
+        for one in IMPLEMENTATIONS
+        if wanted(one)
+    ]
+    return pytest.mark.parametrize("implementation", params)

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
-from helpers import Task, wait_until
+from helpers import Task, thorough, wait_until
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
@@ -333,7 +333,7 @@ def test_nothing_is_lost_however_small_the_buffer(buffer_size, analyzers):
     assert summary.buffer.high_water <= buffer_size
 
 
-@pytest.mark.parametrize("buffer_size", [1, 7, 100])
+@pytest.mark.parametrize("buffer_size", [pytest.param(1, marks=thorough), 7, 100])
 def test_stopping_amid_full_speed_loses_nothing(buffer_size):
     system = F1TelemetrySystem(buffer_size)
     system.start_telemetry(sensors_per_type=2, rate=None)
