@@ -231,6 +231,13 @@ MUTANTS = [
     ),
     # Counters ---------------------------------------------------------------------------------------------------------
     Mutant(
+        "sequence numbers have 32 bits",
+        "_ring.pyx",
+        "self.write_seq += n",
+        "self.write_seq = <unsigned int> (self.write_seq + n)",
+        "test_ring.py::test_sequence_numbers_go_on_beyond_32_bits",
+    ),
+    Mutant(
         "sequence numbers of a batch that was waited for are off by one",
         "_ring.pyx",
         "        outcome[0] = DONE\n        first_seq[0] = self.read_seq",
