@@ -24,6 +24,7 @@ import datetime
 import numbers
 import operator
 import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -194,7 +195,9 @@ def _offers_buffer(value: object) -> bool:
 
 
 def _as_array(value: object, path: _Path) -> _Array:
-    if isinstance(value, np.ma.MaskedArray):
+    # Where nobody has imported numpy.ma there is no masked array. To name it would import it: the child of a fork that
+    # came amid another thread's first conversion would wait for an import which never ends.
+    if isinstance(value, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
         raise TypeError(
             f"{_where(path)}: a masked array, but a ring has no place for the mask; "
             "expected a plain array; use its filled() or compressed()"

@@ -5,6 +5,7 @@ from 10 on.
 """
 
 import builtins
+import datetime
 import os
 import signal
 import sys
@@ -248,10 +249,25 @@ def test_a_ring_that_was_being_written_at_the_fork_raises_in_the_child(overflow)
     check_balance(ring)
 
 
+def put_what_must_be_converted():
+    before = set(sys.modules)
+    ring = RingBuffer(100, [("number", "i8"), ("time", "M8[s]")])
+    ring.put((np.int8(1), datetime.date(2020, 1, 1)))
+    ring.put_many([(1, datetime.date(2020, 1, 1)), (2, np.datetime64("NaT"))])
+    ring.put_many(np.zeros(3, [("number", "i4"), ("time", "M8[D]")]))
+    RingBuffer(1, "f8").put_many(np.ones(1, "f4"))
+    assert set(sys.modules) - before == set()
+
+
+def test_a_conversion_imports_nothing():
+    """In the child of a fork that came amid an import of another thread's, whoever needs that, too, would hang."""
+    run_python("import test_ring_fork as it; it.put_what_must_be_converted()")
+
+
 def fork_while_others_copy():
     """Many forks at random moments: in each child the ring works, or says that it cannot."""
     ring = RingBuffer(50_000, "i8", overflow="drop_oldest")
-    batch = np.arange(20_000)
+    batch = np.arange(20_000, dtype="i8")
     keep_calling(
         partial(ring.put_many, batch),
         partial(ring.get_many, block=False),
@@ -279,7 +295,7 @@ def use_or_be_told(ring, batch):
 def fork_while_others_look():
     """Many forks while threads ask for statistics of a ring whose lock is contended."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
-    keep_calling(partial(ring.put_many, np.arange(100_000)), ring.stats, ring._check)
+    keep_calling(partial(ring.put_many, np.arange(100_000, dtype="i8")), ring.stats, ring._check)
     for _ in range(30):
         in_fork(ring.stats)
 
@@ -346,7 +362,7 @@ def leave_threads_busy():
     """The same with threads that come back to Python all the time."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
     keep_calling(
-        partial(ring.put_many, np.arange(100_000)),
+        partial(ring.put_many, np.arange(100_000, dtype="i8")),
         partial(ring.get, timeout=1e-4),
         partial(ring.get_many, 64, min_count=64, timeout=1e-4),
         partial(ring.put, 1),
@@ -358,7 +374,7 @@ def leave_threads_busy():
 def leave_threads_looking():
     """The same with threads that ask for statistics while the lock is contended."""
     ring = RingBuffer(64, "i8", overflow="drop_oldest")
-    keep_calling(partial(ring.put_many, np.arange(100_000)), ring.stats, ring.stats)
+    keep_calling(partial(ring.put_many, np.arange(100_000, dtype="i8")), ring.stats, ring.stats)
     use_at_the_very_end(ring)
 
 
