@@ -1,6 +1,6 @@
 """What comes from outside, fuzzed: the decoder of datagrams, and recording files; the same inputs each time.
 
-With `--all` there are more. `python tests/fuzz.py` tries others, and keeps those that fail in `cases`: here they
+With `--all` there are more. `python tools/fuzz.py` tries others, and keeps those that fail in `cases`: here they
 are tried again. (None that crashes other software belongs there.)
 """
 

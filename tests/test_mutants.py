@@ -1,6 +1,6 @@
 """The lists of deliberate faults, `mutate.MUTANTS` and `sanitize.CANARIES`, still fit the sources and the tests.
 
-That the tests notice each of them takes longer: `python tests/mutate.py`.
+That the tests notice each of them takes longer: `python tools/mutate.py`.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Many threads on one queue, for a while: each item arrives exactly once, in its producer's order.
 
 `F1BUF_STRESS` is the number of seconds that each scenario runs (0.1 every day, 0.5 with `--all`). The same
-scenarios run under ThreadSanitizer, see `sanitize.py`.
+scenarios run under ThreadSanitizer, see `tools/sanitize.py`.
 """
 
 import collections

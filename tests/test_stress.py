@@ -3,7 +3,7 @@
 Some put and take through blocks (`reserve`, `peek`), beside those that copy.
 
 `F1BUF_STRESS` is the number of seconds that each scenario runs (0.1 every day, 0.5 with `--all`). The same
-scenarios run under ThreadSanitizer, see `sanitize.py`.
+scenarios run under ThreadSanitizer, see `tools/sanitize.py`.
 """
 
 import contextlib

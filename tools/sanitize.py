@@ -1,8 +1,8 @@
 """Run tests of rings and queues under one of gcc's sanitizers, and judge its reports.
 
-    python tests/sanitize.py thread PYTHON    data races: the tests with many threads
-    python tests/sanitize.py address          bad memory accesses: all tests of rings and queues
-    python tests/sanitize.py undefined        undefined behaviour: the same
+    python tools/sanitize.py thread PYTHON    data races: the tests with many threads
+    python tools/sanitize.py address          bad memory accesses: all tests of rings and queues
+    python tools/sanitize.py undefined        undefined behaviour: the same
 
 In an environment with what `pip install -e '.[test]'` installs, setuptools and Cython. f1buf is built with the
 sanitizer in a copy of the tree. PYTHON runs the tests, with the packages of the environment; for `thread` it must be

@@ -1,7 +1,7 @@
 """Long runs of `f1buf listen` against a real recording, and what became of it.
 
-    python tests/live_runs.py race --seconds 600     the recorded race again and again, at 20 times real time
-    python tests/live_runs.py garbage --seconds 60   among garbage and mutated datagrams, as fast as it takes them
+    python tools/live_runs.py race --seconds 600     the recorded race again and again, at 20 times real time
+    python tools/live_runs.py garbage --seconds 60   among garbage and mutated datagrams, as fast as it takes them
 
 The command runs in a process of its own, records everything (`race`), and is asked for its memory now and then. In a
 `race` the datagrams go out by the clock. Among `garbage` each comes back by `--forward` before many more are sent, so
@@ -23,6 +23,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for what it shares with the tests
 
 from cli_helpers import child_options, read_until
 from helpers import Task, recordings_folder

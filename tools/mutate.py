@@ -1,8 +1,8 @@
 """Break the code on purpose, one piece at a time, and see that the tests notice.
 
-    python tests/mutate.py                 every mutant, one after the other: some 20 minutes on two cores
-    python tests/mutate.py --only NAME     these mutants, by name; may be given several times
-    python tests/mutate.py --list          their names, and what is changed
+    python tools/mutate.py                 every mutant, one after the other: some 20 minutes on two cores
+    python tools/mutate.py --only NAME     these mutants, by name; may be given several times
+    python tools/mutate.py --list          their names, and what is changed
 
 Each of `MUTANTS` changes one place of the sources, in a copy of the tree, where it is built and tested: first by the
 test that is to notice it, then, if that passes, by all the tests of rings or of queues, as the everyday run has them.

@@ -1,6 +1,6 @@
 """A fuzzer over what comes from outside: the datagrams of the F1 games, and recording files.
 
-    python tests/fuzz.py decoder|recording [--seconds N] [--seed S] [--cases DIR] [--input FILE]
+    python tools/fuzz.py decoder|recording [--seconds N] [--seed S] [--cases DIR] [--input FILE]
 
 It changes good inputs at random; one whose outcome is new is kept, to be changed further. Each is checked against what
 is known without the code under test: datagrams by a second decoder, written here from the specification by other means;
@@ -29,6 +29,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path.insert(0, str(TESTS))  # for what it shares with the tests
+
 from helpers import WATCHDOG, in_fork, recordings_folder
 from test_f1game import blank
 from test_recording import SCHEMA
@@ -666,7 +670,7 @@ def _spot(base, cell):
 TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget}
 
 
-CASES = Path(__file__).parent / "cases"
+CASES = TESTS / "cases"
 MOST_CASES = 10  # that one run keeps: a fault is met again and again
 
 
