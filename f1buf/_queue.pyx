@@ -52,6 +52,7 @@ import queue
 import threading
 import time
 from queue import Empty, Full
+from types import MethodDescriptorType
 
 cimport cython
 from cpython.list cimport PyList_New
@@ -1992,7 +1993,8 @@ cdef void drop_items(Slots slots) noexcept:
 #
 # Each stands before an ordinary method, for its commonest call, and hands every other on to it. As C functions with
 # the interpreter's own calling convention, and as descriptors of `Queue` itself, for which the interpreter has a
-# specialised call: measured against the methods as Cython makes them, 1.2 times as fast a put and get.
+# specialised call: a put and a get, with the loop, take 600 instructions, and 1050 where the methods that Cython makes
+# have these paths inside.
 
 # They return a new reference, or NULL with the exception set. As a plain pointer: a get that took the item into a
 # Python variable would touch its reference count, which has long left the cache.
@@ -2101,10 +2103,17 @@ cdef PyObject* fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t narg
 
 
 cdef int install(int index, str name, fastcall fast, fastcall* method) except -1:
-    """Put a fast path before a method of `Queue`, under the same name and documentation."""
-    cdef PyMethodDef* ordinary = (<PyMethodDescrObject*> (<PyObject*> _QueueCore.__dict__[name])).d_method
+    """Put a fast path before a method of `Queue`, under the same name and documentation.
+
+    A method that Cython has not made as the fast path calls it stays as it is, and is slower.
+    """
+    cdef PyMethodDef* ordinary
+    method_object = _QueueCore.__dict__[name]
+    if type(method_object) is not MethodDescriptorType:
+        return 0
+    ordinary = (<PyMethodDescrObject*> (<PyObject*> method_object)).d_method
     if ordinary.ml_flags != METH_FASTCALL | METH_KEYWORDS:
-        raise ImportError(f"f1buf was built by a Cython that makes methods with flags {ordinary.ml_flags:#x}")
+        return 0
     method[0] = <fastcall> ordinary.ml_meth
     fast_methods[index] = ordinary[0]
     fast_methods[index].ml_meth = <PyCFunction> fast

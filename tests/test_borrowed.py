@@ -11,7 +11,7 @@ import pytest
 from helpers import run_python
 
 import f1buf
-from f1buf import Queue, RingBuffer, _borrowed, _queue, _ring, _sync
+from f1buf import Empty, Full, Queue, RingBuffer, _borrowed, _queue, _ring, _sync
 
 READY_MADE = 256
 CHECKS = {
@@ -144,3 +144,21 @@ def test_ints_are_the_interpreter_s_own():
         counts = ring.put_many(np.zeros(n, "i8")), ring.get_into(out), queue.put_many([None] * n), len(queue.get_many())
         assert counts == (n, n, n, n)
         assert [count is own for count in counts] == [kept] * 4
+
+
+def test_queues_have_their_fast_paths():
+    """With the Cython that they were built by. Where it makes methods in another way they would be missing."""
+    assert {"put", "get", "put_nowait", "get_nowait"} <= vars(Queue).keys()
+
+
+def test_queues_work_without_their_fast_paths():
+    queue, core = Queue(2), _queue._QueueCore
+    core.put(queue, 1)
+    core.put_nowait(queue, 2)
+    for put in core.put_nowait, lambda *args: core.put(*args, timeout=0):
+        with pytest.raises(Full):
+            put(queue, 3)
+    assert (core.get(queue), core.get_nowait(queue)) == (1, 2)
+    for get in core.get_nowait, lambda queue: core.get(queue, block=False):
+        with pytest.raises(Empty):
+            get(queue)
