@@ -8,7 +8,6 @@ with what the interpreter and numpy make of the same by themselves.
 """
 
 import gc
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +26,13 @@ def must_be(what: str, found: object, expected: object, numpy: Any = None) -> No
     """Refuse to be imported where f1buf does not find what it expects."""
     if found == expected:
         return
+    import platform  # not before: it takes longer than all the checks
+
+    from f1buf import __version__
+
     where = f"{platform.python_implementation()} {platform.python_version()}"
     if numpy is not None:
         where += f" with numpy {numpy.__version__}"
-    from f1buf import __version__
 
     raise ImportError(
         f"f1buf {__version__} cannot run on {where}: {what} that it has filled in is {found!r}; expected {expected!r}. "
