@@ -284,6 +284,7 @@ def car(recordings_dir):
     return ("--dbc", recordings_dir / "road_car.dbc")
 
 
+@thorough
 def test_a_can_log_gives_the_known_answers(can, car, recordings_dir, tmp_path):
     thresholds = write_thresholds(
         tmp_path / "car.toml", {"channel": "COOLANT_TEMP", "above": 93}, {"channel": "RPM", "above": 5000}
@@ -429,6 +430,7 @@ def test_a_full_disk_is_told_at_once_and_the_analysis_goes_on(pq, tmp_path):
     assert f"f1buf: {missing:,} readings were not recorded" in done.err
 
 
+@thorough
 def test_a_recorder_that_drops_counts_and_fails_the_run(pq, tmp_path, monkeypatch):
     from f1buf.telemetry import recorder
 

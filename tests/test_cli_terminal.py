@@ -242,6 +242,7 @@ def test_a_replay_in_a_terminal(tmp_path):
 # Size, jobs and lines of others ---------------------------------------------------------------------------------------
 
 
+@thorough
 def test_the_view_takes_the_size_that_the_terminal_has():
     with terminal("run") as screen:
         for width, height in ((100, 30), (60, 12), (1, 1), (200, 50)):
@@ -393,6 +394,7 @@ def test_data_in_a_pipe_beside_a_terminal(crossed):
         assert PROGRESS.search(plain(screen.shown))
 
 
+@thorough
 def test_no_view_where_standard_error_is_no_terminal(crossed):
     with terminal("run", "--thresholds", crossed, "--duration", 0.5, "--json", stderr=subprocess.PIPE) as screen:
         err = screen.process.stderr

@@ -79,6 +79,7 @@ def check(report, minimum):
     assert report["ran"]["PyFailingQueueTest"] >= 1
 
 
+@thorough
 def test_this_pythons_own_tests(own):
     check(run_tests(own), minimum=24 if sys.version_info >= (3, 13) else 6)
 

@@ -15,7 +15,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from cli_helpers import participants, telemetry, watchdog
-from helpers import WATCHDOG, Task, wait_until
+from helpers import WATCHDOG, Task, thorough, wait_until
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import F1TelemetrySystem
@@ -151,6 +151,7 @@ class Overheard:
             yield batch
 
 
+@thorough(but=("127.0.0.1",))
 @each_host
 def test_twenty_times_real_time_gives_every_reading_and_alert_of_the_replay(race, replayed, host):
     decoder = Decoder()
@@ -165,6 +166,7 @@ def test_twenty_times_real_time_gives_every_reading_and_alert_of_the_replay(race
     assert timeless(np.concatenate(source.kept)) == decoded([datagram for _, datagram in race])
 
 
+@thorough
 def test_real_time(race):
     rows = [row for row in race if row[0] < race[0][0] + 1.5]
     before = time.time()
@@ -328,6 +330,7 @@ def closed_port():
         return address
 
 
+@thorough(but=("127.0.0.1",))
 @each_host
 def test_forwarding_leaves_nothing_out_and_changes_nothing(race, host):
     datagrams = [datagram for _, datagram in race[:200]]

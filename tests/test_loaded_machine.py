@@ -116,7 +116,7 @@ def test_ctrl_c_ends_a_wait_for_a_ring(name):
     in_fork(lambda: assert_interrupted(functools.partial(CALLS[name], stuck_ring(name))))
 
 
-@thorough(but=("*plain*",))
+@thorough(but=("get-plain",))
 @pytest.mark.parametrize("kind", TOLD if WITH_GIL else ["plain"])  # see `late`
 @pytest.mark.parametrize("name", ["put", "get", "join"])
 def test_ctrl_c_ends_a_wait_for_a_queue(name, kind):

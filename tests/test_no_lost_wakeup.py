@@ -15,7 +15,7 @@ from implementations import RingOfNumbers, each_implementation
 
 from f1buf import Empty, Full, ShutDown, _sync
 
-HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(1, STRESS_SECONDS))
+HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(0.2, min(1.0, 2 * STRESS_SECONDS)))
 SLOW = 10  # how much less is asked of threads that are slowed down
 SLOWER = 50 if FULL else 10  # and of what runs in Python or copies kilobytes
 

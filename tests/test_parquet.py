@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from cli_helpers import Given, mixed_stream, pieces, watchdog
-from helpers import WATCHDOG, parked, run_python
+from helpers import WATCHDOG, parked, run_python, thorough
 from recorder_helpers import numbered, read, record, recording_to, replayed
 
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
@@ -71,6 +71,7 @@ def test_it_knows_where_it_comes_from(tmp_path):
     assert ParquetReplay(recording).name == "replay of race"
 
 
+@thorough
 def test_channels_of_another_process_are_created_in_this_one(tmp_path):
     """There they have other numbers."""
     run_python(

@@ -284,6 +284,7 @@ def leave_a_thread_pool():
     last.add_done_callback(lambda _: print("the last"))
 
 
+@thorough
 def test_a_thread_pool_at_the_end_of_the_program():
     assert "the last" in run_python("from test_queue_programs import leave_a_thread_pool; leave_a_thread_pool()")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import mixed_stream, pieces, watchdog
-from helpers import WATCHDOG, Task, parked, wait_until
+from helpers import WATCHDOG, Task, parked, thorough, wait_until
 from recorder_helpers import child, names, numbered, part_names, put_numbered, read, record, recording_to
 
 import f1buf
@@ -241,6 +241,7 @@ def test_a_part_ends_when_its_first_reading_has_been_there_for_so_long(tmp_path,
         assert recorder.written == 12
 
 
+@thorough
 def test_what_comes_while_the_disk_is_waited_for_ages_meanwhile(tmp_path, clock, monkeypatch):
     fsync = os.fsync
     with recording_to(tmp_path, capacity=8) as recorder:
@@ -340,6 +341,7 @@ def test_a_disk_that_fails_when_the_folders_name_is_waited_for(tmp_path, monkeyp
 # What a crash leaves --------------------------------------------------------------------------------------------------
 
 
+@thorough(but=("9",))
 @pytest.mark.parametrize("wait", [2, 9])
 def test_after_a_sigkill_all_that_was_safe_is_there(tmp_path, wait):
     with child(f"keep_recording({str(tmp_path)!r})") as process:
@@ -407,6 +409,7 @@ def test_a_full_file_system(tmp_path):
     assert names(tmp_path) == []
 
 
+@thorough
 def test_a_limit_on_the_size_of_files(tmp_path):
     call = f"record_until_it_fails({str(tmp_path)!r}, lambda: recorder_helpers.limit_files(1000))"
     with child(call) as process:
@@ -574,6 +577,7 @@ def test_bad_options(tmp_path, options):
 # For other programs ---------------------------------------------------------------------------------------------------
 
 
+@thorough
 def test_pandas_reads_the_folder_as_it_is(tmp_path):
     pandas = pytest.importorskip("pandas")
     with recording_to(tmp_path, lambda sensor_id, flags: {"car": sensor_id, "driver": "Ä"}, part_seconds=0) as recorder:

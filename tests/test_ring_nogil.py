@@ -283,6 +283,7 @@ def test_times_are_on_the_monotonic_clock(calls):
     assert calls.module.after(math.inf) == calls.module.after(1e10) == calls.module.NEVER
 
 
+@thorough(but=("pop",))
 @each_waiting
 def test_the_main_thread_goes_on_behind_a_signal_and_its_handler_runs_then(calls, what):
     handled = []
@@ -311,6 +312,7 @@ def test_the_main_thread_is_served(calls, what):
     assert waiter.result() == "DONE"
 
 
+@thorough(but=("foreign",))
 @waiting_hows
 def test_a_copy_in_progress_is_waited_for(calls, how):
     """By the try_* forms, too: that ends by itself."""

@@ -216,6 +216,7 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name):
     in_fork(check)
 
 
+@thorough(but=("get", "put"))
 @each_call
 def test_a_handler_that_returns_does_not_renew_the_timeout(name):
     def check():

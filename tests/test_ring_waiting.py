@@ -184,6 +184,7 @@ def test_put_many_ended_by_a_shutdown_says_what_it_accepted():
     check_balance(ring)
 
 
+@thorough
 def test_put_many_ended_by_a_timeout_says_what_it_accepted():
     ring = RingBuffer(3, "i8")
     putter = parked(ring.put_many, range(10), timeout=SEEN)
@@ -403,6 +404,7 @@ def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
     assert sorted((second.result(), third.result())) == [1, 2]
 
 
+@thorough
 def test_a_put_that_leaves_at_the_timeout_leaves_its_place_to_the_next():
     ring = ring_with(0)
     first = parked(ring.put, 1, timeout=SEEN)

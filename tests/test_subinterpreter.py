@@ -105,6 +105,7 @@ def subinterpreter_first(isolated):
         import f1buf._ring  # noqa: F401
 
 
+@pytest.mark.thorough(but=("main_first-*",))
 @pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "legacy"])
 @pytest.mark.parametrize("order", [main_first, ring_elsewhere, subinterpreter_first], ids=lambda order: order.__name__)
 def test_a_second_interpreter_is_refused_and_the_first_goes_on(order, isolated):

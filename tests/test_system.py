@@ -431,6 +431,7 @@ def test_a_slow_sensor_makes_no_new_readings_once_told_to_stop():
     assert task.result().analysed == sensor.reads
 
 
+@thorough
 def test_a_slow_analysis_is_waited_for():
     """A thread that works as slowly as `analyzer_delay` says makes progress."""
     system = F1TelemetrySystem(stop_timeout=SOON, analyzer_delay=4 * SOON)
