@@ -2,7 +2,7 @@
 
 ``python -m pytest`` is the everyday run. ``python -m pytest --all`` also runs what is marked `thorough`, and repeats
 more: each scenario with many threads runs for `F1BUF_STRESS` seconds, which `--all` sets to 0.5 and the everyday run
-to 0.1, unless it is set.
+to 0.1, unless it is set. The whole suite runs in two processes (`-n 0`: in one), single files in one.
 """
 
 import faulthandler
@@ -43,6 +43,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--all", action="store_true", help="also the tests marked thorough, and more repeats of the others"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """The whole suite runs in two processes, by pytest-xdist, unless it is told otherwise."""
+    options = config.option
+    if hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ:
+        return  # one of the two: it must not start two more
+    if not options.file_or_dir and not options.usepdb and getattr(options, "numprocesses", 0) is None:
+        options.numprocesses = 2
 
 
 def pytest_configure(config):
@@ -97,12 +107,12 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session):
-    """Nothing that was imported may have switched the GIL on."""
-    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():
-        print("\nthe GIL has been switched on: what passed was not tested without it", file=sys.stderr)
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+@pytest.fixture(autouse=True, scope="module")
+def gil_stays_off():
+    """Nothing that was imported may have switched the GIL on: what passes then was not tested without it."""
+    yield
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert not sys._is_gil_enabled(), "the GIL has been switched on"
 
 
 @pytest.hookimpl(hookwrapper=True)

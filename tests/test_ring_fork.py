@@ -253,7 +253,7 @@ def put_what_must_be_converted():
     before = set(sys.modules)
     ring = RingBuffer(100, [("number", "i8"), ("time", "M8[s]")])
     ring.put((np.int8(1), datetime.date(2020, 1, 1)))
-    ring.put_many([(1, datetime.date(2020, 1, 1)), (2, np.datetime64("NaT"))])
+    ring.put_many([(1, datetime.date(2020, 1, 1)), (2, np.datetime64("NaT", "s"))])
     ring.put_many(np.zeros(3, [("number", "i4"), ("time", "M8[D]")]))
     RingBuffer(1, "f8").put_many(np.ones(1, "f4"))
     assert set(sys.modules) - before == set()

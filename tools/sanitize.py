@@ -180,9 +180,9 @@ def run(sanitizer, python, arguments, canaries, folder):
         deselect = [f"--deselect={test}" for test in holding + forking]
         print(f"not run, since they hold a thread amid a copy: {len(holding)} tests, see HOLDING", flush=True)
         print(f"not run, since they fork while a thread ends: {len(forking)} tests, see FORKING", flush=True)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", *deselect]
+    options = ["-q", "--all", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", *deselect]
     status = subprocess.run(
-        [*command, *files, *arguments], cwd=tree, env=environment_of(sanitizer, tree, logs)
+        [python, "-m", "pytest", *options, *files, *arguments], cwd=tree, env=environment_of(sanitizer, tree, logs)
     ).returncode
     results = folder / "tests.xml"
     counted = ElementTree.parse(results).find("testsuite").attrib if results.exists() else {"tests": 0, "skipped": 0}
