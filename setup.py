@@ -48,7 +48,13 @@ extensions = [
     Extension(
         name,
         [name.replace(".", "/") + ".pyx"],
-        depends=["f1buf/_sync.hpp", "f1buf/_queue.hpp", "f1buf/_arrays.hpp", "f1buf/_int.hpp"],
+        depends=[
+            "f1buf/_sync.hpp",
+            "f1buf/_queue.hpp",
+            "f1buf/_arrays.hpp",
+            "f1buf/_int.hpp",
+            "f1buf/_interpreter.hpp",
+        ],
         include_dirs=["f1buf", numpy.get_include()],
         language="c++",
         extra_compile_args=compile_args,

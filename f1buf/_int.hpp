@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "_interpreter.hpp"
+
 namespace f1buf {
 
 constexpr std::uint64_t READY_MADE = 256;  // the interpreter keeps all ints up to here: getting one cannot fail
@@ -58,7 +60,13 @@ class LaterInt {
   PyLongWriter *writer_ = nullptr;
   digit *digits_ = nullptr;
 #else
-  ~LaterInt() { Py_XDECREF(number_); }
+  // A daemon thread's stack is unwound where it comes back to an interpreter that ends (before 3.14). It has no GIL
+  // then, so what it had is left where it is.
+  ~LaterInt() {
+    if (number_ != nullptr && !is_ending()) {
+      Py_DECREF(number_);
+    }
+  }
 
  private:
   int allocate() noexcept {

@@ -4,17 +4,9 @@
 
 #include <Python.h>
 
-namespace f1buf {
+#include "_interpreter.hpp"
 
-// Whether the interpreter ends: no thread but the caller runs Python any more. Daemon threads that come back to it sleep
-// for ever (before Python 3.14 they end), whatever they hold.
-inline bool is_ending() noexcept {
-#if PY_VERSION_HEX >= 0x030D0000
-  return Py_IsFinalizing();
-#else
-  return _Py_IsFinalizing();
-#endif
-}
+namespace f1buf {
 
 // Held by attached threads only, for a few instructions in which nothing of Python runs. A thread that must wait for
 // a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork. That finds
