@@ -200,9 +200,9 @@ class Console:
         notes = [(text, style) for at, text, style in said if style or now - at < _NOTE_SECONDS]
         try:
             view.draw(watched.status(now), alerts, count, notes, now)
-        except Exception as error:  # the run goes on
+        except Exception:
             self._end_view()
-            self.line(f"f1buf: the view has ended: {type(error).__name__}: {error}", "red")
+            raise  # whoever asked for it tells, and the run goes on
 
     def summary(self, summary: Summary, capacity: int, further: Sequence[str]) -> None:
         """Print the summary, with `further` lines that the input and the recorder have to say."""

@@ -88,11 +88,17 @@ class AlertFile:
 def opened_new(path: str) -> TextIO:
     """Open a file to write to: a new one, or one where there is nothing to lose (empty, a device, a pipe)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    there = os.fstat(descriptor)
-    if stat.S_ISREG(there.st_mode) and there.st_size > 0:
+    try:
+        refuse_what_holds_something(path, os.fstat(descriptor))
+    except UsageError:
         os.close(descriptor)
-        raise UsageError(f"--alerts {path}: holds something already; choose another file, or remove that one")
+        raise
     return open(descriptor, "w", encoding="utf-8")
+
+
+def refuse_what_holds_something(path: str, there: os.stat_result) -> None:
+    if stat.S_ISREG(there.st_mode) and there.st_size > 0:
+        raise UsageError(f"--alerts {path}: holds something already; choose another file, or remove that one")
 
 
 def same_file(one: str, other: str) -> bool:
@@ -259,7 +265,7 @@ class Runner:
             raise UsageError(f"--thresholds {where}: {one_line(error)}") from None
 
     def _keep_input_files(self) -> None:
-        """Writing alerts must not destroy what is read."""
+        """Writing alerts must not destroy what is read, nor older ones; before anything is made."""
         read = getattr(self.args, "file", None)
         for name in (self.args.thresholds, read, *(getattr(self.args, "dbc", None) or ())):
             if name is not None and same_file(name, self.args.alerts):
@@ -267,6 +273,8 @@ class Runner:
         for folder in (read, self.args.record):
             if folder is not None and Path(self.args.alerts).resolve().parent == Path(folder).resolve():
                 raise UsageError(f"--alerts {self.args.alerts}: is in a folder of recorded parts; choose another one")
+        with suppress(OSError):  # what cannot be looked at is for `opened_new` to tell
+            refuse_what_holds_something(self.args.alerts, os.stat(self.args.alerts))
 
     def _watch(self) -> None:
         """Until the sources end, the time is over, or a signal says stop."""

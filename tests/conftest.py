@@ -51,7 +51,8 @@ def pytest_cmdline_main(config):
     options = config.option
     if hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ:
         return  # one of the two: it must not start two more
-    if not options.file_or_dir and not options.usepdb and getattr(options, "numprocesses", 0) is None:
+    debugged = options.usepdb or options.trace or options.capture == "no"
+    if not options.file_or_dir and not debugged and getattr(options, "numprocesses", 0) is None:
         options.numprocesses = 2
 
 
@@ -64,7 +65,8 @@ def pytest_configure(config):
         "repeatable", derandomize=True, database=None, deadline=None, max_examples=examples
     )
     hypothesis.settings.load_profile("repeatable")  # the same examples each time
-    signals_as_usual()
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        signals_as_usual()  # where tests run: the two processes are to inherit what this one ignores
     # How long a thread that waits for the GIL sleeps before it asks for it: to see that one waits for something else
     # takes several times as long, thousands of times (`wait_parked` in helpers.py).
     sys.setswitchinterval(0.002)

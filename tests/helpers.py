@@ -190,9 +190,9 @@ ROUNDS = 20 if STRESS_SECONDS >= 0.5 else 4  # of what meets any moment of a tic
 REPEATS = 200 if FULL else max(1, int(10 * STRESS_SECONDS))  # how often what needs a process or a signal is done
 
 
-def seeded():
-    """Random numbers that are the same each time the test runs, and others in other tests."""
-    return random.Random(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
+def seeded(role=""):
+    """Random numbers that are the same each time the test runs, and others in other tests, and for other roles."""
+    return random.Random(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] + role)
 
 
 def examples(often):
@@ -395,7 +395,7 @@ def get_amid_interrupts(name, buffer):
 
 def take_now_and_then(buffer, taken, done=lambda: None):
     """Until the buffer is shut down and drained; `done` after each item."""
-    rng = seeded()
+    rng = seeded("take")
     with contextlib.suppress(ShutDown):
         while True:
             for item in buffer.get_many(2):
@@ -406,7 +406,7 @@ def take_now_and_then(buffer, taken, done=lambda: None):
 
 def put_now_and_then(buffer, numbers, made):
     """Until the buffer is shut down."""
-    rng = seeded()
+    rng = seeded("put")
     with contextlib.suppress(ShutDown):
         for number in numbers:
             buffer.put(number)

@@ -291,6 +291,13 @@ def test_alerts_of_an_earlier_run_are_not_overwritten(crossed, tmp_path, linked)
     assert earlier.read_text() == "of an earlier run\n"
 
 
+def test_refused_alerts_leave_no_folder_for_a_recording(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "alerts.jsonl").write_text("of an earlier run\n")
+    refused("run", "--alerts", tmp_path / "alerts.jsonl", "--record", tmp_path / "race", *FEW)
+    assert not (tmp_path / "race").exists()
+
+
 def test_alerts_to_what_has_nothing_to_lose(crossed, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -217,10 +217,10 @@ def test_all_rows_are_deleted(tmp_path):
 
 def test_numbers_that_are_none_or_not_unique_are_told(tmp_path):
     """A table that does not insist on them; no row is left out for that."""
-    ids = [None, 1, 2, 2, 2, 3, 3.5, 4, float("inf"), "5", b"6"]
+    ids = [None, 1, 2, 2, 2, 3, 3.5, 4, 1e300, float("inf"), "5", b"6"]
     rows, rejected, _ = read(database(tmp_path / "odd", UNTYPED, [(n, 1.0, b"row") for n in ids]))
     assert len(rows) == len(ids)
-    assert rejected == {"repeated pkt_id": 2, "pkt_id is no whole number": 5}
+    assert rejected == {"repeated pkt_id": 2, "pkt_id is no whole number": 6}
 
 
 def test_a_view_is_read_as_a_table(tmp_path):

@@ -615,7 +615,7 @@ class _Run:
         try:
             if self._system.on_step is not None:
                 self._system.on_step(text)
-        except Exception as error:
+        except BaseException as error:  # as of the other callbacks: whatever it raises, the run ends in order
             self._fail("on_step", error)
 
     def _join(self, threads: list[threading.Thread], patience: float) -> list[str]:

@@ -133,7 +133,7 @@ class Recording:
 
     def _expected_after(self, pkt_id: Any, expected: int | None) -> int | None:
         """Count what a number says that is not the expected one; which is expected next."""
-        if not isinstance(pkt_id, (int, float)) or pkt_id % 1 != 0:
+        if not isinstance(pkt_id, (int, float)) or pkt_id % 1 != 0 or not -(1 << 63) <= pkt_id < 1 << 63:
             self.rejected[_UNNUMBERED] += 1
             return expected
         number = int(pkt_id)
