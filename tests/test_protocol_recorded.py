@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import gc
 import itertools
 import signal
 import threading
@@ -63,6 +64,15 @@ if not _sync.RECORDS:
 
 SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2}
 ROOM = 20_000  # locked sections of one run
+
+
+@pytest.fixture(autouse=True)
+def no_garbage():
+    """What other tests have left is gone before: a block of theirs would give its turn back amid a recording."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 # -- real threads ------------------------------------------------------------------------------------------------------
