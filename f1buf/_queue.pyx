@@ -1386,7 +1386,7 @@ cdef class _QueueCore:
                 return 0
             if self.mode.load() == CONVERTING:
                 mutex = self.own_mutex
-                if mutex.acquire(True, SIGNAL_TICK):  # whose holder converts it
+                if mutex.acquire(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
                     mutex.release()
             else:
                 # What follows allocates, and what the collector then runs may convert this very queue.
@@ -1471,7 +1471,9 @@ cdef class _QueueCore:
         """Take the mutex, of a queue that is classic then.
 
         Looks up every tick: a signal handler may have forked, and in the child the mutex's holder will never end; or
-        the holder is this thread. At the interpreter's end a holder other than this thread will never end either.
+        the holder is this thread. At the interpreter's end no other thread runs: whoever holds the mutex will never give it
+        back, and nobody but this thread uses the queue, so this thread goes on as if it had the mutex. (Code that holds
+        the mutex by hand around this call, `with q.mutex`, then fails to release it, where it would have hung.)
         """
         while True:
             self.convert()

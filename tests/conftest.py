@@ -33,7 +33,6 @@ SEVERAL_AT_ONCE = {
     "test_tee",
 }
 
-
 # A child process inherits what its parent ignores or blocks. These are left alone: what Python itself ignores, and what
 # keeps a job in the background from the terminal.
 LEFT_IGNORED = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTIN, signal.SIGTTOU}
@@ -59,10 +58,11 @@ def pytest_cmdline_main(config):
 def pytest_configure(config):
     config.addinivalue_line("markers", "thread_unsafe(reason): pytest-run-parallel runs it in one thread")
     config.addinivalue_line("markers", "thorough(but=()): left out of the everyday run, save these parameters' ids")
-    os.environ.setdefault("F1BUF_STRESS", "0.5" if config.getoption("all") else "0.1")  # before helpers.py is imported
-    examples = 100 if config.getoption("all") else 25
+    os.environ.setdefault("F1BUF_STRESS", "0.5" if config.getoption("all") else "0.1")
+    from helpers import examples  # which looks at F1BUF_STRESS as it is imported
+
     hypothesis.settings.register_profile(
-        "repeatable", derandomize=True, database=None, deadline=None, max_examples=examples
+        "repeatable", derandomize=True, database=None, deadline=None, max_examples=examples(100)
     )
     hypothesis.settings.load_profile("repeatable")  # the same examples each time
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
@@ -119,7 +119,7 @@ def gil_stays_off():
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failing test's report ends with every thread's stack (seeds are in what the tests print)."""
+    """A failing test's report ends with every thread's stack."""
     report = (yield).get_result()
     if report.failed:
         with tempfile.TemporaryFile("w+") as file:
@@ -131,7 +131,7 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def recordings_dir() -> Path:
     """The folder of the real recordings."""
-    from helpers import recordings_folder  # which is imported once F1BUF_STRESS is known
+    from helpers import recordings_folder
 
     folder = recordings_folder()
     if not folder.is_dir():

@@ -25,7 +25,8 @@ from f1buf import Empty, Full, RingBuffer, ShutDown
 
 WATCHDOG = 60.0  # [s] how long a test waits for what must come, on a machine however busy
 SEEN = 1.0  # [s] within which a thread is seen to wait, on a busy machine, too: the timeout of one that then times out
-LATE = 15.0  # [s] what is promised within 100 ms must be there by then; how long it takes is measured by bench/
+# [s] What is promised within 100 ms must be there by then, however busy the machine is; bench/interrupts.py measures.
+LATE = 15.0
 
 
 # Threads --------------------------------------------------------------------------------------------------------------

@@ -187,18 +187,6 @@ def test_silence_is_told_once_and_the_first_time_with_what_to_do(monkeypatch):
     assert list(silence.notices()) == []
 
 
-def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch):
-    ears, now = Ears(), 100.0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: 0)
-    list(silence.notices())
-    ears.datagrams, ears.rejected, now = 300, Counter({"unknown format year": 299, "truncated datagram": 1}), 105.1
-    assert list(silence.notices()) == [
-        "300 datagrams in 5 s, but no reading, mostly: unknown format year",
-        "the addresses",
-    ]
-
-
 class Growing(Counter):
     """A counter to which a reason is added while its items are gone through, one by one."""
 
@@ -208,19 +196,23 @@ class Growing(Counter):
             self[f"reason {len(self)}"] = 1
 
 
-def test_counters_that_grow_meanwhile_are_added_up():
-    growing = Growing({"unknown format year": 299, "truncated datagram": 1})
-    assert cli.added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
-    assert cli.added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
-
-
-def test_why_nothing_is_heard_is_told_while_the_decoder_counts(monkeypatch):
+@pytest.mark.parametrize("counter", [Counter, Growing], ids=["at rest", "while the decoder counts"])
+def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch, counter):
     ears, now = Ears(), 100.0
     monkeypatch.setattr(cli.time, "monotonic", lambda: now)
     silence = cli.Silence(ears, lambda: 0)
     list(silence.notices())
-    ears.datagrams, ears.rejected, now = 300, Growing({"truncated datagram": 1, "unknown format year": 299}), 105.1
-    assert next(silence.notices()) == "300 datagrams in 5 s, but no reading, mostly: unknown format year"
+    ears.datagrams, ears.rejected, now = 300, counter({"truncated datagram": 1, "unknown format year": 299}), 105.1
+    assert list(silence.notices()) == [
+        "300 datagrams in 5 s, but no reading, mostly: unknown format year",
+        "the addresses",
+    ]
+
+
+def test_counters_that_grow_meanwhile_are_added_up():
+    growing = Growing({"unknown format year": 299, "truncated datagram": 1})
+    assert cli.added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
+    assert cli.added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
 
 
 @thorough

@@ -731,12 +731,18 @@ def test_who_reports_an_alert_does_not_wait_for_a_frame(terminal_file, monkeypat
     assert go_on.is_set()
 
 
-def test_a_view_that_fails_ends_and_the_run_goes_on(terminal_file, monkeypatch):
+@pytest.fixture
+def console(terminal_file, monkeypatch):
+    """One that has a view, and whose list `said` gets what it prints: (text, style)."""
     monkeypatch.setattr("sys.stderr", terminal_file)
     console = Console()
-    said = []
+    console.said = []
+    monkeypatch.setattr(console, "_print", lambda *line: console.said.append(line))
+    return console
+
+
+def test_a_view_that_fails_ends_and_the_run_goes_on(console):
     system = F1TelemetrySystem(display=console.display)
-    monkeypatch.setattr(console, "_print", lambda text, style: said.append(text))
 
     def recorder():
         raise OSError("no such state")
@@ -747,7 +753,7 @@ def test_a_view_that_fails_ends_and_the_run_goes_on(terminal_file, monkeypatch):
             console.progress(system, draining=False)
         console.line("after")
         console.progress(system, draining=True)
-    assert said == ["before", "after", "draining: 0 readings left"]
+    assert [text for text, _ in console.said] == ["before", "after", "draining: 0 readings left"]
 
 
 def test_losses_of_the_buffer_and_of_the_source_are_shown(terminal_file, monkeypatch):
@@ -818,13 +824,10 @@ def test_a_terminal_that_takes_nothing_is_not_waited_for_by_who_ends_at_once(bar
     assert other_end.read() is None
 
 
-def test_lines_are_shown_for_a_while_and_kept(terminal_file, monkeypatch):
-    said, seen, clock = [], [], Clock()
-    monkeypatch.setattr("sys.stderr", terminal_file)
+def test_lines_are_shown_for_a_while_and_kept(console, monkeypatch):
+    seen, clock = [], Clock()
     monkeypatch.setattr(View, "draw", lambda self, status, alerts, alert_count, notes, now: seen.append(notes))
     monkeypatch.setattr(_console.time, "monotonic", clock)
-    console = Console()
-    monkeypatch.setattr(console, "_print", lambda *line: said.append(line))
     system = F1TelemetrySystem(display=console.display)
     with console.watching(system, "test"):
         console.line("of interest\nnow")
@@ -833,33 +836,25 @@ def test_lines_are_shown_for_a_while_and_kept(terminal_file, monkeypatch):
             console.progress(system, draining=False)
             clock.now += 40.0
     assert seen == [[("of interest", ""), ("now", ""), ("a failure", "red")], [("a failure", "red")]]
-    assert said == seen[0]
+    assert console.said == seen[0]
 
 
-def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(terminal_file, monkeypatch):
-    said = []
-    monkeypatch.setattr("sys.stderr", terminal_file)
-    console = Console()
-    monkeypatch.setattr(console, "_print", lambda *line: said.append(line))
+def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(console):
     with console.watching(F1TelemetrySystem(display=console.display), "test"):
         console.line("a failure", "red")
         for n in range(300):
             print(f"of interest {n}", file=sys.stderr)
     interesting = [(f"of interest {n}", "") for n in range(101, 300)]
     counted = "... 101 lines among these were left out (--plain prints all)", "dim"
-    assert said == [counted, ("a failure", "red"), *interesting]
+    assert console.said == [counted, ("a failure", "red"), *interesting]
 
 
-def test_of_very_many_failures_those_left_out_are_counted(terminal_file, monkeypatch):
-    said = []
-    monkeypatch.setattr("sys.stderr", terminal_file)
-    console = Console()
-    monkeypatch.setattr(console, "_print", lambda *line: said.append(line))
+def test_of_very_many_failures_those_left_out_are_counted(console):
     with console.watching(F1TelemetrySystem(display=console.display), "test"):
         for n in range(300):
             console.line(f"failure {n}", "red")
-    assert said[0] == ("... 100 lines among these were left out (--plain prints all)", "dim")
-    assert said[1:] == [(f"failure {n}", "red") for n in range(100, 300)]
+    assert console.said[0] == ("... 100 lines among these were left out (--plain prints all)", "dim")
+    assert console.said[1:] == [(f"failure {n}", "red") for n in range(100, 300)]
 
 
 def test_plain_is_without_a_view(terminal_file, monkeypatch):
