@@ -34,11 +34,20 @@ def test_what_the_shell_ignores_ends_nothing(tmp_path, processes, number):
         f"sys.exit(pytest.main(['-q', '-n', '{processes}', '-p', 'no:cacheprovider', 'test_it.py']))"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, process_group=0
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},  # where conftest.py finds helpers.py
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
     ) as process:
-        wait_until(lambda: (tmp_path / "one").exists(), "a test to run")
-        os.killpg(process.pid, number)
-        (tmp_path / "go on").touch()
-        out, _ = process.communicate(timeout=WATCHDOG)
+        try:
+            wait_until(lambda: (tmp_path / "one").exists(), "a test to run")
+            os.killpg(process.pid, number)
+            (tmp_path / "go on").touch()
+            out, _ = process.communicate(timeout=WATCHDOG)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, out
     assert "2 passed" in out
