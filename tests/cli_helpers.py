@@ -49,7 +49,7 @@ def watchdog(seconds=PATIENCE):
         yield
         left = set(threading.enumerate()) - before
         for thread in left:
-            thread.join(5)
+            thread.join(min(seconds, PATIENCE) / 2)  # before the time is over, which would not say which
         assert not [thread.name for thread in left if thread.is_alive()]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -24,7 +24,7 @@ import f1buf
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
 WATCHDOG = 60.0  # [s] how long a test waits for what must come, on a machine however busy
-SEEN = 1.0  # [s] within which a thread is seen to wait, on a busy machine, too: the timeout of one that then times out
+SEEN = 1.0  # [s] within which a thread is seen to wait, mostly: the timeout of one that then times out
 # [s] What is promised within 100 ms must be there by then, however busy the machine is; bench/interrupts.py measures.
 LATE = 15.0
 
@@ -77,25 +77,48 @@ def parked(function, *args, **kwargs):
     return task
 
 
+def timeouts():
+    """Timeouts [s] of a call that is to be met while it waits, and whether that was in time: until then longer ones.
+
+    In time is what was done before the timeout that began when this gave it: the call's own begins later.
+    """
+    for timeout in (0.25, 1.0, 4.0, 16.0, 64.0):
+        until = time.monotonic() + timeout
+        yield timeout, lambda until=until: time.monotonic() < until
+    raise AssertionError("a call with a timeout of 64 s was over before it was met")
+
+
+def parked_or_over(function, *args, **kwargs):
+    """A task that has been seen to wait in its call, or whose timeout was over before that: how a busy machine is."""
+    task = Task(function, *args, **kwargs)
+    _parks(task)
+    return task
+
+
 def wait_parked(thread):
-    """Wait until a thread sleeps in the kernel for something other than the GIL.
+    """Wait until a thread sleeps in the kernel for something other than the GIL."""
+    assert _parks(thread), "it did not wait"
+
+
+def _parks(thread):
+    """Wait for the same; False where it has ended instead.
 
     A thread that waits for the GIL wakes up every switch interval to ask for it, and one that runs does not sleep; so
     whoever sleeps without a context switch for two such intervals is parked.
     """
+    switches, since, parks = None, 0.0, False
 
-    switches, since = None, 0.0
-
-    def sleeps_on():
-        nonlocal switches, since
-        assert thread.is_alive(), "it did not wait"
+    def parks_or_has_ended():
+        nonlocal switches, since, parks
         now, before = time.monotonic(), switches
         switches = _switches_of_sleeper(thread)
         if switches is None or switches != before:
             since = time.monotonic()
-        return switches is not None and now - since > 2.5 * sys.getswitchinterval()
+        parks = switches is not None and now - since > 2.5 * sys.getswitchinterval()
+        return parks or not thread.is_alive()
 
-    wait_until(sleeps_on, f"{thread} to wait", every=1e-3)
+    wait_until(parks_or_has_ended, f"{thread} to wait", every=1e-3)
+    return parks
 
 
 def _switches_of_sleeper(thread):
@@ -141,6 +164,18 @@ def let_go(thread, reader):
     """End what `stalling_signals` began."""
     while thread.is_alive() and signal.SIGUSR1 not in os.read(reader, 1 << 16):
         pass
+
+
+def interrupt_once(condition):
+    """SIGINT as soon as a condition holds; the task's result is when."""
+
+    def wait_and_send():
+        wait_until(condition)
+        sent = time.monotonic()
+        os.kill(os.getpid(), signal.SIGINT)
+        return sent
+
+    return Task(wait_and_send)
 
 
 @contextlib.contextmanager

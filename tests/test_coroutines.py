@@ -155,7 +155,8 @@ def test_the_pieces_of_a_put_do_not_hold_up_the_others(run, dtype):
         for _ in range(4):
             record = await ring.aget_many()
             got += (record["number"] if dtype is LARGE else record).tolist()
-            await asyncio.sleep(0.01)
+            while len(got) < 4 and not len(ring):
+                await asyncio.sleep(0)
         assert got == [0, 1, 3, 2]
 
     run(main())
@@ -241,7 +242,8 @@ def test_what_does_not_fit_enters_piece_by_piece(run):
         ring = RingBuffer(4, "i8")
         task = await waiting(ring.aput_many(range(10)))
         assert ring.get_many().tolist() == [0, 1, 2, 3]
-        await asyncio.sleep(0.01)
+        while not ring.full():
+            await asyncio.sleep(0)
         ring.shutdown()
         assert await task == 8
         assert contents(ring) == [4, 5, 6, 7]

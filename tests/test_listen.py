@@ -14,7 +14,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cli_helpers import participants, telemetry, watchdog
+from cli_helpers import PATIENCE, participants, telemetry, watchdog
 from helpers import WATCHDOG, Task, thorough, wait_until
 
 from f1buf import READING, RingBuffer
@@ -45,7 +45,7 @@ each_host = pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", ma
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    with watchdog(WATCHDOG):
+    with watchdog(4 * PATIENCE):
         yield
 
 
@@ -121,7 +121,7 @@ def decoded(datagrams):
 def analysed(source, decoder, meanwhile):
     """The alerts about a source, without their times, and the counts by threshold."""
     alerts = []
-    system = F1TelemetrySystem(buffer_size=8192, on_alert=alerts.append)
+    system = F1TelemetrySystem(buffer_size=8192, on_alert=alerts.append, stop_timeout=WATCHDOG)
     with system:
         system.start([source], describe=decoder.describe)
         meanwhile(system)

@@ -36,6 +36,7 @@ from helpers import (
     get_amid_interrupts,
     in_fork,
     interrupt_again_and_again,
+    interrupt_once,
     interrupted_at_random,
     keep_calling,
     parked,
@@ -204,13 +205,13 @@ def test_ctrl_c_ends_a_put_many_whose_items_trickle():
     """It waits again and again, but never for as long as it takes to look for signals."""
 
     def check():
-        queue, began = queue_with(Queue, 0, maxsize=1), time.monotonic()
+        queue = queue_with(Queue, 0, maxsize=1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with trickling(queue):
-            Task(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT)))
+            sender = interrupt_once(lambda: queue.unfinished_tasks > 20)  # 0.1 s later
             with pytest.raises(KeyboardInterrupt):
-                queue.put_many(range(1000))  # 5 s
-            assert time.monotonic() - began < 0.1 + LATE
+                queue.put_many(range(100_000))  # 500 s
+            assert time.monotonic() - sender.result() < LATE
         queue._check()
 
     in_fork(check)
@@ -307,6 +308,7 @@ def test_ctrl_c_amid_a_wait_leaves_the_mutex_to_its_holder(name):
                 for _ in range(2):
                     os.kill(os.getpid(), signal.SIGINT)
                     time.sleep(0.1)  # for the main thread to look: it may show nothing of what it does then
+                    wait_parked(threading.main_thread())
                 assert queue.mutex.locked()
                 queue.queue.append(5)
 
@@ -395,10 +397,11 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name, kind):
 def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
     def check():
         with signals_without_end() as handled:
-            before, began = len(handled), time.monotonic()
-            assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
-            assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-            assert len(handled) > before
+            before = len(handled)
+            while len(handled) == before:
+                began = time.monotonic()
+                assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
+                assert 0.25 <= time.monotonic() - began < 0.25 + LATE
 
     in_fork(check)
 
@@ -474,13 +477,17 @@ def test_who_uses_a_classic_queue_amid_an_operation_of_the_same_thread_is_told_s
 
 def test_a_handler_may_wait_on_the_same_queue():
     def check():
-        queue, handled = Queue(1), []
-        signal.signal(signal.SIGUSR1, lambda *_: handled.append(queue.get()))
-        sender = send(signal.SIGUSR1)
+        queue, entered, handled = Queue(1), [], []
+
+        def handler(*_):
+            entered.append(1)
+            handled.append(queue.get())
+
+        signal.signal(signal.SIGUSR1, handler)
+        send(signal.SIGUSR1)
 
         def feed():
-            sender.result()
-            time.sleep(0.06)  # longer than the main thread takes to look
+            wait_until(lambda: entered, "the handler to begin")
             wait_parked(threading.main_thread())
             queue.put(1)
             wait_until(lambda: handled, "the handler")
@@ -712,7 +719,8 @@ def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes(name, kind,
         queue = stuck_queue(name, kind)
         children = fork_in_a_handler(queue.qsize if used else lambda: None)
         send(signal.SIGUSR1)
-        assert_times_out(name, queue, timeout=SEEN)
+        while not children:  # the signal comes once this thread has been seen to wait
+            assert_times_out(name, queue, timeout=SEEN)
         assert drained(queue) == ([1] if name in PUTS else [])
         queue.put(1)
         assert queue.get() == 1
@@ -774,6 +782,8 @@ def test_a_wait_whose_signal_handler_forks_does_not_hang_at_the_parents_mutex(ki
         interrupter = Task(hold_and_interrupt)
         if waits_for == "an item":
             got = outcome(functools.partial(queue.get, timeout=SEEN))
+            while not children and interrupter.is_alive():  # which has yet to see this thread wait
+                got = outcome(functools.partial(queue.get, timeout=SEEN))
             if not children:
                 interrupter.result()  # why there is none
             assert got == (5 if used and children[0] == 0 else (Empty, ()))

@@ -35,11 +35,13 @@ from helpers import (
     each_put,
     in_fork,
     parked,
+    parked_or_over,
     records,
     ring_with,
     run_python,
     seeded,
     send,
+    timeouts,
     wait_parked,
 )
 from test_ring_signals import signal_first_of_two, stop
@@ -846,23 +848,24 @@ def test_a_put_many_of_more_than_the_capacity_waits_for_a_reservation_between_it
 
 
 def test_a_put_many_that_gives_up_during_a_reservation_returns_what_it_had_put():
-    ring = RingBuffer(2, "i8")
-    block, puts = ring.reserve(1, timeout=WATCHDOG), []
-
-    def put():
-        puts.append(ring.put_many(range(100_000), timeout=0.5))  # which may go before the block again and again
-
-    putter = parked(put)
-    reserver = parked(block.__enter__)
-    while reserver.is_alive():
-        with contextlib.suppress(Empty):
-            ring.get(timeout=0.01)
-    assert reserver.result() is block
-    putter.result()
-    assert 2 <= puts[0] < 100_000
-    assert ring.stats().offered == puts[0]
-    block.__exit__(None, None, None)
-    check_balance(ring)
+    for timeout, in_time in timeouts():
+        ring = RingBuffer(2, "i8")
+        block = ring.reserve(1, timeout=WATCHDOG)
+        # which may go before the block again and again
+        putter = parked_or_over(ring.put_many, range(100_000), timeout=timeout)
+        reserver = parked(block.__enter__)
+        while reserver.is_alive():
+            with contextlib.suppress(Empty):
+                ring.get(timeout=0.01)
+        assert reserver.result() is block
+        amid_the_reservation = in_time()
+        accepted = putter.result()
+        assert 2 <= accepted < 100_000
+        assert ring.stats().offered == accepted
+        block.__exit__(None, None, None)
+        check_balance(ring)
+        if amid_the_reservation:
+            break
 
 
 @pytest.mark.parametrize("take", ["get_many", "get_into", "batches", "peek"])

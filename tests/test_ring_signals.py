@@ -27,6 +27,7 @@ from helpers import (
     Task,
     assert_interrupted,
     assert_times_out,
+    attempts,
     check_balance,
     contents,
     each_call,
@@ -34,6 +35,7 @@ from helpers import (
     get_amid_interrupts,
     in_fork,
     interrupt_again_and_again,
+    interrupt_once,
     let_go,
     parked,
     put_amid_interrupts,
@@ -141,13 +143,13 @@ def test_ctrl_c_ends_a_put_many_whose_records_trickle():
     """It waits again and again, but never for as long as it takes to look for signals."""
 
     def check():
-        ring, began = ring_with(0), time.monotonic()
+        ring = ring_with(0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with trickling(ring):
-            Task(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT)))
+            sender = interrupt_once(lambda: ring.stats().offered > 20)  # 0.1 s later
             with pytest.raises(KeyboardInterrupt):
-                ring.put_many(range(1000))  # 5 s
-            assert time.monotonic() - began < 0.1 + LATE
+                ring.put_many(range(100_000))  # 500 s
+            assert time.monotonic() - sender.result() < LATE
         check_balance(ring)
 
     in_fork(check)
@@ -157,12 +159,12 @@ def test_ctrl_c_ends_a_put_many_that_never_waits():
     """Half a minute of small copies."""
 
     def check():
-        ring, began = RingBuffer(1, "u1", overflow="drop_oldest"), time.monotonic()
+        ring = RingBuffer(1, "u1", overflow="drop_oldest")
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        Task(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT)))
+        sender = interrupt_once(lambda: ring.stats().dropped)
         with pytest.raises(KeyboardInterrupt):
             ring.put_many(np.zeros(10**9, "u1"))
-        assert time.monotonic() - began < 0.1 + LATE
+        assert time.monotonic() - sender.result() < LATE
         assert ring.stats().offered == ring.stats().dropped + 1
         check_balance(ring)
 
@@ -221,10 +223,11 @@ def test_a_handler_that_returns_lets_the_wait_go_on(name):
 def test_a_handler_that_returns_does_not_renew_the_timeout(name):
     def check():
         with signals_without_end() as handled:
-            before, began = len(handled), time.monotonic()
-            assert_times_out(name, stuck_ring(name), timeout=0.25)
-            assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-            assert len(handled) > before
+            before = len(handled)
+            while len(handled) == before:
+                began = time.monotonic()
+                assert_times_out(name, stuck_ring(name), timeout=0.25)
+                assert 0.25 <= time.monotonic() - began < 0.25 + LATE
 
     in_fork(check)
 
@@ -275,13 +278,17 @@ def test_a_handler_may_shut_the_ring_down():
 
 def test_a_handler_may_wait_on_the_same_ring():
     def check():
-        ring, handled = RingBuffer(1, "i8"), []
-        signal.signal(signal.SIGUSR1, lambda *_: handled.append(ring.get()))
-        sender = send(signal.SIGUSR1)
+        ring, entered, handled = RingBuffer(1, "i8"), [], []
+
+        def handler(*_):
+            entered.append(1)
+            handled.append(ring.get())
+
+        signal.signal(signal.SIGUSR1, handler)
+        send(signal.SIGUSR1)
 
         def serve():
-            sender.result()
-            time.sleep(0.06)  # longer than the main thread takes to look
+            wait_until(lambda: entered, "the handler to begin")
             wait_parked(threading.main_thread())
             ring.put(1)
             wait_until(lambda: handled, "the handler")
@@ -474,20 +481,28 @@ def test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get(nam
 
 
 def test_who_looks_for_signals_keeps_its_place_in_the_line():
+    """A put that comes just as it looks may go to the next, so that a busy machine needs several rounds.
+
+    Where a look cost the place none of them would do: each comes after one.
+    """
     ring = RingBuffer(1, "i8")
 
     def serve():
         wait_parked(threading.main_thread())
         second = parked(ring.get)
         time.sleep(0.07)  # longer than one look for signals takes to come
+        wait_parked(threading.main_thread())
         ring.put(1)
-        return second
+        ring.put(2)
+        return second.result()
 
-    server = Task(serve)
-    assert ring.get(timeout=WATCHDOG) == 1
-    second = server.result()
-    ring.put(2)
-    assert second.result() == 2
+    for _ in attempts():
+        server = Task(serve)
+        first = ring.get(timeout=WATCHDOG)
+        assert sorted([first, server.result()]) == [1, 2]
+        if first == 1:
+            return
+    pytest.fail("the other one was always served first")
 
 
 def test_signals_are_the_main_threads_business():
