@@ -295,6 +295,7 @@ def test_a_can_log_gives_the_known_answers(can, car, recordings_dir, tmp_path):
 def test_a_live_bus(can, car, tmp_path):
     thresholds = write_thresholds(tmp_path / "car.toml", {"channel": "RPM", "above": 5000})
     frame = functools.partial(can.Message, arbitration_id=0x140, is_extended_id=False)
+    before = signal.getsignal(signal.SIGINT)
     with can.Bus(interface="virtual", channel="f1buf-cli", receive_own_messages=False) as bus:
         run = ("can", *car, "-i", "virtual", "-c", "f1buf-cli", "--thresholds", thresholds, "--json")
 
@@ -303,7 +304,8 @@ def test_a_live_bus(can, car, tmp_path):
             for rpm in (1000, 6000, 6000, 900):
                 bus.send(frame(data=bytes([0, 0, *rpm.to_bytes(2, "little"), 0, 0, 0, 0])))
             bus.send(can.Message(arbitration_id=0x7FF, is_extended_id=False))
-            os.kill(os.getpid(), signal.SIGTERM)  # what the bus has received by then is taken
+            wait_until(lambda: signal.getsignal(signal.SIGINT) != before, "the run to mind signals")
+            os.kill(os.getpid(), signal.SIGINT)  # what the bus has received by then is taken
 
         sender = Task(send)
         done = call(*run)
