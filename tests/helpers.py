@@ -121,6 +121,11 @@ def _parks(thread):
     return parks
 
 
+def sleeps(thread):
+    """Whether a thread sleeps just now, for whatever it may be."""
+    return _switches_of_sleeper(thread) is not None
+
+
 def _switches_of_sleeper(thread):
     """The number of context switches of a thread that sleeps, None where it runs."""
     # after a fork, Python 3.11 does not know the main thread's native id

@@ -44,6 +44,7 @@ from helpers import (
     run_python,
     send,
     signals_without_end,
+    sleeps,
     stalling_signals,
     stop_then_serve,
     stuck_ring,
@@ -491,7 +492,7 @@ def test_who_looks_for_signals_keeps_its_place_in_the_line():
         wait_parked(threading.main_thread())
         second = parked(ring.get)
         time.sleep(0.07)  # longer than one look for signals takes to come
-        wait_parked(threading.main_thread())
+        wait_until(lambda: sleeps(threading.main_thread()), "the main thread to look and sleep", every=0)
         ring.put(1)
         ring.put(2)
         return second.result()
