@@ -240,9 +240,10 @@ class CanDecoder:
             return self._reject("error frame")
         if message.is_remote_frame:
             return self._reject("remote frame")
-        entry = self._entries.get((message.arbitration_id, message.is_extended_id))
-        if entry is None:
+        key = message.arbitration_id, message.is_extended_id
+        if key not in self._entries:
             return self._reject("no database entry")
+        entry = self._entries[key]  # not `get`: see `f1game.Decoder.decode`
         if entry.fault is not None:
             return self._reject(entry.fault)
         if len(message.data) < entry.message.length:
