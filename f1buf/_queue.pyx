@@ -1471,8 +1471,8 @@ cdef class _QueueCore:
         """Take the mutex, of a queue that is classic then.
 
         Looks up every tick: a signal handler may have forked, and in the child the mutex's holder will never end; or
-        the holder is this thread. At the interpreter's end no other thread runs: whoever holds the mutex will never give it
-        back, and nobody but this thread uses the queue, so this thread goes on as if it had the mutex. (Code that holds
+        the holder is this thread. At the interpreter's end no other thread runs: whoever holds the mutex will never give
+        it back, and nobody but this thread uses the queue, so this thread goes on as if it had the mutex. (Code that holds
         the mutex by hand around this call, `with q.mutex`, then fails to release it, where it would have hung.)
         """
         while True:
