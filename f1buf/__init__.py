@@ -5,17 +5,20 @@ sensors, analyzers and thresholds that stands on it. `Queue` holds any objects: 
 for the standard library's `queue`. C speed without the GIL, from another project's Cython: `get_include`.
 """
 
-from queue import Empty, Full, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from f1buf._shutdown import ShutDown
 
 if TYPE_CHECKING:
+    from queue import Empty, Full, SimpleQueue
+
     from f1buf._queue import LifoQueue, PriorityQueue, Queue
     from f1buf._reading import READING
     from f1buf._ring import PeekedBlock, ReservedBlock, RingBuffer
     from f1buf._stats import RingStats
     from f1buf._tee import Tee
+else:
+    from f1buf._standard import Empty, Full, SimpleQueue  # at once, before somebody patches or replaces `queue`
 
 __version__ = "0.1.0"
 __all__ = [

@@ -48,10 +48,8 @@ import collections
 import heapq
 import math
 import operator
-import queue
 import threading
 import time
-from queue import Empty, Full
 from types import MethodDescriptorType
 
 cimport cython
@@ -108,8 +106,10 @@ from f1buf._sync cimport (
     waiters_fault,
 )
 
+from f1buf import _standard as queue  # whatever has been patched
 from f1buf._borrowed import check_list
 from f1buf._shutdown import ShutDown
+from f1buf._standard import Empty, Full
 
 cdef extern from "_queue.hpp" namespace "f1buf" nogil:
     cppclass SlotLock:

@@ -24,8 +24,6 @@ Copies up to LOCKED_COPY bytes (with the GIL: ATTACHED_COPY) happen under the lo
 producer and one consumer copy large batches at the same time, and neither holds the GIL.
 """
 
-from queue import Empty, Full
-
 cimport cython
 
 import numpy as np
@@ -62,6 +60,7 @@ from f1buf._borrowed import check_array, check_pair, check_scalars
 from f1buf._convert import check_dtype, to_record, to_records
 from f1buf._reading import READING
 from f1buf._shutdown import ShutDown
+from f1buf._standard import Empty, Full
 from f1buf._stats import RingStats
 
 __all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]

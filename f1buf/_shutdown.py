@@ -1,9 +1,15 @@
 """`ShutDown`: the standard library's from Python 3.13 on, before that our own."""
 
 import sys
+from typing import TYPE_CHECKING
 
 if sys.version_info >= (3, 13):
-    from queue import ShutDown
+    if TYPE_CHECKING:
+        from queue import ShutDown
+    else:
+        from f1buf._standard import module
+
+        ShutDown = module.ShutDown
 else:
 
     class ShutDown(Exception):  # noqa: N818 - the standard library's name
