@@ -89,10 +89,10 @@ if not module:
     module = private_copy()
     Queue = module.Queue
 LifoQueue, PriorityQueue = (living(name, Queue) for name in ("LifoQueue", "PriorityQueue"))
-if not (LifoQueue and PriorityQueue):  # somebody holds Queue alone
+if not (LifoQueue and PriorityQueue):  # somebody holds Queue, and not all three
     copy = private_copy()
     copy.LifoQueue.__bases__ = copy.PriorityQueue.__bases__ = (Queue,)
-    LifoQueue, PriorityQueue = copy.LifoQueue, copy.PriorityQueue
+    LifoQueue, PriorityQueue = LifoQueue or copy.LifoQueue, PriorityQueue or copy.PriorityQueue
 Empty, Full = module.Empty, module.Full
 try:
     import _queue
