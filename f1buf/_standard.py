@@ -32,15 +32,15 @@ def living(name: str, base: type) -> Any:
     return min(found, key=lambda cls: cls._put.__globals__ is not getattr(there, "__dict__", None), default=None)
 
 
-def owner(scope: dict[str, Any]) -> ModuleType | None:
+def owner(scope: dict[str, Any]) -> Any:
     """The module whose namespace that is; None where it is gone."""
+    there = sys.modules.get("queue")
+    if getattr(there, "__dict__", None) is scope:
+        return there
     import gc
 
-    there = sys.modules.get("queue")
-    for each in [there] if getattr(there, "__dict__", None) is scope else gc.get_referrers(scope):
-        if isinstance(each, ModuleType) and each.__dict__ is scope:
-            return each
-    return None
+    modules = [each for each in gc.get_referrers(scope) if isinstance(each, ModuleType)]
+    return next((each for each in modules if each.__dict__ is scope), None)
 
 
 def spec_in(path: list[str] | None) -> Any:

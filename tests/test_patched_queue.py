@@ -3,6 +3,7 @@
 Each case runs in an interpreter of its own: what is patched stays so.
 """
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -250,7 +251,8 @@ assert queue.Queue is list
 def test_the_program_itself_is_called_queue(tmp_path):
     script = tmp_path / "queue.py"
     script.write_text("from f1buf import Queue, Empty\nq = Queue()\nq.put(1)\nprint(q.get())\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=WATCHDOG)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=WATCHDOG)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
