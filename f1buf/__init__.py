@@ -5,6 +5,7 @@ sensors, analyzers and thresholds that stands on it. `Queue` holds any objects: 
 for the standard library's `queue`. C speed without the GIL, from another project's Cython: `get_include`.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from f1buf._shutdown import ShutDown
@@ -57,7 +58,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'f1buf' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("f1buf."):
+            raise
+        raise _missing(error.name) from error
+    value = globals()[name] = getattr(home, name)
     return value
 
 
@@ -83,3 +90,93 @@ def get_include() -> str:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+# -- where f1buf cannot run -------------------------------------------------------------------------------------------
+
+
+def _is_main_interpreter() -> bool:
+    """Whether this is the main interpreter of the process; True where Python does not tell."""
+    try:
+        if sys.version_info >= (3, 12):
+            from _thread import _is_main_interpreter as is_main
+
+            return bool(is_main())
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # then the compiled modules keep to whoever loads them first
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
+
+
+def _check_archive() -> None:
+    """Refuse a zip archive that has no way to its compiled modules (some programs that freeze others make one)."""
+    from importlib.util import find_spec
+
+    if find_spec("f1buf._sync") is None:
+        raise _missing("f1buf._sync")
+
+
+def _missing(name: str) -> ImportError:
+    """The error where a module of f1buf, most likely a compiled one, is not found."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+    from pathlib import Path
+
+    folder, stem = Path(__file__).absolute().parent, name.rpartition(".")[2]
+    what = f"f1buf {__version__} cannot load its compiled module {name}"
+    archive = getattr(__spec__.loader, "archive", None)
+    if archive is not None:
+        return ImportError(
+            f"{what}: f1buf is in the archive {archive}, and Python loads no compiled module out of an archive; unpack "
+            "it and put the folder on sys.path, or make the archive with shiv or pex, which unpack it by themselves",
+            name=name,
+        )
+    found = sorted(path.name for path in folder.glob(f"{stem}.*") if path.suffix in (".so", ".pyd"))
+    of_others = f"only {', '.join(found)}, of another Python" if found else "none"
+    return ImportError(
+        f"{what}: {folder} has {of_others}; expected {stem}{EXTENSION_SUFFIXES[0]}; install f1buf with the Python that "
+        f"runs it ({sys.executable or 'python'} -m pip install --force-reinstall f1buf), and build a source tree "
+        f"(pip install -e .); in a frozen program, name the module (PyInstaller: --hidden-import {name})",
+        name=name,
+    )
+
+
+def _named_for_freezers() -> None:
+    """
+    Name what a frozen program needs and no other Python code names. Nobody calls this.
+
+    PyInstaller and its like read bytecode: they find neither what only compiled modules import nor what `__getattr__`
+    imports by name. That a test compares with what the compiled modules import.
+    """
+    import collections  # noqa: F401
+    import heapq  # noqa: F401
+    import math  # noqa: F401
+    import operator  # noqa: F401
+    import threading  # noqa: F401
+    import time  # noqa: F401
+    import types  # noqa: F401
+    import weakref  # noqa: F401
+
+    import numpy  # noqa: F401
+
+    import f1buf._borrowed
+    import f1buf._convert
+    import f1buf._loop  # type: ignore[import-not-found]
+    import f1buf._queue
+    import f1buf._reading
+    import f1buf._ring
+    import f1buf._shutdown
+    import f1buf._standard
+    import f1buf._stats
+    import f1buf._sync  # type: ignore[import-not-found]
+    import f1buf._tee  # noqa: F401
+
+
+# Before any compiled module is loaded: such a module keeps to the interpreter that loads it first, and if that is a
+# subinterpreter the main one could not have it any more.
+if not _is_main_interpreter():
+    raise ImportError(
+        "f1buf does not support subinterpreters: what its compiled modules hold is there once for the whole process; "
+        "import it in the main interpreter (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+    )
+if hasattr(__spec__.loader, "archive"):
+    _check_archive()
