@@ -147,6 +147,7 @@ def _named_for_freezers() -> None:
     PyInstaller and its like read bytecode: they find neither what only compiled modules import nor what `__getattr__`
     imports by name. That a test compares with what the compiled modules import.
     """
+    import builtins  # noqa: F401
     import collections  # noqa: F401
     import heapq  # noqa: F401
     import math  # noqa: F401
