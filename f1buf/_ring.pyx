@@ -1349,6 +1349,37 @@ cdef class RingBuffer:
         n = self.copy_newest(data_of(out), room)
         return out if n == room else shortened(out, n)
 
+    def __array__(self, dtype=None, copy=None):
+        """
+        What ``np.asarray(ring)`` calls: `snapshot`, which copies the records and takes none.
+
+        Parameters
+        ----------
+        dtype : dtype-like or None
+            What numpy is to convert the copy to, as its `astype` does; None: the ring's dtype.
+        copy : bool or None
+            It always is a copy. False, by which numpy says that it must be none, is refused.
+
+        Returns
+        -------
+        numpy.ndarray
+            Oldest first; owns its memory.
+
+        Raises
+        ------
+        ValueError
+            `copy` is False.
+        RuntimeError
+            A block that this thread peeks at is out; it would wait for itself.
+        """
+        if copy is not None and not copy:
+            raise ValueError(
+                f"copy is {copy!r}: the records of a ring cannot be had as an array without a copy; expected None or "
+                "True; to read them in place: with ring.peek() as block: block.array"
+            )
+        records = self.snapshot()
+        return records if dtype is None else records.astype(dtype, copy=False)
+
     cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0:
         cdef Wait w
         cdef uint64_t n = 0

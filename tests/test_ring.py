@@ -968,6 +968,78 @@ def test_a_negative_snapshot_is_a_value_error():
         ring_with(1).snapshot(-1)
 
 
+@pytest.mark.parametrize("ask", [np.asarray, np.array, np.atleast_1d, lambda ring: ring.__array__(None, True)])
+@pytest.mark.parametrize("dtype", ["i8", ">f4", [("number", "i4"), ("name", "U2")]], ids=str)
+def test_numpy_makes_of_a_ring_its_records_oldest_first_and_takes_nothing(ask, dtype):
+    ring = RingBuffer(4, dtype, overflow="drop_oldest")
+    ring.put_many(records(dtype, 6))  # around the end
+    with unchanged(ring):
+        array = ask(ring)
+        array[:] = np.zeros(4, dtype)  # which is the caller's own
+    assert array.dtype == ring.dtype
+    assert np.asarray(ring).tolist() == records(dtype, 6)[2:].tolist()
+
+
+def test_numpy_makes_of_an_empty_ring_an_empty_array():
+    array = np.asarray(RingBuffer(3))
+    assert (array.shape, array.dtype) == ((0,), RingBuffer(3).dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2", "U3", object, np.float64])
+def test_numpy_converts_the_records_of_a_ring_as_those_of_an_array(dtype):
+    values = [1, 2, 70_000]
+    ring = ring_with(*values)
+    expected = np.array(values).astype(dtype)
+    for array in (
+        np.asarray(ring, dtype),
+        np.array(ring, dtype=dtype),
+        ring.__array__(dtype),
+        ring.__array__(dtype, None),
+    ):
+        assert array.dtype == expected.dtype
+        assert array.tolist() == expected.tolist()
+
+
+def test_records_that_numpy_cannot_convert_raise_what_numpy_raises():
+    with pytest.raises(ValueError, match="invalid literal"):
+        np.asarray(ring_with("a", dtype="U1"), int)
+
+
+def test_a_ring_as_an_array_without_a_copy_is_a_value_error():
+    ring = ring_with(1, 2)
+    for call in [lambda: ring.__array__(copy=False), lambda: ring.__array__("i8", False)]:
+        with unchanged(ring), pytest.raises(ValueError, match=r"copy is False: .* without a copy; .* ring.peek\(\)"):
+            call()
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        assert np.array(ring, copy=False).tolist() == [1, 2]  # there it means: unless it is needed
+        return
+    with pytest.raises(ValueError, match="copy"):
+        np.array(ring, copy=False)
+
+
+def test_a_ring_as_an_array_while_its_thread_peeks_is_a_runtime_error():
+    ring = ring_with(1, 2)
+    with ring.peek(1), pytest.raises(RuntimeError, match="block of it out"):
+        np.asarray(ring)
+
+
+def test_numpy_computes_with_the_records_of_a_ring():
+    ring = ring_with(1, 2, 6)
+    assert (np.mean(ring), np.concatenate([ring, ring]).tolist()) == (3, [1, 2, 6, 1, 2, 6])
+    assert ring.qsize() == 3
+
+
+def test_the_records_of_one_ring_are_put_into_another():
+    source = ring_with(1, 2, 3)
+    target = RingBuffer(5, "f8")
+    assert target.put_many(source) == 3
+    assert (contents(target), contents(source)) == ([1.0, 2.0, 3.0], [1, 2, 3])
+    assert target.put_many(target, block=False) == 2  # what is there when it begins; for the third there is no room
+    assert contents(target) == [1.0, 2.0, 3.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match=r"shape \(3,\); expected shape \(\)"):
+        target.put(source)
+
+
 # shutdown, is_shutdown, with ------------------------------------------------------------------------------------------
 
 
