@@ -1,7 +1,7 @@
-"""Subinterpreters: f1buf belongs to the interpreter that uses it first; any other gets an ImportError that says so.
+"""Subinterpreters: f1buf belongs to the main interpreter; any other gets an ImportError that says so.
 
-An extension's state is one for the whole process. From 3.12 on Python itself keeps such out of isolated interpreters,
-whoever comes first. Each test runs in a process of its own.
+An extension's state is one for the whole process, and Cython keeps it to the interpreter that loads it first. So a
+subinterpreter is refused before it loads any. Each test runs in a process of its own.
 """
 
 import os
@@ -14,7 +14,7 @@ try:
 except ImportError:  # Python 3.12 and older
     import _xxsubinterpreters as _interpreters
 
-REFUSED = ("does not support loading in subinterpreters", "can only be loaded into one interpreter per process")
+REFUSED = "ImportError: f1buf does not support subinterpreters: "
 USE = """
 try:
     from {module} import {name} as used
@@ -31,19 +31,22 @@ except ImportError as error:
     result = f"ImportError: {{error}}"
 else:
     result = "used"
-import os
+import os, sys
+loaded = [name for name in sys.modules if name.startswith(("f1buf._", "numpy")) and name != "f1buf._shutdown"]
+if loaded:
+    result += f" and loaded {{loaded}}"
 os.write({descriptor}, result.encode())
 """
 
 
-def use_elsewhere(isolated, module="f1buf", name="Queue"):
+def use_elsewhere(isolated, module="f1buf", name="Queue", before=""):
     """What a new subinterpreter says to this import: "used", or the ImportError."""
     if sys.version_info >= (3, 13):
         other = _interpreters.create("isolated" if isolated else "legacy")
     else:
         other = _interpreters.create(isolated=isolated)
     reader, writer = os.pipe()
-    failure = _interpreters.run_string(other, USE.format(module=module, name=name, descriptor=writer))
+    failure = _interpreters.run_string(other, before + USE.format(module=module, name=name, descriptor=writer))
     assert failure is None, failure  # Python 3.12 and older raise
     result = os.read(reader, 1000).decode()
     _interpreters.destroy(other)
@@ -51,8 +54,8 @@ def use_elsewhere(isolated, module="f1buf", name="Queue"):
 
 
 def assert_refused(result):
-    assert result.startswith("ImportError: ")
-    assert any(words in result for words in REFUSED), result
+    assert result.startswith(REFUSED), result
+    assert "loaded" not in result.removeprefix(REFUSED), result
 
 
 def main_first(isolated):
@@ -83,31 +86,49 @@ def use_it_here():
         in_fork(lambda buffer=buffer: (buffer.put(2, timeout=1), buffer.get(timeout=1)))
 
 
-def ring_elsewhere(isolated):
-    """The whole of a test: who refuses first, numpy or f1buf, is all the same."""
-    use_it_here()
-    assert use_elsewhere(isolated, name="RingBuffer").startswith("ImportError: ")
-    use_it_here()
-
-
 def subinterpreter_first(isolated):
-    """The whole of a test."""
-    result = use_elsewhere(isolated)
-    if isolated and sys.version_info >= (3, 12):
-        assert_refused(result)
-        use_it_here()
-        return
-    assert result == "used"
-    with pytest.raises(ImportError, match=REFUSED[1]):
-        from f1buf import Queue  # noqa: F401
+    """The whole of a test: a subinterpreter that comes first does not keep the main one out."""
+    for module, name in (
+        ("f1buf", "Queue"),
+        ("f1buf._queue", "LifoQueue"),
+        ("f1buf", "RingBuffer"),
+        ("f1buf._sync", "forks"),
+    ):
+        assert_refused(use_elsewhere(isolated, module, name))
+    use_it_here()
     assert_refused(use_elsewhere(isolated))
-    with pytest.raises(ImportError, match=REFUSED[1]):
-        import f1buf._ring  # noqa: F401
+    use_it_here()
 
 
-@pytest.mark.thorough(but=("main_first-*",))
+def telemetry_elsewhere(isolated):
+    """The whole of a test."""
+    for module, name in (
+        ("f1buf.telemetry", "READING"),
+        ("f1buf.telemetry.sources._udp", "Receiver"),
+        ("f1buf.cli", "main"),
+    ):
+        assert_refused(use_elsewhere(isolated, module, name))
+    use_it_here()
+
+
+def python_does_not_tell(isolated):
+    """The whole of a test: then Cython tells, as ever, who came first."""
+    hide = "import sys, _thread\n_thread.__dict__.pop('_is_main_interpreter', None)\n"
+    hide += "sys.modules['_xxsubinterpreters'] = None"
+    exec(hide)
+    use_it_here()
+    result = use_elsewhere(isolated, before=hide)
+    assert result.startswith("ImportError: ")
+    assert not result.startswith(REFUSED)
+
+
+@pytest.mark.thorough(but=("main_first-*", "subinterpreter_first-*"))
 @pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "legacy"])
-@pytest.mark.parametrize("order", [main_first, ring_elsewhere, subinterpreter_first], ids=lambda order: order.__name__)
+@pytest.mark.parametrize(
+    "order",
+    [main_first, subinterpreter_first, telemetry_elsewhere, python_does_not_tell],
+    ids=lambda order: order.__name__,
+)
 def test_a_second_interpreter_is_refused_and_the_first_goes_on(order, isolated):
     from helpers import run_python
 
