@@ -130,12 +130,18 @@ def _missing(name: str) -> ImportError:
             "it and put the folder on sys.path, or make the archive with shiv or pex, which unpack it by themselves",
             name=name,
         )
+    if getattr(sys, "frozen", False):
+        return ImportError(
+            f"{what}: the program was frozen without it; name it to the tool that freezes (PyInstaller: --hidden-import "
+            f"{name}; cx_Freeze: --includes {name})",
+            name=name,
+        )
     found = sorted(path.name for path in folder.glob(f"{stem}.*") if path.suffix in (".so", ".pyd"))
     of_others = f"only {', '.join(found)}, of another Python" if found else "none"
     return ImportError(
         f"{what}: {folder} has {of_others}; expected {stem}{EXTENSION_SUFFIXES[0]}; install f1buf with the Python that "
         f"runs it ({sys.executable or 'python'} -m pip install --force-reinstall f1buf), and build a source tree "
-        f"(pip install -e .); in a frozen program, name the module (PyInstaller: --hidden-import {name})",
+        "(pip install -e .)",
         name=name,
     )
 
