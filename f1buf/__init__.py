@@ -118,31 +118,33 @@ def _check_archive() -> None:
 
 def _missing(name: str) -> ImportError:
     """The error where a module of f1buf, most likely a compiled one, is not found."""
+    archive = getattr(__spec__.loader, "archive", None)
+    if getattr(sys, "frozen", False):
+        why = (
+            "the program was frozen without it; name it to the tool that freezes "
+            f"(PyInstaller: --hidden-import {name}; cx_Freeze: --includes {name})"
+        )
+    elif archive is not None:
+        why = (
+            f"f1buf is in the archive {archive}, and Python loads no compiled module out of an archive; unpack it and "
+            "put the folder on sys.path, or make the archive with shiv or pex, which unpack it by themselves"
+        )
+    else:
+        why = _what_is_there(name.rpartition(".")[2])
+    return ImportError(f"f1buf {__version__} cannot load its module {name}: {why}", name=name)
+
+
+def _what_is_there(stem: str) -> str:
     from importlib.machinery import EXTENSION_SUFFIXES
     from pathlib import Path
 
-    folder, stem = Path(__file__).absolute().parent, name.rpartition(".")[2]
-    what = f"f1buf {__version__} cannot load its compiled module {name}"
-    archive = getattr(__spec__.loader, "archive", None)
-    if archive is not None:
-        return ImportError(
-            f"{what}: f1buf is in the archive {archive}, and Python loads no compiled module out of an archive; unpack "
-            "it and put the folder on sys.path, or make the archive with shiv or pex, which unpack it by themselves",
-            name=name,
-        )
-    if getattr(sys, "frozen", False):
-        return ImportError(
-            f"{what}: the program was frozen without it; name it to the tool that freezes (PyInstaller: --hidden-import "
-            f"{name}; cx_Freeze: --includes {name})",
-            name=name,
-        )
+    folder = Path(__file__).absolute().parent
     found = sorted(path.name for path in folder.glob(f"{stem}.*") if path.suffix in (".so", ".pyd"))
     of_others = f"only {', '.join(found)}, of another Python" if found else "none"
-    return ImportError(
-        f"{what}: {folder} has {of_others}; expected {stem}{EXTENSION_SUFFIXES[0]}; install f1buf with the Python that "
-        f"runs it ({sys.executable or 'python'} -m pip install --force-reinstall f1buf), and build a source tree "
-        "(pip install -e .)",
-        name=name,
+    return (
+        f"{folder} has {of_others}; expected {stem}{EXTENSION_SUFFIXES[0]}; install f1buf with the Python that runs it "
+        f"({sys.executable or 'python'} -m pip install --force-reinstall f1buf), and build a source tree "
+        "(pip install -e .)"
     )
 
 

@@ -1371,6 +1371,10 @@ cdef class RingBuffer:
             `copy` is False.
         RuntimeError
             A block that this thread peeks at is out; it would wait for itself.
+
+        Notes
+        -----
+        Some do not ask numpy: give pandas ``np.asarray(ring)``.
         """
         if copy is not None and not copy:
             raise ValueError(

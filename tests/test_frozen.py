@@ -223,7 +223,7 @@ def test_a_zipapp_says_what_to_do(tmp_path):
     done = run_from(tmp_path, str(tmp_path / "program.pyz"))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"ImportError: f1buf {f1buf.__version__} cannot load its compiled module f1buf._sync")
+    assert last.startswith(f"ImportError: f1buf {f1buf.__version__} cannot load its module f1buf._sync")
     assert str(tmp_path / "program.pyz") in last
     assert "shiv or pex" in last
 
@@ -241,7 +241,7 @@ def test_modules_compiled_for_another_python_are_named(statement, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting, told", [("pass", "has none; expected _loop"), ("sys.frozen = True", "was frozen without it")]
+    ("setting", "told"), [("pass", "has none; expected _loop"), ("sys.frozen = True", "was frozen without it")]
 )
 def test_a_module_that_is_not_there_is_named(setting, told, tmp_path):
     copy_of_f1buf(tmp_path, f"_loop{EXTENSION_SUFFIXES[0]}")
