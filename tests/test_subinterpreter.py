@@ -113,7 +113,7 @@ def telemetry_elsewhere(isolated):
 
 def python_does_not_tell(isolated):
     """The whole of a test: then Cython tells, as ever, who came first."""
-    hide = "import sys, _thread\n_thread.__dict__.pop('_is_main_interpreter', None)\n"
+    hide = "import queue, sys, _thread\n_thread.__dict__.pop('_is_main_interpreter', None)\n"
     hide += "sys.modules['_xxsubinterpreters'] = None"
     exec(hide)
     use_it_here()
