@@ -169,6 +169,7 @@ def _named_for_freezers() -> None:
 
     import f1buf._borrowed
     import f1buf._convert
+    import f1buf._coroutines
     import f1buf._loop  # type: ignore[import-not-found]
     import f1buf._queue
     import f1buf._reading
@@ -177,7 +178,8 @@ def _named_for_freezers() -> None:
     import f1buf._standard
     import f1buf._stats
     import f1buf._sync  # type: ignore[import-not-found]
-    import f1buf._tee  # noqa: F401
+    import f1buf._tee
+    import f1buf._trio  # noqa: F401
 
 
 # Before any compiled module is loaded: such a module keeps to the interpreter that loads it first, and if that is a

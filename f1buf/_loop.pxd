@@ -12,6 +12,7 @@ ctypedef bint (*Withdraw)(object buffer, Wait* w) except -1
 
 
 cdef object PAUSE       # awaited, it lets the loop run once
+cdef object NOT_YET     # in place of a result: it must wait
 cdef bint is_due() noexcept
 
 
@@ -19,17 +20,36 @@ cdef class LoopWait:
     cdef Wait w             # whose node rings the loop's bell
     cdef object buffer      # what it waits for
     cdef Withdraw withdraw
-    cdef object loop
+    cdef object loop        # asyncio's, or a `_trio.Run`
     cdef object future      # what its coroutine awaits
     cdef set waits          # all that wait on this loop, itself too
     cdef atomic[int] ended
     cdef PyObject* following  # in the chain that `answer` returns
     cdef bint told          # of a classic queue: notified, and has not come back yet
     cdef object condition   # of a classic queue: on which it waits
-    cdef uint64_t done      # of a put: how many records have been put
+    cdef uint64_t done      # of a put: how many records, or items, have been put
 
     cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1
     cdef int expect(self) except -1
     cdef int end(self) except -1
     cdef bint is_dead(self, Bell* bell)
     cdef int notify(self) except -1
+
+
+cdef class Attempt
+
+# Does what is to be done, or returns NOT_YET with nothing done.
+ctypedef object (*AtOnce)(Attempt of)
+
+cdef class Attempt:
+    cdef object buffer
+    cdef AtOnce at_once
+    cdef object waiting     # (attempt, due): a coroutine that does it when it can; `due`: lets the loop run first
+    cdef object given       # what is put
+    cdef uint64_t least     # of a batch to get
+    cdef uint64_t most
+    cdef bint return_seq    # as in `RingBuffer.get_many`
+    cdef object coroutine   # that waits, where it must
+
+
+cdef Attempt attempt(object buffer, AtOnce at_once, object waiting)

@@ -14,10 +14,21 @@ and that withdraws all who wait there. A loop that is stopped, or busy, keeps it
 A node that has been granted is about to be pushed by whoever granted it. So it is given back to the pool by who comes
 last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex, under which
 nothing of Python runs).
+
+"Loop" means asyncio's, uvloop's and the like, and trio's run as well. Of the latter `_trio.Run` makes a loop, as far as
+it is used here: a future that trio's tasks can await, and a system task of the run that polls the bell's eventfd, in
+place of a reader. The bell goes with that task, when the run ends. What runs here is looked up where a coroutine must
+wait, or pause, and not before: importing f1buf, or taking what is there, imports neither.
+
+What a coroutine function of `_coroutines` awaits is an `Attempt`: it acts at once, or makes the compiled coroutine that
+waits. So the call, which looks for signals when it returns, has done nothing yet, and nothing that has been taken is
+ever in the hands of Python's own code before its caller has it.
 """
 
+import sys
 import weakref
 
+cimport cython
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -78,15 +89,61 @@ cdef int64_t PAUSE_NS = 1_000_000
 # Of each loop a weak reference to its LoopBell. Each loop looks for its own, so that a lock is not needed; a finalizer
 # that comes in between and waits on the same loop makes a second bell, which rings as well.
 cdef object bells = weakref.WeakKeyDictionary()
-cdef object get_running_loop = None              # asyncio's, from the first wait on: importing f1buf does not import it
+# Each from the first time on that it is needed: importing f1buf imports neither asyncio nor trio.
+cdef object get_running_loop = None
+cdef object current_run = None
+
+NOT_YET = object()
 
 
 cdef class _Pause:
     def __await__(self):
+        run = running_trio()
+        return _pause() if run is None else run.checkpoint()
+
+
+def _pause():
+    """What asyncio's tasks take for "again in the loop's next round"; who drives a coroutine otherwise goes on."""
+    if running_asyncio() is not None:
         yield
 
 
 PAUSE = _Pause()
+
+
+cdef object running_trio():
+    """The `_trio.Run` of the trio task that runs here, or None."""
+    global current_run
+    if current_run is None:
+        if "trio" not in sys.modules:
+            return None
+        from f1buf._trio import current_run as imported
+        current_run = imported
+    return current_run()
+
+
+cdef object running_asyncio():
+    """asyncio's loop that runs here, or None."""
+    global get_running_loop
+    if get_running_loop is None:
+        if "asyncio" not in sys.modules:
+            return None
+        from asyncio import _get_running_loop as imported
+        get_running_loop = imported
+    return get_running_loop()
+
+
+cdef object running_loop():
+    """Trio first: in its guest mode asyncio's loop, too, runs in the thread."""
+    loop = running_trio()
+    if loop is None:
+        loop = running_asyncio()
+    if loop is None:
+        raise RuntimeError(
+            "this coroutine must wait, and neither an event loop of asyncio nor a run of trio runs here; await it in "
+            "one of these, or call the method for threads"
+        )
+    return loop
 
 
 cdef bint is_due() noexcept:
@@ -253,13 +310,9 @@ cdef class LoopWait:
     """
 
     cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1:
-        global get_running_loop
         cdef LoopBell bell
         cdef Waiter* node
-        if get_running_loop is None:
-            from asyncio import get_running_loop as imported
-            get_running_loop = imported
-        self.loop = get_running_loop()
+        self.loop = running_loop()
         self.buffer = buffer
         self.withdraw = withdraw
         bell = bell_of(self.loop)
@@ -354,3 +407,102 @@ cdef void let_go(Waiter* node, bint expected) noexcept nogil:
     bell.mutex.unlock()
     if free:
         free_node(node)
+
+
+# -- what the coroutine functions await ---------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    // `value` is stolen. As an instance: of a tuple, or an exception, PyErr_SetObject would make something else.
+    static PyObject* f1buf_stop(PyObject* value) {
+      if (value != Py_None) {
+        PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (stop != NULL) {
+          PyErr_SetObject(PyExc_StopIteration, stop);
+          Py_DECREF(stop);
+        }
+      }
+      Py_DECREF(value);
+      return NULL;
+    }
+    """
+    PyObject* stop "f1buf_stop"(PyObject* value)
+    ctypedef int (*sendfunc)(PyObject*, PyObject*, PyObject**) noexcept
+    ctypedef PyObject* (*iternextfunc)(PyObject*) noexcept
+    ctypedef struct PyAsyncMethods:
+        sendfunc am_send
+    ctypedef struct PyTypeObject:
+        PyAsyncMethods* tp_as_async
+        iternextfunc tp_iternext
+    int PYGEN_RETURN
+    int PYGEN_NEXT
+    int PYGEN_ERROR
+    int PyIter_Send(object, object, PyObject**) except -1
+    void PyType_Modified(PyTypeObject*)
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Attempt:
+    """One call: awaited, it acts at once, or lets a coroutine wait."""
+
+    def __await__(self):
+        return self
+
+    def send(self, value):
+        cdef PyObject* result = NULL
+        cdef int how = advance(self, value, &result)
+        returned = <object> result
+        Py_DECREF(returned)
+        if how == PYGEN_RETURN:
+            raise StopIteration(returned)
+        return returned
+
+    def throw(self, *error):  # this, and `close`, come where it was left: in the coroutine
+        return self.coroutine.throw(*error)
+
+    def close(self):
+        self.coroutine.close()
+
+
+cdef Attempt attempt(object buffer, AtOnce at_once, object waiting):
+    cdef Attempt made = Attempt.__new__(Attempt)
+    made.buffer, made.at_once, made.waiting = buffer, at_once, waiting
+    return made
+
+
+cdef inline int advance(Attempt self, object value, PyObject** result) except -1:
+    """As `am_send`."""
+    cdef bint due
+    if self.coroutine is None:
+        due = is_due()
+        if not due:
+            done = self.at_once(self)
+            if done is not NOT_YET:
+                Py_INCREF(done)
+                result[0] = <PyObject*> done
+                return PYGEN_RETURN
+        self.coroutine = self.waiting(self, due)
+    return PyIter_Send(self.coroutine, value, result)
+
+
+cdef int send_to_attempt(PyObject* self, PyObject* value, PyObject** result) except -1:
+    result[0] = NULL
+    return advance(<Attempt> self, <object> value, result)
+
+
+cdef PyObject* next_of_attempt(PyObject* self) except? NULL:
+    cdef PyObject* result = NULL
+    return result if advance(<Attempt> self, None, &result) == PYGEN_NEXT else stop(result)
+
+
+cdef int set_up() noexcept:
+    """What `await` calls: up to Python 3.11 the first, then the second, where a result costs an exception."""
+    cdef PyTypeObject* kind = <PyTypeObject*> Attempt
+    kind.tp_as_async.am_send = <sendfunc> send_to_attempt
+    kind.tp_iternext = <iternextfunc> next_of_attempt
+    PyType_Modified(kind)
+    return 0
+
+
+set_up()

@@ -64,7 +64,7 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf._loop cimport PAUSE, LoopWait, Withdraw, is_due
+from f1buf._loop cimport NOT_YET, PAUSE, Attempt, LoopWait, Withdraw, attempt, is_due
 from f1buf._sync cimport (
     DEBUG,
     FAST,
@@ -106,6 +106,7 @@ from f1buf._sync cimport (
     waiters_fault,
 )
 
+from f1buf import _coroutines
 from f1buf import _standard as queue  # whatever has been patched
 from f1buf._borrowed import check_list
 from f1buf._shutdown import ShutDown
@@ -424,80 +425,34 @@ cdef class _QueueCore:
         -----
         Does not call `get`: a subclass that overrides that overrides this, too.
         """
-        least = as_count(min_count, "min_count", 1)
-        most = INT64_MAX if max_count is None else as_count(max_count, "max_count", 0)
-        if least > most and max_count is not None:
-            raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
-        least, most = min(least, INT64_MAX), min(most, INT64_MAX)
+        least, most = batch_limits(max_count, min_count)
         deadline = checked_deadline(self.get_deadline(block, timeout))
         if self.mode.load() == CLASSIC:
             return self.classic_get_many(most, least, deadline)
         return self.plain_get_many(most, least, deadline)
 
-    async def aget(self):
-        """
-        Remove and return an item, as `get` for coroutines: waits on the event loop, where that must be.
+    # What the coroutine functions of `_coroutines` await: aget, aput, aget_many, aput_many and ajoin.
 
-        Raises
-        ------
-        ShutDown
-            The queue has been shut down and is empty.
+    def _awaited_get(self):
+        return attempt(self, get_at_once, _get_in_time)
 
-        Notes
-        -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is an item it is taken
-        at once; other coroutines get a chance to run where it waits, and about once a millisecond. Does not call `get`:
-        a subclass that overrides that overrides this, too.
-        """
-        if is_due():
-            await PAUSE
-        item = self.get_now()
-        if item is not QUEUED:
-            return item
-        wait = LoopWait()
-        try:
-            while True:
-                item = self.get_later(wait)
-                if item is not QUEUED:
-                    return item
-                await wait.future
-        finally:
-            wait.end()
+    def _awaited_put(self, item):
+        made = attempt(self, put_at_once, _put_in_time)
+        made.given = item
+        return made
 
-    async def aput(self, item):
-        """
-        Put an item, as `put` for coroutines: waits on the event loop, where that must be.
+    def _awaited_get_many(self, max_count, min_count):
+        made = attempt(self, get_many_at_once, _get_many_in_time)
+        made.least, made.most = batch_limits(max_count, min_count)
+        return made
 
-        Raises
-        ------
-        ShutDown
-            The queue is shut down.
+    def _awaited_put_many(self, items):
+        made = attempt(self, put_many_at_once, _put_many_in_time)
+        made.given = tuple(items)
+        return made
 
-        Notes
-        -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has put nothing. Where there is room the item is put
-        at once; other coroutines get a chance to run where it waits, and about once a millisecond. Does not call `put`:
-        a subclass that overrides that overrides this, too.
-        """
-        if is_due():
-            await PAUSE
-        if pushed(self, <PyObject*> item):
-            return
-        wait = LoopWait()
-        try:
-            while not self.put_later(item, wait):
-                await wait.future
-        finally:
-            wait.end()
-
-    async def ajoin(self):
-        """Wait, on the event loop, until `task_done` has been called for every item that was put."""
-        wait = LoopWait()
-        try:
-            while not self.join_later(wait):
-                await wait.future
-        finally:
-            wait.end()
+    def _awaited_join(self):
+        return _join_in_time(self)
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
@@ -910,20 +865,20 @@ cdef class _QueueCore:
 
     @cython.final
     cdef object get_now(self):
-        """An item by the fast path, or QUEUED."""
+        """An item by the fast path, or NOT_YET."""
         cdef PyObject* taken = popped(self)
-        return owned(taken) if taken != NULL else QUEUED
+        return owned(taken) if taken != NULL else NOT_YET
 
     @cython.final
     cdef object get_later(self, LoopWait wait):
-        """An item, or QUEUED."""
+        """An item, or NOT_YET."""
         cdef PyObject* taken = NULL
         cdef Outcome outcome
         self.must_be_ready()
         if self.mode.load() == CLASSIC:
             return self.classic_get_later(wait)
-        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait):
-            return QUEUED
+        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, 1):
+            return NOT_YET
         outcome = self.pop_and_release(&taken)
         if outcome == DONE:
             return owned(taken)
@@ -940,7 +895,7 @@ cdef class _QueueCore:
             return self.classic_put_later(item, wait)
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
         try:
-            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait):
+            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, 1):
                 return False
             outcome = self.push_and_release(<PyObject*> item)
         finally:
@@ -958,7 +913,7 @@ cdef class _QueueCore:
         cdef bint plain
         self.must_be_ready()
         if self.mode.load() != CLASSIC:
-            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait):
+            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait, 0):
                 return False
             plain = self.mode.load(memory_order_relaxed) == PLAIN
             self.release()
@@ -967,11 +922,136 @@ cdef class _QueueCore:
         return self.classic_join_later(wait)
 
     @cython.final
-    cdef bint acquire_later(self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait) except -1:
+    cdef object get_many_now(self, uint64_t least, uint64_t most):
+        """What is there, where nobody waits before and that is enough; or NOT_YET."""
+        cdef list batch
+        cdef uint64_t n
+        self.lock.lock()
+        n = min(most, self.count()) if self.has_at_once(least) else 0
+        self.lock.unlock()
+        if n == 0:
+            return NOT_YET
+        batch = blank_list(n)
+        self.lock.lock()
+        if not self.has_at_once(least):
+            self.lock.unlock()
+            return NOT_YET
+        self.pop_some_and_release(batch)
+        PyObject_GC_Track(batch)
+        return batch
+
+    @cython.final
+    cdef bint has_at_once(self, uint64_t least) noexcept:
+        """Under the lock: the fast paths are open, and there is enough."""
+        return self.get_above != UINT64_MAX and self.count() >= min(least, self.monitor.capacity)
+
+    @cython.final
+    cdef object get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
+        """A batch, or NOT_YET. As `plain_get_many`."""
+        cdef list batch = None
+        cdef uint64_t n
+        cdef Outcome outcome
+        self.must_be_ready()
+        if self.mode.load() == CLASSIC:
+            return self.classic_get_many_later(wait, most)
+        while True:
+            if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, least):
+                return NOT_YET
+            n = min(most, self.count())
+            if batch is not None or self.may_get() != DONE:
+                outcome = self.pop_some_and_release(batch)
+                break
+            self.release()
+            batch = blank_list(n)
+        if outcome == DONE:
+            PyObject_GC_Track(batch)
+            return batch
+        if outcome == MOVED:
+            return self.classic_get_many_later(wait, most)
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef object classic_get_many_later(self, LoopWait wait, uint64_t most):
+        """A batch, or NOT_YET. Waits for one item. Once that has been taken an error only ends it."""
+        item = self.classic_get_later(wait)
+        if item is NOT_YET:
+            return NOT_YET
+        batch = [item]
+        try:
+            if most > 1:
+                batch += self.classic_get_many(most - 1, 1, 0)
+        except Exception:
+            pass
+        return batch
+
+    @cython.final
+    cdef uint64_t step_of(self, tuple items, uint64_t done) noexcept:
+        """How many of them are put together next."""
+        cdef uint64_t capacity
+        self.lock.lock()
+        capacity = self.monitor.capacity
+        self.lock.unlock()
+        return min(PyTuple_GET_SIZE(items) - done, capacity)
+
+    @cython.final
+    cdef bint put_many_now(self, tuple items) except -1:
+        """Put all of them, where nobody waits before and there is room; else none, and False."""
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
+        cdef uint64_t n = PyTuple_GET_SIZE(items)
+        cdef Py_ssize_t done = 0
+        cdef uint64_t i
+        for i in range(n):
+            Py_INCREF(<object> sources[i])
+        self.lock.lock()
+        # Not `put_below`, which tells of the slots that there are.
+        if self.get_above != UINT64_MAX and n <= room_for(self.count(), self.monitor.capacity):
+            self.push_some_and_release(sources, n, &done)
+        else:
+            self.lock.unlock()
+        if done == 0:
+            for i in range(n):
+                Py_DECREF(<object> sources[i])
+        return done != 0
+
+    @cython.final
+    cdef Outcome put_many_later(self, tuple items, LoopWait wait, bint* queued) except *:
+        """Put the next piece of the items, where it could not be put at once; or it is queued."""
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items) + wait.done
+        cdef uint64_t step = self.step_of(items, wait.done)
+        cdef Py_ssize_t done = 0
+        cdef uint64_t i
+        cdef Outcome outcome = DONE
+        self.must_be_ready()
+        queued[0] = False
+        if self.mode.load() != CLASSIC:
+            for i in range(step):
+                Py_INCREF(<object> sources[i])
+            try:
+                queued[0] = not self.acquire_later(
+                    &self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, step
+                )
+                if not queued[0]:
+                    outcome = self.push_some_and_release(sources, step, &done)
+                    forget_place(&wait.w)  # others get their turn
+            finally:
+                for i in range(done, step):
+                    Py_DECREF(<object> sources[i])
+            wait.done += done
+            if outcome != MOVED:
+                return outcome
+        queued[0] = not self.classic_put_later(<object> sources[0], wait)
+        wait.done += not queued[0]
+        return DONE
+
+    @cython.final
+    cdef bint acquire_later(
+        self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait, uint64_t need
+    ) except -1:
         """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
         cdef Wait* w = &wait.w
         if w.node == NULL:
-            wait.start(self, withdraw, side, side != NULL)
+            wait.start(self, withdraw, side, need)
+        w.need = need
         wait.expect()
         self.lock.lock()
         begins(&self.monitor, RETURN if w.returns else LOOK)
@@ -980,7 +1060,7 @@ cdef class _QueueCore:
             leave(waiters, w.node)
         if self.may_act(side, w):
             return True
-        w.node.need = w.need
+        w.node.need = min(w.need, self.monitor.capacity)
         enter(waiters, w.node)
         self.release()
         return False
@@ -1029,17 +1109,14 @@ cdef class _QueueCore:
     @cython.final
     cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
         cdef PyObject* before
-        cdef Waiter* node
         Py_INCREF(maxsize)
         self.lock.lock()
         before = self.bound
         self.bound = <PyObject*> maxsize
         self.monitor.capacity = limit
-        # Whoever waits for more than is allowed now is content with a full queue.
-        node = self.monitor.gets.waiters.head
-        while node != NULL:
-            node.need = min(node.need, limit)
-            node = node.next
+        # Whoever waits for more than is allowed now is content with a full queue, or an empty one.
+        limit_needs(self.monitor.gets.waiters.head, limit)
+        limit_needs(self.monitor.puts.waiters.head, limit)
         self.release()
         Py_XDECREF(before)
         return 0
@@ -1150,7 +1227,7 @@ cdef class _QueueCore:
             return self.unfinished == 0 or self.mode.load(memory_order_relaxed) == CLASSIC
         if w.expired or over(&self.monitor, side):
             return True
-        return count >= min(w.need, capacity) if side == &self.monitor.gets else count < capacity
+        return min(w.need, capacity) <= (count if side == &self.monitor.gets else room_for(count, capacity))
 
     @cython.final
     cdef int park(self, Side* side, Wait* w) except -1:
@@ -1717,7 +1794,7 @@ cdef class _QueueCore:
             self.must_not_be_drained()
             if not self._qsize():
                 self.wait_later(wait, self.own_not_empty)
-                return QUEUED
+                return NOT_YET
             return self.classic_fetch(0)
         except ShutDown:
             raise
@@ -1925,7 +2002,124 @@ cdef int notify(object condition, Py_ssize_t count) except -1:
 
 # -- coroutines ---------------------------------------------------------------------------------------------------
 
-cdef object QUEUED = object()  # in place of an item: there is none yet
+# For `attempt`: of each method how it is done at once, and how by waiting.
+
+cdef object get_at_once(Attempt of):
+    return (<_QueueCore> of.buffer).get_now()
+
+
+async def _get_in_time(Attempt of, bint due):
+    cdef _QueueCore self = of.buffer
+    if due:
+        await PAUSE
+        item = self.get_now()
+        if item is not NOT_YET:
+            return item
+    wait = LoopWait()
+    try:
+        while True:
+            item = self.get_later(wait)
+            if item is not NOT_YET:
+                return item
+            await wait.future
+    finally:
+        wait.end()
+
+
+cdef object put_at_once(Attempt of):
+    return None if pushed(of.buffer, <PyObject*> of.given) else NOT_YET
+
+
+async def _put_in_time(Attempt of, bint due):
+    cdef _QueueCore self = of.buffer
+    if due:
+        await PAUSE
+        if pushed(self, <PyObject*> of.given):
+            return
+    wait = LoopWait()
+    try:
+        while not self.put_later(of.given, wait):
+            await wait.future
+    finally:
+        wait.end()
+
+
+cdef object get_many_at_once(Attempt of):
+    return (<_QueueCore> of.buffer).get_many_now(of.least, of.most)
+
+
+async def _get_many_in_time(Attempt of, bint due):
+    cdef _QueueCore self = of.buffer
+    if due:
+        await PAUSE
+        batch = self.get_many_now(of.least, of.most)
+        if batch is not NOT_YET:
+            return batch
+    wait = LoopWait()
+    try:
+        while True:
+            batch = self.get_many_later(wait, of.least, of.most)
+            if batch is not NOT_YET:
+                return batch
+            await wait.future
+    finally:
+        wait.end()
+
+
+cdef object put_many_at_once(Attempt of):
+    cdef tuple items = of.given
+    return len(items) if not items or (<_QueueCore> of.buffer).put_many_now(items) else NOT_YET
+
+
+async def _put_many_in_time(Attempt of, bint due):
+    cdef _QueueCore self = of.buffer
+    cdef tuple items = of.given
+    cdef uint64_t n = PyTuple_GET_SIZE(items)
+    cdef Outcome outcome
+    cdef bint queued
+    if due:
+        await PAUSE
+        if put_many_at_once(of) is not NOT_YET:
+            return n
+    wait = LoopWait()
+    try:
+        while wait.done < n:
+            try:
+                outcome = self.put_many_later(items, wait, &queued)
+            except Exception:
+                if wait.done == 0:
+                    raise
+                break  # how much was put must not be lost
+            if queued:
+                await wait.future
+            elif outcome != DONE:
+                if wait.done == 0:
+                    raise_put_error(outcome)
+                break
+            elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
+                await PAUSE
+    finally:
+        wait.end()
+    return wait.done
+
+
+async def _join_in_time(_QueueCore self):
+    wait = LoopWait()
+    try:
+        while not self.join_later(wait):
+            await wait.future
+    finally:
+        wait.end()
+
+
+cdef inline uint64_t room_for(uint64_t count, uint64_t capacity) noexcept:
+    return capacity - count if count < capacity else 0
+
+
+cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
+    while node != NULL:
+        node.need = min(node.need, limit)
+        node = node.next
 
 
 cdef bint withdraw_get(object buffer, Wait* w) except -1:
@@ -2128,8 +2322,8 @@ cdef int install(int index, str name, fastcall fast, fastcall* method) except -1
 class Queue(_QueueCore, queue.Queue):
     """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
-    All of Python 3.13's `queue.Queue` on every Python, and `put_many`, `get_many` and `clear`. The README lists every
-    difference.
+    All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
+    The README lists every difference.
 
     Parameters
     ----------
@@ -2228,6 +2422,8 @@ cdef int set_up() except -1:
     install(1, "get", fast_get, &method_get)
     install(2, "put_nowait", fast_put_nowait, &method_put_nowait)
     install(3, "get_nowait", fast_get_nowait, &method_get_nowait)
+    for name, function in _coroutines.functions_of(_coroutines.Queue).items():
+        setattr(Queue, name, function)
     # put_nowait does not look whether somebody has replaced Queue.put: nobody can, as with every class in C.
     queue_type.tp_flags |= Py_TPFLAGS_IMMUTABLETYPE
     PyType_Modified(queue_type)
@@ -2246,6 +2442,15 @@ cdef bint overrides_hooks(object cls) except -1:
         if getattr(cls, name) is not getattr(_QueueCore, name):
             return True
     return False
+
+
+cdef tuple batch_limits(object max_count, object min_count):
+    """The least and the most of a batch to get."""
+    least = as_count(min_count, "min_count", 1)
+    most = INT64_MAX if max_count is None else as_count(max_count, "max_count", 0)
+    if least > most and max_count is not None:
+        raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
+    return min(least, INT64_MAX), min(most, INT64_MAX)
 
 
 cdef object limit_of(object maxsize):

@@ -46,7 +46,7 @@ from libc.stdint cimport (
 from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf._loop cimport PAUSE, LoopWait, is_due
+from f1buf._loop cimport NOT_YET, PAUSE, Attempt, LoopWait, attempt, is_due
 from f1buf._sync cimport (
     COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
     UNHOLD,
@@ -56,6 +56,7 @@ from f1buf._sync cimport (
     release, shut, start_wait, this_thread, unhold, unregister_for_fork,
 )
 
+from f1buf import _coroutines
 from f1buf._borrowed import check_array, check_pair, check_scalars
 from f1buf._convert import check_dtype, to_record, to_records
 from f1buf._reading import READING
@@ -1094,129 +1095,24 @@ cdef class RingBuffer:
 
     # -- coroutines -----------------------------------------------------------------------------------------------
 
-    async def aget_many(self, max_count=None, *, min_count=1, bint return_seq=False):
-        """
-        `get_many` for coroutines: waits on the event loop, where that must be.
+    # What the coroutine functions of `_coroutines` await: aget_many, aput_many and abatches.
 
-        Parameters
-        ----------
-        max_count, min_count, return_seq
-            As in `get_many`.
-
-        Returns
-        -------
-        numpy.ndarray, or (int, numpy.ndarray) with `return_seq`
-            As `get_many`. After a shutdown it may be shorter than `min_count`.
-
-        Raises
-        ------
-        ShutDown
-            The ring is shut down and empty.
-        ValueError
-            `min_count` is out of range.
-
-        Notes
-        -----
-        A coroutine that is cancelled, by ``asyncio.timeout`` too, has taken nothing. Where there is enough it takes it
-        at once; other coroutines get a chance to run where it waits, and about once a millisecond.
-        """
+    def _awaited_get_many(self, max_count, min_count, bint return_seq):
+        cdef Attempt made = attempt(self, get_at_once, _get_in_time)
         cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
         cdef int64_t least = small_count(min_count)
         if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
             least, most = self.checked_counts(max_count, min_count)
-        most = min(most, <int64_t> self.monitor.capacity)
-        if is_due():
-            await PAUSE
-        batch = self.get_now(least, most, return_seq, NULL)
-        if batch is not None:
-            return batch
-        wait = LoopWait()
-        try:
-            while True:
-                batch = self.get_later(wait, least, most, return_seq)
-                if batch is not None:
-                    return batch
-                await wait.future
-        finally:
-            wait.end()
+        made.least, made.most = least, min(most, <int64_t> self.monitor.capacity)
+        made.return_seq = return_seq
+        return made
 
-    async def aput_many(self, records):
-        """
-        `put_many` for coroutines: waits on the event loop, where that must be.
-
-        Parameters
-        ----------
-        records : array-like of the dtype
-            As in `put_many`. Must not change meanwhile.
-
-        Returns
-        -------
-        int
-            How many were accepted: fewer than given only where a shutdown ended it early.
-
-        Raises
-        ------
-        ShutDown
-            The ring was shut down before it had accepted one.
-        TypeError, ValueError
-            The records do not fit the dtype; nothing has changed.
-
-        Notes
-        -----
-        Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
-        cancelled, by ``asyncio.timeout`` too, none has entered. Of more, as many enter at a time: a cancellation comes
-        between. Smaller puts of others may go first meanwhile, again and again where they leave no such room. Under a
-        drop policy it does not wait for room.
-        """
-        cdef uint64_t n
-        cdef Outcome outcome
+    def _awaited_put_many(self, records):
+        cdef Attempt made = attempt(self, put_at_once, _put_in_time)
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
-        n = length_of(records)
-        if n == 0:
-            return 0
-        if is_due():
-            await PAUSE
-        if n <= min(self.monitor.capacity, self.piece()) and self.try_put(data_of(records), n):
-            return n
-        wait = LoopWait()
-        try:
-            while wait.done < n:
-                outcome = self.put_later(wait, data_of(records), n)
-                if outcome == QUEUED:
-                    await wait.future
-                elif outcome != DONE:
-                    break
-                elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
-                    await PAUSE
-        finally:
-            wait.end()
-        return wait.done
-
-    def abatches(self, max_count=None, *, min_count=1):
-        """
-        Iterate over batches until the ring is shut down and drained: ``async for batch in ring.abatches()``.
-
-        Parameters
-        ----------
-        max_count, min_count
-            As in `get_many`.
-
-        Yields
-        ------
-        numpy.ndarray
-            As `aget_many` returns it.
-        """
-        self.checked_counts(max_count, min_count)
-        return self._abatches(max_count, min_count)
-
-    async def _abatches(self, max_count, min_count):
-        while True:
-            try:
-                batch = await self.aget_many(max_count, min_count=min_count)
-            except ShutDown:
-                return
-            yield batch
+        made.given = records
+        return made
 
     cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w):
         """A small batch that is there, or None; `w` as in `try_get`."""
@@ -2118,6 +2014,79 @@ cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t mo
 
 
 # -- coroutines -------------------------------------------------------------------------------------------------------
+#
+# For `attempt`: of each method how it is done at once, and how by waiting.
+
+cdef object get_at_once(Attempt of):
+    batch = (<RingBuffer> of.buffer).get_now(of.least, of.most, of.return_seq, NULL)
+    return NOT_YET if batch is None else batch
+
+
+async def _get_in_time(Attempt of, bint due):
+    cdef RingBuffer self = of.buffer
+    if due:
+        await PAUSE
+        batch = self.get_now(of.least, of.most, of.return_seq, NULL)
+        if batch is not None:
+            return batch
+    wait = LoopWait()
+    try:
+        while True:
+            batch = self.get_later(wait, of.least, of.most, of.return_seq)
+            if batch is not None:
+                return batch
+            await wait.future
+    finally:
+        wait.end()
+
+
+cdef object put_at_once(Attempt of):
+    cdef RingBuffer self = of.buffer
+    cdef uint64_t n = length_of(of.given)
+    if n == 0 or (n <= min(self.monitor.capacity, self.piece()) and self.try_put(data_of(of.given), n)):
+        return n
+    return NOT_YET
+
+
+async def _put_in_time(Attempt of, bint due):
+    cdef RingBuffer self = of.buffer
+    cdef uint64_t n = length_of(of.given)
+    cdef Outcome outcome
+    if due:
+        await PAUSE
+        if put_at_once(of) is not NOT_YET:
+            return n
+    wait = LoopWait()
+    try:
+        while wait.done < n:
+            outcome = self.put_later(wait, data_of(of.given), n)
+            if outcome == QUEUED:
+                await wait.future
+            elif outcome != DONE:
+                break
+            elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
+                await PAUSE
+    finally:
+        wait.end()
+    return wait.done
+
+
+cdef extern from *:
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
+    void PyType_Modified(PyTypeObject*)
+
+
+cdef int add_coroutines() except -1:
+    """A class in C takes no new attributes any other way."""
+    cdef PyTypeObject* kind = <PyTypeObject*> RingBuffer
+    (<dict> kind.tp_dict).update(_coroutines.functions_of(_coroutines.RingBuffer))
+    PyType_Modified(kind)
+    return 0
+
+
+add_coroutines()
+
 
 cdef bint withdraw_get(object ring, Wait* w) except -1:
     return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.gets, w)

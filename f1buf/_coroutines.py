@@ -1,0 +1,208 @@
+"""The coroutine functions of `Queue` and `RingBuffer`: plain Python over compiled parts.
+
+Of compiled ones `inspect` says that they are none: frameworks then run them in a thread, and drop the coroutine that
+they return. And a compiled coroutine has no line numbers, nor a state, for who prints the stack of a task.
+
+Each is one ``return await``, and must stay it. The call makes something to await, and has done nothing yet; what is
+awaited takes the item, or puts it. From there to the caller no bytecode looks for signals: a signal handler that raises
+comes before anything is done, or when the caller has the result. (After any other call it could come in between, and
+what was taken would be lost.)
+
+The classes here only hold the functions, which `_queue.pyx` and `_ring.pyx` put into the classes of the same name.
+"""
+
+from collections.abc import AsyncIterator
+from types import FunctionType
+from typing import Any
+
+from f1buf._shutdown import ShutDown
+
+
+class Queue:
+    _awaited_get: Any
+    _awaited_put: Any
+    _awaited_join: Any
+    _awaited_get_many: Any
+    _awaited_put_many: Any
+
+    async def aget(self) -> Any:
+        """
+        Remove and return an item, as `get` for coroutines: waits on the event loop, where that must be.
+
+        Raises
+        ------
+        ShutDown
+            The queue has been shut down and is empty.
+
+        Notes
+        -----
+        For coroutines of asyncio and of trio. One that is cancelled, by ``asyncio.timeout`` or a cancel scope too, has
+        taken nothing. Where there is an item it is taken at once; other coroutines get a chance to run where it waits,
+        and about once a millisecond. Does not call `get`: a subclass that overrides that overrides this, too.
+        """
+        return await self._awaited_get()
+
+    async def aput(self, item: Any) -> None:
+        """
+        Put an item, as `put` for coroutines: waits on the event loop, where that must be.
+
+        Raises
+        ------
+        ShutDown
+            The queue is shut down.
+
+        Notes
+        -----
+        For coroutines of asyncio and of trio. One that is cancelled, by ``asyncio.timeout`` or a cancel scope too, has
+        put nothing. Where there is room the item is put at once; other coroutines get a chance to run where it waits,
+        and about once a millisecond. Does not call `put`: a subclass that overrides that overrides this, too.
+        """
+        return await self._awaited_put(item)  # type: ignore[no-any-return]
+
+    async def aget_many(self, max_count: Any = None, *, min_count: Any = 1) -> Any:
+        """
+        `get_many` for coroutines: wait for `min_count` items, on the event loop, then take what is there.
+
+        Parameters
+        ----------
+        max_count, min_count
+            As in `get_many`.
+
+        Returns
+        -------
+        list
+            Oldest item first. After a shutdown it may be shorter than `min_count`.
+
+        Raises
+        ------
+        ShutDown
+            The queue has been shut down and is empty.
+        ValueError
+            `min_count` or `max_count` is out of range.
+
+        Notes
+        -----
+        Cancelled, it has taken nothing; when it lets others run is said at `aget`.
+        """
+        return await self._awaited_get_many(max_count, min_count)
+
+    async def aput_many(self, items: Any) -> int:
+        """
+        `put_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        items : iterable
+            Taken as a tuple first.
+
+        Returns
+        -------
+        int
+            How many were put: fewer than given only where a shutdown, or a lack of memory, ended it early.
+
+        Raises
+        ------
+        ShutDown
+            The queue was shut down before one was put.
+
+        Notes
+        -----
+        Up to `maxsize` they are put together: it waits until there is room for all of them, and if it is cancelled,
+        none has been put. Of more, as many are put at a time: a cancellation comes between. Smaller puts of others may
+        go first meanwhile, again and again where they leave no such room. When it lets others run is said at `aput`.
+        """
+        return await self._awaited_put_many(items)  # type: ignore[no-any-return]
+
+    async def ajoin(self) -> None:
+        """Wait, on the event loop, until `task_done` has been called for every item that was put."""
+        return await self._awaited_join()  # type: ignore[no-any-return]
+
+
+class RingBuffer:
+    _awaited_get_many: Any
+    _awaited_put_many: Any
+
+    async def aget_many(self, max_count: Any = None, *, min_count: Any = 1, return_seq: Any = False) -> Any:
+        """
+        `get_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        max_count, min_count, return_seq
+            As in `get_many`.
+
+        Returns
+        -------
+        numpy.ndarray, or (int, numpy.ndarray) with `return_seq`
+            As `get_many`. After a shutdown it may be shorter than `min_count`.
+
+        Raises
+        ------
+        ShutDown
+            The ring is shut down and empty.
+        ValueError
+            `min_count` is out of range.
+
+        Notes
+        -----
+        For coroutines of asyncio and of trio. One that is cancelled, by ``asyncio.timeout`` or a cancel scope too, has
+        taken nothing. Where there is enough it takes it at once; other coroutines get a chance to run where it waits,
+        and about once a millisecond.
+        """
+        return await self._awaited_get_many(max_count, min_count, return_seq)
+
+    async def aput_many(self, records: Any) -> int:
+        """
+        `put_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        records : array-like of the dtype
+            As in `put_many`. Must not change meanwhile.
+
+        Returns
+        -------
+        int
+            How many were accepted: fewer than given only where a shutdown ended it early.
+
+        Raises
+        ------
+        ShutDown
+            The ring was shut down before it had accepted one.
+        TypeError, ValueError
+            The records do not fit the dtype; nothing has changed.
+
+        Notes
+        -----
+        Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
+        cancelled, by ``asyncio.timeout`` or a cancel scope too, none has entered. Of more, as many enter at a time: a
+        cancellation comes between. Smaller puts of others may go first meanwhile, again and again where they leave no
+        such room. Under a drop policy it does not wait for room.
+        """
+        return await self._awaited_put_many(records)  # type: ignore[no-any-return]
+
+    async def abatches(self, max_count: Any = None, *, min_count: Any = 1) -> AsyncIterator[Any]:
+        """
+        Iterate over batches until the ring is shut down and drained: ``async for batch in ring.abatches()``.
+
+        Parameters
+        ----------
+        max_count, min_count
+            As in `get_many`. Looked at when the first batch is asked for.
+
+        Yields
+        ------
+        numpy.ndarray
+            As `aget_many` returns it.
+        """
+        while True:
+            try:
+                batch = await self._awaited_get_many(max_count, min_count, False)
+            except ShutDown:
+                return
+            yield batch
+
+
+def functions_of(holder: type) -> dict[str, Any]:
+    """The coroutine functions that a class here holds, by name."""
+    return {name: function for name, function in vars(holder).items() if isinstance(function, FunctionType)}
