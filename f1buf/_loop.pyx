@@ -90,7 +90,7 @@ cdef int64_t PAUSE_NS = 1_000_000
 # that comes in between and waits on the same loop makes a second bell, which rings as well.
 cdef object bells = weakref.WeakKeyDictionary()
 # Each from the first time on that it is needed: importing f1buf imports neither asyncio nor trio.
-cdef object get_running_loop = None
+cdef object asyncio = None
 cdef object current_run = None
 
 NOT_YET = object()
@@ -123,14 +123,14 @@ cdef object running_trio():
 
 
 cdef object running_asyncio():
-    """asyncio's loop that runs here, or None."""
-    global get_running_loop
-    if get_running_loop is None:
+    """asyncio's loop that runs here, or None. Looked up anew each time: trio-asyncio puts its own function there."""
+    global asyncio
+    if asyncio is None:
         if "asyncio" not in sys.modules:
             return None
-        from asyncio import _get_running_loop as imported
-        get_running_loop = imported
-    return get_running_loop()
+        import asyncio as imported
+        asyncio = imported
+    return asyncio._get_running_loop()
 
 
 cdef object running_loop():
@@ -140,8 +140,8 @@ cdef object running_loop():
         loop = running_asyncio()
     if loop is None:
         raise RuntimeError(
-            "this coroutine must wait, and neither an event loop of asyncio nor a run of trio runs here; await it in "
-            "one of these, or call the method for threads"
+            "this coroutine may have to wait, and neither an event loop of asyncio nor a run of trio runs here; await "
+            "it in one of these, or call the method for threads"
         )
     return loop
 

@@ -1049,9 +1049,15 @@ cdef class _QueueCore:
     ) except -1:
         """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
         cdef Wait* w = &wait.w
-        if w.node == NULL:
-            wait.start(self, withdraw, side, need)
         w.need = need
+        if w.node == NULL:  # a look first: who need not wait needs no loop
+            lend_attached()
+            self.lock.lock()
+            begins(&self.monitor, LOOK)
+            if self.may_act(side, w):
+                return True
+            self.lock.unlock()
+            wait.start(self, withdraw, side, need)
         wait.expect()
         self.lock.lock()
         begins(&self.monitor, RETURN if w.returns else LOOK)

@@ -439,6 +439,248 @@ def test_a_hook_that_raises_as_a_coroutine_looks_passes_on_what_it_was_told(run,
     run(main())
 
 
+# Batches of queues ----------------------------------------------------------------------------------------------------
+
+
+@each_queue
+@pytest.mark.parametrize("maxsize", [0, 1, 7])
+def test_batches_go_between_threads_and_coroutines(run, kind, maxsize):
+    async def main():
+        there, back = kind(maxsize), kind(maxsize)
+
+        def relay():
+            with contextlib.suppress(ShutDown):
+                while True:
+                    back.put_many(there.get_many())
+            back.shutdown()
+
+        async def produce():
+            for start in range(0, 1500, 30):
+                assert await there.aput_many(range(start, start + 30)) == 30
+            there.shutdown()
+
+        thread, producer, got = Task(relay), asyncio.ensure_future(produce()), []
+        with contextlib.suppress(ShutDown):
+            while True:
+                got += await back.aget_many(20)
+        await producer
+        await result_of(thread)
+        assert sorted(got) == list(range(1500))
+        assert kind not in (Queue, Hooked) or got == sorted(got)
+        assert there.unfinished_tasks == 1500
+        there._check()
+
+    run(main())
+
+
+@each_queue
+def test_what_is_there_is_taken_at_once_as_a_batch(run, kind):
+    async def main():
+        queue = kind()
+        assert await queue.aput_many("abc") == 3
+        first = await queue.aget_many(2)
+        assert len(first) == 2
+        assert sorted(first + await queue.aget_many()) == ["a", "b", "c"]
+        assert gc.is_tracked(first)
+        task = await waiting(queue.aget_many())
+        queue.put(1)
+        assert await task == [1]
+
+    run(main())
+
+
+def test_a_batch_waits_for_min_count_or_for_a_full_queue(run):
+    async def main():
+        queue = Queue(4)
+        task = await waiting(queue.aget_many(5, min_count=3))
+        queue.put_many([1, 2])
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        queue.put_many([3, 4])
+        assert await task == [1, 2, 3, 4]
+        task = await waiting(queue.aget_many(min_count=9))
+        queue.put_many([1, 2, 3])
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        queue.put(4)
+        assert await task == [1, 2, 3, 4]
+        task = await waiting(queue.aget_many(min_count=3))
+        queue.put_many([1, 2])
+        queue.maxsize = 2
+        assert await task == [1, 2]
+        task = await waiting(queue.aget_many(min_count=2))
+        queue.put(1)
+        queue.shutdown()
+        assert await task == [1]
+
+    run(main())
+
+
+def test_who_needs_fewer_is_served_beside_who_waits_for_more(run):
+    async def main():
+        queue = Queue()
+        many, one = await waiting(queue.aget_many(min_count=3), queue.aget())
+        queue.put(1)
+        assert await one == 1
+        queue.put_many([2, 3, 4])
+        assert await many == [2, 3, 4]
+
+    run(main())
+
+
+def test_what_fits_the_queue_is_put_together_or_not_at_all(run):
+    async def main():
+        queue = Queue(4)
+        queue.put_many([1, 2])
+        task = await waiting(queue.aput_many([3, 4, 5]))
+        assert queue.qsize() == 2
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert queue.qsize() == queue.unfinished_tasks == 2
+        task = await waiting(queue.aput_many([3, 4, 5]))
+        queue.get()
+        assert await task == 3
+        assert queue.get_many() == [2, 3, 4, 5]
+
+    run(main())
+
+
+def test_room_that_a_cancelled_batch_was_granted_goes_to_the_next(run):
+    async def main():
+        queue = Queue(4)
+        queue.put_many([0, 0, 0, 0])
+        cancelled, next_one = await waiting(queue.aput_many([1, 2, 3]), queue.aput(4))
+        queue.get_many(3)
+        cancelled.cancel()
+        await next_one
+        assert queue.get_many() == [0, 4]
+
+    run(main())
+
+
+def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls(run):
+    async def main():
+        queue = Queue(4)
+        queue.put_many([0, 0])
+        task = await waiting(queue.aput_many([1, 2, 3]))
+        queue.maxsize = 2
+        assert queue.get_many() == [0, 0]
+        await asyncio.sleep(0.01)
+        assert queue.get_many() == [1, 2]
+        assert await task == 3
+        assert queue.get_many() == [3]
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [Queue, Hooked])
+def test_what_does_not_fit_is_put_piece_by_piece(run, kind):
+    async def main():
+        queue = kind(4)
+        task = await waiting(queue.aput_many(range(10)))
+        assert queue.get_many() == [0, 1, 2, 3]
+        await asyncio.sleep(0.01)
+        queue.shutdown()
+        assert await task == 8
+        assert queue.get_many() == [4, 5, 6, 7]
+        assert queue.unfinished_tasks == 8
+
+    run(main())
+
+
+@each_queue
+def test_nothing_to_put_into_a_queue_is_put(run, kind):
+    assert run(kind(1).aput_many([])) == 0
+
+
+@each_queue
+def test_a_batch_cannot_be_put_into_a_queue_that_is_shut_down(run, kind):
+    async def main():
+        queue = kind()
+        queue.shutdown()
+        with pytest.raises(ShutDown):
+            await queue.aput_many([1])
+        with pytest.raises(ShutDown):
+            await queue.aget_many()
+
+    run(main())
+
+
+@pytest.mark.parametrize("arguments", [{"max_count": 0}, {"min_count": 0}, {"max_count": 2, "min_count": 3}])
+def test_bad_batches_of_a_queue_change_nothing(run, arguments):
+    queue = Queue()
+    queue.put_many([1, 2, 3])
+    with pytest.raises(ValueError, match="expected"):
+        run(queue.aget_many(**arguments))
+    with pytest.raises(TypeError):
+        run(queue.aput_many(5))
+    assert queue.get_many() == [1, 2, 3]
+
+
+def test_batches_that_wait_go_on_where_a_queue_takes_the_standard_algorithm(run):
+    async def main():
+        queue = Queue(2)
+        getting = await waiting(queue.aget_many())
+        assert queue.mutex is not None
+        queue.put(1)
+        assert await getting == [1]
+        queue = Queue(2)
+        queue.put(0)
+        putting = await waiting(queue.aput_many([1, 2]))
+        assert queue.mutex is not None
+        assert queue.get() == 0
+        assert await putting == 2
+        assert queue.get_many() == [1, 2]
+
+    run(main())
+
+
+def test_without_memory_a_batch_is_not_put(run):
+    """What can be, in part, is, and the rest is still the caller's."""
+
+    async def main():
+        queue = Queue(2)
+        queue.put(0)
+        _sync._fail_wait(1)
+        with pytest.raises(MemoryError):
+            await queue.aput_many([1, 2])
+        assert queue.get_many() == [0]
+        _sync._fail_wait(1)
+        assert await queue.aput_many([1, 2, 3]) == 2
+        assert _sync._fail_wait(0) == 0
+        assert queue.get_many() == [1, 2]
+        assert queue.unfinished_tasks == 3
+
+    run(main())
+
+
+def test_batches_are_freed_with_what_they_hold(run):
+    """Of what is taken, put, or put in part, no reference is lost, and none too many is given back."""
+
+    class Item:
+        pass
+
+    async def main():
+        queue = Queue(4)
+        task = await waiting(queue.aput_many(items))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await queue.aget_many(3) == items[:3]
+        task = await waiting(queue.aput_many(items[:4]))
+        queue.shutdown()
+        with pytest.raises(ShutDown):
+            await task
+        assert await queue.aget_many() == items[3:4]
+
+    items = [Item() for _ in range(6)]
+    before = [*map(sys.getrefcount, items)]
+    run(main())
+    gc.collect()
+    assert [*map(sys.getrefcount, items)] == before
+
+
 def test_a_queue_before_its_init_says_so(run):
     with pytest.raises(AttributeError, match="__init__"):
         run(Queue.__new__(Queue).aget())
