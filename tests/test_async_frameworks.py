@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dis
 import functools
 import gc
 import importlib.util
@@ -161,6 +162,16 @@ def test_one_that_is_never_awaited_is_named():
     coroutines = [Queue().aput(1)]
     with pytest.warns(RuntimeWarning, match=r"coroutine 'Queue\.aput' was never awaited"):
         coroutines.clear()
+
+
+@each_method
+def test_no_signal_handler_comes_between_what_is_taken_and_the_caller(kind, name):
+    """Python looks for signals after calls; so nothing may be called once the result is there."""
+    names = [instruction.opname for instruction in dis.get_instructions(getattr(kind, name))]
+    behind = names[names.index("GET_AWAITABLE") :]
+    assert names.count("GET_AWAITABLE") == 1
+    assert "RETURN_VALUE" in behind
+    assert not [it for it in behind if it.startswith("CALL") and not it.startswith("CALL_INTRINSIC")]
 
 
 @pytest.mark.parametrize("item", [None, (), (1, 2), ValueError("an item"), StopIteration(1), StopAsyncIteration()])
