@@ -57,7 +57,8 @@ class Run:
         Call `ring` whenever the file is readable, until the run ends.
 
         A task of its own polls it: several must not wait for the same file. Only that task refers to `ring`, so that
-        the bell goes with it.
+        the bell goes with it. That is when trio cancels the system tasks, after all others have ended; one that waits
+        there shielded from that would never be woken.
         """
         try:
             lowlevel.spawn_system_task(self._listen, file, ring, name="f1buf waits for its buffers")

@@ -576,6 +576,29 @@ def test_what_comes_as_a_run_ends_is_not_lost(trio, kind):
         ways.get(block=False)
 
 
+@each_kind
+def test_who_waits_in_a_system_task_does_not_keep_a_run_from_its_end(trio, kind):
+    ways, told = Ways(kind), []
+
+    async def wait():
+        try:
+            await ways.aget()
+        except trio.Cancelled as error:
+            told.append(error)
+            raise
+
+    async def main():
+        trio.lowlevel.spawn_system_task(wait)
+        await trio.testing.wait_all_tasks_blocked()
+
+    pytest.importorskip("trio.testing", reason=WHY)
+    trio.run(main)
+    assert len(told) == 1
+    ways.put(1)
+    assert ways.get(block=False) == 1
+    ways.buffer._check()
+
+
 def test_runs_let_go_of_their_files(trio):
     async def wait_once():
         with trio.move_on_after(0.001):
