@@ -313,6 +313,7 @@ cdef class LoopWait:
         cdef LoopBell bell
         cdef Waiter* node
         self.loop = running_loop()
+        self.ended.store(0)  # at the end of a run of trio one may wait anew whose bell is gone
         self.buffer = buffer
         self.withdraw = withdraw
         bell = bell_of(self.loop)

@@ -577,6 +577,35 @@ def test_what_comes_as_a_run_ends_is_not_lost(trio, kind):
 
 
 @each_kind
+def test_who_is_woken_for_nothing_as_a_run_ends_keeps_nothing(trio, kind):
+    """What came for it is taken by another, so that it must wait anew, where nothing wakes it any more."""
+    ways, taken = Ways(kind), []
+
+    async def main():
+        for _ in range(3):
+            trio.lowlevel.spawn_system_task(take)
+        await trio.testing.wait_all_tasks_blocked()
+        ways.put(0)
+        with contextlib.suppress(Empty):
+            taken.append(ways.get(block=False))
+
+    async def take():
+        taken.append(await ways.aget())
+
+    pytest.importorskip("trio.testing", reason=WHY)
+    for number in range(1, 31):
+        trio.run(main)
+        thread = parked(ways.get)
+        ways.put(number)
+        if len(taken) < number:  # it was there still
+            taken.append(thread.result())
+            assert ways.get(block=False) == number
+        else:
+            assert thread.result() == number
+        ways.buffer._check()
+
+
+@each_kind
 def test_who_waits_in_a_system_task_does_not_keep_a_run_from_its_end(trio, kind):
     ways, told = Ways(kind), []
 
