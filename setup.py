@@ -51,6 +51,7 @@ extensions = [
         depends=[
             "f1buf/_sync.hpp",
             "f1buf/_queue.hpp",
+            "f1buf/_heap.hpp",
             "f1buf/_arrays.hpp",
             "f1buf/_int.hpp",
             "f1buf/_interpreter.hpp",

@@ -1,4 +1,4 @@
-"""`f1buf.Queue` against `queue.SimpleQueue` and `queue.Queue`: ratios, measured in one process.
+"""f1buf's queues against `queue.SimpleQueue` and those of `queue`: ratios, measured in one process.
 
 How it measures. Every round times each case once, one after the other, every other round in the opposite order, so
 that whatever slows the machine down for a while slows all of them; a first round warms up and is not counted. A ratio
@@ -10,7 +10,7 @@ loop (``put = q.put``), "q.put" looks it up at each call. Times are nanoseconds 
 
 Every run checks its answer once the clock has stopped: with threads that every item arrived once, and each producer's
 in its order; with one thread that all were put, that the last to arrive is the last that was put, and that nothing is
-left.
+left; of a PriorityQueue that what came is what `heapq` gives for the same items.
 
 "must" and "aim" are the ratios that the project sets itself, per interpreter: 3.11 (also for 3.12), 3.13 (and later)
 and builds without the GIL.
@@ -18,7 +18,9 @@ and builds without the GIL.
     python bench/queues.py [--runs N] [--quick] [--only NAME] [--json FILE]
 """
 
+import heapq
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +48,10 @@ CLASSES: dict[str, Callable[..., Any]] = {
     "f1buf.Queue": f1buf.Queue,
     "queue.Queue": queue.Queue,
     "SimpleQueue": lambda maxsize: queue.SimpleQueue(),  # knows no bound
+    "f1buf.LifoQueue": f1buf.LifoQueue,
+    "LifoQueue": queue.LifoQueue,
+    "f1buf.PriorityQueue": f1buf.PriorityQueue,
+    "PriorityQueue": queue.PriorityQueue,
 }
 STYLES = ("bound", "q.put")
 BATCH = 64
@@ -62,12 +68,15 @@ class Case:
     batch: int  # items a call
     style: str
     items: int  # that a run moves
+    inside: int = 0  # that are there before
 
 
 def items_a_run(name: str, batch: int, quick: bool) -> int:
     """Enough for 20 to 100 ms, so that threads share out several of the GIL's turns of 5 ms; with `quick` a tenth."""
-    slow = name == "queue.Queue"  # some 30 times slower
+    slow = name in ("queue.Queue", "LifoQueue", "PriorityQueue")  # some 30 times slower
     items = 40_000 if slow else 32_000 * batch if batch > 1 else 1_000_000
+    if name == "f1buf.PriorityQueue":
+        items = 300_000
     return items // 10 if quick else items
 
 
@@ -83,12 +92,14 @@ class Row:
     maxsize: int = 0
     pairs: int = 0
     batch: int = 1
+    ours: str = "f1buf.Queue"
+    inside: int = 0
 
     def cases(self, style: str, quick: bool) -> tuple[Case, Case]:
         """f1buf's, and the peer's, which has no batches."""
         ours, theirs = (
-            Case(name, self.maxsize, self.pairs, batch, style, items_a_run(name, batch, quick))
-            for name, batch in (("f1buf.Queue", self.batch), (self.peer, 1))
+            Case(name, self.maxsize, self.pairs, batch, style, items_a_run(name, batch, quick), self.inside)
+            for name, batch in ((self.ours, self.batch), (self.peer, 1))
         )
         return ours, theirs
 
@@ -101,6 +112,12 @@ ROWS = (
     Row("bounded-1", "1 and 1 threads, of 1,024", "queue.Queue", (15, 15, 15), (25, 25, 25), 1024, 1),
     Row("bounded-4", "4 and 4 threads, of 1,024", "queue.Queue", (10, 10, 5), (18, 18, 10), 1024, 4),
     Row("many", f"put_many and get_many of {BATCH}, same", "queue.Queue", (60,) * 3, (100,) * 3, 1024, 0, BATCH),
+    Row("lifo", "put and get, one thread, LIFO", "LifoQueue", (20,) * 3, (30,) * 3, ours="f1buf.LifoQueue"),
+    Row(
+        *("priority", "same, ints by priority, 1,000 inside", "PriorityQueue", (6,) * 3, (8,) * 3),
+        ours="f1buf.PriorityQueue",
+        inside=1000,
+    ),
 )
 
 
@@ -136,6 +153,15 @@ def batches_looked_up(q: Any, items: list[int], n: int) -> list[int]:
         q.put_many(items)
         last = q.get_many(BATCH)
     return last
+
+
+def each_bound(q: Any, items: list[int]) -> list[int]:
+    put, get = q.put, q.get
+    return [get() for item in items if put(item) is None]
+
+
+def each_looked_up(q: Any, items: list[int]) -> list[int]:
+    return [q.get() for item in items if q.put(item) is None]
 
 
 def puts_bound(q: Any, items: list[int]) -> None:
@@ -179,6 +205,21 @@ def time_one_thread(case: Case) -> float:
     require(last == what and q.qsize() == 0, case, "the last is not what was put last, or something is left")
     put = getattr(q, "unfinished_tasks", case.items)  # SimpleQueue does not count
     require(put == case.items, case, f"{put} items put, not {case.items}")
+    return seconds
+
+
+def time_priorities(case: Case) -> float:
+    """Seconds for `case.items` items, with as many inside all the time."""
+    q, rng = CLASSES[case.name](case.maxsize), random.Random(1)
+    heap, items = ([rng.randrange(1 << 20) for _ in range(n)] for n in (case.inside, case.items))
+    for item in heap:
+        q.put(item)
+    loop = own_copy(each_bound if case.style == "bound" else each_looked_up, case)
+    began = time.perf_counter()
+    taken = loop(q, items)
+    seconds = time.perf_counter() - began
+    heapq.heapify(heap)
+    require(taken == [heapq.heappushpop(heap, item) for item in items], case, "not in the order of the priorities")
     return seconds
 
 
@@ -231,7 +272,8 @@ def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
 def run(case: Case, _warm_up: bool) -> float:
     """Nanoseconds an item."""
     with collector_off():
-        seconds = time_threads(case) if case.pairs else time_one_thread(case)
+        time_one = time_priorities if case.inside else time_one_thread
+        seconds = time_threads(case) if case.pairs else time_one(case)
     return seconds / case.items * 1e9
 
 
@@ -245,12 +287,12 @@ def summarise(row: Row, style: str, ours: list[float], theirs: list[float]) -> d
 def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     print_environment(about)
     print(f"must and aim are those of {about['goals']}; ns an item, put and got (medians); ratio = peer / f1buf\n")
-    head = f"{'workload':<34}{'call':<6}{'f1buf ns':>9}  {'peer':<11}{'ns':>7}{'ratio':>8}  {'quartiles':<15}"
+    head = f"{'workload':<38}{'call':<6}{'f1buf ns':>9}  {'peer':<14}{'ns':>7}{'ratio':>8}  {'quartiles':<15}"
     print(head + "must  aim  mark")
     for line in lines:
         quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
         print(
-            f"{line['workload']:<34}{line['call']:<6}{line['f1buf_ns']:9.1f}  {line['peer']:<11}{line['peer_ns']:7.0f}"
+            f"{line['workload']:<38}{line['call']:<6}{line['f1buf_ns']:9.1f}  {line['peer']:<14}{line['peer_ns']:7.0f}"
             f"{line['ratio']:8.2f}  {quartiles:<15}{line['must']:<4g}  {line['aim']:<4g} {line['mark']}"
         )
 

@@ -155,7 +155,7 @@ def _named_for_freezers() -> None:
     PyInstaller and its like read bytecode: they find neither what only compiled modules import nor what `__getattr__`
     imports by name. That a test compares with what the compiled modules import.
     """
-    import builtins  # noqa: F401
+    import _thread  # noqa: F401
     import collections  # noqa: F401
     import heapq  # noqa: F401
     import math  # noqa: F401
@@ -168,6 +168,7 @@ def _named_for_freezers() -> None:
     import numpy  # noqa: F401
 
     import f1buf._borrowed
+    import f1buf._classic
     import f1buf._convert
     import f1buf._coroutines
     import f1buf._loop  # type: ignore[import-not-found]

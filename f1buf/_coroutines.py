@@ -110,6 +110,7 @@ class Queue:
         Up to `maxsize` they are put together: it waits until there is room for all of them, and if it is cancelled,
         none has been put. Of more, as many are put at a time: a cancellation comes between. Smaller puts of others may
         go first meanwhile, again and again where they leave no such room. When it lets others run is said at `aput`.
+        A converted queue puts one after the other: if it is cancelled some may have been put.
         """
         return await self._awaited_put_many(items)  # type: ignore[no-any-return]
 

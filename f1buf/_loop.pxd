@@ -25,8 +25,8 @@ cdef class LoopWait:
     cdef set waits          # all that wait on this loop, itself too
     cdef atomic[int] ended
     cdef PyObject* following  # in the chain that `answer` returns
-    cdef bint told          # of a classic queue: notified, and has not come back yet
-    cdef object condition   # of a classic queue: on which it waits
+    cdef public bint told   # of a classic queue: notified, and has not come back yet
+    cdef public object condition  # of a classic queue: on which it waits
     cdef uint64_t done      # of a put: how many records, or items, have been put
 
     cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1

@@ -356,7 +356,7 @@ cdef class LoopWait:
     def release(self):
         """Ring, as a waiter of a `threading.Condition`; RuntimeError, as of a free lock: then another is told."""
         cdef Waiter* node = self.w.node
-        if self.told or node == NULL or self.is_dead(node.bell):
+        if self.told or node == NULL or self.w.forks != forks or self.is_dead(node.bell):
             raise RuntimeError("it has been notified, or its event loop is closed")
         self.told = True
         ring_bell(node)

@@ -1,4 +1,4 @@
-// The lock of a Queue's slots: the GIL where there is one, else a PyMutex.
+// The lock of a Queue's slots: the GIL where there is one, else a PyMutex. And which version of its class an object has.
 
 #pragma once
 
@@ -7,6 +7,12 @@
 #include "_interpreter.hpp"
 
 namespace f1buf {
+
+#ifdef Py_GIL_DISABLED
+const bool NO_GIL = true;
+#else
+const bool NO_GIL = false;
+#endif
 
 // Held by attached threads only, for a few instructions in which nothing of Python runs. A thread that must wait for
 // a PyMutex detaches, so that it stops nobody who wants to stop the world: the collector, or os.fork. That finds
@@ -30,5 +36,11 @@ class SlotLock {
   void renew() noexcept {}
 #endif
 };
+
+// A number that the interpreter gives a class at its first use, and takes away where somebody changes the class or one
+// of its bases: no two classes have the same one, nor has one class before and after a change. 0: none at the moment.
+inline unsigned int version_of(PyObject* object) noexcept {
+  return __atomic_load_n(&Py_TYPE(object)->tp_version_tag, __ATOMIC_RELAXED);
+}
 
 }  // namespace f1buf

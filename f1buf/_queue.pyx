@@ -3,14 +3,23 @@
 A `Queue` is in one of four modes:
 
 NEW         `__init__` has not run
-PLAIN       its items lie in a circular array of pointers, `slots`: `count` of them from `head` on
+PLAIN       its items lie in an array of pointers, `slots`: `count` of them from `head` on, around the end
 CONVERTING  on its way from PLAIN to CLASSIC: the items are in the slots still, and only who converts it gets past
             its mutex
-CLASSIC     the standard library's algorithm: a container that the hooks `_init`, `_qsize`, `_put`, `_get` manage,
-            under a `threading.Lock` and its three conditions. So are queues whose class overrides a hook, which is
-            decided once, by type, in `__init__`; and a plain queue becomes classic (`convert`) for good when somebody
-            first asks for what only the standard library's inside has: `mutex`, `queue` and the three conditions.
-            What these are is then exactly what they are there, not an imitation.
+CLASSIC     the standard library's algorithm, by its own code (`_classic.py`): a container that the hooks `_init`,
+            `_qsize`, `_put`, `_get` manage, under a mutex and conditions on it
+
+The three classes differ in what a put and a get do with the slots (`Order`): FIRST_IN takes from the head, LAST_IN from
+the other end, SMALLEST has them as a heap, from slot 0 on (`_heap.hpp`).
+
+A queue is CLASSIC from the start where its class overrides a hook. A plain queue becomes it (`convert`), for good,
+
+- where somebody acquires its mutex or one of its conditions, replaces a method of one, changes `queue.queue` or sets a
+  hook on it. These objects are there for who looks, and looking changes nothing;
+- where its class has changed (`recheck`): each operation compares the class's version with that for which the hooks
+  were looked at, as part of the fast paths' condition;
+- where it would have to wait while somebody has replaced `queue.time` or `threading.Condition.wait`;
+- where only Python can tell which item of a PriorityQueue is the smaller.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
 one, else a PyMutex (`_queue.hpp`). Under it only pointers move: nothing of Python runs, no reference is counted, and
@@ -23,12 +32,13 @@ The fast path. `put_below` and `get_above` hold every reason to go slow, in one 
     get    count > get_above    get_above is 0, or below what the slots are to shrink
 
 and nothing passes them (0 and the largest number) while somebody waits, after a shutdown, or in another mode. They are
-set anew (`retune`) before every unlock that could have changed one of these.
+set anew (`retune`) before every unlock that could have changed one of these. `put_nowait` and `get_nowait` are fast,
+too, unless they have to call another `put` or `get` (`direct`).
 
 Invariants, whenever the slot lock is free (a debug build checks them after every operation):
 
 Q1  slots[head .. head + count), modulo `room`, are owned references; count <= room; count <= maxsize, unless maxsize
-    was lowered meanwhile.
+    was lowered meanwhile; head is 0 where the order is SMALLEST.
 Q2  fast paths are open only in PLAIN mode, with nobody queued for puts or gets, and not shut down.
 Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release`; the fast paths only move it away
     from 0, unless a program has set it below).
@@ -43,19 +53,19 @@ The collector sees the items through `visit_items`, which only runs while no oth
 the world stopped), hence never in the middle of a locked section.
 """
 
-import builtins
+import _thread
 import collections
-import heapq
 import math
 import operator
 import threading
 import time
-from types import MethodDescriptorType
+import weakref
+from types import BuiltinFunctionType, MethodDescriptorType
 
 cimport cython
 from cpython.list cimport PyList_New
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from cpython.object cimport PyObject, PyObject_GenericSetAttr
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.tuple cimport PyTuple_GET_SIZE
@@ -106,8 +116,7 @@ from f1buf._sync cimport (
     waiters_fault,
 )
 
-from f1buf import _coroutines
-from f1buf import _standard as queue  # whatever has been patched
+from f1buf import _classic, _coroutines, _standard
 from f1buf._borrowed import check_list
 from f1buf._shutdown import ShutDown
 from f1buf._standard import Empty, Full
@@ -118,6 +127,12 @@ cdef extern from "_queue.hpp" namespace "f1buf" nogil:
         void unlock() noexcept
         void renew() noexcept
     bint is_ending() noexcept
+    const bint NO_GIL
+    unsigned int version_of(PyObject*) noexcept
+
+cdef extern from "_heap.hpp" namespace "f1buf" nogil:
+    bint heap_push(PyObject**, size_t, PyObject*) noexcept
+    PyObject* heap_pop(PyObject**, size_t) noexcept
 
 cdef extern from "_int.hpp" namespace "f1buf":
     cppclass LaterInt:
@@ -140,10 +155,9 @@ cdef extern from *:
     ctypedef struct PyTypeObject:
         traverseproc tp_traverse
         inquiry tp_clear
-        unsigned long tp_flags
     PyTypeObject* Py_TYPE(object)
     object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
-    void PyType_Modified(PyTypeObject*)
+    int PyObject_GenericSetAttr(object, object, PyObject*) except -1
     PyObject* PyObject_CallOneArg(PyObject*, PyObject*)
     void PyErr_Clear()
     unsigned long PyThread_get_thread_ident()
@@ -153,13 +167,13 @@ cdef extern from *:
     void Py_SET_SIZE(object, Py_ssize_t)
     int METH_FASTCALL
     int METH_KEYWORDS
-    unsigned long Py_TPFLAGS_IMMUTABLETYPE
 
 cdef object Condition = threading.Condition
-cdef object Lock = threading.Lock
+cdef object waits = threading.Condition.wait
 cdef object deque = collections.deque
+cdef object get_ident = _thread.get_ident
 cdef object monotonic = time.monotonic
-cdef object FinalizationError = getattr(builtins, "PythonFinalizationError", RuntimeError)  # from Python 3.13 on
+cdef object QUEUED = _classic.QUEUED
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
 cdef object SIGNAL_TICK = SIGNAL_TICK_NS * 1e-9  # [s]
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
@@ -174,15 +188,23 @@ cdef enum Mode:
     CONVERTING
     CLASSIC
 
+cdef enum Order:
+    FIRST_IN
+    LAST_IN
+    SMALLEST
+    HOOKED        # the class overrides a hook
+
 cdef enum Outcome:
     DONE
     NOTHING        # the time is over: the queue is full, or empty
     ENDED          # the queue is shut down (and empty)
-    MOVED          # the queue is not PLAIN any more
+    MOVED          # the queue is not PLAIN any more, or must not stay so
     OUT_OF_MEMORY  # nothing was changed
 
 # The bound of a queue that has none.
 cdef uint64_t UNBOUNDED = UINT64_MAX
+# The version of a class that was not looked at.
+cdef unsigned int UNKNOWN = 0xFFFFFFFF
 # A deadline further off than the platform can wait; an error only where the call must wait.
 cdef int64_t TOO_FAR = -1
 
@@ -202,19 +224,127 @@ cdef struct Slots:
 
 
 @cython.final
-cdef class _Locks:
-    """A classic queue's lock, and three conditions on it."""
+cdef class _Mutex:
+    """A queue's mutex: a lock of `threading` that makes the queue classic before it is first held.
 
-    cdef object mutex
-    cdef object not_empty
-    cdef object not_full
-    cdef object all_tasks_done
+    Unlike that, it knows its holder: where that one would wait for itself, it raises RuntimeError; where it is not
+    there any more, as in the child of a fork and at the interpreter's end, the lock is made anew, or taken over.
+    """
 
-    def __cinit__(self, mutex=None):
-        self.mutex = mutex or Lock()
-        self.not_empty = Condition(self.mutex)
-        self.not_full = Condition(self.mutex)
-        self.all_tasks_done = Condition(self.mutex)
+    cdef object lock
+    cdef object queue                   # a weak reference to its queue
+    cdef atomic[int] converted          # that is CLASSIC
+    cdef list waiters                   # of each condition on it
+    cdef atomic[unsigned long] holder   # a thread, or 0
+    cdef atomic[long] made_after        # how many `forks` lay behind the process that made the lock
+    cdef object __weakref__
+
+    def __init__(self, queue):
+        self.lock = threading.Lock()
+        self.queue = weakref.ref(queue)
+        self.waiters = []
+        self.made_after.store(forks)
+
+    def acquire(self, blocking=True, timeout=-1):
+        """As `threading.Lock.acquire`."""
+        self.convert()
+        return self.take(blocking, timeout)
+
+    def release(self):
+        """As `threading.Lock.release`."""
+        self.holder.store(0, memory_order_relaxed)
+        self.lock.release()
+
+    def locked(self):
+        """As `threading.Lock.locked`."""
+        return self.lock.locked()
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+    def __repr__(self):
+        return f"<{'locked' if self.lock.locked() else 'unlocked'} mutex of a f1buf queue at {id(self):#x}>"
+
+    def _is_owned(self):
+        """For `threading.Condition`, which asks whether it is locked."""
+        return self.lock.locked()
+
+    def acquire_anyway(self):
+        """Take it whatever signal handlers raise meanwhile; returns the last of that, or None."""
+        raised = None
+        while True:
+            try:
+                self.take(True, -1)
+                return raised
+            except BaseException as error:
+                raised = error
+
+    def _acquire_restore(self, _):
+        """For `threading.Condition`, at the end of a wait: whatever comes, who waited on it has the mutex then."""
+        raised = self.acquire_anyway()
+        if raised is not None:
+            raise raised
+
+    def convert(self):
+        """Make its queue classic."""
+        if not self.converted.load():
+            queue = self.queue()
+            if queue is not None:
+                (<_QueueCore> queue).convert()
+            self.converted.store(1)
+
+    def is_mine(self):
+        """Whether this thread holds it."""
+        return self.holder.load(memory_order_relaxed) == this_thread()
+
+    cdef object take(self, blocking, timeout):
+        """Looks up every tick: a signal handler may have forked, and in the child the holder will never release it."""
+        cdef unsigned long me = this_thread()  # now, for it may fail
+        cdef bint taken = False
+        if not blocking or timeout != -1:
+            self.renew()
+            taken = self.lock.acquire(blocking, timeout)
+        while not taken and blocking and timeout == -1:
+            self.renew()
+            if is_ending() and self.holder.load(memory_order_relaxed) != me:
+                self.lock.acquire(False)  # or it is taken over: no other thread runs any more
+                taken = True
+            else:
+                taken = self.lock.acquire(True, SIGNAL_TICK)
+                if not taken and self.holder.load(memory_order_relaxed) == me:
+                    raise_amid_itself()
+        if taken:
+            self.holder.store(me, memory_order_relaxed)
+        return taken
+
+    cdef int renew(self) except -1:
+        """In the child of a fork: whoever held the lock, or waited on its conditions, is not here any more.
+
+        But for the thread that forked, where it did so in a signal handler or a hook: it goes on holding the lock, and
+        is told to look again where it waits.
+        """
+        if self.made_after.load() == forks:
+            return 0
+        self.made_after.store(forks)
+        # (Other threads of the child may have got the names of the parent's.)
+        if self.holder.load(memory_order_relaxed) != main_thread:
+            self.holder.store(0, memory_order_relaxed)
+            self.lock = threading.Lock()
+        for waiters in self.waiters:
+            while waiters:
+                try:
+                    waiters.popleft().release()
+                except RuntimeError:  # released already, or a coroutine of the parent's, which refuses
+                    pass
+        return 0
+
+
+cdef unsigned long this_thread() except? 0:
+    """Or this greenlet, where gevent or eventlet have replaced what `threading` has."""
+    return PyThread_get_thread_ident() if threading.get_ident is get_ident else threading.get_ident()
 
 
 cdef class _QueueCore:
@@ -233,19 +363,21 @@ cdef class _QueueCore:
     cdef bint closed               # shut down
     cdef PyObject* bound           # `maxsize` as it was given: a reference
     cdef atomic[int] mode          # changes under `lock`, and after what it says is true
-    cdef atomic[int] named         # `put` or `get` was set on the instance: put_nowait and get_nowait call that
+    cdef atomic[int] direct        # put_nowait and get_nowait need not call `put` and `get`
+    cdef int order                 # an `Order`; a queue whose class changes it becomes CLASSIC first
+    cdef atomic[unsigned int] version  # that of the class when it was looked at; UNKNOWN
+    cdef bint own_calls            # `put` or `get` is set on the instance
     cdef bint own_hooks            # a hook was set on the instance
-    cdef int picky                 # of a classic queue: how many get_many wait for more than one item; at least
     cdef object items              # `queue` of a classic queue; read and written in a critical section
-    cdef atomic[long] made_after   # how many `forks` lay behind the process that made the following
-    cdef atomic[unsigned long] holder  # of a classic queue: the thread whose operation holds the mutex, or 0
-    cdef object own_mutex          # of a classic queue: the lock, and three conditions on it
+    cdef long converter            # how many `forks` lay behind the process that converts it
+    cdef _Mutex own_mutex          # what others may ask for, made for the first who asks
     cdef object own_not_empty
     cdef object own_not_full
     cdef object own_all_tasks_done
 
     def __cinit__(self, *args, **kwargs):
         self.get_above = UINT64_MAX
+        self.version.store(UNKNOWN)
         self.monitor.capacity = UNBOUNDED
         self.bound = NULL
         self.monitor.renew = renew_lock
@@ -254,9 +386,9 @@ cdef class _QueueCore:
 
     def __init__(self, maxsize=0):
         limit = limit_of(maxsize)
-        hooked = self.own_hooks or overrides_hooks(type(self))
+        self.look_at_class()
         self.set_bound(maxsize, limit)
-        if hooked or not self.start_plain():
+        if self.own_hooks or self.order == HOOKED or not self.start_plain():
             if self.mode.load() == CONVERTING:
                 self.convert()
             self.start_classic(maxsize)
@@ -290,7 +422,11 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        self.put_by(item, self.put_deadline(block, timeout))
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            _classic.put(self, item, block, finite(timeout))
+        else:
+            self.plain_put(item, block, timeout)
 
     def get(self, block=True, timeout=None):
         """
@@ -312,7 +448,10 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        return self.get_by(self.get_deadline(block, timeout))
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            return _classic.get(self, block, finite(timeout))
+        return self.plain_get(block, timeout)
 
     def put_nowait(self, item):
         """
@@ -323,9 +462,10 @@ cdef class _QueueCore:
         Full, ShutDown
             As `put`.
         """
-        if not self.is_just_a_queue():
+        self.recheck()
+        if not self.direct.load() or self.mode.load() == CLASSIC:
             return self.put(item, block=False)
-        self.put_by(item, self.put_deadline(False, None))
+        self.plain_put(item, False, None)
 
     def get_nowait(self):
         """
@@ -336,9 +476,10 @@ cdef class _QueueCore:
         Empty, ShutDown
             As `get`.
         """
-        if not self.is_just_a_queue():
+        self.recheck()
+        if not self.direct.load() or self.mode.load() == CLASSIC:
             return self.get(block=False)
-        return self.get_by(self.get_deadline(False, None))
+        return self.plain_get(False, None)
 
     def put_many(self, items, block=True, timeout=None):
         """
@@ -385,9 +526,9 @@ cdef class _QueueCore:
         deadline = checked_deadline(self.put_deadline(block, timeout))
         number.reserve(PyTuple_GET_SIZE(items))
         if self.mode.load() == CLASSIC:
-            done = self.classic_put_many(items, 0, deadline)
+            done = _classic.put_many(self, items, 0, block, finite(timeout))
         else:
-            done = self.plain_put_many(items, deadline)
+            done = self.plain_put_many(items, block, timeout, deadline)
         return number.become(done)
 
     def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
@@ -428,7 +569,7 @@ cdef class _QueueCore:
         least, most = batch_limits(max_count, min_count)
         deadline = checked_deadline(self.get_deadline(block, timeout))
         if self.mode.load() == CLASSIC:
-            return self.classic_get_many(most, least, deadline)
+            return _classic.get_many(self, most, least, deadline != 0, seconds_until(deadline))
         return self.plain_get_many(most, least, deadline)
 
     # What the coroutine functions of `_coroutines` await: aget, aput, aget_many, aput_many and ajoin.
@@ -459,13 +600,13 @@ cdef class _QueueCore:
         if self.lock_plain():
             self.discard_and_release()
         else:
-            self.classic_clear()
+            _classic.clear(self)
 
     def qsize(self):
         """How many items there are; stale as soon as it is returned."""
         cdef uint64_t count
         if not self.lock_plain():
-            return self.classic_qsize()
+            return _standard.Queue.qsize(self)
         count = self.count()
         self.lock.unlock()
         return count
@@ -478,7 +619,7 @@ cdef class _QueueCore:
         """Whether there is no room; stale as soon as it is returned."""
         cdef bint full
         if not self.lock_plain():
-            return self.classic_full()
+            return _standard.Queue.full(self)
         full = self.count() >= self.monitor.capacity
         self.lock.unlock()
         return full
@@ -493,7 +634,7 @@ cdef class _QueueCore:
             It was called more often than items were put.
         """
         if not self.lock_plain():
-            self.classic_task_done()
+            _standard.Queue.task_done(self)
             return
         if self.unfinished <= 0:
             self.lock.unlock()
@@ -501,10 +642,25 @@ cdef class _QueueCore:
         self.unfinished -= 1
         self.release()
 
-    def join(self):
-        """Wait until `task_done` has been called for every item that was put."""
-        if not self.plain_join():
-            self.classic_join()
+    def join(self, timeout=None):
+        """
+        Wait until `task_done` has been called for every item that was put.
+
+        Parameters
+        ----------
+        timeout : number or None
+            How long to wait [s]; None and infinity: for ever.
+
+        Raises
+        ------
+        TimeoutError
+            Tasks were left when the timeout came.
+        ValueError
+            The timeout is negative.
+        """
+        cdef int64_t deadline = checked_deadline(deadline_of(True, timeout))
+        if not self.plain_join(deadline):
+            _classic.join(self, seconds_until(deadline))
 
     def shutdown(self, immediate=False):
         """
@@ -516,7 +672,7 @@ cdef class _QueueCore:
             Whether to remove what is left; `task_done` is called for each item.
         """
         if not self.lock_plain():
-            self.classic_shutdown(immediate)
+            _classic.shutdown(self, immediate)
             return
         self.close(True)
         if immediate:  # in the same locked section: nobody may be told of the end and still find something
@@ -534,6 +690,8 @@ cdef class _QueueCore:
     @maxsize.setter
     def maxsize(self, value):
         self.set_bound(value, limit_of(value))
+        if self.mode.load() == CLASSIC:
+            _classic.maxsize_changed(self)
 
     @property
     def is_shutdown(self):
@@ -563,35 +721,48 @@ cdef class _QueueCore:
         self.release()
 
     @property
+    def is_converted(self):
+        """Whether it has the standard library's algorithm, and its speed; see the class."""
+        self.recheck()
+        return self.mode.load() == CLASSIC
+
+    @property
     def mutex(self):
-        """The standard algorithm's lock. Who asks for it makes the queue classic, see the README."""
-        self.convert()
+        """The lock of the standard library's algorithm, which the queue has once somebody has acquired it."""
+        self.must_be_ready()
+        self.have_locks()
         return self.own_mutex
 
     @property
     def not_empty(self):
-        """The standard algorithm's condition. Who asks for it makes the queue classic, see the README."""
-        self.convert()
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
         return self.own_not_empty
 
     @property
     def not_full(self):
-        """The standard algorithm's condition. Who asks for it makes the queue classic, see the README."""
-        self.convert()
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
         return self.own_not_full
 
     @property
     def all_tasks_done(self):
-        """The standard algorithm's condition. Who asks for it makes the queue classic, see the README."""
-        self.convert()
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
         return self.own_all_tasks_done
 
     @property
     def queue(self):
-        """The items' container. Who asks for it makes the queue classic, see the README."""
-        self.convert()
-        with cython.critical_section(self):
-            return self.items
+        """The container of the standard library's algorithm; before the queue has that, a view that can be read."""
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            with cython.critical_section(self):
+                return self.items
+        return _classic.view_of(self, self.order != FIRST_IN)
 
     @queue.setter
     def queue(self, container):
@@ -600,16 +771,90 @@ cdef class _QueueCore:
         with cython.critical_section(self):
             self.items = container
 
-    def __setattr__(self, name, value):
-        if name == "put" or name == "get":
+    def snapshot(self):
+        """
+        The items, which stay where they are.
+
+        Returns
+        -------
+        list
+            In the order in which they would be got, if nothing came in between; of a `PriorityQueue` that compares
+            them, and raises what that raises. A subclass that overrides a hook: in its container's own order.
+
+        Examples
+        --------
+        >>> from f1buf import LifoQueue
+        >>> q = LifoQueue()
+        >>> q.put_many("abc")
+        3
+        >>> q.snapshot(), q.qsize()
+        (['c', 'b', 'a'], 3)
+        """
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            items = _classic.snapshot(self)
+        else:
+            items = list(self._contents())
+        if self.order == SMALLEST:
+            return _classic.in_order(items)
+        return items[::-1] if self.order == LAST_IN else items
+
+    def _contents(self):
+        """What is in the slots, as the container that the queue would have; or that container."""
+        cdef list batch
+        cdef PyObject** targets
+        cdef uint64_t n = 0
+        cdef uint64_t i
+        if self.mode.load() == CLASSIC:
+            return self.queue
+        while True:
+            batch = blank_list(n)  # which may run anything, so that there may be more by then
+            targets = PySequence_Fast_ITEMS(batch)
             self.lock.lock()
-            self.named.store(1)
-            self.release()
-        elif name in HOOKS:
-            if self.mode.load() != NEW:
-                self.convert()
-            self.own_hooks = True
-        PyObject_GenericSetAttr(self, name, value)
+            if self.count() <= n:
+                break
+            n = self.count()
+            self.lock.unlock()
+        n = self.count()
+        for i in range(n):
+            targets[i] = self.slots[self.place(i)]
+            Py_INCREF(<object> targets[i])  # the slot goes on having its own
+        self.lock.unlock()
+        Py_SET_SIZE(batch, n)
+        PyObject_GC_Track(batch)
+        return deque(batch) if self.order == FIRST_IN else batch
+
+    def _length(self):
+        """That of `_contents`."""
+        cdef uint64_t count
+        if self.mode.load() == CLASSIC:
+            return len(self.queue)
+        self.lock.lock()
+        count = self.count()
+        self.lock.unlock()
+        return count
+
+    def _item(self, index):
+        """That of `_contents`, without the others."""
+        cdef PyObject* item = NULL
+        cdef int64_t at = operator.index(index)
+        if self.mode.load() == CLASSIC:
+            return self.queue[index]
+        self.lock.lock()
+        at += self.count() if at < 0 else 0
+        if 0 <= at < <int64_t> self.count():
+            item = self.slots[self.place(at)]
+            Py_INCREF(<object> item)
+        self.lock.unlock()
+        if item == NULL:
+            raise IndexError(f"index {index} is out of range")
+        return owned(item)
+
+    def __setattr__(self, name, value):
+        self.set_attribute(name, <PyObject*> value)
+
+    def __delattr__(self, name):
+        self.set_attribute(name, NULL)
 
     def __reduce__(self):
         raise TypeError(
@@ -638,7 +883,7 @@ cdef class _QueueCore:
 
     def _qsize(self):
         """How many items the container holds; called under the mutex."""
-        return self.qsize() if self.mode.load() == PLAIN else len(self.queue)
+        return self._length()
 
     def _put(self, item):
         """Put an item into the container; called under the mutex."""
@@ -651,23 +896,22 @@ cdef class _QueueCore:
     # -- PLAIN: put -----------------------------------------------------------------------------------------------
 
     @cython.final
-    cdef int put_by(self, object item, int64_t deadline) except -1:
+    cdef int plain_put(self, object item, object block, object timeout) except -1:
         cdef Wait w
-        cdef Outcome outcome
-        if self.mode.load() == CLASSIC:
-            return self.classic_put(item, deadline)
-        start_wait(&w, 1, deadline)
+        cdef Outcome outcome = NOTHING
+        start_wait(&w, 1, self.put_deadline(block, timeout))
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
-        outcome = NOTHING
         try:
             self.acquire(&self.monitor.puts, &w)
             outcome = self.push_and_release(<PyObject*> item)
+            if outcome == MOVED:
+                timeout = left_of(&w, timeout)
         finally:
             drop_node(&w)
             if outcome != DONE:
                 Py_DECREF(item)
         if outcome == MOVED:
-            self.classic_put(item, deadline)
+            _classic.put(self, item, block, timeout)
         elif outcome != DONE:
             raise_put_error(outcome)
         return 0
@@ -675,21 +919,36 @@ cdef class _QueueCore:
     @cython.final
     cdef Outcome push_and_release(self, PyObject* item) noexcept:
         cdef Outcome outcome = self.may_put()
-        if outcome == DONE:
-            self.push(item)
+        if outcome == DONE and not self.push(item):
+            outcome = MOVED
         self.release()
         return outcome
 
     @cython.final
-    cdef inline void push(self, PyObject* item) noexcept:
-        """Under the lock, where there is room."""
+    cdef inline bint push(self, PyObject* item) noexcept:
+        """Under the lock, where there is room: put it in. False where only Python can compare it with the others."""
         cdef uint64_t count = self.count()
-        cdef size_t at = self.head + count
-        if at >= self.room:
-            at -= self.room
-        self.slots[at] = item
+        if self.order != SMALLEST:
+            self.append(item)
+            return True
+        if not heap_push(self.slots, count, item):
+            return False
         self.monitor.count.store(count + 1, memory_order_relaxed)
         self.unfinished += 1
+        return True
+
+    @cython.final
+    cdef inline void append(self, PyObject* item) noexcept:
+        cdef uint64_t count = self.count()
+        self.slots[self.place(count)] = item
+        self.monitor.count.store(count + 1, memory_order_relaxed)
+        self.unfinished += 1
+
+    @cython.final
+    cdef inline size_t place(self, uint64_t i) noexcept:
+        """The slot of that item, from the head on."""
+        cdef size_t at = self.head + i
+        return at if at < self.room else at - self.room
 
     @cython.final
     cdef Outcome may_put(self) noexcept:
@@ -705,7 +964,7 @@ cdef class _QueueCore:
         return DONE
 
     @cython.final
-    cdef Py_ssize_t plain_put_many(self, tuple items, int64_t deadline) except -1:
+    cdef Py_ssize_t plain_put_many(self, tuple items, object block, object timeout, int64_t deadline) except -1:
         cdef Wait w
         cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
         cdef Py_ssize_t done = 0
@@ -727,7 +986,9 @@ cdef class _QueueCore:
             for i in range(done, n):
                 Py_DECREF(<object> sources[i])
         if outcome == MOVED:
-            return self.classic_put_many(items, done, deadline)
+            # Without a deadline, as of a queue that had no bound, for it may have one by now.
+            timeout = finite(timeout) if deadline == FOREVER else seconds_until(deadline)
+            return _classic.put_many(self, items, done, block, timeout)
         if done == 0:
             raise_put_error(outcome)
         return done
@@ -743,30 +1004,32 @@ cdef class _QueueCore:
                 outcome = OUT_OF_MEMORY
                 n = 0
             for i in range(n):
-                self.push(sources[i])
-            done[0] += n
+                if not self.push(sources[i]):
+                    outcome = MOVED
+                    break
+                done[0] += 1
         self.release()
         return outcome
 
     # -- PLAIN: get -----------------------------------------------------------------------------------------------
 
     @cython.final
-    cdef object get_by(self, int64_t deadline):
+    cdef object plain_get(self, object block, object timeout):
         cdef Wait w
         cdef PyObject* taken = NULL
         cdef Outcome outcome
-        if self.mode.load() == CLASSIC:
-            return self.classic_get(deadline)
-        start_wait(&w, 1, deadline)
+        start_wait(&w, 1, self.get_deadline(block, timeout))
         try:
             self.acquire(&self.monitor.gets, &w)
             outcome = self.pop_and_release(&taken)
+            if taken == NULL:  # else nothing may run before it is returned
+                timeout = left_of(&w, timeout)
         finally:
             drop_node(&w)
         if outcome == DONE:
             return owned(taken)
         if outcome == MOVED:
-            return self.classic_get(deadline)
+            return _classic.get(self, block, timeout)
         raise_get_error(outcome)
 
     @cython.final
@@ -774,16 +1037,33 @@ cdef class _QueueCore:
         cdef Outcome outcome = self.may_get()
         if outcome == DONE:
             taken[0] = self.pop()
+            if taken[0] == NULL:
+                outcome = MOVED
             self.shrink()
         self.release()
         return outcome
 
     @cython.final
     cdef inline PyObject* pop(self) noexcept:
-        """Under the lock, where there is an item; its reference becomes the caller's."""
+        """Under the lock, where there is an item: its reference becomes the caller's. NULL where only Python knows."""
+        cdef PyObject* item
+        cdef uint64_t rest = self.count() - 1
+        if self.order == FIRST_IN:
+            return self.pop_first()
+        if self.order == LAST_IN:
+            item = self.slots[self.place(rest)]
+        else:
+            item = heap_pop(self.slots, rest + 1)
+            if item == NULL:
+                return NULL
+        self.monitor.count.store(rest, memory_order_relaxed)
+        return item
+
+    @cython.final
+    cdef inline PyObject* pop_first(self) noexcept:
         cdef PyObject* item = self.slots[self.head]
         cdef size_t head = self.head + 1
-        self.head = head if head != self.room else 0
+        self.head = head if head != self.room else 0  # a branch: what `place` computes is waited for by the next get
         self.monitor.count.store(self.count() - 1, memory_order_relaxed)
         return item
 
@@ -816,47 +1096,63 @@ cdef class _QueueCore:
                 batch = blank_list(n)
         finally:
             drop_node(&w)
-        if outcome == DONE:
+        if batch is not None:
             PyObject_GC_Track(batch)
+        if outcome == DONE:
             return batch
         if outcome == MOVED:
-            return self.classic_get_many(most, least, deadline)
+            return _classic.get_more(self, batch, most, least, deadline != 0, seconds_until(deadline))
         raise_get_error(outcome)
 
     @cython.final
     cdef Outcome pop_some_and_release(self, list batch) noexcept:
-        """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise."""
+        """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise.
+
+        MOVED also where only Python can tell which is next, after as many as the list then has.
+        """
         cdef Outcome outcome = self.may_get()
         cdef PyObject** targets
+        cdef PyObject* item
         cdef uint64_t n
-        cdef uint64_t i
+        cdef uint64_t done = 0
         if outcome == DONE:
             n = min(<uint64_t> len(batch), self.count())
             targets = PySequence_Fast_ITEMS(batch)
-            for i in range(n):
-                targets[i] = self.pop()
-            Py_SET_SIZE(batch, n)
+            while done < n:
+                item = self.pop()
+                if item == NULL:
+                    break
+                targets[done] = item
+                done += 1
+            if done < n:
+                outcome = MOVED
             self.shrink()
+        if batch is not None:
+            Py_SET_SIZE(batch, done)
         self.release()
         return outcome
 
     # -- PLAIN: all the rest --------------------------------------------------------------------------------------
 
     @cython.final
-    cdef bint plain_join(self) except -1:
+    cdef bint plain_join(self, int64_t deadline) except -1:
         """Wait for the tasks; False where the queue is classic, or becomes so."""
         cdef Wait w
+        cdef int64_t left
         cdef bint plain
         if not self.lock_plain():
             return False
         self.lock.unlock()
-        start_wait(&w, 0, FOREVER)
+        start_wait(&w, 0, deadline)
         try:
             self.acquire(NULL, &w)
+            left = self.unfinished
             plain = self.mode.load(memory_order_relaxed) == PLAIN
             self.release()
         finally:
             drop_node(&w)
+        if plain and left != 0:
+            raise TimeoutError(f"{left} tasks were left when the timeout came; call `task_done` for each item")
         return plain
 
     # -- coroutines -----------------------------------------------------------------------------------------------
@@ -875,6 +1171,7 @@ cdef class _QueueCore:
         cdef PyObject* taken = NULL
         cdef Outcome outcome
         self.must_be_ready()
+        self.recheck()
         if self.mode.load() == CLASSIC:
             return self.classic_get_later(wait)
         if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, 1):
@@ -891,6 +1188,7 @@ cdef class _QueueCore:
         """Whether it was put; else it is queued."""
         cdef Outcome outcome = NOTHING
         self.must_be_ready()
+        self.recheck()
         if self.mode.load() == CLASSIC:
             return self.classic_put_later(item, wait)
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
@@ -912,6 +1210,7 @@ cdef class _QueueCore:
         """Whether all is done; else it is queued."""
         cdef bint plain
         self.must_be_ready()
+        self.recheck()
         if self.mode.load() != CLASSIC:
             if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait, 0):
                 return False
@@ -926,6 +1225,7 @@ cdef class _QueueCore:
         """What is there, where nobody waits before and that is enough; or NOT_YET."""
         cdef list batch
         cdef uint64_t n
+        cdef Outcome outcome
         self.lock.lock()
         n = min(most, self.count()) if self.has_at_once(least) else 0
         self.lock.unlock()
@@ -936,14 +1236,16 @@ cdef class _QueueCore:
         if not self.has_at_once(least):
             self.lock.unlock()
             return NOT_YET
-        self.pop_some_and_release(batch)
+        outcome = self.pop_some_and_release(batch)
         PyObject_GC_Track(batch)
-        return batch
+        if outcome == DONE:
+            return batch
+        return _classic.get_more(self, batch, most, least, False, None) if batch else NOT_YET
 
     @cython.final
     cdef bint has_at_once(self, uint64_t least) noexcept:
         """Under the lock: the fast paths are open, and there is enough."""
-        return self.get_above != UINT64_MAX and self.count() >= min(least, self.monitor.capacity)
+        return self.get_above != UINT64_MAX and self.is_as_known() and self.count() >= min(least, self.monitor.capacity)
 
     @cython.final
     cdef object get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
@@ -952,8 +1254,9 @@ cdef class _QueueCore:
         cdef uint64_t n
         cdef Outcome outcome
         self.must_be_ready()
+        self.recheck()
         if self.mode.load() == CLASSIC:
-            return self.classic_get_many_later(wait, most)
+            return self.classic_get_many_later(wait, least, most)
         while True:
             if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, least):
                 return NOT_YET
@@ -963,26 +1266,15 @@ cdef class _QueueCore:
                 break
             self.release()
             batch = blank_list(n)
-        if outcome == DONE:
+        if batch is not None:
             PyObject_GC_Track(batch)
+        if outcome == DONE:
             return batch
+        if outcome == MOVED and batch:
+            return _classic.get_more(self, batch, most, least, False, None)
         if outcome == MOVED:
-            return self.classic_get_many_later(wait, most)
+            return self.classic_get_many_later(wait, least, most)
         raise_get_error(outcome)
-
-    @cython.final
-    cdef object classic_get_many_later(self, LoopWait wait, uint64_t most):
-        """A batch, or NOT_YET. Waits for one item. Once that has been taken an error only ends it."""
-        item = self.classic_get_later(wait)
-        if item is NOT_YET:
-            return NOT_YET
-        batch = [item]
-        try:
-            if most > 1:
-                batch += self.classic_get_many(most - 1, 1, 0)
-        except Exception:
-            pass
-        return batch
 
     @cython.final
     cdef uint64_t step_of(self, tuple items, uint64_t done) noexcept:
@@ -1004,7 +1296,12 @@ cdef class _QueueCore:
             Py_INCREF(<object> sources[i])
         self.lock.lock()
         # Not `put_below`, which tells of the slots that there are.
-        if self.get_above != UINT64_MAX and n <= room_for(self.count(), self.monitor.capacity):
+        if (
+            self.get_above != UINT64_MAX
+            and n <= room_for(self.count(), self.monitor.capacity)
+            and self.is_as_known()
+            and self.order != SMALLEST  # which may have to stop in the middle
+        ):
             self.push_some_and_release(sources, n, &done)
         else:
             self.lock.unlock()
@@ -1022,6 +1319,7 @@ cdef class _QueueCore:
         cdef uint64_t i
         cdef Outcome outcome = DONE
         self.must_be_ready()
+        self.recheck()
         queued[0] = False
         if self.mode.load() != CLASSIC:
             for i in range(step):
@@ -1039,7 +1337,7 @@ cdef class _QueueCore:
             wait.done += done
             if outcome != MOVED:
                 return outcome
-        queued[0] = not self.classic_put_later(<object> sources[0], wait)
+        queued[0] = not self.classic_put_later(<object> sources[done], wait)
         wait.done += not queued[0]
         return DONE
 
@@ -1222,7 +1520,12 @@ cdef class _QueueCore:
         self.lock.lock()
         begins(&self.monitor, LOOK)
         while not self.may_act(side, w):        # LOOK
-            self.park(side, w)
+            if w.node == NULL and w.deadline != 0 and is_patched():
+                self.lock.unlock()
+                self.convert()
+                self.lock.lock()
+            else:
+                self.park(side, w)
         return 0
 
     @cython.final
@@ -1230,7 +1533,7 @@ cdef class _QueueCore:
         cdef uint64_t count = self.count()
         cdef uint64_t capacity = self.monitor.capacity
         if side == NULL:
-            return self.unfinished == 0 or self.mode.load(memory_order_relaxed) == CLASSIC
+            return self.unfinished == 0 or w.expired or self.mode.load(memory_order_relaxed) == CLASSIC
         if w.expired or over(&self.monitor, side):
             return True
         return min(w.need, capacity) <= (count if side == &self.monitor.gets else room_for(count, capacity))
@@ -1247,7 +1550,7 @@ cdef class _QueueCore:
             raise_too_far()
         if w.deadline == FOREVER and is_ending():
             self.release()
-            raise_at_the_end()
+            _classic.raise_at_the_end()
         if not make_node(w):
             self.release()
             raise_no_memory()
@@ -1313,7 +1616,6 @@ cdef class _QueueCore:
         if (
             self.mode.load(memory_order_relaxed) != PLAIN
             or self.closed
-            or self.named.load(memory_order_relaxed)
             or self.somebody_waits()
         ):
             self.put_below = 0
@@ -1328,6 +1630,8 @@ cdef class _QueueCore:
         cdef uint64_t count = self.count()
         if count > self.room or (self.room != 0 and self.head >= self.room):
             return "Q1: the items fit the slots"
+        if self.head != 0 and self.order == SMALLEST:
+            return "Q1: a heap begins at slot 0"
         if (self.put_below != 0 or self.get_above != UINT64_MAX) and (
             self.mode.load(memory_order_relaxed) != PLAIN or self.closed or self.somebody_waits()
         ):
@@ -1347,6 +1651,7 @@ cdef class _QueueCore:
     @cython.final
     cdef bint lock_plain(self) except -1:
         """Take the lock of a PLAIN queue; False, without it, where the queue is classic."""
+        self.recheck()
         self.lock.lock()
         if self.mode.load(memory_order_relaxed) == PLAIN:
             return True
@@ -1358,7 +1663,7 @@ cdef class _QueueCore:
     cdef bint is_empty(self) except -1:
         cdef bint empty
         if not self.lock_plain():
-            return not self.classic_qsize()
+            return _standard.Queue.empty(self)
         empty = self.count() == 0
         self.lock.unlock()
         return empty
@@ -1371,10 +1676,56 @@ cdef class _QueueCore:
         self.lock.unlock()
         return closed
 
+    # -- the class ------------------------------------------------------------------------------------------------
+
     @cython.final
-    cdef bint is_just_a_queue(self) noexcept:
-        """Whether put and get are those of `Queue` itself, so that nobody can see whether they are called."""
-        return Py_TYPE(self) == queue_type and not self.named.load() and self.mode.load() == PLAIN
+    cdef inline bint is_as_known(self) noexcept:
+        """Whether nobody has changed the class since."""
+        return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)
+
+    @cython.final
+    cdef inline int recheck(self) except -1:
+        if not self.is_as_known():
+            self.look_at_class()
+        return 0
+
+    @cython.final
+    cdef int look_at_class(self) except -1:
+        """Which order it has, and whether its `put` and `get` are those of `Queue`.
+
+        A plain queue whose class has another order than before becomes classic.
+        """
+        cdef unsigned int version
+        cdef int order
+        cdef bint direct
+        while True:
+            version = version_of(<PyObject*> self)
+            order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
+            if version == version_of(<PyObject*> self):
+                break
+        if order != self.order and self.mode.load() != NEW:
+            self.convert()
+            order = HOOKED
+        self.lock.lock()
+        self.order = order
+        self.version.store(version if version != 0 else UNKNOWN)  # no version: the class has been changed too often
+        self.direct.store(direct and not self.own_calls)
+        self.lock.unlock()
+        return 0
+
+    @cython.final
+    cdef int set_attribute(self, name, PyObject* value) except -1:
+        if name in HOOKS and value != NULL:
+            if self.mode.load() != NEW:
+                self.convert()
+            self.own_hooks = True
+        PyObject_GenericSetAttr(self, name, value)
+        if name == "put" or name == "get":
+            self.own_calls = "put" in self.__dict__ or "get" in self.__dict__
+            self.look_at_class()
+        return 0
+
+    # -- waits ----------------------------------------------------------------------------------------------------
 
     @cython.final
     cdef int64_t put_deadline(self, object block, object timeout) except? -2:
@@ -1406,97 +1757,76 @@ cdef class _QueueCore:
             )
         return 0
 
-    # -- CLASSIC --------------------------------------------------------------------------------------------------
-    #
-    # The algorithm of the standard library's queue.Queue, with the shutdown of Python 3.13 on every Python: one lock,
-    # three conditions on it, the items wherever the hooks keep them. Hooks and containers are Python, and run under
-    # the lock: what uses the same queue there, such as an item's __del__, is told so, where queue.Queue would deadlock.
-    # Of a condition only the list of its waiters is used (`wait_on`, `notify`): its methods are Python, where signal
-    # handlers come in.
-    #
-    # Unlike there, whoever waits is notified before the change, not after: it sees the queue only once the lock is
-    # free, and a notification that fails for want of memory then leaves no change that nobody was told of. Where the
-    # change fails instead, whoever was woken for it looks again and goes on waiting. Whoever ends with an error after
-    # it was notified itself passes that on. What is left is a hook that fails halfway.
+    # -- CLASSIC: see `_classic.py` -------------------------------------------------------------------------------
+
+    @cython.final
+    cdef int have_locks(self) except -1:
+        """Make the mutex and its conditions, for the first who asks."""
+        cdef _Mutex mutex
+        if self.own_mutex is not None:
+            return 0
+        mutex = _Mutex(self)
+        not_empty = _classic.NotEmpty(mutex)
+        not_full, all_tasks_done = _classic.Condition(mutex), _classic.Condition(mutex)
+        for condition in (not_empty, not_empty.enough, not_full, all_tasks_done):
+            mutex.waiters.append(condition._waiters)
+        self.lock.lock()
+        if self.own_mutex is None:  # what stood there is None, so that nothing ends here
+            self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
+            self.own_mutex = mutex
+        self.lock.unlock()
+        return 0
 
     @cython.final
     cdef int start_classic(self, object maxsize) except -1:
         """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
-        if self.mode.load() != CLASSIC:
-            locks = _Locks()
+        self.have_locks()
+        if self.mode.load() == NEW:
             self.lock.lock()
-            self.swap_locks(locks)
             self.mode.store(CLASSIC)
             shut(&self.monitor, SHUT)
             self.release()
         self._init(maxsize)
-        self.lock_classic()
-        try:
-            self.notify_everybody()
-            self.lock.lock()
-            self.unfinished = 0
-            self.close_and_release(False)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int swap_locks(self, _Locks locks) except -1:
-        """Under the lock, where nothing may end: what was there goes to who gave the new ones."""
-        self.own_mutex, locks.mutex = locks.mutex, self.own_mutex
-        self.own_not_empty, locks.not_empty = locks.not_empty, self.own_not_empty
-        self.own_not_full, locks.not_full = locks.not_full, self.own_not_full
-        self.own_all_tasks_done, locks.all_tasks_done = locks.all_tasks_done, self.own_all_tasks_done
-        self.made_after.store(forks)
-        return 0
-
-    @cython.final
-    cdef int notify_everybody(self) except -1:
-        """Under the mutex."""
-        notify_all(self.own_not_empty)
-        notify_all(self.own_not_full)
-        notify_all(self.own_all_tasks_done)
+        _classic.start(self)
         return 0
 
     @cython.final
     cdef int convert(self) except -1:
         """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
+        cdef _Mutex mutex
         self.must_be_ready()
-        while True:
-            if self.made_after.load() != forks:
-                self.renew_locks()
-            if self.mode.load() == CLASSIC:
-                return 0
-            if self.mode.load() == CONVERTING:
-                mutex = self.own_mutex
-                if mutex.acquire(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
+        self.have_locks()
+        mutex = self.own_mutex
+        while self.mode.load() != CLASSIC:
+            if self.mode.load() == CONVERTING and self.converter == forks:
+                if mutex.take(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
                     mutex.release()
-            else:
-                # What follows allocates, and what the collector then runs may convert this very queue.
-                locks, container = _Locks(), deque()
-                append = container.append
-                mutex = locks.mutex  # which `move` swaps
-                mutex.acquire()
-                try:  # no `with`: Cython's ends the process where there is no memory for a traceback
-                    self.move(locks, container, append)
-                finally:
-                    mutex.release()
+                continue
+            # What follows allocates, and what the collector then runs may convert this very queue.
+            container = deque() if self.order == FIRST_IN else []
+            append = container.append
+            mutex.take(True, -1)
+            try:  # no `with`: Cython's ends the process where there is no memory for a traceback
+                self.move(container, append)
+            finally:
+                mutex.release()
+        return 0
 
     @cython.final
-    cdef int move(self, _Locks locks, object container, object append) except -1:
+    cdef int move(self, object container, object append) except -1:
         """Fill the container with the items, if the queue is PLAIN still. Nothing of Python runs in between.
 
-        (A deque takes its memory without the collector's knowing.)
+        (Both containers take their memory without the collector's knowing.)
         """
         cdef Slots moved
         cdef Waiter* chain = NULL
         cdef bint filled
         self.lock.lock()
-        if self.mode.load(memory_order_relaxed) != PLAIN:
+        if self.mode.load(memory_order_relaxed) == CLASSIC:
             self.lock.unlock()
             return 0
-        self.swap_locks(locks)
         _before, self.items = self.items, container  # nothing ends until the lock is free
+        self.converter = forks
         self.mode.store(CONVERTING)
         self.release()  # from here on nobody else touches the slots
         filled = self.fill(append)
@@ -1521,330 +1851,33 @@ cdef class _QueueCore:
     @cython.final
     cdef bint fill(self, object append) noexcept:
         """Append all items; False where there is no memory. No error is made: that would allocate."""
-        cdef uint64_t _
-        cdef size_t at = self.head
-        for _ in range(self.count()):
-            if not appended(append, self.slots[at]):
+        cdef uint64_t i
+        for i in range(self.count()):
+            if not appended(append, self.slots[self.place(i)]):
                 return False
-            at = at + 1 if at + 1 != self.room else 0
         return True
-
-    @cython.final
-    cdef int renew_locks(self) except -1:
-        """In the child of a fork: whoever held the lock is not here to release it.
-
-        Nobody waits, but the thread that forked, where it did so in a signal handler: `wait_on` then looks again.
-        """
-        # Where a hook or a signal handler forked amid an operation of ours, that goes on holding its mutex. (Other
-        # threads of the child may have got the names of the parent's.)
-        holds = self.holder.load(memory_order_relaxed) == main_thread
-        locks = _Locks(self.own_mutex if holds else None)
-        self.lock.lock()
-        if self.made_after.load() != forks:
-            self.swap_locks(locks)
-            if not holds:
-                self.holder.store(0, memory_order_relaxed)
-            if self.mode.load(memory_order_relaxed) == CONVERTING:  # who was at it is not here
-                self.mode.store(PLAIN)
-        self.release()
-        return 0
-
-    @cython.final
-    cdef int lock_classic(self) except -1:
-        """Take the mutex, of a queue that is classic then.
-
-        Looks up every tick: a signal handler may have forked, and in the child the mutex's holder will never end; or
-        the holder is this thread. At the interpreter's end no other thread runs: whoever holds the mutex will never give
-        it back, and nobody but this thread uses the queue, so this thread goes on as if it had the mutex. (Code that holds
-        the mutex by hand around this call, `with q.mutex`, then fails to release it, where it would have hung.)
-        """
-        while True:
-            self.convert()
-            mutex = self.own_mutex
-            if is_ending() and self.holder.load(memory_order_relaxed) != PyThread_get_thread_ident():
-                mutex.acquire(False)  # or take it over
-                self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
-                return 0
-            if mutex.acquire(True, SIGNAL_TICK):
-                if mutex is self.own_mutex and self.made_after.load() == forks:
-                    self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
-                    return 0
-                mutex.release()
-            else:
-                if self.holder.load(memory_order_relaxed) == PyThread_get_thread_ident():
-                    raise_amid_itself()
-                PyErr_CheckSignals()
-
-    @cython.final
-    cdef object lock_again(self):
-        """Take the mutex whatever signal handlers raise meanwhile; returns the last of that, or None."""
-        raised = None
-        while True:
-            try:
-                if isinstance(raised, MemoryError):
-                    self.own_mutex.acquire()  # the one way to wait for it that needs no memory
-                    self.holder.store(PyThread_get_thread_ident(), memory_order_relaxed)
-                else:
-                    self.lock_classic()
-                return raised
-            except BaseException as error:
-                raised = error
-
-    @cython.final
-    cdef int unlock_classic(self) except -1:
-        self.holder.store(0, memory_order_relaxed)
-        self.own_mutex.release()
-        return 0
-
-    @cython.final
-    cdef int classic_put(self, object item, int64_t deadline) except -1:
-        self.lock_classic()
-        try:
-            self.must_be_open()
-            self.classic_store(item, deadline)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int wait_on(self, object condition, int64_t deadline, object error) except -1:
-        """Under the mutex: wait on one of the conditions; raise `error` where the deadline has passed.
-
-        The condition's own `wait`, but for what signal handlers do. Where one raises, the mutex is held again all the
-        same, and a notification that had come goes to the next. Where one forks, the child takes its own mutex and
-        goes on; the caller looks again, as always.
-        """
-        cdef Wait w
-        cdef long before = forks
-        cdef bint told = False
-        if deadline == TOO_FAR:
-            raise_too_far()
-        if deadline <= now_ns():
-            raise error
-        if deadline == FOREVER and is_ending():
-            raise_at_the_end()
-        lend_attached()
-        start_wait(&w, 0, deadline)
-        waiter = Lock()
-        waiter.acquire()
-        waiters = condition._waiters
-        waiters.append(waiter)
-        raised = None
-        try:
-            self.unlock_classic()
-            while not told and forks == before and now_ns() < deadline:
-                told = waiter.acquire(True, seconds_until(min(deadline, w.tick)))
-                if w.tick != FOREVER:
-                    # The main thread, told or not: a signal that came before the item must not find it taken already.
-                    w.tick = now_ns() + SIGNAL_TICK_NS
-                    PyErr_CheckSignals()
-        except BaseException as interruption:
-            raised = interruption
-        late = self.lock_again()
-        if late is not None:
-            raised = late
-        if forks == before:
-            if not told:
-                told = waiter not in waiters
-            if not told:
-                waiters.remove(waiter)
-            elif raised is not None:
-                notify(condition, 1)
-        if raised is not None:
-            raise raised
-        return 0
-
-    @cython.final
-    cdef int must_be_open(self) except -1:
-        if self.is_closed():
-            raise ShutDown
-        return 0
-
-    @cython.final
-    cdef int classic_store(self, object item, int64_t deadline) except -1:
-        """Under the mutex."""
-        try:
-            while 0 < self.maxsize <= self._qsize():
-                if self.picky:
-                    notify_all(self.own_not_empty)  # who waits for more than can come takes what is there
-                self.wait_on(self.own_not_full, deadline, Full)
-                self.must_be_open()
-            if self.picky:  # the one that is notified might need more than this
-                notify_all(self.own_not_empty)
-            else:
-                notify(self.own_not_empty, 1)
-            self._put(item)
-        except (Full, ShutDown):
-            raise
-        except BaseException:
-            notify(self.own_not_full, 1)  # in place of this one, which may have been notified of room
-            raise
-        self.count_tasks(1)
-        return 0
-
-    @cython.final
-    cdef object classic_get(self, int64_t deadline):
-        self.lock_classic()
-        try:
-            self.must_not_be_drained()
-            return self.classic_fetch(deadline)
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef int must_not_be_drained(self) except -1:
-        if self.is_closed() and not self._qsize():
-            raise ShutDown
-        return 0
-
-    @cython.final
-    cdef object classic_fetch(self, int64_t deadline):
-        """Under the mutex."""
-        try:
-            while not self._qsize():
-                self.wait_on(self.own_not_empty, deadline, Empty)
-                self.must_not_be_drained()
-            notify(self.own_not_full, 1)
-            return self._get()
-        except (Empty, ShutDown):
-            raise
-        except BaseException:
-            notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
-            raise
-
-    @cython.final
-    cdef Py_ssize_t classic_put_many(self, tuple items, Py_ssize_t done, int64_t deadline) except -1:
-        self.lock_classic()
-        try:
-            if done == 0:
-                self.must_be_open()
-            return self.classic_store_all(items, done, deadline)
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef Py_ssize_t classic_store_all(self, tuple items, Py_ssize_t done, int64_t deadline) except -1:
-        """Under the mutex. Once something has been put an error only ends it: how much was put must not be lost."""
-        cdef Py_ssize_t i
-        try:
-            for i in range(done, len(items)):
-                if i != 0:
-                    self.must_be_open()
-                self.classic_store(items[i], deadline)
-                done += 1
-        except Exception:
-            if done == 0:
-                raise
-        return done
-
-    @cython.final
-    cdef object classic_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
-        self.lock_classic()
-        try:
-            self.must_not_be_drained()
-            return self.classic_fetch_all(most, least, deadline)
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef object classic_fetch_all(self, uint64_t most, uint64_t least, int64_t deadline):
-        """Under the mutex. Once something has been taken an error only ends it: what was taken must not be lost."""
-        cdef uint64_t n
-        cdef uint64_t done = 0
-        cdef PyObject** targets
-        try:
-            self.wait_for(least, deadline)
-            n = min(most, self._qsize())
-            batch = blank_list(n)
-            targets = PySequence_Fast_ITEMS(batch)
-            notify(self.own_not_full, n)
-            while done < n:
-                item = self._get()
-                Py_INCREF(item)
-                targets[done] = <PyObject*> item
-                done += 1
-        except (Empty, ShutDown):
-            raise
-        except BaseException as error:
-            if done == 0:
-                notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
-            if done == 0 or not isinstance(error, Exception):
-                raise
-        Py_SET_SIZE(batch, done)
-        PyObject_GC_Track(batch)
-        return batch
-
-    @cython.final
-    cdef int wait_for(self, uint64_t least, int64_t deadline) except -1:
-        """Under the mutex: wait for so many items; return where there are some, if not as many."""
-        self.picky += least > 1
-        try:
-            while self._qsize() < least and not self.is_closed() and not 0 < self.maxsize <= self._qsize():
-                self.wait_on(self.own_not_empty, deadline, Empty)
-        except Empty:
-            if not self._qsize():
-                raise
-        finally:
-            self.picky -= least > 1
-        return self.must_not_be_drained()
-
-    # Coroutines wait on the conditions, too: a LoopWait is among the waiters, which only need a `release`. Each call
-    # begins by taking it out, so that nothing is left to do once an item has been taken, or put.
 
     @cython.final
     cdef object classic_get_later(self, LoopWait wait):
         self.expect_classic(wait)
-        self.lock_classic()
-        try:
-            self.come_back(wait)
-            self.must_not_be_drained()
-            if not self._qsize():
-                self.wait_later(wait, self.own_not_empty)
-                return NOT_YET
-            return self.classic_fetch(0)
-        except ShutDown:
-            raise
-        except BaseException:
-            notify(self.own_not_empty, 1)  # in place of this one, which may have been notified of an item
-            raise
-        finally:
-            self.unlock_classic()
+        result = _classic.get_later(self, wait)
+        return NOT_YET if result is QUEUED else result
+
+    @cython.final
+    cdef object classic_get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
+        self.expect_classic(wait)
+        result = _classic.get_many_later(self, wait, most, least)
+        return NOT_YET if result is QUEUED else result
 
     @cython.final
     cdef bint classic_put_later(self, object item, LoopWait wait) except -1:
         self.expect_classic(wait)
-        self.lock_classic()
-        try:
-            self.come_back(wait)
-            self.must_be_open()
-            if 0 < self.maxsize <= self._qsize():
-                if self.picky:
-                    notify_all(self.own_not_empty)  # as in `classic_store`
-                self.wait_later(wait, self.own_not_full)
-                return False
-            self.classic_store(item, 0)
-        except ShutDown:
-            raise
-        except BaseException:
-            notify(self.own_not_full, 1)  # in place of this one, which may have been notified of room
-            raise
-        finally:
-            self.unlock_classic()
-        return True
+        return _classic.put_later(self, item, wait)
 
     @cython.final
     cdef bint classic_join_later(self, LoopWait wait) except -1:
-        cdef bint done
         self.expect_classic(wait)
-        self.lock_classic()
-        try:
-            self.come_back(wait)
-            done = not self.unfinished_tasks
-            if not done:
-                self.wait_later(wait, self.own_all_tasks_done)
-        finally:
-            self.unlock_classic()
-        return done
+        return _classic.join_later(self, wait)
 
     @cython.final
     cdef int expect_classic(self, LoopWait wait) except -1:
@@ -1856,154 +1889,30 @@ cdef class _QueueCore:
             wait.withdraw = withdraw_classic
         return wait.expect()
 
-    @cython.final
-    cdef int wait_later(self, LoopWait wait, object condition) except -1:
-        """Under the mutex: a coroutine waits on one of the conditions, as `wait_on`."""
-        condition._waiters.append(wait)
-        wait.condition = condition
-        return 0
-
-    @cython.final
-    cdef int come_back(self, LoopWait wait) except -1:
-        """Under the mutex: out of the condition that it waits on, whether it was notified or not."""
-        if wait.condition is not None:
-            if wait in wait.condition._waiters:
-                wait.condition._waiters.remove(wait)
-            wait.condition = None
-        return 0
-
-    @cython.final
-    cdef bint classic_withdraw(self, LoopWait wait) except -1:
-        """A coroutine waits no more; whether it had been notified, which then goes to the next.
-
-        It must get the mutex, whatever signal handlers raise: that comes afterwards.
-        """
-        cdef bint held
-        condition = wait.condition
-        if condition is None:
-            return False
-        # Amid an operation of this very thread (in a hook or a finalizer) the mutex is its own.
-        held = self.holder.load(memory_order_relaxed) == PyThread_get_thread_ident()
-        raised = None if held else self.lock_again()
-        try:
-            self.come_back(wait)
-            if wait.told:
-                notify(condition, 1)
-        finally:
-            if not held:
-                self.unlock_classic()
-        if raised is not None:
-            raise raised
-        return wait.told
-
-    @cython.final
-    cdef int classic_clear(self) except -1:
-        removed = []
-        self.lock_classic()
-        try:
-            self.classic_discard(removed)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int classic_discard(self, list removed) except -1:
-        """Under the mutex. The items are let go of without it: their __del__ may use the queue."""
-        notify_all(self.own_all_tasks_done)
-        notify_all(self.own_not_full)
-        while self._qsize():
-            removed.append(None)  # room for what would be lost without
-            removed[len(removed) - 1] = self._get()
-            self.lock.lock()
-            self.unfinished -= self.unfinished > 0
-            self.lock.unlock()
-        return 0
-
-    @cython.final
-    cdef int classic_shutdown(self, object immediate) except -1:
-        removed = []
-        self.lock_classic()
-        try:
-            notify_all(self.own_not_empty)
-            notify_all(self.own_not_full)
-            self.lock.lock()
-            self.close_and_release(True)
-            if immediate:
-                self.classic_discard(removed)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int classic_task_done(self) except -1:
-        self.lock_classic()
-        try:
-            unfinished = self.unfinished_tasks
-            if unfinished <= 0:
-                raise ValueError("task_done() called too many times")
-            if unfinished == 1:
-                notify_all(self.own_all_tasks_done)
-            self.count_tasks(-1)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef int classic_join(self) except -1:
-        self.lock_classic()
-        try:
-            while self.unfinished_tasks:
-                self.wait_on(self.own_all_tasks_done, FOREVER, None)
-        finally:
-            self.unlock_classic()
-        return 0
-
-    @cython.final
-    cdef object classic_qsize(self):
-        self.lock_classic()
-        try:
-            return self._qsize()
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef object classic_full(self):
-        self.lock_classic()
-        try:
-            return 0 < self.maxsize <= self._qsize()
-        finally:
-            self.unlock_classic()
-
-    @cython.final
-    cdef void count_tasks(self, int64_t tasks) noexcept:
-        self.lock.lock()
-        self.unfinished += tasks
-        self.lock.unlock()
-
 
 cdef object seconds_until(int64_t deadline):
-    """As a lock's `acquire` takes it."""
-    return -1 if deadline == FOREVER else max(0, deadline - now_ns()) * 1e-9
+    return None if deadline == FOREVER else max(0, deadline - now_ns()) * 1e-9
 
 
-cdef int notify_all(object condition) except -1:
-    return notify(condition, len(condition._waiters))
+cdef object finite(object timeout):
+    """What the standard library cannot wait for waits for ever: infinity, and what is not a number."""
+    if timeout is None or type(timeout) is int:
+        return timeout
+    try:
+        seconds = 0.0 + timeout
+    except Exception:  # which the standard algorithm says itself, where it looks at the timeout
+        return timeout
+    return None if seconds == math.inf or seconds != seconds else timeout
 
 
-cdef int notify(object condition, Py_ssize_t count) except -1:
-    """Under the mutex: the condition's own `notify`, but nothing of Python runs.
+cdef object left_of(Wait* w, object timeout):
+    """The timeout of a call that goes on elsewhere: what is left of it where it has waited, else as it was given."""
+    return finite(timeout) if w.node == NULL else seconds_until(w.deadline)
 
-    There a signal handler could come in, amid the operation: to raise, so that an item that was just taken would be
-    lost, or to use the queue, whose mutex is held.
-    """
-    waiters = condition._waiters
-    while count > 0 and waiters:
-        try:
-            waiters.popleft().release()
-            count -= 1
-        except RuntimeError:  # released already, by a `notify` of its own that was interrupted
-            pass
-    return 0
+
+cdef bint is_patched() except -1:
+    """Whether somebody has replaced what the standard algorithm waits with, which then is to be called."""
+    return type(_standard.module.time) is not BuiltinFunctionType or Condition.wait is not waits
 
 
 # -- coroutines ---------------------------------------------------------------------------------------------------
@@ -2141,7 +2050,9 @@ cdef bint withdraw_join(object buffer, Wait* w) except -1:
 
 
 cdef bint withdraw_classic(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).classic_withdraw(<LoopWait> w.node.coroutine)
+    wait = <LoopWait> w.node.coroutine
+    _classic.withdraw(buffer, wait)
+    return wait.told
 
 
 # -- the collector ------------------------------------------------------------------------------------------------
@@ -2202,6 +2113,11 @@ cdef void drop_items(Slots slots) noexcept:
 # Python variable would touch its reference count, which has long left the cache.
 ctypedef PyObject* (*fastcall)(_QueueCore, PyObject**, Py_ssize_t, PyObject*) noexcept
 
+# What a fast path hands on, with the ordinary method; as variables, lest the compiler puts it into the fast path.
+ctypedef PyObject* (*seldom)(_QueueCore, PyObject**, fastcall) noexcept
+
+cdef seldom other_put
+cdef seldom other_get
 cdef fastcall method_put
 cdef fastcall method_get
 cdef fastcall method_put_nowait
@@ -2214,11 +2130,9 @@ cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
     cdef bint fast
     Py_INCREF(<object> item)
     self.lock.lock()
-    fast = self.count() < self.put_below
-    if fast:
-        self.push(item)
-        if DEBUG:
-            self.record_fast()
+    fast = self.count() < self.put_below and self.is_as_known() and self.push(item)
+    if DEBUG and fast:
+        self.record_fast()
     self.lock.unlock()
     if not fast:
         Py_DECREF(<object> item)
@@ -2228,9 +2142,9 @@ cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
 cdef inline PyObject* popped(_QueueCore self) noexcept:
     cdef PyObject* item = NULL
     self.lock.lock()
-    if self.count() > self.get_above:
+    if self.count() > self.get_above and self.is_as_known():
         item = self.pop()
-        if DEBUG:
+        if DEBUG and item != NULL:
             self.record_fast()
     self.lock.unlock()
     return item
@@ -2278,30 +2192,69 @@ cdef inline PyObject* none() noexcept:
     return <PyObject*> None
 
 
-cdef PyObject* fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 1 and keywords == NULL and pushed(self, args[0]):
+cdef inline PyObject* put_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    """With a GIL this calls nothing but in tail position, so that the usual path saves no registers."""
+    if NO_GIL:
+        Py_INCREF(<object> args[0])  # for the slot; under the lock no reference is counted
+    self.lock.lock()
+    if self.count() < self.put_below and self.is_as_known() and self.order != SMALLEST:
+        if not NO_GIL:
+            Py_INCREF(<object> args[0])
+        self.append(args[0])
+        if DEBUG:
+            self.record_fast()
+        self.lock.unlock()
         return none()
+    self.lock.unlock()
+    if NO_GIL:
+        Py_DECREF(<object> args[0])
+    return other_put(self, args, method)
+
+
+cdef PyObject* put_on_heap(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    return none() if self.order == SMALLEST and pushed(self, args[0]) else method(self, args, 1, NULL)
+
+
+cdef inline PyObject* get_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    cdef PyObject* item
+    self.lock.lock()
+    if self.count() > self.get_above and self.is_as_known() and self.order == FIRST_IN:
+        item = self.pop_first()
+        if DEBUG:
+            self.record_fast()
+        self.lock.unlock()
+        return item
+    self.lock.unlock()
+    return other_get(self, args, method)
+
+
+cdef PyObject* get_last_or_smallest(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    cdef PyObject* item = popped(self) if self.order != FIRST_IN else NULL
+    return item if item != NULL else method(self, args, 0, NULL)
+
+
+cdef PyObject* fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
+    if nargs == 1 and keywords == NULL:
+        return put_or(self, args, method_put)
     return method_put(self, args, nargs, keywords)
 
 
 cdef PyObject* fast_put_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 1 and keywords == NULL and Py_TYPE(self) == queue_type and pushed(self, args[0]):
-        return none()
+    if nargs == 1 and keywords == NULL and self.direct.load(memory_order_relaxed):
+        return put_or(self, args, method_put_nowait)
     return method_put_nowait(self, args, nargs, keywords)
 
 
 cdef PyObject* fast_get(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    cdef PyObject* item = NULL
     if nargs == 0 and keywords == NULL:
-        item = popped(self)
-    return item if item != NULL else method_get(self, args, nargs, keywords)
+        return get_or(self, args, method_get)
+    return method_get(self, args, nargs, keywords)
 
 
 cdef PyObject* fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    cdef PyObject* item = NULL
-    if nargs == 0 and keywords == NULL and Py_TYPE(self) == queue_type:
-        item = popped(self)
-    return item if item != NULL else method_get_nowait(self, args, nargs, keywords)
+    if nargs == 0 and keywords == NULL and self.direct.load(memory_order_relaxed):
+        return get_or(self, args, method_get_nowait)
+    return method_get_nowait(self, args, nargs, keywords)
 
 
 cdef int install(int index, str name, fastcall fast, fastcall* method) except -1:
@@ -2325,7 +2278,7 @@ cdef int install(int index, str name, fastcall fast, fastcall* method) except -1
 
 # -- the classes --------------------------------------------------------------------------------------------------
 
-class Queue(_QueueCore, queue.Queue):
+class Queue(_QueueCore, _standard.Queue):
     """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
     All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
@@ -2344,10 +2297,11 @@ class Queue(_QueueCore, queue.Queue):
     An unbounded queue grows by doubling, and gives memory back as it drains: it holds at most 16 bytes an item and
     1 KiB.
 
-    A subclass that overrides ``_init``, ``_qsize``, ``_put`` or ``_get`` has the standard library's algorithm, in
-    Cython, and so has a queue from the moment on at which somebody asks for its ``mutex``, ``queue``, ``not_empty``,
-    ``not_full`` or ``all_tasks_done``: slower than this one, and a ``__del__`` that comes amid an operation of its
-    own thread cannot use it (RuntimeError; with the standard library's it deadlocks).
+    A subclass that overrides ``_init``, ``_qsize``, ``_put`` or ``_get`` has the standard library's algorithm, by the
+    standard library's own code, and so has a queue from the moment on at which somebody acquires its ``mutex``, waits
+    on or notifies ``not_empty``, ``not_full`` or ``all_tasks_done``, or changes ``queue`` (`is_converted`). That one is
+    slower, and a ``__del__`` that comes amid an operation of its own thread cannot use it (RuntimeError; with the
+    standard library's lock it would wait for ever).
 
     Examples
     --------
@@ -2363,8 +2317,8 @@ class Queue(_QueueCore, queue.Queue):
     __module__ = "f1buf"
 
 
-class LifoQueue(Queue, queue.LifoQueue):
-    """A `Queue` that returns the newest item first, by the standard library's algorithm.
+class LifoQueue(Queue, _standard.LifoQueue):
+    """A `Queue` that returns the newest item first.
 
     Examples
     --------
@@ -2383,14 +2337,36 @@ class LifoQueue(Queue, queue.LifoQueue):
         self.queue = []
 
     @cython.binding(True)
+    def _qsize(self):
+        return self._length()
+
+    @cython.binding(True)
+    def _put(self, item):
+        self.queue.append(item)
+
+    @cython.binding(True)
     def _get(self):
         return self.queue.pop()
 
 
-class PriorityQueue(Queue, queue.PriorityQueue):
-    """A `Queue` that returns the smallest item first, by the standard library's algorithm.
+class PriorityQueue(Queue, _standard.PriorityQueue):
+    """A `Queue` that returns the smallest item first.
 
-    Items are compared; they are typically ``(priority, data)``.
+    Parameters
+    ----------
+    maxsize : int
+        As of a `Queue`.
+
+    Notes
+    -----
+    Items are compared; they are typically ``(priority, data)``. Where that raises, no item is lost: one that is being
+    put stays out, one that is being got stays in.
+
+    It is as fast as can be while it compares what runs no Python: ints, floats, str, bytes, tuples of these up to the
+    first pair that differs, and subclasses of them that do not override the comparison. From the first comparison on
+    that is another one it has the standard library's algorithm (`is_converted`).
+
+    The algorithm is that of a binary heap, as in `heapq`: items that are equal come out in the same order as there.
 
     Examples
     --------
@@ -2409,45 +2385,130 @@ class PriorityQueue(Queue, queue.PriorityQueue):
         self.queue = []
 
     @cython.binding(True)
+    def _qsize(self):
+        return self._length()
+
+    @cython.binding(True)
     def _put(self, item):
-        heapq.heappush(self.queue, item)
+        push_compared(self.queue, item)
 
     @cython.binding(True)
     def _get(self):
-        return heapq.heappop(self.queue)
+        return pop_compared(self.queue)
+
+
+# As `heapq`, and as `_heap.hpp`: all comparisons first, so that where one raises the heap is what it was.
+
+@cython.boundscheck(True)
+cdef int push_compared(list heap, object item) except -1:
+    cdef Py_ssize_t count = len(heap)
+    cdef Py_ssize_t place = count
+    cdef Py_ssize_t at = count
+    while place > 0 and bool(item < heap[(place - 1) // 2]):
+        insist_on_length(heap, count)
+        place = (place - 1) // 2
+    insist_on_length(heap, count)
+    heap.append(item)
+    while at > place:
+        heap[at] = heap[(at - 1) // 2]
+        at = (at - 1) // 2
+    heap[place] = item
+    return 0
+
+
+@cython.boundscheck(True)
+cdef object pop_compared(list heap):
+    cdef Py_ssize_t[65] way  # as many levels as there can be
+    cdef Py_ssize_t depth = 0
+    cdef Py_ssize_t count = len(heap)
+    cdef Py_ssize_t child = 1
+    cdef Py_ssize_t i
+    if count == 0:
+        raise IndexError("index out of range")
+    last = heap[count - 1]
+    way[0] = 0
+    while child < count - 1:
+        if child + 1 < count - 1 and not heap[child] < heap[child + 1]:
+            child += 1
+        insist_on_length(heap, count)
+        depth += 1
+        way[depth] = child
+        child = 2 * child + 1
+    while depth > 0 and bool(last < heap[way[depth]]):
+        insist_on_length(heap, count)
+        depth -= 1
+    insist_on_length(heap, count)
+    smallest = heap[0]
+    for i in range(depth):
+        heap[way[i]] = heap[way[i + 1]]
+    heap[way[depth]] = last
+    heap.pop()
+    return smallest
+
+
+cdef int insist_on_length(list heap, Py_ssize_t count) except -1:
+    if len(heap) != count:
+        raise RuntimeError("a comparison of two items has changed the queue that they are in")
+    return 0
 
 
 cdef int set_up() except -1:
     """Once, before there is an instance."""
-    global queue_type, visit_fields, clear_fields
+    global queue_type, visit_fields, clear_fields, other_put, other_get
     cdef PyTypeObject* core = <PyTypeObject*> _QueueCore
     queue_type = <PyTypeObject*> <PyObject*> Queue
     visit_fields, clear_fields = core.tp_traverse, core.tp_clear
     core.tp_traverse, core.tp_clear = <traverseproc> visit_items, <inquiry> clear_items
+    other_put, other_get = put_on_heap, get_last_or_smallest
     install(0, "put", fast_put, &method_put)
     install(1, "get", fast_get, &method_get)
     install(2, "put_nowait", fast_put_nowait, &method_put_nowait)
     install(3, "get_nowait", fast_get_nowait, &method_get_nowait)
+    for order, cls in ((FIRST_IN, Queue), (LAST_IN, LifoQueue), (SMALLEST, PriorityQueue)):
+        ORDERS.append((hooks_of(cls), order))
+    CALLS.extend([Queue.put, Queue.get])
     for name, function in _coroutines.functions_of(_coroutines.Queue).items():
         setattr(Queue, name, function)
-    # put_nowait does not look whether somebody has replaced Queue.put: nobody can, as with every class in C.
-    queue_type.tp_flags |= Py_TPFLAGS_IMMUTABLETYPE
-    PyType_Modified(queue_type)
     return 0
 
 
 # -- arguments, errors --------------------------------------------------------------------------------------------
 
-cdef bint overrides_hooks(object cls) except -1:
-    if cls is Queue:
-        return False
-    for name in ATTRIBUTES:
-        if getattr(cls, name) is not getattr(_QueueCore, name):
-            raise TypeError(f"{cls.__name__}.{name} hides the attribute of that name that every queue has; rename it")
-    for name in HOOKS:
-        if getattr(cls, name) is not getattr(_QueueCore, name):
-            return True
-    return False
+cdef list ORDERS = []   # hooks, of which each class has others, and its order
+cdef list CALLS = []    # `Queue.put` and `Queue.get`
+cdef dict NATURES = {}  # of versions of classes
+
+
+cdef list hooks_of(object cls):
+    return [cls._init, cls._qsize, cls._put, cls._get]
+
+
+cdef bint same(list ones, list others) except -1:
+    for i, one in enumerate(ones):
+        if one is not others[i]:
+            return False
+    return True
+
+
+cdef tuple nature_of(object cls, unsigned int version):
+    """The order of that version of a class, and whether its put and get are those of `Queue`."""
+    nature = NATURES.get(version)
+    if nature is None:
+        for name in ATTRIBUTES:
+            if getattr(cls, name) is not getattr(_QueueCore, name):
+                raise TypeError(
+                    f"{cls.__name__}.{name} hides the attribute of that name that every queue has; rename it"
+                )
+        order = HOOKED
+        for hooks, one in ORDERS:
+            if same(hooks, hooks_of(cls)):
+                order = one
+        nature = order, same([cls.put, cls.get], CALLS)
+        if version != 0:
+            if len(NATURES) > 1000:
+                NATURES.clear()
+            NATURES[version] = nature
+    return nature
 
 
 cdef tuple batch_limits(object max_count, object min_count):
@@ -2511,13 +2572,6 @@ cdef int raise_amid_itself() except -1:
     raise RuntimeError(
         "this thread is amid an operation of this very queue, which called a hook, an item's __del__ or a signal "
         "handler: using the queue there would wait for itself; use it afterwards"
-    )
-
-
-cdef int raise_at_the_end() except -1:
-    raise FinalizationError(
-        "the interpreter ends, so that no thread will bring what this call waits for; call it with a timeout, or "
-        "block=False"
     )
 
 

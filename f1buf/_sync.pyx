@@ -115,6 +115,8 @@ def _spin_for(int64_t ns):
 
 
 main_thread = threading.main_thread().ident
+if main_thread not in sys._current_frames():  # gevent has put a greenlet's in its place
+    main_thread = PyThread_get_thread_ident()
 cdef WaiterPool pool
 cdef atomic[int] spinners  # threads that spin now, at whatever monitor
 cdef extern from *:

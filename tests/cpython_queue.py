@@ -66,7 +66,8 @@ def converted(implementation):
 
     def queue(maxsize=0):
         made = implementation.Queue(maxsize)
-        _ = made.mutex
+        with made.mutex:
+            pass
         return made
 
     return types.SimpleNamespace(**{**vars(implementation), "Queue": queue})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import types
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from helpers import (
 )
 from test_ring_signals import signal_first_of_two
 
-from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
+from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, _sync
 
 LOOPS = {"asyncio": asyncio.new_event_loop}
 with contextlib.suppress(ImportError):
@@ -1347,3 +1348,59 @@ def test_where_a_signal_handler_raises_as_a_loop_answers_the_others_go_on():
     loop = Loop()  # no Runner, which would wait for the one
     loop.run_until_complete(main())
     loop.close()
+
+
+@pytest.mark.parametrize("name", ["aget", "aput"])
+def test_an_empty_or_full_of_a_hooks_own_comes_to_the_caller(name):
+    """It does not mean that there is nothing: the loop would ask again and again."""
+
+    class Delayed(Queue):
+        def _get(self):
+            raise Empty
+
+        def _put(self, item):
+            if item == "too much":
+                raise Full
+            super()._put(item)
+
+    async def main():
+        queue = Delayed()
+        queue.put(1)
+        with pytest.raises(Empty if name == "aget" else Full):
+            await (queue.aget() if name == "aget" else queue.aput("too much"))
+
+    asyncio.run(main())
+
+
+def test_a_batch_that_only_python_can_order_is_as_long_as_was_asked_for():
+    async def main():
+        queue = PriorityQueue()
+        queue.put_many([(1,), (2,), (3, Fraction(1)), (3, Fraction(2))])
+        assert not queue.is_converted
+        return await queue.aget_many(4, min_count=4)
+
+    assert len(asyncio.run(main())) == 4
+
+
+def test_the_child_of_a_fork_rings_no_bell_of_its_parents():
+    """Whatever is open under that number there."""
+
+    async def main():
+        queue = Queue()
+        with queue.mutex:
+            pass
+        task = asyncio.create_task(queue.aget())
+        await asyncio.sleep(0)
+        (waiter,) = queue.not_empty._waiters
+
+        def check():
+            with pytest.raises(RuntimeError, match="notified"):
+                waiter.release()
+            queue.put("child")
+            assert queue.get() == "child"
+
+        in_fork(check)
+        queue.put("parent")
+        assert await task == "parent"
+
+    asyncio.run(main())

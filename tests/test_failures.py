@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-import types
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from helpers import Task, check_balance, contents, parked, records, ring_with, r
 from test_queue import KINDS
 
 import f1buf
-from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown, Tee, _sync
+from f1buf import Empty, Full, Queue, RingBuffer, ShutDown, Tee, _sync
 
 try:
     from _testcapi import remove_mem_hooks, set_nomemory
@@ -402,12 +401,14 @@ def queue_calls(kind):
         "qsize, empty and full": (of(*many), lambda q: (q.qsize(), q.empty(), q.full(), q.unfinished_tasks)),
         "a new maxsize": (of(1, 2, maxsize=2), lambda q: setattr(q, "maxsize", 300)),
         "a look at the mutex": (of(*range(100)), lambda q: q.mutex.locked()),
+        "a conversion": (of(*range(100)), lambda q: q.mutex.convert()),
+        "a snapshot": (of(*range(100)), lambda q: q.snapshot()),
         "a look at the items": (of(*range(100)), lambda q: len(q.queue)),
         "a hook of its own": (of(*range(100)), lambda q: setattr(q, "_get", functools.partial(type(q)._get, q))),
     }
 
 
-# What a classic queue may do in part, and says how much: the standard algorithm moves one after the other.
+# (The standard algorithm is not here: where its Python finds no memory it may leave the mutex taken.)
 MANY_CALLS = {
     "put_many of many": (making(queue, Queue, 1), lambda q, many=tuple(range(1000)): q.put_many(many)),
     "put_many of more than there is room for": (
@@ -422,12 +423,12 @@ MANY_CALLS = {
     ),
 }
 
-CLASSIC = {name: KINDS[name] for name in ("converted", "hooked", "priority")}
+OTHER_ORDERS = {name: KINDS[name] for name in ("lifo", "priority")}
 GROUPS = {"RingBuffer": RING_CALLS, "Tee": TEE_CALLS, "Queue": queue_calls(Queue) | MANY_CALLS}
-GROUPS |= {name: queue_calls(kind) for name, kind in CLASSIC.items()}
+GROUPS |= {name: queue_calls(kind) for name, kind in OTHER_ORDERS.items()}
 
 
-@thorough(but=("RingBuffer-*", "Tee-*", "Queue-*", "converted-*put*"))
+@thorough(but=("RingBuffer-*", "Tee-*", "Queue-*", "priority-*put*"))
 @needs_failing_memory
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, calls in GROUPS.items() for name in calls])
 def test_without_memory_a_call_does_all_of_it_or_nothing(group, name):
@@ -446,7 +447,7 @@ def test_without_memory_to_wait_a_call_does_all_of_it_or_nothing(group):
     assert all(failed for name, (failed, _) in calls.items() if "in vain" in name)
 
 
-@thorough(but=("RingBuffer", "Tee", "Queue", "converted"))
+@thorough(but=("RingBuffer", "Tee", "Queue", "priority"))
 @needs_failing_memory
 @pytest.mark.parametrize("group", GROUPS)
 def test_memory_has_failed_in_most_calls(group):
@@ -470,29 +471,6 @@ def test_no_list_is_built_as_cython_gets_it_wrong():
         pytest.skip("what Cython has made of the modules is not here")
     for path in translated:
         assert "__Pyx_ListComp_AppendAndDecref(__pyx" not in path.read_text(), path
-
-
-@thorough
-@needs_failing_memory
-@pytest.mark.parametrize("kind", CLASSIC)
-def test_without_memory_a_classic_queue_says_how_many_items_it_has_moved(kind):
-    run_python(f"import test_failures; test_failures.move_many_without_memory({kind!r})")
-
-
-def move_many_without_memory(kind):
-    parts = 0
-    for point, more in itertools.product(range(60), (1, MORE)):
-        buffer = queue(CLASSIC[kind], 0, 1, 2)
-        _, put, error = fail_memory(lambda q: q.put_many(range(3, 1000)), buffer, point, point + more)
-        there = 3 if error else 3 + put
-        assert buffer.qsize() == buffer.unfinished_tasks == there
-        buffer.put_many(range(there, 1000))
-        _, got, error = fail_memory(lambda q: q.get_many(), buffer, point, point + more)
-        got = [] if error else got
-        assert got + buffer.get_many() == list(range(1000)) if len(got) < 1000 else got == list(range(1000))
-        parts += put != 997
-        use_from_two_threads(buffer)
-    assert parts
 
 
 @needs_failing_memory
@@ -826,7 +804,7 @@ def test_a_clear_whose_hook_fails_midway_has_counted_what_it_removed():
     assert (sorted(queue.queue), queue.unfinished_tasks) == ([3, 5, 6, 14], 4)
 
 
-@pytest.mark.parametrize("get", ["get", "get_many"])
+@pytest.mark.parametrize("get", ["get_many"])  # `get` is the standard library's, which does not
 @pytest.mark.parametrize("hook", ["_qsize", "_get"])
 def test_a_get_whose_hook_fails_once_it_was_woken_passes_that_on(get, hook):
     queue = moody()
@@ -841,17 +819,6 @@ def test_a_get_whose_hook_fails_once_it_was_woken_passes_that_on(get, hook):
     assert second.result() in (7, [7])
 
 
-@pytest.mark.parametrize("put", ["put", "put_many"])
-def test_a_put_whose_hook_fails_once_it_was_woken_passes_that_on(put):
-    queue = moody(1, maxsize=1)
-    first, second = (parked(getattr(queue, put), item if put == "put" else [item]) for item in (13, 5))
-    assert queue.get() == 1
-    with pytest.raises(TroubleError):
-        first.result()
-    second.result()
-    assert holds(queue, 5, unfinished=2)
-
-
 def test_a_put_whose_hook_fails_leaves_those_who_wait_for_an_item_waiting():
     queue = moody()
     taker = parked(queue.get)
@@ -859,31 +826,3 @@ def test_a_put_whose_hook_fails_leaves_those_who_wait_for_an_item_waiting():
         queue.put(13)
     queue.put(5)
     assert taker.result() == 5
-
-
-NOTIFICATIONS = {
-    "put": ("not_empty", lambda q: q.put(3)),
-    "put_many": ("not_empty", lambda q: q.put_many([3, 4])),
-    "get": ("not_full", lambda q: q.get()),
-    "get_many": ("not_full", lambda q: q.get_many()),
-    "clear": ("not_full", lambda q: q.clear()),
-    "clear, and tasks": ("all_tasks_done", lambda q: q.clear()),
-    "task_done": ("all_tasks_done", lambda q: q.task_done()),
-    "shutdown": ("not_full", lambda q: q.shutdown()),
-    "immediate shutdown": ("not_empty", lambda q: q.shutdown(immediate=True)),
-}
-
-
-@pytest.mark.parametrize("kind", [KINDS["converted"], KINDS["hooked"], LifoQueue, PriorityQueue])
-@pytest.mark.parametrize("name", NOTIFICATIONS)
-def test_a_change_of_which_nobody_can_be_told_is_not_made(kind, name):
-    """As where there is no memory to go through the list of who waits."""
-    attribute, call = NOTIFICATIONS[name]
-    queue = kind(5)
-    queue.put(1)
-    getattr(queue, attribute)._waiters.append(types.SimpleNamespace(release=trouble))
-    with pytest.raises(TroubleError):
-        call(queue)
-    assert not queue.is_shutdown
-    assert holds(queue, 1, unfinished=1)
-    use_from_two_threads(queue)

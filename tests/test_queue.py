@@ -7,12 +7,18 @@ for (`converted`: from then on it runs the standard algorithm); a subclass with 
 import contextlib
 import copy
 import decimal
+import enum
 import fractions
 import functools
 import gc
+import heapq
 import inspect
+import io
 import itertools
+import math
+import operator
 import pickle
+import pprint
 import queue as standard
 import random
 import struct
@@ -23,13 +29,17 @@ import tracemalloc
 import types
 import weakref
 from collections import deque
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 from unittest import mock
 
 import helpers
 import numpy as np
 import pytest
+import rich.console
 from helpers import (
     LATE,
+    WATCHDOG,
     Task,
     assert_times_out,
     parked,
@@ -67,9 +77,14 @@ class Hooked(Queue):
         return self.queue.pop(0)
 
 
+def convert(queue):
+    with queue.mutex:
+        assert queue.is_converted
+
+
 def converted(maxsize=0):
     queue = Queue(maxsize)
-    assert list(queue.queue) == []
+    convert(queue)
     return queue
 
 
@@ -183,7 +198,7 @@ STANDARD_METHODS = {
     "empty": "()",
     "full": "()",
     "task_done": "()",
-    "join": "()",
+    "join": "(timeout=None)",
     "shutdown": "(immediate=False)",
     "_init": "(maxsize)",
     "_qsize": "()",
@@ -194,6 +209,7 @@ METHODS_ON_TOP = {
     "put_many": "(items, block=True, timeout=None)",
     "get_many": "(max_count=None, *, min_count=1, block=True, timeout=None)",
     "clear": "()",
+    "snapshot": "()",
 }
 SIGNATURES = STANDARD_METHODS | METHODS_ON_TOP
 
@@ -206,7 +222,7 @@ def test_signatures(kind, name):
     of_function = list(inspect.signature(getattr(kind, name)).parameters.values())
     assert of_function[0].name == "self"
     assert of_function[1:] == list(signature.parameters.values())
-    if hasattr(standard.Queue, name):
+    if hasattr(standard.Queue, name) and name != "join":  # the standard one has no timeout
         assert signature == inspect.signature(getattr(standard_of(kind)(), name))
 
 
@@ -262,7 +278,7 @@ SPOILT_CALLS = {
     "qsize of something": lambda queue: queue.qsize(1),
     "shutdown of too much": lambda queue: queue.shutdown(True, True),
     "task_done of something": lambda queue: queue.task_done(1),
-    "join with a timeout": lambda queue: queue.join(1),
+    "join with too much": lambda queue: queue.join(1, 2),
     "put of no queue": lambda queue: type(queue).put(object(), 1),
 }
 
@@ -661,13 +677,18 @@ def test_a_queue_may_hold_itself(kind):
     assert queue.get() is queue
 
 
-def test_an_item_that_cannot_be_compared_stays_out_of_a_priority_queue():
-    """As with the standard one: the item is in the heap before it is compared."""
-    for kind in (PriorityQueue, standard.PriorityQueue):
-        queue = queue_with(kind, 1)
-        with pytest.raises(TypeError, match="not supported between"):
-            queue.put("text")
-        assert (queue.qsize(), queue.unfinished_tasks) == (2, 1)
+@pytest.mark.parametrize("touch", [lambda queue: None, convert], ids=["plain", "converted"])
+def test_an_item_that_cannot_be_compared_stays_out_of_a_priority_queue(touch):
+    """With the standard one the item is in the heap before it is compared, and nobody's task."""
+    queue = queue_with(PriorityQueue, 1)
+    touch(queue)
+    with pytest.raises(TypeError, match="not supported between"):
+        queue.put("text")
+    with pytest.raises(TypeError, match="not supported between"):
+        queue.put_many(["text", 2])
+    assert queue.put_many([0, "text", 2]) == 1
+    assert (queue.qsize(), queue.unfinished_tasks) == (2, 2)
+    assert drained(queue) == [0, 1]
 
 
 @each_kind
@@ -1617,36 +1638,49 @@ def test_a_hook_set_on_the_class_of_a_living_queue_is_seen_by_the_standard_algor
     assert put == [1, 2, 3]
 
 
-def test_a_hook_set_on_the_class_is_seen_by_the_queues_made_afterwards():
+def test_a_hook_set_on_the_class_is_seen_by_all_of_its_queues():
     class Patched(Queue):
         pass
 
-    put = []
+    put, before = [], queue_with(Patched, 1)
     Patched._put = lambda self, item: put.append(item)
-    queue = Patched()
-    queue.put(4)
-    queue.put_many([5])
-    assert put == [4, 5]
+    for queue in (before, Patched()):
+        queue.put(4)
+        queue.put_many([5])
+        queue.put_nowait(6)
+    assert put == 2 * [4, 5, 6]
+    assert before.qsize() == 1
 
 
-@pytest.mark.parametrize("name", ["put", "get", "_put", "_get", "_qsize", "join", "shutdown"])
+PATCHED_CALLS = {
+    "put": lambda queue: (queue.put(2), queue.put_nowait(2)),
+    "get": lambda queue: (queue.get(), queue.get_nowait()),
+    "_put": lambda queue: (queue.put(2), queue.put_many([2])),
+    "_get": lambda queue: (queue.get(), queue.get_many()),
+    "_qsize": lambda queue: (queue.qsize(), queue.empty(), queue.full()),
+    "join": lambda queue: (queue.task_done(), queue.task_done(), queue.join()),
+    "shutdown": lambda queue: queue.shutdown(),
+}
+
+
+@pytest.mark.parametrize("name", PATCHED_CALLS)
 @each_class
-def test_patching_the_class_itself_works_or_is_refused(kind, name):
-    """But it is not ignored."""
-    queue, called = queue_with(kind, 1), []
-    call = {"put": lambda: queue.put(2), "_put": lambda: queue.put(2)}.get(name)
-    call = call or {"_get": queue.get_nowait, "_qsize": queue.qsize}.get(name) or (lambda: getattr(queue, name)())
+def test_patching_the_class_is_seen(kind, name):
+    """As with a class in Python, by queues that there are already."""
+    queue = queue_with(kind, 0, 1, maxsize=9)
+    original, called = getattr(kind, name), []
 
     def spy(self, *args, **kwargs):
         called.append(name)
+        return original(self, *args, **kwargs)
 
-    try:
-        with mock.patch.object(kind, name, spy):
-            call()
-    except TypeError:
-        assert kind is Queue
-        return
-    assert called
+    with mock.patch.object(kind, name, spy):
+        PATCHED_CALLS[name](queue)
+        made_meanwhile = kind()
+    assert len(called) >= (1 if name in ("join", "shutdown") else 2)
+    assert getattr(kind, name) is original
+    assert (queue.is_converted, made_meanwhile.is_converted) == (name.startswith("_"), name.startswith("_"))
+    assert not kind().is_converted
 
 
 IN_THE_WAY = {
@@ -1802,8 +1836,9 @@ def test_what_is_inside_stays_the_same_object(kind, name):
     queue = queue_with(kind, 1)
     inside = getattr(queue, name)
     queue.put(2)
-    assert getattr(queue, name) is inside
-    assert type(inside) is type(getattr(standard_of(kind)(), name)) or kind is Hooked
+    assert getattr(queue, name) is inside or (name == "queue" and not queue.is_converted)
+    if name != "mutex":
+        assert isinstance(inside, type(getattr(standard_of(kind)(), name))) or kind is Hooked
     assert drained(queue) == in_order(kind, [1, 2])
 
 
@@ -1825,12 +1860,56 @@ def test_the_other_orders_queue_attributes_hold_the_items():
     assert (priority.queue[0], sorted(priority.queue)) == (1, [1, 2, 3])
 
 
-def test_a_plain_queues_attribute_is_a_deque_that_can_be_used_as_one():
-    queue = queue_with(Queue, 1, 2)
-    assert type(queue.queue) is deque
-    queue.queue.appendleft(0)
+@pytest.mark.parametrize("kind", [Queue, LifoQueue], ids=["deque", "list"])
+def test_a_plain_queues_attribute_is_a_container_that_can_be_used_as_one(kind):
+    queue, container = queue_with(kind, 1, 2), deque if kind is Queue else list
+    assert isinstance(queue.queue, container)
+    assert queue.queue == container([1, 2])
+    assert queue.queue.copy() == container([1, 2])
+    assert list(reversed(queue.queue)) == [2, 1]
+    assert (queue.queue[0], queue.queue[-1], queue.queue.index(2), queue.queue.count(2)) == (1, 2, 1, 1)
+    with pytest.raises(IndexError):
+        queue.queue[2]
+    assert not queue.is_converted  # by all of that
+    queue.queue.insert(0, 0)
+    assert queue.is_converted
+    assert type(queue.queue) is container
     queue.queue.extend([3, 4])
-    assert drained(queue) == [0, 1, 2, 3, 4]
+    assert drained(queue) == in_order(kind, [0, 1, 2, 3, 4])
+
+
+CHANGES = {
+    "append": lambda container: container.append(3),
+    "clear": lambda container: container.clear(),
+    "delete": lambda container: container.__delitem__(0),
+    "pop": lambda container: container.pop(),
+    "set": lambda container: container.__setitem__(0, 3),
+    "reverse": lambda container: container.reverse(),
+    "remove": lambda container: container.remove(2),
+    "add in place": lambda container: container.__iadd__([3]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize("kind", [Queue, LifoQueue], ids=["deque", "list"])
+def test_what_changes_a_plain_queues_container_changes_the_queue(kind, change):
+    queue, container = queue_with(kind, 1, 2), queue_with(standard_of(kind), 1, 2).queue
+    change(container)
+    change(queue.queue)
+    assert queue.queue == container
+    queue = queue_with(kind, 1, 2)
+    queue.queue += [3]
+    assert list(queue.queue) == [1, 2, 3]
+
+
+def test_a_view_of_a_plain_queue_stays_one_of_the_queue():
+    queue = queue_with(Queue, 1)
+    view = queue.queue
+    convert(queue)
+    queue.put(2)
+    assert list(view) == [1, 2]
+    view.append(3)
+    assert drained(queue) == [1, 2, 3]
 
 
 @each_fifo
@@ -2011,10 +2090,387 @@ def test_a_lock_held_while_another_is_interrupted_is_still_the_holders():
     assert not queue.mutex.locked()
 
 
+# Looks ----------------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Inside(Protocol):
+    mutex: Any
+    not_empty: Any
+    queue: Any
+
+
+def show_members(value, depth=2):
+    """As a debugger expands a variable."""
+    repr(value)
+    for _, member in inspect.getmembers(value) if depth else ():
+        if not callable(member):
+            show_members(member, depth - 1)
+
+
+LOOKS = {
+    "attributes": lambda queue: [getattr(queue, name) for name in INSIDE],
+    "hasattr": lambda queue: [hasattr(queue, name) for name in INSIDE],
+    "getmembers": inspect.getmembers,
+    "a debugger": show_members,
+    "a mock": lambda queue: mock.Mock(spec=queue),
+    "a mock of a mock": lambda queue: mock.create_autospec(queue),
+    "a protocol": lambda queue: isinstance(queue, Inside),
+    "rich": lambda queue: rich.inspect(queue, console=rich.console.Console(file=io.StringIO()), all=True, private=True),
+    "a list of its items": lambda queue: list(queue.queue),
+    "locked": lambda queue: (queue.mutex.locked(), repr(queue.mutex), repr(queue.not_full)),
+    "snapshot": lambda queue: queue.snapshot(),
+    "the command of a debugger": lambda queue: pprint.pformat({name: getattr(queue, name) for name in dir(queue)}),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=list(LOOKS))
+@each_class
+def test_a_look_changes_nothing(kind, look):
+    queue = queue_with(kind, 2, 1)
+    look(queue)
+    assert not queue.is_converted
+    assert drained(queue) == in_order(kind, [2, 1])
+
+
+def test_what_is_converted_can_be_asked():
+    assert not Queue().is_converted
+    assert converted().is_converted
+    assert Hooked().is_converted
+
+
+@each_kind
+def test_a_snapshot_is_what_would_be_got(kind):
+    queue = queue_with(kind, *range(40))
+    queue.get_many(30 if kind is not PriorityQueue else 3)
+    queue.put_many([7, 3, 5])
+    items = queue.snapshot()
+    assert type(items) is list
+    assert queue.qsize() == len(items)
+    assert drained(queue) == items
+    assert queue.snapshot() == []
+
+
+def test_a_snapshot_of_what_cannot_be_compared_says_so():
+    queue = queue_with(PriorityQueue, (1, 2), (2, {}), (2, []))
+    with pytest.raises(TypeError, match="not supported between"):
+        queue.snapshot()
+    assert queue.qsize() == 3
+
+
+# What others replace --------------------------------------------------------------------------------------------------
+
+
+@each_class
+def test_a_method_of_a_condition_that_is_replaced_is_called(kind):
+    queue = queue_with(kind, 1, maxsize=1)
+    with mock.patch.object(queue.not_full, "wait") as wait, pytest.raises(Full):
+        queue.put(2, timeout=0.01)
+    assert wait.call_args_list
+    assert not wait.call_args.args[0] > 0.01
+    with mock.patch.object(queue.not_empty, "notify") as notify:
+        queue.get()
+        queue.put(3)
+    notify.assert_called_once_with()
+    assert drained(queue) == [3]
+
+
+@each_kind
+@pytest.mark.parametrize("name", ["get", "put"])
+def test_a_clock_that_is_replaced_is_read(kind, name, monkeypatch):
+    """A call that must wait: the clock says that an hour has gone by."""
+    queue = stuck_queue(name, kind)
+    times = iter([1000.0, 1000.0, 4600.0])
+    monkeypatch.setattr(standard, "time", lambda: next(times, 9999.0))
+    with pytest.raises(Empty if name == "get" else Full), mock.patch("threading.Condition.wait") as wait:
+        CALLS_WITH_A_TIMEOUT[name](queue)
+    assert wait.call_args_list == [mock.call(3600.0)]
+
+
+CALLS_WITH_A_TIMEOUT = {"put": lambda queue: queue.put(7, timeout=3600), "get": lambda queue: queue.get(timeout=3600)}
+
+
+def test_a_wait_that_is_replaced_for_all_conditions_is_called():
+    queue, waited = Queue(), []
+
+    def wait(condition, timeout=None):
+        waited.append(timeout)
+        with_it = condition is queue.not_empty
+        queue.queue.append(5)
+        return with_it
+
+    with mock.patch("threading.Condition.wait", wait):
+        assert queue.get() == 5
+    assert waited == [None]
+
+
+# Waiting for tasks with a timeout -------------------------------------------------------------------------------------
+
+
+@each_kind
+def test_a_join_with_a_timeout(kind):
+    queue = queue_with(kind, 1, 2)
+    with pytest.raises(TimeoutError, match="2 tasks were left"):
+        queue.join(timeout=0.01)
+    queue.task_done()
+    with pytest.raises(TimeoutError, match="1 tasks were left"):
+        queue.join(0)
+    with pytest.raises(ValueError, match="non-negative"):
+        queue.join(-1)
+    joiner = parked(queue.join, WATCHDOG)
+    queue.task_done()
+    assert joiner.result() is None
+    assert queue.join(0) is None
+
+
+# What a PriorityQueue compares ----------------------------------------------------------------------------------------
+
+
+class Version(NamedTuple):
+    number: int
+    name: str
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Reversed(int):
+    def __lt__(self, other):
+        return int(self) > int(other)
+
+    __gt__ = __ge__ = __le__ = None
+
+
+NUMBERS = itertools.count()
+ITEMS = {
+    "ints": lambda rng: rng.randrange(50),
+    "long ints": lambda rng: rng.choice((1, -1)) * rng.randrange(1 << 70),
+    "floats": lambda rng: rng.choice((rng.random(), 0.0, -0.0, math.inf, -math.inf)),
+    "numbers": lambda rng: rng.choice((rng.randrange(4), rng.randrange(4) / 2, True, False)),
+    "not a number": lambda rng: rng.choice((math.nan, 1.0, 2, 0.5)),
+    "strings": lambda rng: "".join(rng.choices("aäb\U0001f3ce", k=rng.randrange(3))),
+    "bytes": lambda rng: bytes(rng.choices(range(3), k=rng.randrange(3))),
+    "pairs": lambda rng: (rng.randrange(5), rng.randrange(5)),
+    "pairs of any length": lambda rng: tuple(rng.choices(range(3), k=rng.randrange(4))),
+    "nested": lambda rng: ((rng.randrange(2), (rng.randrange(2),)), "ab"[rng.randrange(2)]),
+    "named tuples": lambda rng: Version(rng.randrange(3), "ab"[rng.randrange(2)]),
+    "enums": lambda rng: (rng.choice(list(Level)), rng.randrange(9)),
+    "numbered": lambda rng: (rng.randrange(3), next(NUMBERS), object()),
+}
+
+
+def same_objects(ones, others):
+    return [*map(id, ones)] == [*map(id, others)]
+
+
+@pytest.mark.parametrize("draw", ITEMS.values(), ids=list(ITEMS))
+def test_a_priority_queue_is_heapqs_heap_and_stays_native(draw):
+    """The same objects in the same order, equal ones too."""
+    rng, queue, heap = random.Random(1), PriorityQueue(), []
+    for _ in range(2000):
+        if rng.random() < 0.55 or not heap:
+            item = draw(rng)
+            queue.put(item)
+            heapq.heappush(heap, item)
+        else:
+            assert queue.get() is heapq.heappop(heap)
+    assert same_objects(queue.queue, heap)
+    assert same_objects(queue.get_many(), [heapq.heappop(heap) for _ in range(len(heap))])
+    assert not queue.is_converted
+
+
+BY_PYTHON = {
+    "a class": lambda rng: Reversed(rng.randrange(9)),
+    "numbers that no float holds": lambda rng: rng.choice((2**53 + rng.randrange(3), 2.0**53, 2.0**53 + 2, 10**400)),
+    "fractions": lambda rng: Fraction(rng.randrange(9), 7),
+    "lists": lambda rng: [rng.randrange(9)],
+    "in a tuple": lambda rng: (rng.randrange(2), Fraction(rng.randrange(9))),
+}
+
+
+@pytest.mark.parametrize("draw", BY_PYTHON.values(), ids=list(BY_PYTHON))
+def test_what_only_python_compares_makes_a_priority_queue_classic(draw):
+    rng, queue, heap = random.Random(1), PriorityQueue(), []
+    for _ in range(300):
+        item = draw(rng)
+        queue.put(item)
+        heapq.heappush(heap, item)
+    assert queue.is_converted
+    assert same_objects(queue.queue, heap)
+    assert same_objects(queue.get_many(), [heapq.heappop(heap) for _ in range(len(heap))])
+
+
+class Touchy:
+    """Compares by its number, until it is told to fail."""
+
+    failing = False
+
+    def __init__(self, number):
+        self.number = number
+
+    def __lt__(self, other):
+        if Touchy.failing:
+            raise ZeroDivisionError
+        return self.number < other.number
+
+
+@pytest.mark.parametrize("of_a_pair", [True, False], ids=["second of a pair", "alone"])
+def test_what_cannot_be_compared_loses_nothing(of_a_pair, monkeypatch):
+    rng = random.Random(2)
+    items = [(rng.randrange(3), Touchy(n)) if of_a_pair else Touchy(n) for n in rng.sample(range(50), 50)]
+    queue, taken = PriorityQueue(), []
+    assert queue.put_many(items) == 50
+    inside = [*map(id, queue.queue)]
+    extra = (1, Touchy(7)) if of_a_pair else Touchy(7)
+    monkeypatch.setattr(Touchy, "failing", True)
+    with contextlib.suppress(ZeroDivisionError):
+        queue.put(extra)
+        inside.append(id(extra))
+    for _ in range(60):
+        with contextlib.suppress(ZeroDivisionError, TypeError):
+            taken.append(queue.get(block=False))
+        with contextlib.suppress(ZeroDivisionError, TypeError):
+            taken += queue.get_many(2, block=False)
+    assert sorted(map(id, [*queue.queue, *taken])) == sorted(inside)
+    assert queue.unfinished_tasks == len(inside)
+    with contextlib.suppress(ZeroDivisionError, TypeError):
+        queue.clear()
+    assert queue.unfinished_tasks == len(taken) + queue.qsize()
+
+
+def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
+    """Told by `unfinished_tasks`, a `join` and a retry."""
+    items = [(1, {"job": "a"}), (1, {"job": "b"}), (2, {})]
+    queue = PriorityQueue()
+    assert queue.put_many(items) == 1
+    assert (queue.qsize(), queue.unfinished_tasks) == (1, 1)
+    with pytest.raises(TypeError):
+        queue.put_many(items[1:])
+    assert queue.put_many(items[2:]) == 1
+    assert [queue.get(), queue.get()] == [items[0], items[2]]
+    queue.task_done()
+    queue.task_done()
+    queue.join()
+
+
+@pytest.mark.parametrize("act", [Queue.clear, lambda queue: queue.shutdown(immediate=True)], ids=["clear", "shutdown"])
+def test_what_is_removed_need_not_be_compared(act):
+    queue = queue_with(PriorityQueue, (0, 0), (1, {}), (1, []))
+    act(queue)
+    assert (queue.qsize(), queue.unfinished_tasks) == (0, 0)
+
+
+def test_a_batch_that_only_python_can_order_is_as_long_as_was_asked_for():
+    queue = queue_with(PriorityQueue, (1,), (2,), (3, Touchy(0)), (3, Touchy(1)))
+    assert not queue.is_converted
+    assert len(queue.get_many(4, min_count=4)) == 4
+
+
+def test_a_failed_get_leaves_the_heap_as_it_was(monkeypatch):
+    """Also where the last item is there twice."""
+    rng, failed = random.Random(1), 0
+
+    class Counting(Touchy):
+        left = 10**9
+
+        def __lt__(self, other):
+            Counting.left -= 1
+            if Counting.left < 0:
+                raise ZeroDivisionError
+            return self.number < other.number
+
+    for _ in range(300):
+        items, queue = [Counting(number) for number in range(4)], PriorityQueue()
+        Counting.left = 10**9
+        queue.put_many(rng.choices(items, k=rng.randrange(2, 12)))
+        before, Counting.left = [*queue.queue], rng.randrange(4)
+        with contextlib.suppress(ZeroDivisionError):
+            queue.get() if rng.random() < 0.5 else queue.put(items[0])
+            continue
+        failed += 1
+        assert same_objects(queue.queue, before)
+    assert failed > 30
+
+
+def test_a_comparison_that_changes_the_queue_is_told():
+    class Meddling(Touchy):
+        def __lt__(self, other):
+            queue.queue.append(self)
+            return True
+
+    queue = queue_with(PriorityQueue, Touchy(1))
+    with pytest.raises(RuntimeError, match="has changed the queue"):
+        queue.put(Meddling(0))
+
+
+def test_views_are_told_apart_by_what_is_in_them():
+    one, other, lifo = queue_with(Queue, 1, 2), queue_with(Queue, 1, 2), queue_with(LifoQueue, 3)
+    assert one.queue == one.queue
+    assert one.queue == other.queue
+    assert not one.queue < other.queue
+    assert one.queue + other.queue == deque([1, 2, 1, 2])
+    assert operator.add([0], lifo.queue) + lifo.queue == [0, 3, 3]
+    assert copy.copy(one.queue) == copy.deepcopy(one.queue) == pickle.loads(pickle.dumps(one.queue)) == deque([1, 2])
+    with pytest.raises(IndexError):
+        one.queue[10**30]
+    assert not any(queue.is_converted for queue in (one, other, lifo))
+
+
+def test_the_length_of_a_view_whose_hook_asks_for_it():
+    class Late(Queue):
+        pass
+
+    queue = queue_with(Late, 1)
+    Late._qsize = lambda self: len(self.queue)
+    assert len(queue.queue) == 1
+
+
+def test_a_mutex_that_several_threads_take_for_the_first_time():
+    queues = [Queue() for _ in range(500)]
+    mutexes, start = [queue.mutex for queue in queues], threading.Barrier(4)
+
+    def take_all():
+        start.wait()
+        for mutex in mutexes:
+            with mutex:
+                pass
+
+    for thread in [Task(take_all) for _ in range(4)]:
+        thread.result()
+    assert all(queue.is_converted for queue in queues)
+
+
+@pytest.mark.parametrize("how", [{"block": False}, {"timeout": 0.01}], ids=str)
+def test_a_bound_that_comes_while_a_put_many_waits_for_the_mutex_is_kept(how):
+    queue = queue_with(Queue, 0)
+    with queue.mutex:
+        putter = parked(outcome, queue.put_many, [1, 2], **how)
+        queue.maxsize = 1
+    assert putter.result() == (Full, ())
+
+
+@pytest.mark.parametrize("kind", [LifoQueue, PriorityQueue], ids=lambda kind: kind.__name__)
+def test_of_two_orders_the_first_in_the_bases_counts(kind):
+    other = PriorityQueue if kind is LifoQueue else LifoQueue
+    queue = queue_with(type("Both", (kind, other), {}), 5, 3, 4, 1)
+    assert not queue.is_converted
+    assert drained(queue) == ([1, 4, 3, 5] if kind is LifoQueue else [1, 3, 4, 5])
+
+
 # Conversion while others wait -----------------------------------------------------------------------------------------
 
-TOUCHES = {name: functools.partial(lambda name, queue: getattr(queue, name), name) for name in INSIDE} | {
-    "a hook": lambda queue: setattr(queue, "_put", functools.partial(Queue._put, queue))
+
+def enter(name, queue):
+    with getattr(queue, name):
+        pass
+
+
+TOUCHES = {name: functools.partial(enter, name) for name in INSIDE if name != "queue"} | {
+    "queue": lambda queue: queue.queue.extend([]),
+    "a hook": lambda queue: setattr(queue, "_put", functools.partial(Queue._put, queue)),
+    "a method of a condition": lambda queue: setattr(queue.not_full, "wait", queue.not_full.wait),
 }
 each_touch = pytest.mark.parametrize("touch", TOUCHES.values(), ids=list(TOUCHES))
 
@@ -2036,7 +2492,7 @@ def test_conversion_keeps_everything(touch):
 def test_conversion_keeps_a_shutdown(immediate):
     queue = queue_with(Queue, 1)
     queue.shutdown(immediate)
-    _ = queue.mutex
+    convert(queue)
     assert queue.is_shutdown
     assert outcome(queue.put, 1) == (ShutDown, ())
     assert drained(queue) == ([] if immediate else [1])
@@ -2112,7 +2568,7 @@ def test_conversion_does_not_renew_a_timeout(name):
     for timeout, in_time in timeouts():
         queue, began = stuck_queue(name), time.monotonic()
         waiter = parked_or_over(assert_times_out, name, queue, timeout=timeout)
-        _ = queue.mutex
+        convert(queue)
         if in_time():
             break
     waiter.result()
@@ -2124,12 +2580,12 @@ def test_conversion_does_not_renew_a_timeout(name):
 def test_conversion_of_a_put_many_that_had_put_something_counts_that(name):
     queue = stuck_queue(name)
     waiter = parked(CALLS[name], queue)
-    _ = queue.mutex
+    convert(queue)
     queue.shutdown()
     assert outcome(waiter.result) == (ShutDown, ())
     queue = Queue(2)
     putter = parked(queue.put_many, range(5))
-    _ = queue.mutex
+    convert(queue)
     wait_parked(putter)
     queue.shutdown()
     assert putter.result() == 2
@@ -2248,7 +2704,8 @@ def test_tracemalloc_sees_the_slots():
 
 def test_a_conversion_gives_the_slots_back():
     queue = queue_with(Queue, *range(10_000))
-    assert len(queue.queue) == 10_000
+    with queue.mutex:
+        assert len(queue.queue) == 10_000
     assert sys.getsizeof(queue) <= bound_on_bytes(0)
 
 
@@ -2456,7 +2913,7 @@ def test_items_that_leave_leave_no_reference(kind, way):
     leave(way, queue)
     if "the end" in way:
         if "conversion" in way:
-            _ = queue.mutex
+            convert(queue)
             assert sys.getrefcount(item) == before + 5
         del queue
         gc.collect()

@@ -32,11 +32,14 @@ except ImportError as error:
 else:
     result = "used"
 import os, sys
-loaded = [name for name in sys.modules if name.startswith(("f1buf._", "numpy")) and name != "f1buf._shutdown"]
+loaded = [name for name in sys.modules if name.startswith(("f1buf._", "numpy")) and name not in {plain}]
 if loaded:
     result += f" and loaded {{loaded}}"
 os.write({descriptor}, result.encode())
 """
+
+
+PLAIN = ("f1buf._shutdown", "f1buf._standard")  # Python, which an interpreter may have once more
 
 
 def use_elsewhere(isolated, module="f1buf", name="Queue", before=""):
@@ -46,7 +49,9 @@ def use_elsewhere(isolated, module="f1buf", name="Queue", before=""):
     else:
         other = _interpreters.create(isolated=isolated)
     reader, writer = os.pipe()
-    failure = _interpreters.run_string(other, before + USE.format(module=module, name=name, descriptor=writer))
+    failure = _interpreters.run_string(
+        other, before + USE.format(module=module, name=name, descriptor=writer, plain=PLAIN)
+    )
     assert failure is None, failure  # Python 3.12 and older raise
     result = os.read(reader, 1000).decode()
     _interpreters.destroy(other)

@@ -42,8 +42,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 STALLED = 90.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes that long
-RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py")
-QUEUE_TESTS = ("test_queue*.py", "test_coroutines.py")
+RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py", "test_async_frameworks.py")
+QUEUE_TESTS = ("test_queue*.py", "test_coroutines.py", "test_async_frameworks.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -470,8 +470,8 @@ MUTANTS = [
     Mutant(
         "a queue's wake-up is not followed by another look",
         "_queue.pyx",
-        "        while not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
-        "        if not self.may_act(side, w):        # LOOK\n            self.park(side, w)",
+        "        while not self.may_act(side, w):        # LOOK\n            if w.node",
+        "        if not self.may_act(side, w):        # LOOK\n            if w.node",
         "test_queue.py::test_a_timeout_of_who_was_overtaken_is_not_renewed",
     ),
     Mutant(
@@ -510,25 +510,18 @@ MUTANTS = [
         "test_queue.py::test_conversion_while_joins_wait",
     ),
     Mutant(
-        "who joins by the standard algorithm is not woken by the last task",
-        "_queue.pyx",
-        "if unfinished == 1:",
-        "if False:",
-        "test_queue.py::test_several_joiners_wait_for_the_last_task",
+        "a batch got by the standard algorithm tells nobody who waits for room",
+        "_classic.py",
+        "self.not_full.notify(len(batch))",
+        "pass",
+        "test_queue.py::test_one_large_get_makes_room_for_as_many_as_it_can",
     ),
     Mutant(
-        "a standard get tells nobody who waits for room",
-        "_queue.pyx",
-        "            notify(self.own_not_full, 1)\n            return self._get()",
-        "            return self._get()",
-        "test_queue.py::test_a_put_waits_for_a_get",
-    ),
-    Mutant(
-        "a standard put wakes one who needs more and not one who needs this",
-        "_queue.pyx",
-        "if self.picky:  #",
-        "if False:  #",
-        "test_queue.py::test_who_needs_many_does_not_keep_the_wake_up_from_who_needs_few",
+        "who waits for several by the standard algorithm is not told of one",
+        "_classic.py",
+        "            self.enough.notify_all()",
+        "            pass",
+        "test_queue.py::test_min_count_waits_for_that_many_and_takes_what_is_there",
     ),
     # Queue: bounds, the fast path -------------------------------------------------------------------------------------
     Mutant(
@@ -548,23 +541,44 @@ MUTANTS = [
     Mutant(
         "the fast paths are open while somebody waits",
         "_queue.pyx",
-        "            or self.named.load(memory_order_relaxed)\n            or self.somebody_waits()",
-        "            or self.named.load(memory_order_relaxed)",
+        "            or self.closed\n            or self.somebody_waits()\n",
+        "            or self.closed\n",
         "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open after a shutdown",
         "_queue.pyx",
-        "            or self.closed\n            or self.named",
-        "            or self.named",
+        "            or self.closed\n            or self.somebody_waits()\n",
+        "            or self.somebody_waits()\n",
         "test_queue.py::test_a_shutdown_lets_gets_take_what_is_left",
     ),
     Mutant(
         "the fast paths do not see a put or get of the instance's own",
         "_queue.pyx",
-        "            or self.named.load(memory_order_relaxed)\n",
-        "",
+        "self.direct.store(direct and not self.own_calls)",
+        "self.direct.store(direct)",
         "test_queue.py::test_a_put_or_get_set_on_an_instance_is_seen_by_the_nowait_calls",
+    ),
+    Mutant(
+        "a change of the class is not seen",
+        "_queue.pyx",
+        "return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)",
+        "return self.version.load(memory_order_relaxed) != UNKNOWN",
+        "test_queue.py::test_patching_the_class_is_seen",
+    ),
+    Mutant(
+        "a heap gives the larger child",
+        "_heap.hpp",
+        "child += !smaller;",
+        "child += smaller;",
+        "test_queue.py::test_items_come_back_in_the_queues_order",
+    ),
+    Mutant(
+        "a heap moves what it has not compared yet",
+        "_heap.hpp",
+        "    path[++depth] = child;",
+        "    path[++depth] = child;\n    heap[path[depth - 1]] = heap[child];",
+        "test_queue.py::test_what_cannot_be_compared_loses_nothing",
     ),
     Mutant(
         "items that go around the end are left there as the slots grow",
@@ -619,15 +633,17 @@ MUTANTS = [
     Mutant(
         "the collector does not see a batch",
         "_queue.pyx",
-        "            PyObject_GC_Track(batch)",
-        "            pass",
+        "            PyObject_GC_Track(batch)\n        if outcome == DONE:\n            return batch\n"
+        "        if outcome == MOVED:\n",
+        "            pass\n        if outcome == DONE:\n            return batch\n        if outcome == MOVED:\n",
         "test_queue.py::test_the_collector_sees_a_batch",
     ),
     Mutant(
         "a put is no task",
         "_queue.pyx",
-        "self.unfinished += 1",
-        "pass",
+        "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)\n"
+        "        self.unfinished += 1",
+        "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)",
         "test_queue.py::test_unfinished_tasks_counts_puts_and_task_dones",
     ),
     Mutant(
@@ -660,9 +676,9 @@ MUTANTS = [
     ),
     Mutant(
         "what a coroutine on a condition was told stays with it",
-        "_queue.pyx",
-        "            if wait.told:\n                notify(condition, 1)",
-        "            if wait.told:\n                pass",
+        "_classic.py",
+        "            if wait.told:\n",
+        "            if False:\n",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
