@@ -22,9 +22,12 @@ A queue is CLASSIC from the start where its class overrides a hook. A plain queu
 - where only Python can tell which item of a PriorityQueue is the smaller.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
-one, else a PyMutex (`_queue.hpp`). Under it only pointers move: nothing of Python runs, no reference is counted, and
-memory is only taken raw, so that neither the collector nor an item's `__del__` can come in between; both may use the
-same queue at any other moment. The lock is never held while waiting, nor across anything that may let the GIL go.
+one, else a PyMutex (`_queue.hpp`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
+so that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other
+moment. No reference is let go of; one more is counted only where somebody looks at what stays (`_contents`, `_item`,
+`get_bound`), which nobody could hold otherwise. A heap compares numbers, strings and tuples of them by their types' C
+functions, which run nothing and answer with one of three constants. The lock is never held while waiting, nor across
+anything that may let the GIL go.
 
 The fast path. `put_below` and `get_above` hold every reason to go slow, in one comparison each:
 

@@ -159,8 +159,8 @@ def join_amid_interrupts(queue):
     assert sorted(taken) == made
 
 
-@thorough(but=("put-plain", "get-plain", "get-converted"))
-@pytest.mark.parametrize("kind", ["plain", "converted", "priority"])  # Python under a queue's mutex is the class's own
+@thorough(but=("put-plain", "get-plain", "get-priority"))
+@pytest.mark.parametrize("kind", ["plain", "lifo", "priority"])  # the standard algorithm's mutex may stay taken
 @each_call
 def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name, kind):
     code = f"from test_queue_signals_fork import interrupt_traffic; interrupt_traffic({name!r}, {kind!r})"
