@@ -36,7 +36,6 @@ from unittest import mock
 import helpers
 import numpy as np
 import pytest
-import rich.console
 from helpers import (
     LATE,
     WATCHDOG,
@@ -2108,6 +2107,12 @@ def show_members(value, depth=2):
             show_members(member, depth - 1)
 
 
+def inspect_by_rich(queue):
+    rich = pytest.importorskip("rich", reason="rich is not installed")
+    console = pytest.importorskip("rich.console").Console(file=io.StringIO())
+    rich.inspect(queue, console=console, all=True, private=True)
+
+
 LOOKS = {
     "attributes": lambda queue: [getattr(queue, name) for name in INSIDE],
     "hasattr": lambda queue: [hasattr(queue, name) for name in INSIDE],
@@ -2116,7 +2121,7 @@ LOOKS = {
     "a mock": lambda queue: mock.Mock(spec=queue),
     "a mock of a mock": lambda queue: mock.create_autospec(queue),
     "a protocol": lambda queue: isinstance(queue, Inside),
-    "rich": lambda queue: rich.inspect(queue, console=rich.console.Console(file=io.StringIO()), all=True, private=True),
+    "rich": inspect_by_rich,
     "a list of its items": lambda queue: list(queue.queue),
     "locked": lambda queue: (queue.mutex.locked(), repr(queue.mutex), repr(queue.not_full)),
     "snapshot": lambda queue: queue.snapshot(),
