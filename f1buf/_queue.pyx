@@ -721,7 +721,7 @@ cdef class _QueueCore:
         cdef int64_t value = operator.index(tasks)
         self.lock.lock()
         self.unfinished = value
-        self.release()
+        self.release_if_plain()
 
     @property
     def is_converted(self):
@@ -1394,7 +1394,15 @@ cdef class _QueueCore:
     @cython.final
     cdef void close_and_release(self, bint closed) noexcept:
         self.close(closed)
-        self.release()
+        self.release_if_plain()
+
+    @cython.final
+    cdef void release_if_plain(self) noexcept:
+        """`release`, but that nobody waits here on a classic queue, of which this is the standard library's code."""
+        if self.mode.load(memory_order_relaxed) == CLASSIC:
+            self.lock.unlock()
+        else:
+            self.release()
 
     @cython.final
     cdef void discard_and_release(self) noexcept:

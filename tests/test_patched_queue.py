@@ -263,7 +263,7 @@ def test_the_program_itself_is_called_queue(tmp_path):
 @pytest.mark.parametrize("when", ["before", "after", "used before"])
 @greenlets("gevent", "eventlet")
 def test_the_standard_classes_serve_whenever_a_library_patches(patch, when):
-    first = {"before": "import f1buf", "after": "", "used before": "import f1buf; f1buf.Queue().mutex"}[when]
+    first = {"before": "import f1buf", "after": "", "used before": "import f1buf; f1buf.Queue().mutex.convert()"}[when]
     run_python(QUIET + first + "\n" + patch + CHECK + "check()")
 
 

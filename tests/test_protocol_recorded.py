@@ -187,7 +187,7 @@ class QueueRun:
         self.buffer.clear()
 
     def convert(self, op):
-        assert self.buffer.mutex is not None
+        self.buffer.mutex.convert()
 
 
 def run(scenario, rng, large=False, first=lambda: None):
