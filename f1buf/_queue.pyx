@@ -818,6 +818,9 @@ cdef class _QueueCore:
                 break
             n = self.count()
             self.lock.unlock()
+        if self.mode.load(memory_order_relaxed) == CLASSIC:  # by now
+            self.lock.unlock()
+            return self.queue
         n = self.count()
         for i in range(n):
             targets[i] = self.slots[self.place(i)]
@@ -830,25 +833,31 @@ cdef class _QueueCore:
     def _length(self):
         """That of `_contents`."""
         cdef uint64_t count
+        cdef bint classic
         if self.mode.load() == CLASSIC:
             return len(self.queue)
         self.lock.lock()
+        classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
         count = self.count()
         self.lock.unlock()
-        return count
+        return len(self.queue) if classic else count
 
     def _item(self, index):
         """That of `_contents`, without the others."""
         cdef PyObject* item = NULL
+        cdef bint classic
         cdef int64_t at = operator.index(index)
         if self.mode.load() == CLASSIC:
             return self.queue[index]
         self.lock.lock()
+        classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
         at += self.count() if at < 0 else 0
         if 0 <= at < <int64_t> self.count():
             item = self.slots[self.place(at)]
             Py_INCREF(<object> item)
         self.lock.unlock()
+        if classic:
+            return self.queue[index]
         if item == NULL:
             raise IndexError(f"index {index} is out of range")
         return owned(item)

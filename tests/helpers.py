@@ -62,8 +62,8 @@ def hangs(what, after=WATCHDOG):
     raise AssertionError(f"still waiting for {what} after {after} s")
 
 
-def wait_until(condition, what="a condition", every=1e-4):
-    deadline = time.monotonic() + WATCHDOG
+def wait_until(condition, what="a condition", every=1e-4, patience=WATCHDOG):
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             hangs(what)

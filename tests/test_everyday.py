@@ -42,10 +42,10 @@ def test_what_the_shell_ignores_ends_nothing(tmp_path, processes, number):
         process_group=0,
     ) as process:
         try:
-            wait_until(lambda: (tmp_path / "one").exists(), "a test to run")
+            wait_until(lambda: (tmp_path / "one").exists(), "a test to run", patience=4 * WATCHDOG)
             os.killpg(process.pid, number)
             (tmp_path / "go on").touch()
-            out, _ = process.communicate(timeout=WATCHDOG)
+            out, _ = process.communicate(timeout=4 * WATCHDOG)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
