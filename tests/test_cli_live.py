@@ -399,7 +399,7 @@ def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
         read_until(process.stderr, "Ctrl-C stops")
         process.send_signal(number)
         done = finish(process)
-    assert done.status == 0
+    assert done.status == 0, done.err
     rows = recorded(pq, tmp_path / "r")
     assert len(rows["value"]) == done.summary["readings"] == done.summary["recording"]["readings"]
     for sensor in range(5):
