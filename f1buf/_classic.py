@@ -236,11 +236,6 @@ def _taken(self: Any, most: Any) -> Any:
 # QUEUED (or False) where it waits again.
 
 
-def get_later(self: Any, wait: Any) -> Any:
-    batch = get_many_later(self, wait, 1, 1)
-    return batch if batch is QUEUED else batch[0]
-
-
 def get_many_later(self: Any, wait: Any, most: Any, least: Any) -> Any:
     leave(self, wait)
     with self.mutex, _passing_on(self.not_empty):

@@ -40,11 +40,14 @@ cdef class Attempt
 
 # Does what is to be done, or returns NOT_YET with nothing done.
 ctypedef object (*AtOnce)(Attempt of)
+# The same, but that it queues the coroutine then: it awaits `wait.future`, and this is called again.
+ctypedef object (*Later)(Attempt of, LoopWait wait)
 
 cdef class Attempt:
     cdef object buffer
     cdef AtOnce at_once
-    cdef object waiting     # (attempt, due): a coroutine that does it when it can; `due`: lets the loop run first
+    cdef Later later
+    cdef object waiting     # in place of `later`, for what is done in pieces. (attempt, due): a coroutine that does it
     cdef object given       # what is put
     cdef uint64_t least     # of a batch to get
     cdef uint64_t most
@@ -52,4 +55,4 @@ cdef class Attempt:
     cdef object coroutine   # that waits, where it must
 
 
-cdef Attempt attempt(object buffer, AtOnce at_once, object waiting)
+cdef Attempt attempt(object buffer, AtOnce at_once, Later later)

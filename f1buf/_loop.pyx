@@ -466,10 +466,28 @@ cdef class Attempt:
         self.coroutine.close()
 
 
-cdef Attempt attempt(object buffer, AtOnce at_once, object waiting):
+cdef Attempt attempt(object buffer, AtOnce at_once, Later later):
     cdef Attempt made = Attempt.__new__(Attempt)
-    made.buffer, made.at_once, made.waiting = buffer, at_once, waiting
+    made.buffer, made.at_once, made.later, made.waiting = buffer, at_once, later, _do_when_it_can
     return made
+
+
+async def _do_when_it_can(Attempt of, bint due):
+    """`due`: lets the loop run first."""
+    if due:
+        await PAUSE
+        done = of.at_once(of)
+        if done is not NOT_YET:
+            return done
+    wait = LoopWait()
+    try:
+        while True:
+            done = of.later(of, wait)
+            if done is not NOT_YET:
+                return done
+            await wait.future
+    finally:
+        wait.end()
 
 
 cdef inline int advance(Attempt self, object value, PyObject** result) except -1:

@@ -373,6 +373,7 @@ cdef class _QueueCore:
     cdef bint own_hooks            # a hook was set on the instance
     cdef object items              # `queue` of a classic queue; read and written in a critical section
     cdef long converter            # how many `forks` lay behind the process that converts it
+    cdef atomic[int] has_locks     # set once the following are there
     cdef _Mutex own_mutex          # what others may ask for, made for the first who asks
     cdef object own_not_empty
     cdef object own_not_full
@@ -578,25 +579,26 @@ cdef class _QueueCore:
     # What the coroutine functions of `_coroutines` await: aget, aput, aget_many, aput_many and ajoin.
 
     def _awaited_get(self):
-        return attempt(self, get_at_once, _get_in_time)
+        return attempt(self, get_at_once, get_in_time)
 
     def _awaited_put(self, item):
-        made = attempt(self, put_at_once, _put_in_time)
+        made = attempt(self, put_at_once, put_in_time)
         made.given = item
         return made
 
     def _awaited_get_many(self, max_count, min_count):
-        made = attempt(self, get_many_at_once, _get_many_in_time)
+        made = attempt(self, get_many_at_once, get_many_in_time)
         made.least, made.most = batch_limits(max_count, min_count)
         return made
 
     def _awaited_put_many(self, items):
-        made = attempt(self, put_many_at_once, _put_many_in_time)
+        made = attempt(self, put_many_at_once, NULL)
+        made.waiting = _put_many_in_time
         made.given = tuple(items)
         return made
 
     def _awaited_join(self):
-        return _join_in_time(self)
+        return attempt(self, join_at_once, join_in_time)
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
@@ -1716,6 +1718,7 @@ cdef class _QueueCore:
         A plain queue whose class has another order than before becomes classic.
         """
         cdef unsigned int version
+        cdef int before
         cdef int order
         cdef bint direct
         while True:
@@ -1723,7 +1726,10 @@ cdef class _QueueCore:
             order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
             if version == version_of(<PyObject*> self):
                 break
-        if order != self.order and self.mode.load() != NEW:
+        self.lock.lock()
+        before = self.order
+        self.lock.unlock()
+        if order != before and self.mode.load() != NEW:
             self.convert()
             order = HOOKED
         self.lock.lock()
@@ -1783,7 +1789,7 @@ cdef class _QueueCore:
     cdef int have_locks(self) except -1:
         """Make the mutex and its conditions, for the first who asks."""
         cdef _Mutex mutex
-        if self.own_mutex is not None:
+        if self.has_locks.load():
             return 0
         mutex = _Mutex(self)
         not_empty = _classic.NotEmpty(mutex)
@@ -1794,6 +1800,7 @@ cdef class _QueueCore:
         if self.own_mutex is None:  # what stood there is None, so that nothing ends here
             self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
             self.own_mutex = mutex
+            self.has_locks.store(1)
         self.lock.unlock()
         return 0
 
@@ -1879,9 +1886,8 @@ cdef class _QueueCore:
 
     @cython.final
     cdef object classic_get_later(self, LoopWait wait):
-        self.expect_classic(wait)
-        result = _classic.get_later(self, wait)
-        return NOT_YET if result is QUEUED else result
+        batch = self.classic_get_many_later(wait, 1, 1)
+        return batch if batch is NOT_YET else batch[0]
 
     @cython.final
     cdef object classic_get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
@@ -1943,62 +1949,24 @@ cdef object get_at_once(Attempt of):
     return (<_QueueCore> of.buffer).get_now()
 
 
-async def _get_in_time(Attempt of, bint due):
-    cdef _QueueCore self = of.buffer
-    if due:
-        await PAUSE
-        item = self.get_now()
-        if item is not NOT_YET:
-            return item
-    wait = LoopWait()
-    try:
-        while True:
-            item = self.get_later(wait)
-            if item is not NOT_YET:
-                return item
-            await wait.future
-    finally:
-        wait.end()
+cdef object get_in_time(Attempt of, LoopWait wait):
+    return (<_QueueCore> of.buffer).get_later(wait)
 
 
 cdef object put_at_once(Attempt of):
     return None if pushed(of.buffer, <PyObject*> of.given) else NOT_YET
 
 
-async def _put_in_time(Attempt of, bint due):
-    cdef _QueueCore self = of.buffer
-    if due:
-        await PAUSE
-        if pushed(self, <PyObject*> of.given):
-            return
-    wait = LoopWait()
-    try:
-        while not self.put_later(of.given, wait):
-            await wait.future
-    finally:
-        wait.end()
+cdef object put_in_time(Attempt of, LoopWait wait):
+    return None if (<_QueueCore> of.buffer).put_later(of.given, wait) else NOT_YET
 
 
 cdef object get_many_at_once(Attempt of):
     return (<_QueueCore> of.buffer).get_many_now(of.least, of.most)
 
 
-async def _get_many_in_time(Attempt of, bint due):
-    cdef _QueueCore self = of.buffer
-    if due:
-        await PAUSE
-        batch = self.get_many_now(of.least, of.most)
-        if batch is not NOT_YET:
-            return batch
-    wait = LoopWait()
-    try:
-        while True:
-            batch = self.get_many_later(wait, of.least, of.most)
-            if batch is not NOT_YET:
-                return batch
-            await wait.future
-    finally:
-        wait.end()
+cdef object get_many_in_time(Attempt of, LoopWait wait):
+    return (<_QueueCore> of.buffer).get_many_later(wait, of.least, of.most)
 
 
 cdef object put_many_at_once(Attempt of):
@@ -2038,13 +2006,12 @@ async def _put_many_in_time(Attempt of, bint due):
     return wait.done
 
 
-async def _join_in_time(_QueueCore self):
-    wait = LoopWait()
-    try:
-        while not self.join_later(wait):
-            await wait.future
-    finally:
-        wait.end()
+cdef object join_at_once(Attempt of):
+    return NOT_YET  # `join_in_time` looks first
+
+
+cdef object join_in_time(Attempt of, LoopWait wait):
+    return None if (<_QueueCore> of.buffer).join_later(wait) else NOT_YET
 
 
 cdef inline uint64_t room_for(uint64_t count, uint64_t capacity) noexcept:

@@ -1098,7 +1098,7 @@ cdef class RingBuffer:
     # What the coroutine functions of `_coroutines` await: aget_many, aput_many and abatches.
 
     def _awaited_get_many(self, max_count, min_count, bint return_seq):
-        cdef Attempt made = attempt(self, get_at_once, _get_in_time)
+        cdef Attempt made = attempt(self, get_at_once, get_in_time)
         cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
         cdef int64_t least = small_count(min_count)
         if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
@@ -1108,7 +1108,8 @@ cdef class RingBuffer:
         return made
 
     def _awaited_put_many(self, records):
-        cdef Attempt made = attempt(self, put_at_once, _put_in_time)
+        cdef Attempt made = attempt(self, put_at_once, NULL)
+        made.waiting = _put_in_time
         if not is_plain(records, self.dtype):
             records = self.converted(to_records, records)
         made.given = records
@@ -2022,22 +2023,9 @@ cdef object get_at_once(Attempt of):
     return NOT_YET if batch is None else batch
 
 
-async def _get_in_time(Attempt of, bint due):
-    cdef RingBuffer self = of.buffer
-    if due:
-        await PAUSE
-        batch = self.get_now(of.least, of.most, of.return_seq, NULL)
-        if batch is not None:
-            return batch
-    wait = LoopWait()
-    try:
-        while True:
-            batch = self.get_later(wait, of.least, of.most, of.return_seq)
-            if batch is not None:
-                return batch
-            await wait.future
-    finally:
-        wait.end()
+cdef object get_in_time(Attempt of, LoopWait wait):
+    batch = (<RingBuffer> of.buffer).get_later(wait, of.least, of.most, of.return_seq)
+    return NOT_YET if batch is None else batch
 
 
 cdef object put_at_once(Attempt of):

@@ -158,7 +158,7 @@ def test_the_pieces_of_a_put_do_not_hold_up_the_others(run, dtype):
             got += (record["number"] if dtype is LARGE else record).tolist()
             while len(got) < 4 and not len(ring):
                 await asyncio.sleep(0)
-        assert got == [0, 1, 3, 2]
+        assert got in ([0, 1, 3, 2], [0, 3, 1, 2])  # as one began that was due to let the loop run, or none was
 
     run(main())
 
