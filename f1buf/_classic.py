@@ -8,6 +8,12 @@ the queue's own attributes: `mutex`, the conditions `not_empty`, `not_full` and 
 Who waits here waits on a condition, coroutines too: a `LoopWait` is among its waiters, which only need a `release`. A
 `get_many` that waits for more than one item waits on a fourth condition, `not_empty.enough`, of which all are told
 whenever `not_empty` is notified: on `not_empty` itself it would take notifications that it cannot use.
+
+Why no wake-up is lost. All of this looks, and waits or changes something, under one mutex, which a condition's wait gives
+up and takes again. Each put notifies one who waits for an item, each get one who waits for room, a shutdown and a new
+`maxsize` all; who is told looks again, and one who then ends without having acted (a hook that raises, a coroutine that
+is cancelled) notifies the next. The standard library's own `get` and `put` do not where a hook raises, nor where a signal
+handler does: what was told is lost there, as with `queue.Queue`.
 """
 
 import builtins
@@ -68,9 +74,6 @@ else:
         if self.is_shutdown and not self._qsize():
             raise ShutDown
 
-    def _is_full(self: Any) -> Any:
-        return 0 < self.maxsize <= self._qsize()
-
     def _is_empty(self: Any) -> Any:
         return not self._qsize()
 
@@ -93,6 +96,10 @@ else:
                     raise error
                 condition.wait(left)
                 check(self)
+
+
+def _is_full(self: Any) -> Any:
+    return 0 < self.maxsize <= self._qsize()
 
 
 def shutdown(self: Any, immediate: Any) -> Any:
@@ -209,8 +216,7 @@ def in_order(heap: Any) -> Any:
 
 def _has(self: Any, least: Any) -> Any:
     """Under the mutex: whether there are as many items, or it is no use to wait for more."""
-    there = self._qsize()
-    return there >= least or self.is_shutdown or 0 < self.maxsize <= there
+    return self._qsize() >= least or self.is_shutdown or _is_full(self)
 
 
 def _taken(self: Any, most: Any) -> Any:
@@ -250,7 +256,7 @@ def put_later(self: Any, item: Any, wait: Any) -> Any:
     with self.mutex, _passing_on(self.not_full):
         if self.is_shutdown:
             raise ShutDown
-        if 0 < self.maxsize <= self._qsize():
+        if _is_full(self):
             _wait_later(wait, self.not_full)
             return False
         self._put(item)

@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 from helpers import WATCHDOG, Crowd, Task, check_balance, parked
+from test_coroutines import Ways, made
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown
 
@@ -43,28 +44,6 @@ each_method = pytest.mark.parametrize(
 )
 each_queue = pytest.mark.parametrize("kind", QUEUES)
 each_kind = pytest.mark.parametrize("kind", [RingBuffer, *QUEUES])
-
-
-def made(kind, size=4):
-    return kind(size, "i8") if issubclass(kind, RingBuffer) else kind(size)
-
-
-class Ways:
-    """By which coroutines and threads get from a buffer, and others put."""
-
-    def __init__(self, kind, size=4):
-        self.buffer = made(kind, size)
-        self.put = self.buffer.put
-        self.is_ring = kind is RingBuffer
-
-    async def aget(self):
-        return int((await self.buffer.aget_many(1))[0]) if self.is_ring else await self.buffer.aget()
-
-    async def aput(self, item):
-        await (self.buffer.aput_many([item]) if self.is_ring else self.buffer.aput(item))
-
-    def get(self, **how):
-        return int(self.buffer.get(**how)) if self.is_ring else self.buffer.get(**how)
 
 
 # What they are --------------------------------------------------------------------------------------------------------

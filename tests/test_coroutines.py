@@ -719,13 +719,17 @@ def test_a_timeout_of_a_ring_takes_nothing(run):
     run(main())
 
 
+def made(kind, size=4):
+    return kind(size, "i8") if issubclass(kind, RingBuffer) else kind(size)
+
+
 class Ways:
     """By which coroutines and threads get from a buffer, and others put."""
 
-    def __init__(self, kind):
-        self.buffer = RingBuffer(4, "i8") if kind is RingBuffer else kind(4)
+    def __init__(self, kind, size=4):
+        self.buffer = made(kind, size)
         self.put = self.buffer.put
-        self.is_ring = kind is RingBuffer
+        self.is_ring = isinstance(self.buffer, RingBuffer)
 
     async def aget(self):
         return int((await self.buffer.aget_many(1))[0]) if self.is_ring else await self.buffer.aget()
