@@ -9,11 +9,11 @@ Who waits here waits on a condition, coroutines too: a `LoopWait` is among its w
 `get_many` that waits for more than one item waits on a fourth condition, `not_empty.enough`, of which all are told
 whenever `not_empty` is notified: on `not_empty` itself it would take notifications that it cannot use.
 
-Why no wake-up is lost. All of this looks, and waits or changes something, under one mutex, which a condition's wait gives
-up and takes again. Each put notifies one who waits for an item, each get one who waits for room, a shutdown and a new
-`maxsize` all; who is told looks again, and one who then ends without having acted (a hook that raises, a coroutine that
-is cancelled) notifies the next. The standard library's own `get` and `put` do not where a hook raises, nor where a signal
-handler does: what was told is lost there, as with `queue.Queue`.
+Why no wake-up is lost. All of this looks, and waits or changes something, under one mutex, which a condition's wait
+gives up and takes again. Each put notifies one who waits for an item, each get one who waits for room, a shutdown and a
+new `maxsize` all. Who is told looks again; one who then ends without having acted (a hook that raises, a coroutine that
+is cancelled) notifies the next. The standard library's own `get` and `put` do not, where a hook or a signal handler
+raises: what was told is lost there, as with `queue.Queue`.
 """
 
 import builtins
