@@ -317,8 +317,10 @@ cdef class _Mutex:
                 taken = True
             else:
                 taken = self.lock.acquire(True, SIGNAL_TICK)
-                if not taken and self.holder.load(memory_order_relaxed) == me:
-                    raise_amid_itself()
+                if not taken:
+                    PyErr_CheckSignals()  # the lock looks only where a signal ends its wait, not where one came before
+                    if self.holder.load(memory_order_relaxed) == me:
+                        raise_amid_itself()
         if taken:
             self.holder.store(me, memory_order_relaxed)
         return taken

@@ -8,6 +8,7 @@ every day, 5 times with `--all`, 200 times from 10 on. How long an interruption 
 import asyncio
 import builtins
 import contextlib
+import ctypes
 import functools
 import gc
 import itertools
@@ -16,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import warnings
 import weakref
 from functools import partial
@@ -344,6 +346,24 @@ def test_ctrl_c_ends_a_wait_for_the_mutex(name, kind):
         holder.result()
         assert not queue.mutex.locked()
         assert drained(queue) == ([] if name in GETS else [1])
+
+    in_fork(check)
+
+
+def test_a_signal_between_two_looks_for_the_mutex_is_seen(monkeypatch):
+    """Waiting for a lock ends by a signal that comes amid it; one that came before is nobody's but the waiter's."""
+
+    def check():
+        raise_signal = ctypes.CDLL(None)["raise"]
+        raise_signal.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.c_double]
+        # Not to be had, and raises the signal in C, where no bytecode runs that would look for it.
+        lock = types.SimpleNamespace(acquire=partial(raise_signal, signal.SIGINT), locked=lambda: True)
+        monkeypatch.setattr(threading, "Lock", lambda: lock)
+        mutex = Queue().mutex
+        monkeypatch.undo()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            mutex.acquire()
 
     in_fork(check)
 
