@@ -35,15 +35,9 @@ from f1buf._runner import (
 )
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry._text import clean, one_line
-from f1buf.telemetry.sources.canbus import (
-    CanBus,
-    CanDecoder,
-    CanError,
-    CanReplay,
-    add_bus_arguments,
-    open_bus,
-    open_can_log,
-)
+from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can_database import CanDecoder, CanError
+from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
 from f1buf.telemetry.sources.paced import paced_sensors
