@@ -161,6 +161,10 @@ class Feed:
     """What else belongs into the summary for people."""
     notices: Callable[[], Iterable[str]] = tuple
     """Lines that people should see now."""
+    notes: Callable[[], list[str]] = list
+    """What people should know of the input, and programs: a sentence each."""
+    unusable: Callable[[], str | None] = lambda: None
+    """Why not one reading came of input that was read to its end, where that makes it unreadable."""
 
 
 class Runner:
@@ -178,6 +182,7 @@ class Runner:
         data_there = args.alerts == "-" and sys.stdout is not None and sys.stdout.isatty()
         self.console = Console(plain=args.plain or getattr(args, "classic", False) or data_there)
         self._feed = Feed("nothing", [])
+        self._read_to_the_end = False
         self._input_failed = False
         self._alert_file: AlertFile | None = None
         self._recorder: Recorder | None = None
@@ -267,7 +272,8 @@ class Runner:
     def _keep_input_files(self) -> None:
         """Writing alerts must not destroy what is read, nor older ones; before anything is made."""
         read = getattr(self.args, "file", None)
-        for name in (self.args.thresholds, read, *(getattr(self.args, "dbc", None) or ())):
+        databases = [each if isinstance(each, str) else each[1] for each in getattr(self.args, "dbc", None) or ()]
+        for name in (self.args.thresholds, read, *databases):
             if name is not None and same_file(name, self.args.alerts):
                 raise UsageError(f"--alerts {self.args.alerts}: is the file that is read; choose another one")
         for folder in (read, self.args.record):
@@ -281,6 +287,7 @@ class Runner:
         until = math.inf if self.args.duration is None else time.monotonic() + self.args.duration
         while (left := until - time.monotonic()) > 0 and not self._interrupts:
             if self.system.wait(min(left, 0.1)):
+                self._read_to_the_end = True
                 break
             self._tick(draining=False)
 
@@ -350,7 +357,7 @@ class Runner:
         rejected = feed.rejected()
         self.console.summary(summary, self.system.ring.capacity, self._further_lines(rejected))
         if self.args.json:
-            result = {**summary.as_dict(), "rejected": rejected, **feed.details()}
+            result = {**summary.as_dict(), "rejected": rejected, "notes": feed.notes(), **feed.details()}
             if self._recorder is not None:
                 result["recording"] = {**self._recorder.as_dict(), "lost": self._not_recorded(summary)}
             problem = write_stdout(as_json(result))
@@ -358,6 +365,9 @@ class Runner:
         lost = summary.readings - summary.analysed
         if lost and not problems:
             problems.append(f"{lost:,} readings were lost")
+        if self._read_to_the_end and not summary.readings and not problems and (why := feed.unusable()):
+            problems.append(f"{self.args.file}: {why}")
+            self._input_failed = True
         problems += self._not_told.values()
         problems += [f"{count:,} datagrams were lost {where}" for where, count in feed.lost_here().items() if count]
         if missing := self._not_recorded(summary):
@@ -380,6 +390,7 @@ class Runner:
             lines.append("lost       " + ", ".join(f"{count:,} {where}" for where, count in losses.items()))
         if rejected:
             lines.append("rejected   " + ", ".join(f"{count:,} x {reason}" for reason, count in rejected.items()))
+        lines += [f"note       {note}" for note in self._feed.notes()]
         if self._recorder is not None:
             lines.append(f"recorded   {self._recorder}")
         return [*lines, *self._feed.lines()]

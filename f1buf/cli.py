@@ -12,6 +12,7 @@ import argparse
 import importlib
 import math
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -37,6 +38,7 @@ from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry._text import clean, one_line
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
+from f1buf.telemetry.sources.can_frames import Selection
 from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
@@ -61,6 +63,7 @@ examples:
   f1buf replay race.sqlite3 --speed max --json
   f1buf replay race.sqlite3 --speed 20 --cars player --alerts -
   f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on
+  f1buf replay drive.log --dbc can0=engine.dbc --dbc can1=body.dbc --ids 100-1FF,18FEF100
   f1buf replay recorded/                         what --record recorded, against the same thresholds
 """
 LISTEN_EXAMPLES = """\
@@ -73,6 +76,7 @@ examples:
 CAN_EXAMPLES = """\
 examples:
   f1buf can --dbc car.dbc -i socketcan -c can0
+  f1buf can --dbc truck.dbc --j1939 --channels can1 -i socketcan -c can1
   f1buf can --dbc car.dbc --dbc body.dbc -i pcan -c PCAN_USBBUS1 -b 500000 --record drive/
   f1buf can --dbc car.dbc -i virtual -c test --thresholds car.toml --fail-on-alert --duration 60
 """
@@ -156,6 +160,47 @@ def path_name(text: str) -> str:
     if text == "-":
         raise argparse.ArgumentTypeError("'-': expected a name, no stream; ./- for what is called so")
     return text
+
+
+def database(text: str) -> str | tuple[str, str]:
+    """Convert ``FILE`` or ``BUS=FILE``."""
+    bus, separator, path = text.partition("=")
+    if not separator or "/" in bus or Path(text).exists():
+        return path_name(text)
+    if not bus or not path:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected FILE or BUS=FILE, such as can1=body.dbc")
+    return bus, path_name(path)
+
+
+def bus_names(text: str) -> list[str]:
+    """Convert a list such as ``can0,can1``."""
+    names = text.split(",")
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names of buses such as can0,can1")
+    return names
+
+
+CAN_IDS = re.compile(r"(?:0x)?([0-9a-f]+)(?:-(?:0x)?([0-9a-f]+))?", re.IGNORECASE)
+
+
+def can_ids(text: str) -> list[tuple[int, int, bool]]:
+    """Convert a list such as ``123,700-7FF,18FEF100`` to first id, last id and whether they are extended.
+
+    They are as candump writes them: a standard id has up to 3 digits, an extended one more.
+    """
+    return [can_id_range(part) for part in text.split(",")]
+
+
+def can_id_range(text: str) -> tuple[int, int, bool]:
+    if match := CAN_IDS.fullmatch(text):
+        ends = match[1], match[2] or match[1]
+        low, high = (int(end, 16) for end in ends)
+        extended, also = (len(end) > 3 for end in ends)
+        if extended == also and low <= high < (1 << 29 if extended else 1 << 11):
+            return low, high, extended
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: expected hexadecimal ids such as 123, 700-7FF or 18FEF100, extended ones of more than 3 digits"
+    )
 
 
 def destination(text: str) -> tuple[str, int]:
@@ -318,7 +363,7 @@ def add_replay_options(replay: argparse.ArgumentParser) -> None:
         help="times as fast as recorded, or max (default: 1)",
     )
     add_cars_option(replay)
-    add_dbc_option(replay)
+    add_dbc_options(replay)
     add_common_options(replay, 8192, "f1game", "f1game; of a CAN log none; of a folder those that it was recorded with")
 
 
@@ -349,7 +394,7 @@ def add_listen_options(listen: argparse.ArgumentParser) -> None:
 
 
 def add_can_options(can: argparse.ArgumentParser, *, bus: bool) -> None:
-    add_dbc_option(can, required=True)
+    add_dbc_options(can, required=True)
     if bus:
         add_bus_arguments(can)
     add_common_options(can, 8192, (), "none")
@@ -359,14 +404,36 @@ def add_cars_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cars", type=cars, metavar="WHICH", help="player, all (default), or 0,5,21")
 
 
-def add_dbc_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_dbc_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument(
         "--dbc",
-        type=path_name,
+        type=database,
         action="append",
         required=required,
-        metavar="FILE",
-        help="a CAN database that names the signals: DBC, KCD, SYM, ARXML; repeatable (needs f1buf[can])",
+        metavar="[BUS=]FILE",
+        help="a CAN database that names the signals: DBC, KCD, SYM, ARXML; with BUS= for that bus alone, else for all; "
+        "repeatable (needs f1buf[can])",
+    )
+    parser.add_argument(
+        "--j1939",
+        action="store_true",
+        help="match ids by J1939's parameter groups, each sender by itself, also where the database does not say so",
+    )
+    parser.add_argument(
+        "--channels",
+        type=bus_names,
+        action="extend",
+        default=[],
+        metavar="BUS,...",
+        help="only frames of these buses, named as in the log: can0,can1",
+    )
+    parser.add_argument(
+        "--ids",
+        type=can_ids,
+        action="extend",
+        default=[],
+        metavar="ID,...",
+        help="only frames with these ids, hexadecimal, more than 3 digits for extended ones: 123,700-7FF,18FEF100",
     )
 
 
@@ -432,6 +499,7 @@ def replay_game(args: argparse.Namespace) -> int:
             lost_elsewhere=lambda: {"on the network": decoder.lost},
             details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
             lines=lambda: gap_lines(recording),
+            unusable=lambda: why_unusable("datagram", added_up(recording.rejected, decoder.rejected)),
         )
         return Runner(args).run(feed)
 
@@ -450,9 +518,38 @@ def replay_can_log(args: argparse.Namespace) -> int:
     args.default_thresholds = ()
     decoder = CanDecoder(args.dbc)
     log = open_can_log(args.file)
-    source = CanReplay(log, decoder, args.speed)
-    feed = Feed(source.name, [source], decoder.describe, rejected=lambda: added_up(log.rejected, decoder.rejected))
-    return Runner(args).run(feed)
+    select = Selection(args.channels, args.ids)
+    source = CanReplay(log, decoder, args.speed, select)
+    return Runner(args).run(can_feed(source, decoder, select, log.rejected))
+
+
+def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection, *more: Mapping[str, int]) -> Feed:
+    def rejected() -> dict[str, int]:
+        return added_up(*more, select.rejected, decoder.rejected)
+
+    return Feed(
+        source.name,
+        [source],
+        decoder.describe,
+        rejected=rejected,
+        notes=select.notes,
+        unusable=lambda: why_unusable("frame", rejected()),
+    )
+
+
+_ADVICE = {
+    "no database entry": "is the database another car's, or of J1939 (--j1939)?",
+    "not asked for": "see --channels and --ids",
+}
+
+
+def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
+    """Say why no reading came of a file's datagrams or frames."""
+    if not rejected:
+        return f"there is no reading in it: it holds no {item} that means something"
+    reason = max(rejected, key=rejected.__getitem__)
+    said = f"no {item} in it could be used: {rejected[reason]:,} x {reason}"
+    return f"{said}; {_ADVICE[reason]}" if reason in _ADVICE else said
 
 
 def replay_folder(args: argparse.Namespace) -> int:
@@ -571,12 +668,10 @@ class Silence:
 def can_command(args: argparse.Namespace) -> int:
     try:
         decoder = CanDecoder(args.dbc)
+        select = Selection(args.channels, args.ids)
         runner = Runner(args)
         with open_bus(args) as bus:
-            source = CanBus(bus, decoder)
-            return runner.run(
-                Feed(source.name, [source], decoder.describe, rejected=lambda: added_up(decoder.rejected))
-            )
+            return runner.run(can_feed(CanBus(bus, decoder, select), decoder, select))
     except CanError as error:
         raise UsageError(str(error)) from None
 

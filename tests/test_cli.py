@@ -641,8 +641,12 @@ def test_replay_shares_the_options_of_run(race):
 
 
 def test_an_empty_recording(tmp_path):
-    done = call("replay", write_recording(tmp_path / "empty.sqlite3", []), "--json")
-    assert done.status == 0
+    path = write_recording(tmp_path / "empty.sqlite3", [])
+    done = call("replay", path, "--json")
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == (
+        f"f1buf: {path}: there is no reading in it: it holds no datagram that means something"
+    )
     assert done.summary["readings"] == 0
     assert done.summary["latency_s"] == {"p50": None, "p99": None, "max": None}
 

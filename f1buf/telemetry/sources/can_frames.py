@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import can
 
-__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames"]
+__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Selection"]
 
 Array = NDArray[Any]
 
@@ -106,6 +106,57 @@ class Frames:
         columns = (self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data)
         for timestamp, can_id, kind, bus, length, data in zip(*(column.tolist() for column in columns), strict=True):
             yield timestamp, can_id, kind, self.buses[bus], bytes(data[:length])
+
+
+class Selection:
+    """
+    Which frames are asked for.
+
+    Parameters
+    ----------
+    buses : iterable of str, optional
+        Names of buses; without them every bus.
+    ids : iterable of (int, int, bool), optional
+        First and last id, and whether they are extended ones; without them every id.
+
+    Attributes
+    ----------
+    rejected : collections.Counter
+        How many frames were left out, as "not asked for".
+    """
+
+    def __init__(self, buses: Iterable[str] = (), ids: Iterable[tuple[int, int, bool]] = ()) -> None:
+        self.rejected: Counter[str] = Counter()
+        self._buses = frozenset(buses)
+        self._ids = tuple(ids)
+        self._heard: set[str] = set()
+
+    def __call__(self, frames: Frames) -> Frames:
+        """Return those that are asked for, in their order."""
+        if not self._buses and not self._ids:
+            return frames
+        chosen = np.ones(len(frames), bool)
+        if self._buses:
+            self._heard.update(frames.buses)
+            chosen &= np.array([name in self._buses for name in frames.buses], bool)[frames.bus]
+        if self._ids:
+            extended = frames.kind & EXTENDED != 0
+            chosen &= np.logical_or.reduce(
+                [
+                    (frames.can_id >= low) & (frames.can_id <= high) & (extended == is_extended)
+                    for low, high, is_extended in self._ids
+                ]
+            )
+        if left_out := len(frames) - int(np.count_nonzero(chosen)):
+            self.rejected["not asked for"] += left_out
+        return frames[chosen]
+
+    def notes(self) -> list[str]:
+        """Say which of the buses no frame came from."""
+        silent = sorted(self._buses - self._heard)
+        if not silent:
+            return []
+        return [f"nothing came from bus {', '.join(silent)}; heard: {', '.join(sorted(self._heard)) or 'none'}"]
 
 
 def _fault(message: "can.Message") -> str | None:

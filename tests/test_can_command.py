@@ -1,0 +1,161 @@
+"""`f1buf replay LOG` and `f1buf can`: what their options ask for, and what is said where nothing can be used."""
+
+import argparse
+import json
+from collections import Counter
+
+import pytest
+from cli_helpers import call
+
+from f1buf import cli
+from f1buf.telemetry.sources.can_frames import EXTENDED, Frames, Selection
+
+can = pytest.importorskip("can", reason="python-can is not installed")
+pytest.importorskip("can.cli", reason="this python-can has no can.cli")
+pytest.importorskip("cantools", reason="cantools is not installed")
+
+DATABASE = """\
+VERSION ""
+BU_: ECU
+BO_ {id} {name}: 2 ECU
+ SG_ {name}_SPEED : 0|16@1+ (1,0) [0|65535] "km/h" ECU
+"""
+LOG = [
+    "(1.0) can0 100#0100",
+    "(2.0) can1 100#0200",
+    "(3.0) can0 00000100#0300",
+    "(4.0) can1 1FF#0400",
+    "(5.0) can0 200#0500",
+]
+
+
+def database(folder, name, can_id):
+    path = folder / f"{name}.dbc"
+    path.write_text(DATABASE.format(id=can_id, name=name))
+    return path
+
+
+@pytest.fixture
+def databases(tmp_path):
+    ids = {"A": 0x100, "B": 0x100 | 1 << 31, "C": 0x1FF, "D": 0x200}
+    return [part for name, can_id in ids.items() for part in ("--dbc", database(tmp_path, name, can_id))]
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "drive.log"
+    path.write_text("\n".join(LOG) + "\n")
+    return path
+
+
+ALL = len(LOG)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], [1, 2, 3, 4, 5]),
+        (["--channels", "can1"], [2, 4]),
+        (["--channels", "can0,can1"], [1, 2, 3, 4, 5]),
+        (["--channels", "can0", "--channels", "can1"], [1, 2, 3, 4, 5]),
+        (["--ids", "100"], [1, 2]),
+        (["--ids", "0x100-0x1ff"], [1, 2, 4]),
+        (["--ids", "00000100"], [3]),
+        (["--ids", "00000000-1FFFFFFF"], [3]),
+        (["--ids", "1FF,200", "--ids", "0100"], [3, 4, 5]),
+        (["--ids", "100", "--channels", "can0"], [1]),
+    ],
+)
+def test_only_what_is_asked_for(databases, log, tmp_path, options, left):
+    thresholds = tmp_path / "all.toml"
+    thresholds.write_text(
+        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0.5\nmessage = "!"\n' for name in "ABCD")
+    )
+    alerts = tmp_path / "alerts.jsonl"
+    options = [*databases, *options, "--thresholds", thresholds, "--alerts", alerts, "--alert-samples", "--json"]
+    done = call("replay", log, "--speed", "max", *options)
+    assert done.status == 0
+    values = sorted(int(alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines()))
+    assert values == left
+    assert done.summary["rejected"] == ({"not asked for": ALL - len(left)} if len(left) < ALL else {})
+    assert done.summary["notes"] == []
+
+
+def test_a_bus_that_nothing_came_from_is_said(databases, log):
+    done = call("replay", log, *databases, "--speed", "max", "--channels", "can1,can7", "--json")
+    assert done.summary["notes"] == ["nothing came from bus can7; heard: can0, can1"]
+    assert "note       nothing came from bus can7; heard: can0, can1" in done.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "100,", "7FF-100", "100-00000200", "20000000", "1-2-3", "xyz", "-1", "1_0", "800", "0x800"]
+)
+def test_ids_that_make_no_sense(databases, log, text):
+    done = call("replay", log, *databases, f"--ids={text}")
+    assert done.status == 2
+    assert "expected hexadecimal ids such as 123, 700-7FF or 18FEF100, extended ones of more than 3 digits" in done.err
+
+
+@pytest.mark.parametrize("text", ["", "can0,", ",can0"])
+def test_channels_that_make_no_sense(databases, log, text):
+    done = call("replay", log, *databases, f"--channels={text}")
+    assert done.status == 2
+    assert "expected names of buses such as can0,can1" in done.err
+
+
+def test_a_database_for_a_bus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.database("can1=body.dbc") == ("can1", "body.dbc")
+    assert cli.database("body.dbc") == "body.dbc"
+    assert cli.database("./can1=body.dbc") == "./can1=body.dbc"
+    database(tmp_path, "can1=body", 1)
+    assert cli.database("can1=body.dbc") == "can1=body.dbc"  # a file of that name
+    for text in ("=body.dbc", "can1=", "can1=-", "-"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            cli.database(text)
+
+
+def test_alerts_do_not_destroy_a_database(log, tmp_path):
+    path = database(tmp_path, "A", 0x100)
+    before = path.read_bytes()
+    done = call("replay", log, "--dbc", path, "--alerts", path)
+    assert done.status == 2
+    assert "is the file that is read" in done.err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "said"),
+    [
+        (LOG, [], "no frame in it could be used: 5 x no database entry; is the database another car's, or of J1939 "
+         "(--j1939)?"),
+        (LOG, ["--channels", "can7"], "no frame in it could be used: 5 x not asked for; see --channels and --ids"),
+        ([], [], "there is no reading in it: it holds no frame that means something"),
+        (["(1.0) can0 100#R"] * 3 + LOG[4:], [], "no frame in it could be used: 3 x remote frame"),
+    ],
+)  # fmt: skip
+def test_a_log_of_which_nothing_could_be_used(tmp_path, log, lines, options, said):
+    log.write_text("".join(f"{line}\n" for line in lines))
+    done = call("replay", log, "--dbc", database(tmp_path, "OTHER", 0x300), "--speed", "max", *options)
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == f"f1buf: {log}: {said}"
+
+
+def test_a_replay_that_was_stopped_before_the_first_reading_is_no_failure(tmp_path, log):
+    log.write_text("(1.0) can0 300#0100\n(2.0) can0 100#0100\n")
+    options = ["--dbc", database(tmp_path, "A", 0x100), "--speed", "0.001", "--duration", "0.2"]
+    assert call("replay", log, *options).status == 0
+
+
+def test_a_selection_leaves_frames_as_they_are():
+    frames = Frames.of_messages(
+        [can.Message(timestamp=n, arbitration_id=n, is_extended_id=n > 2, channel=f"can{n}") for n in range(5)],
+        rejected := Counter(),
+    )
+    assert not rejected
+    assert Selection()(frames) is frames
+    select = Selection(["can1", "can3", "can4"], [(1, 3, False), (3, 3, True)])
+    chosen = select(frames)
+    assert list(chosen.rows()) == [(1.0, 1, 0, "can1", b""), (3.0, 3, EXTENDED, "can3", b"")]
+    assert select.rejected == {"not asked for": 3}
+    assert not len(select(frames[:0]))
