@@ -596,6 +596,45 @@ def test_without_thresholds_the_summary_says_so(can, car, recordings_dir, tmp_pa
     assert "alerts     none: there are no thresholds (--thresholds FILE)" in done.err
 
 
+@thorough(but=("road_car-8",))
+@pytest.mark.parametrize("analyzers", [1, 3, 8])
+@pytest.mark.parametrize("what", ["race", "road_car", "recorded"])
+def test_any_number_of_analyzers_gives_the_same(request, recordings_dir, tmp_path, what, analyzers):
+    """All alerts, in their order, of every rule that the data's README has answers for."""
+    race, car = recordings_dir / "f1_2026_race.sqlite3", (recordings_dir / "road_car.log", "--dbc")
+    if what == "road_car":
+        pytest.importorskip("can")
+        pytest.importorskip("cantools")
+        rules = ("COOLANT_TEMP", {"above": 93}, 1_806, 207, 1), ("RPM", {"above": 5000}, 9_030, 265, 3)
+        source = (*car, recordings_dir / "road_car.dbc")
+    else:
+        rules = (
+            ("SPEED", {"above": 330}, 22_000, 1_401, 13),
+            ("SPEED", {"above": 340}, 22_000, 40, 2),
+            ("ENGINE_TEMP", {"above": 110}, 22_000, 1_000, 1),
+            ("ENGINE_TEMP", {"above": 118}, 22_000, 101, 1),
+            ("TIRE_PRESSURE", {"below": 1.9}, 88_000, 88_000, 88),
+            ("FUEL_LEVEL", {"below": 15}, 22_000, 22_000, 22),
+            ("G_FORCE", {"above": 5.5, "absolute": True}, 66_000, 0, 0),
+        )
+        source = (race,)
+        if what == "recorded":
+            pytest.importorskip("pyarrow")
+            source = (tmp_path / "recorded",)
+            assert call("replay", race, "--speed", "max", "--record", *source).status == 0
+    thresholds = write_thresholds(tmp_path / "t.toml", *({"channel": name, **rule} for name, rule, *_ in rules))
+    found = []
+    for number in sorted({1, analyzers}):
+        alerts = tmp_path / f"{number}.jsonl"
+        options = ("--analyzers", number, "--thresholds", thresholds, "--alerts", alerts, "--json")
+        done = call("replay", *source, "--speed", "max", *options)
+        assert done.status == 0, done.err
+        answers = [(each["readings"], each["samples"], each["rises"]) for each in done.summary["thresholds"]]
+        assert answers == [tuple(numbers) for _, _, *numbers in rules]
+        found.append(alerts.read_bytes())
+    assert found[0] == found[-1]
+
+
 def test_a_hysteresis_in_the_file_is_in_the_summary(tmp_path):
     thresholds = write_thresholds(
         tmp_path / "t.toml", {"channel": "SPEED", "above": 100, "hysteresis": 5, "min_duration": 0.5}
