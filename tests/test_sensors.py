@@ -1,6 +1,7 @@
 """Sensors: the simulated ones, a user's own, and blocks of a data-acquisition card."""
 
 import pickle
+import threading
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from f1buf._reading import READING
+from f1buf.telemetry import F1TelemetrySystem, TelemetryError
 from f1buf.telemetry.channels import SPEED, Channel
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
@@ -21,6 +23,7 @@ from f1buf.telemetry.sensors import (
     TirePressureSensor,
     readings_from_block,
 )
+from f1buf.telemetry.sources.paced import PacedSensor, SensorAtIntervals
 from f1buf.telemetry.thresholds import PROFILES
 
 SIMULATED = [EngineTemperatureSensor, TirePressureSensor, SpeedSensor, GForceSensor, FuelLevelSensor]
@@ -302,6 +305,80 @@ def test_a_reading_is_of_now_unless_it_says_otherwise():
     before = time.time()
     timestamp = Countdown(1).read()[0]
     assert before <= timestamp <= time.time()
+
+
+class Odd(Sensor):
+    """Its readings have these channel numbers."""
+
+    channel = Channel("ODD", "V")
+    numbers = ()
+
+    def read(self):
+        number = self.numbers[self.done]
+        self.done += 1
+        return 0.0, self.sensor_id, number, 0, float(self.done)
+
+    done = 0
+
+
+class OddBatches(Odd):
+    def read_batch(self, n):
+        batch = np.zeros(len(self.numbers), READING)
+        batch["channel"] = self.numbers
+        batch["value"] = np.arange(1, len(batch) + 1)
+        return batch
+
+
+class OddLists(Odd):
+    def read_batch(self, n):
+        return [self.read() for _ in self.numbers]
+
+
+def paced(sensor, **options):
+    """Its readings' values, and what it failed with."""
+    values = []
+    try:
+        for batch in PacedSensor(sensor, rate=None, **options).batches(threading.Event()):
+            assert batch.dtype == READING
+            values += batch["value"].tolist()
+    except ValueError as error:
+        return values, str(error)
+    return values, None
+
+
+@pytest.mark.parametrize("bad", [0, 65_535, 60_000])
+@pytest.mark.parametrize("cls", [Odd, OddBatches, OddLists])
+def test_a_channel_number_that_is_no_channels(cls, bad):
+    own = Odd.channel.number
+    sensor = cls(5)
+    sensor.numbers = own, SPEED.number, bad, own
+    message = (
+        f"a reading has the channel number {bad}, which is no channel's; expected that of a Channel, such as {own} of "
+        "ODD [V]: self.reading(value) fills it in"
+    )
+    assert paced(sensor, count=4) == ([1.0, 2.0], message)  # what was good before it is not lost
+
+
+def test_a_channel_number_that_is_no_channels_at_once():
+    sensor = OddBatches(5)
+    sensor.numbers = (0,)
+    values, message = paced(sensor, count=1)
+    assert values == []
+    assert "channel number 0," in message
+    one_by_one = SensorAtIntervals(sensor, lambda: 0.0, 1)
+    with pytest.raises(ValueError, match="channel number 0,"):
+        list(one_by_one.batches(threading.Event()))
+
+
+def test_a_sensor_with_a_bad_channel_number_is_named():
+    sensor = Odd(5)
+    sensor.numbers = Odd.channel.number, 60_000
+    system = F1TelemetrySystem()
+    system.start_telemetry(sensors=[sensor], rate=None)
+    system.wait()
+    with pytest.raises(TelemetryError, match=r"^Odd 5 failed: ValueError: a reading has the channel number 60000"):
+        system.shutdown()
+    assert system.summary.analysed == 1
 
 
 def test_a_sensor_that_ends():

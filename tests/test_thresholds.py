@@ -280,6 +280,11 @@ def test_a_file_that_is_not_utf8(tmp_path):
         load_thresholds(file)
 
 
+def test_a_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + dumps(PROFILES["f1game"]).encode())
+    assert load_thresholds(tmp_path / "mine.toml") == PROFILES["f1game"]
+
+
 def test_neither_profile_nor_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ThresholdError, match=r"defualt: neither a file nor .* the profiles are default, f1game"):

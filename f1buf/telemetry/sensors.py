@@ -33,7 +33,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from f1buf._convert import to_records
 from f1buf._reading import READING
-from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+from f1buf.telemetry.channels import (
+    ENGINE_TEMP,
+    FUEL_LEVEL,
+    G_FORCE,
+    SPEED,
+    TIRE_PRESSURE,
+    Channel,
+    known_channels,
+)
 
 __all__ = [
     "EngineTemperatureSensor",
@@ -44,6 +52,7 @@ __all__ = [
     "SimulatedSensor",
     "SpeedSensor",
     "TirePressureSensor",
+    "checked_readings",
     "readings_from_block",
 ]
 
@@ -197,6 +206,44 @@ def _blank(n: int, sensor: Sensor) -> NDArray[np.void]:
     out["sensor_id"] = sensor.sensor_id
     out["channel"] = sensor.channel.number
     return out
+
+
+def checked_readings(sensor: Sensor, readings: Any) -> tuple[NDArray[Any], ValueError | None]:
+    """Check what a sensor's `read_batch` returned, all at once.
+
+    A channel number that is no channel's would meet no threshold, and nobody would know.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        Whose they are.
+    readings : ndarray of READING, or what can become one
+        Checked; copied only where it is no such array.
+
+    Returns
+    -------
+    ndarray of READING
+        A view of those before the first one whose channel number is no channel's: mostly all.
+    ValueError or None
+        What is wrong with that one.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        They are no readings at all.
+    """
+    if getattr(readings, "dtype", None) != READING or readings.ndim != 1:
+        readings = to_records(readings, READING)
+    numbers = readings["channel"]
+    known = len(known_channels())
+    below = numbers - np.uint16(1)  # 0, which is no channel's, becomes the highest number
+    if below.max(initial=0) < known:
+        return readings, None
+    first = int(np.argmax(below >= known))
+    return readings[:first], ValueError(
+        f"a reading has the channel number {numbers[first]}, which is no channel's; expected that of a Channel, such "
+        f"as {sensor.channel.number} of {sensor.channel}: self.reading(value) fills it in"
+    )
 
 
 # --- simulated sensors ---------------------------------------------------------------------------------------------

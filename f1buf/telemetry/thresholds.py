@@ -288,7 +288,7 @@ def load_thresholds(source: str | os.PathLike[str]) -> tuple[Threshold, ...]:
             f"neither a file nor a profile of thresholds; the profiles are {', '.join(PROFILES)}", source=str(source)
         ) from None
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark that is no part of the text
     except UnicodeDecodeError as error:
         raise ThresholdError(f"not UTF-8, as TOML must be: {error}", source=str(source)) from None
     return loads(text, source=str(source))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from f1buf._convert import to_records
 from f1buf._reading import READING
-from f1buf.telemetry.sensors import Reading, Sensor
+from f1buf.telemetry.sensors import Reading, Sensor, SimulatedSensor, checked_readings
 
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile", "paced_sensors"]
 
@@ -112,6 +112,7 @@ class PacedSensor:
         self._failure: BaseException | None = None
         self._ended = False
         self._one_by_one = type(sensor).read_batch is Sensor.read_batch
+        self._trusted = type(sensor).read_batch is SimulatedSensor.read_batch  # its channel is the sensor's own
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield the sensor's readings as they become due."""
@@ -166,8 +167,19 @@ class PacedSensor:
         if n == 0 or self._ended:
             return _NOTHING
         batch = self._read_singly(n, stop, seconds) if self._one_by_one else self.sensor.read_batch(n)
+        if not self._trusted:
+            batch = self._checked(batch)
         self._left = max(0, self._left - len(batch))
         return batch
+
+    def _checked(self, batch: Any) -> NDArray[Any]:
+        """The readings before the first bad one; raises where that is the first of all."""
+        good, error = checked_readings(self.sensor, batch)
+        if error is not None:
+            self._failure = error  # instead of what the sensor may have failed with after it
+            if not len(good):
+                raise error
+        return good
 
     def _raise_failure(self) -> None:
         """What the sensor failed with after its last good readings."""
@@ -225,7 +237,9 @@ class SensorAtIntervals:
         """Yield one reading after each pause."""
         made = 0
         while made != self._count and not stop.wait(self._interval()):
-            batch = self.sensor.read_batch(1)
+            batch, error = checked_readings(self.sensor, self.sensor.read_batch(1))
+            if error is not None:
+                raise error
             if not len(batch):
                 return
             made += 1
