@@ -91,6 +91,8 @@ examples:
 
 
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
+CAN_BEGINNINGS = (b"LOGG", b"MDF ")
+KNOWN_BEGINNINGS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -480,11 +482,41 @@ def replay_command(args: argparse.Namespace) -> int:
     try:
         if args.dbc:
             return replay_can_log(args)
-        if path.suffix.lower() in CAN_LOGS and path.is_file():
+        if path.is_dir() or (kind := kind_of(path)) == "part":
+            return replay_recorded(args)
+        if kind == "CAN log":
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
-        return replay_folder(args) if path.is_dir() else replay_game(args)
+        return replay_game(args)
     except (RecordingError, CanError) as error:
         raise UsageError(str(error)) from None
+
+
+def kind_of(path: Path) -> str | None:
+    """Tell what a file is that no database is given for; None where opening it as a recording of the game tells.
+
+    Raises
+    ------
+    UsageError
+        It is none of what can be replayed.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            begin = file.read(16)
+    except OSError:
+        return None
+    if path.name.lower().removesuffix(".gz").endswith(CAN_LOGS) or begin.startswith(CAN_BEGINNINGS):
+        return "CAN log"
+    if begin.startswith(b"PAR1") or path.suffix == ".parquet":
+        return "part"
+    if begin.startswith(b"SQLite"):
+        return None
+    hint = next((hint for known, hint in KNOWN_BEGINNINGS.items() if begin.startswith(known)), "" if begin else "empty")
+    raise UsageError(
+        f"{path}: {hint or 'nothing that f1buf knows'}; expected an SQLite recording of the game, a folder that "
+        "--record has made or a part of it, or a CAN log with --dbc FILE"
+    )
 
 
 def replay_game(args: argparse.Namespace) -> int:
@@ -552,12 +584,19 @@ def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
     return f"{said}; {_ADVICE[reason]}" if reason in _ADVICE else said
 
 
-def replay_folder(args: argparse.Namespace) -> int:
-    no_cars(args, "a folder")
+def replay_recorded(args: argparse.Namespace) -> int:
+    no_cars(args, "what --record has made")
     recording = open_parquet(args.file)
     args.default_thresholds = recording.thresholds
     source = ParquetReplay(recording, args.speed)
-    return Runner(args).run(Feed(source.name, [source], source.describe, rejected=lambda: added_up(recording.rejected)))
+    feed = Feed(
+        source.name,
+        [source],
+        source.describe,
+        rejected=lambda: added_up(recording.rejected),
+        lines=lambda: [f"note       {each}" for each in recording.notes],
+    )
+    return Runner(args).run(feed)
 
 
 def no_cars(args: argparse.Namespace, what: str) -> None:

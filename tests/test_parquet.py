@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 from cli_helpers import Given, mixed_stream, pieces, watchdog
-from helpers import WATCHDOG, parked, run_python, thorough
+from helpers import WATCHDOG, parked, run_python, thorough, wait_until
 from recorder_helpers import numbered, read, record, recording_to, replayed
 
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
+from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.sources import parquet
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.pace import Pace
@@ -22,6 +23,7 @@ from f1buf.telemetry.sources.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="reading Parquet needs pyarrow")
+_parts = pytest.importorskip("f1buf.telemetry._parts", reason="reading Parquet needs pyarrow")
 
 
 @pytest.fixture(autouse=True)
@@ -44,24 +46,69 @@ def in_parts(folder, *batches, **options):
 
 def test_parts_come_in_the_order_of_their_numbers(tmp_path):
     in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20))
-    for number, new in ((3, 1_000_000), (2, 999_999), (1, 2)):  # names that sort the other way
+    for number, new in ((3, 1_000_000), (2, 999_999), (1, 999_998)):  # names that sort the other way
         (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{new:06}.parquet")
+    with pytest.raises(RecordingError, match="the parts numbered 1 to 999997 are missing"):
+        read(tmp_path)
     (tmp_path / "laps.parquet").write_text("somebody's own")
     (tmp_path / "part-1.parquet").write_text("somebody's own")
     recording = open_parquet(str(tmp_path))
     assert recording.count == 30
-    assert read(tmp_path)["value"].tolist() == list(range(30))
+    assert played(recording)[0] == list(range(30))
 
 
-def test_missing_parts_are_counted(tmp_path):
+def played(recording):
+    """The values of all readings, and what ended the replay."""
+    values = []
+    try:
+        for batch in ParquetReplay(recording, None).batches(threading.Event()):
+            values += batch["value"].tolist()
+    except RecordingError as error:
+        return values, str(error)
+    return values, None
+
+
+def test_missing_parts_are_counted_and_said_once_the_others_are_played(tmp_path):
     in_parts(tmp_path, *(numbered(10, start) for start in range(0, 70, 10)))
     assert not open_parquet(tmp_path).rejected
     for number in (1, 3, 4):
         (tmp_path / f"part-{number:06}.parquet").unlink()
     recording = open_parquet(tmp_path)
-    replay = ParquetReplay(recording, None)
-    assert replay.rejected == recording.rejected == {"missing part": 3}
-    assert replayed(replay)["value"].tolist() == [*range(10, 20), *range(40, 70)]
+    assert ParquetReplay(recording, None).rejected == recording.rejected == {"missing part": 3}
+    assert played(recording) == (
+        [*range(10, 20), *range(40, 70)],
+        f"{tmp_path}: the parts numbered 1, 3 to 4 are missing; copy the folder again: the rest was read",
+    )
+
+
+def test_many_missing_parts(tmp_path):
+    in_parts(tmp_path, *[numbered(1)] * 15)
+    for number in range(15, 0, -1):
+        (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{2 * number:06}.parquet")
+    assert "numbered 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and others are missing" in played(open_parquet(tmp_path))[1]
+
+
+def test_a_recording_whose_end_is_not_there(tmp_path):
+    with recording_to(tmp_path, part_seconds=0) as recorder:
+        for number in range(1, 4):
+            recorder.ring.put_many(numbered(10))
+            wait_until(lambda number=number: recorder.parts == number)
+        going_on = open_parquet(tmp_path)
+    ended = open_parquet(tmp_path)
+    (tmp_path / "part-000004.parquet").unlink()  # even where it is empty
+    cut_off = open_parquet(tmp_path)
+    said = ["the recording goes on: it is still recorded, was cut off, or its last parts are missing"]
+    assert (ended.rejected, ended.notes) == ({}, [])
+    for recording in (going_on, cut_off):
+        assert (recording.rejected, recording.notes) == ({"missing end": 1}, said)
+        assert played(recording) == ([*range(10)] * 3, None)
+
+
+def test_a_part_by_itself(part):
+    recording = open_parquet(part)
+    assert (recording.path, recording.count, recording.rejected, recording.notes) == (part, 10_000, {}, [])
+    assert played(recording) == (list(range(10_000, 20_000)), None)
+    assert played(open_parquet(part.rename(part.with_name("another name"))))[0] == list(range(10_000, 20_000))
 
 
 def test_it_knows_where_it_comes_from(tmp_path):
@@ -99,9 +146,9 @@ record({str(tmp_path)!r}, batch)
 
 def test_descriptions_come_back_without_what_was_not_known(tmp_path):
     said = {
-        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL"},
+        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
         (1, 7): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
-        (2, 0): {"car": 1, "driver": None, "part": None},
+        (2, 0): {"car": 1, "driver": None, "part": None, "session": None},
         (3, 0): {},
         (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
     }
@@ -316,7 +363,7 @@ def test_folders_without_a_recording(tmp_path):
     (tmp_path / "file").write_text("")
     expected = "; expected a folder with the parts of a recording"
     assert refusal(tmp_path / "missing") == "No such file or directory" + expected
-    assert refusal(tmp_path / "file") == "Not a directory" + expected
+    assert refusal(tmp_path / "file").startswith("damaged or unreadable: cut off, or no Parquet file; ")
     assert refusal(tmp_path) == "holds no part of a recording; expected part-000001.parquet and so on"
 
 
@@ -356,24 +403,41 @@ def test_a_part_that_is_no_file(part):
 
 def rewrite(part, change):
     """Replace its table and its metadata by what `change` makes of them."""
-    table, said = change(pq.read_table(part), json.loads(pq.read_metadata(part).metadata[b"f1buf"]))
+    said = json.loads(pq.read_metadata(part).metadata[b"f1buf"])
+    table, said = change(pq.read_table(part), {**said, **_parts._NO_CHECKSUMS})
     pq.write_table(table.replace_schema_metadata({} if said is None else {b"f1buf": json.dumps(said)}), part)
+    if "crc32" in str(said):
+        with part.open("r+b") as file:
+            _parts._fill_in_checksums(file)
 
 
 def test_a_part_that_another_program_has_written_again(part):
+    """Nobody knows whether all is in it."""
+    table, metadata = pq.read_table(part), pq.read_metadata(part).metadata
+    pq.write_table(table.replace_schema_metadata({b"f1buf": metadata[b"f1buf"]}), part)
+    assert refusal(part.parent, part).startswith("damaged or unreadable: its checksum is ")
+    without = {name: value for name, value in json.loads(metadata[b"f1buf"]).items() if name != "crc32"}
+    pq.write_table(table.replace_schema_metadata({b"f1buf": json.dumps(without)}), part)
+    assert refusal(part.parent, part) == (
+        "has no checksums: damaged, or written again by another program; copy it again"
+    )
+
+
+def test_the_same_with_checksums(part):
+    """So the tests below show what they are about."""
     rewrite(part, lambda table, said: (table, said))
     assert read(part.parent)["value"].tolist() == list(range(20_000))
 
 
 NO_CHANNEL = "has damaged metadata: "
 CHANGED = {
-    "metadata": (lambda table, said: (table, None), "has no metadata 'f1buf'; expected a part that f1buf recorded"),
+    "metadata": (lambda table, said: (table, None), "has no metadata 'f1buf'; expected a part that f1buf recorded, no"),
     "a newer version": (
-        lambda table, said: (table, {**said, "schema": 2}),
-        "has schema version 2; expected 1: a newer f1buf may know it",
+        lambda table, said: (table, {**said, "schema": 3}),
+        "has schema version 3; expected 1 to 2: a newer f1buf may know it",
     ),
-    "no version": (lambda table, said: (table, {}), "has schema version None; expected 1"),
-    "a list": (lambda table, said: (table, [said]), "has schema version None; expected 1"),
+    "no version": (lambda table, said: (table, {}), "has schema version None; expected 1 to 2"),
+    "a list": (lambda table, said: (table, [said]), "has schema version None; expected 1 to 2"),
     "a column too few": (
         lambda table, said: (table.drop_columns("flags"), said),
         "has other columns than f1buf records",
@@ -405,6 +469,88 @@ def test_metadata_that_is_no_json(part):
     assert refusal(part.parent, part).startswith("damaged or unreadable: ")
 
 
+def as_by_version_1(part):
+    """Write it again as the first f1buf that recorded would have written it."""
+    table, said = pq.read_table(part), json.loads(pq.read_metadata(part).metadata[b"f1buf"])
+    said = {name: said[name] for name in ("version", "source", "thresholds", "channels")}
+    metadata = {b"f1buf": json.dumps({"schema": 1, **said})}
+    pq.write_table(table.drop_columns("session").replace_schema_metadata(metadata), part, write_page_checksum=True)
+
+
+def test_a_recording_without_checksums_is_read_and_that_is_said(tmp_path):
+    said = {"car": 3, "driver": "A", "lap": 2, "part": "RL"}
+    batch = numbered(100)
+    batch["sensor_id"] = 1
+    record(tmp_path, batch, describe=lambda *_: {**said, "session": 7})
+    as_by_version_1(tmp_path / "part-000001.parquet")
+    recording = open_parquet(tmp_path)
+    assert recording.notes == ["an older f1buf recorded it, without checksums: damage and a missing end go unnoticed"]
+    assert recording.rejected == {}
+    replay = ParquetReplay(recording, None)
+    assert replayed(replay).tobytes() == batch.tobytes()
+    assert replay.describe(1, 0) == said
+
+
+def small_part(folder):
+    """Of a few readings, with something in each column, and a driver who is called as the checksums are."""
+    said = {"car": 3, "driver": '"crc32": "00000000 00000000"', "lap": 2, "part": "RL", "session": 1 << 63}
+    batch = numbered(6)
+    batch["channel"] = channels_by_name("SPEED")[0].number
+    described = {sensor_id: said if sensor_id % 2 else {} for sensor_id in range(7)}
+    record(
+        folder,
+        batch,
+        describe=lambda sensor_id, _: described[sensor_id],
+        source="flipped",
+        thresholds=[Threshold("ENGINE_TEMP", above=118.0, message="Hot")],
+    )
+    return folder / "part-000001.parquet"
+
+
+def all_of(part):
+    """What a replay has of it."""
+    recording = open_parquet(part)
+    replay = ParquetReplay(recording, None)
+    readings = replayed(replay)
+    described = [replay.describe(sensor_id, 0) for sensor_id in readings["sensor_id"]]
+    return readings.tobytes(), described, recording.source, recording.thresholds, recording.count, recording.rejected
+
+
+def footer_at(part):
+    content = part.read_bytes()
+    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+
+@thorough(but=("*one bit*",))
+@pytest.mark.parametrize("where", ["footer", "before the footer"])
+@pytest.mark.parametrize("bits", ["one bit of each byte", "each bit"])
+def test_a_part_of_which_a_bit_is_flipped_is_refused(tmp_path, where, bits):
+    part = small_part(tmp_path)
+    before, known = all_of(part), known_channels()
+    begin, end = footer_at(part), part.stat().st_size
+    positions = range(begin, end) if where == "footer" else range(begin)
+    with part.open("r+b", buffering=0) as file:
+        for position in positions:
+            (byte,) = os.pread(file.fileno(), 1, position)
+            for bit in range(8) if bits == "each bit" else [position % 8]:
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), position)
+                with pytest.raises(RecordingError):
+                    all_of(part)
+            os.pwrite(file.fileno(), bytes([byte]), position)
+    assert all_of(part) == before
+    assert known_channels() == known  # none was created from what is damaged
+
+
+def test_a_threshold_that_is_another_one_is_not_replayed(tmp_path):
+    """As readable as before, for whoever does not look at the checksum."""
+    part = small_part(tmp_path)
+    content = part.read_bytes()
+    assert content.count(b"118.0") == 1
+    part.write_bytes(content.replace(b"118.0", b"138.0"))
+    assert pq.read_table(part).num_rows == 6
+    assert refusal(part).startswith("damaged or unreadable: its checksum is ")
+
+
 def damage(part):
     """Change one bit of random numbers, which decode all the same."""
     column = pq.read_metadata(part).row_group(0).column(0)
@@ -429,7 +575,7 @@ def test_what_comes_before_the_damage_is_analysed(part, speed):
     system = F1TelemetrySystem()
     system.start([ParquetReplay(open_parquet(part.parent), speed)])
     system.wait()
-    with pytest.raises(TelemetryError, match=r"part-000002\.parquet: damaged or unreadable: ") as caught:
+    with pytest.raises(TelemetryError, match=r"part-000002\.parquet: damaged or unreadable: its checksum ") as caught:
         system.shutdown()
     assert isinstance(caught.value.failures[0][1], RecordingError)
     assert system.summary.analysed == 10_000

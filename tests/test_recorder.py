@@ -26,12 +26,21 @@ from f1buf.telemetry.sources.parquet import open_parquet
 
 pa = pytest.importorskip("pyarrow", reason="recording needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="recording needs pyarrow")
+_parts = pytest.importorskip("f1buf.telemetry._parts", reason="recording needs pyarrow")
 
 
 @pytest.fixture(autouse=True)
 def bounded():
     with watchdog(WATCHDOG):
         yield
+
+
+@pytest.fixture(params=["nameless", "hidden"])
+def unseen(request, monkeypatch):
+    """What a part is written to: as the file system can, or as one without files that have no name."""
+    if request.param == "hidden":
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # no folder is opened so for writing
+    return request.param
 
 
 def table(folder):
@@ -110,7 +119,7 @@ def test_the_channel_table_is_in_the_metadata(tmp_path):
     entry = {"name": "CAME LATER", "unit": "rpm", "range": [0.0, None]}
     first, second = (metadata(tmp_path / name) for name in part_names(2))
     assert {name: second[name] for name in ("schema", "version", "source")} == {
-        "schema": 1,
+        "schema": 2,
         "version": f1buf.__version__,
         "source": "a test",
     }
@@ -122,7 +131,7 @@ def test_the_channel_table_is_in_the_metadata(tmp_path):
 
 def test_rows_say_who_drove(tmp_path):
     said = {
-        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL"},
+        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
         (1, 1): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
         (2, 0): {"car": 1, "driver": None, "part": None},
         (3, 0): {},
@@ -139,7 +148,7 @@ def test_rows_say_who_drove(tmp_path):
     record(tmp_path, batch, describe=describe)
     assert sorted(asked) == sorted(said)  # once each
     rows = table(tmp_path)
-    for name in ("car", "driver", "lap", "part"):
+    for name in ("car", "driver", "lap", "part", "session"):
         assert rows[name] == [each.get(name) for each in said.values()] * 100
 
 
@@ -262,6 +271,7 @@ def test_what_comes_while_the_disk_is_waited_for_ages_meanwhile(tmp_path, clock,
         wait_until(lambda: recorder.parts == 2)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_nobody_ever_sees_half_a_part(tmp_path):
     """A reader opens each part as soon as it sees its name, while a writer writes and renames."""
     seen, finished = {}, threading.Event()
@@ -282,7 +292,7 @@ def test_nobody_ever_sees_half_a_part(tmp_path):
     assert np.concatenate([seen[name] for name in sorted(seen)]).tolist() == list(range(recorder.written))
 
 
-def test_each_part_is_on_the_disk_before_it_is_seen_and_its_name_after(tmp_path, monkeypatch):
+def test_each_part_is_on_the_disk_before_it_is_seen_and_its_name_after(tmp_path, monkeypatch, unseen):
     synced, fsync = [], os.fsync
 
     def noted(descriptor):
@@ -294,7 +304,10 @@ def test_each_part_is_on_the_disk_before_it_is_seen_and_its_name_after(tmp_path,
     recorder.ring.put_many(numbered(10))
     recorder.ring.shutdown()
     recorder.run()
-    assert synced == [(".part-000001.parquet.tmp", []), (tmp_path.name, part_names(1))]
+    (written, before), after = synced
+    assert "(deleted)" in written if unseen == "nameless" else written == ".part-000001.parquet.tmp"
+    assert before == []
+    assert after == (tmp_path.name, part_names(1))
 
 
 @pytest.mark.parametrize("there", ["", "new", "new/above/r"], ids=["nothing", "its root", "all"])
@@ -359,16 +372,18 @@ def test_after_a_sigkill_all_that_was_safe_is_there(tmp_path, wait):
     assert len(found) >= safe[-1]
 
 
-def test_what_a_crash_left_behind_disturbs_neither_reading_nor_pandas_nor_recording(tmp_path):
+def test_what_a_crash_left_behind_disturbs_neither_reading_nor_pandas_nor_recording(tmp_path, unseen):
     pandas = pytest.importorskip("pandas")
     (tmp_path / ".part-000001.parquet.tmp").write_bytes(b"PAR1 and then a power cut" * 1000)
     (tmp_path / ".part-000007.parquet.tmp").write_bytes(b"PAR1 and then a power cut")
     record(tmp_path, numbered(10))
-    assert names(tmp_path, hidden=True) == [".part-000007.parquet.tmp"]
+    left = [".part-000001.parquet.tmp"] if unseen == "nameless" else []
+    assert names(tmp_path, hidden=True) == [*left, ".part-000007.parquet.tmp"]
     assert read(tmp_path)["value"].tolist() == list(range(10))
     assert len(pandas.read_parquet(tmp_path)) == 10
 
 
+@pytest.mark.usefixtures("unseen")
 def test_no_link_is_followed(tmp_path):
     """In a folder that others may write to, somebody may put one where the next part will be written."""
     (tmp_path / "precious").write_text("precious")
@@ -430,17 +445,22 @@ def result_of(recorder, error):
 
 
 def fill_device(monkeypatch, name):
-    """What is written to the file of this name goes to a device that is full."""
-    opened = Path.open
+    """What is written to the part of this name goes to a device that is full."""
+    opened = _parts._open_unseen
 
-    def open_it(path, *args):
-        return opened(Path("/dev/full"), "wb") if path.name == name else opened(path, *args)
+    def open_it(path):
+        file, temporary = opened(path)
+        if path.name == name:
+            with Path("/dev/full").open("wb") as full:
+                os.dup2(full.fileno(), file.fileno())
+        return file, temporary
 
-    monkeypatch.setattr(Path, "open", open_it)
+    monkeypatch.setattr(_parts, "_open_unseen", open_it)
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_device_that_is_full(tmp_path, monkeypatch):
-    fill_device(monkeypatch, ".part-000003.parquet.tmp")
+    fill_device(monkeypatch, "part-000003.parquet")
     recorder = Recorder(tmp_path, capacity=100, part_seconds=0)
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
     feeder.result()  # whoever waits for room is told
@@ -449,15 +469,17 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
     assert recorder.ring.qsize() == 0
 
 
+@pytest.mark.usefixtures("unseen")
 def test_a_device_that_is_full_amid_a_part(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path)
-    fill_device(monkeypatch, ".part-000001.parquet.tmp")
+    fill_device(monkeypatch, "part-000001.parquet")
     task = Task(recorder.run)
     Task(put_numbered, recorder.ring, 50_000).result()
     assert f"part-000001.parquet: cannot be written: {os.strerror(errno.ENOSPC)}" in failed(task)
     assert (recorder.written, os.listdir(tmp_path)) == (0, [])
 
 
+@pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("call", [1, 2], ids=["of the part", "of the folder"])
 def test_a_disk_that_fails_when_it_is_waited_for(tmp_path, monkeypatch, call):
     recorder = Recorder(tmp_path, capacity=100, part_seconds=0)
@@ -553,7 +575,7 @@ def test_a_folder_of_somebody_else(tmp_path):
 
 
 def test_a_disk_that_is_full_already(tmp_path, monkeypatch):
-    fill_device(monkeypatch, ".part-000001.parquet.tmp")
+    fill_device(monkeypatch, "part-000001.parquet")
     assert refusal(tmp_path).startswith(f"cannot be written: {os.strerror(errno.ENOSPC)}; expected")
     assert os.listdir(tmp_path) == []
 

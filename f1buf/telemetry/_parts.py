@@ -4,20 +4,29 @@ A part is a complete Parquet file with the columns of `SCHEMA`, a row a reading,
 Names, units and who drove stand in the rows, for programs that know nothing of f1buf. A channel's number means
 something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
 version of all that is said here), "version" (of the f1buf that wrote it), "source" (where the readings came from),
-"thresholds" (what they were checked against, a TOML text) and "channels", in the order of their numbers from 1, each
-with "name", "unit" and "range" (null where it is infinite).
+"thresholds" (what they were checked against, a TOML text), "last" (whether the recording ended with this part),
+"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
+"crc32", the checksums.
 
-Whoever reads the folder must find only complete parts. So a part is written under a hidden name, which neither
-`*.parquet` nor pandas sees, brought to the disk, and only then renamed; and its pages carry checksums.
+Whoever reads the folder must find only complete parts. So a part is written to a file that has no name, brought to the
+disk, and only then given one; where the file system knows no such files, to one with a hidden name.
+
+Two CRC-32 cover every byte of a part: of what lies before the footer, and of the footer, from its first byte to the
+file's last one, with zeros for the two themselves. Parquet's own checksums cover the pages' content alone, and neither
+names nor types nor how many rows there are. Opening a recording reads the footers, so these are checked then, and the
+rest of a part before its rows are read. A part that another program has written again has no valid checksums.
 """
 
 import contextlib
 import json
 import math
 import os
+import re
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -36,8 +45,8 @@ Array = NDArray[Any]
 Describe = Callable[[int, int], dict[str, Any]]
 
 KEY = b"f1buf"
-VERSION = 1
-"""A file with a higher one may lack or rename columns."""
+VERSION = 2
+"""A file with a higher one may lack or rename columns. Version 1 had neither checksums nor "last" nor `session`."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -47,21 +56,34 @@ SCHEMA = pa.schema(
         pa.field("channel", _TEXT),  # the channel's name; null for a number that is no channel's
         pa.field("unit", _TEXT),
         pa.field("value", pa.float64(), nullable=False),  # in `unit`
-        pa.field("car", pa.int16()),  # this and the next three: null where the source does not know
+        pa.field("car", pa.int16()),  # this and the next four: null where the source does not know
         pa.field("driver", _TEXT),
         pa.field("lap", pa.int16()),
         pa.field("part", _TEXT),
+        pa.field("session", pa.uint64()),
         pa.field("flags", pa.uint16(), nullable=False),
         pa.field("channel_number", pa.uint16(), nullable=False),  # two channels may share their name and unit
     ]
 )
 """A part's columns."""
 
-_DESCRIBED = ("car", "driver", "lap", "part")
+_DESCRIBED = ("car", "driver", "lap", "part", "session")
+_COLUMNS = {1: pa.schema([field for field in SCHEMA if field.name != "session"]), VERSION: SCHEMA}
+# Without this pandas makes a column of whole numbers floats where one is null, so by what happens to be in it.
+_NULLABLE = {"car": "Int16", "lap": "Int16", "session": "UInt64"}
+_FOR_PANDAS = {
+    "index_columns": [],
+    "column_indexes": [],
+    "columns": [
+        {"name": name, "field_name": name, "pandas_type": kind.lower(), "numpy_type": kind, "metadata": None}
+        for name, kind in _NULLABLE.items()
+    ],
+}
 
 # Of a recorded race a reading takes 1.3 bytes with zstd, 1.6 with snappy, which is 9 % faster. Columns whose values
 # hardly repeat would fill a larger dictionary for nothing: with the usual 1 MiB, random values take 1.4 times as much
 # room and 1.8 times as long.
+_WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
 _OPTIONS = {"compression": "zstd", "dictionary_pagesize_limit": 131_072, "write_page_checksum": True}
 
 
@@ -80,7 +102,8 @@ class Descriptions:
     Parameters
     ----------
     describe : callable or None
-        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``.
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
+        ``session``.
     """
 
     def __init__(self, describe: Describe | None) -> None:
@@ -106,7 +129,7 @@ class Descriptions:
         return code
 
     def columns(self, codes: Array) -> list[Any]:
-        """Return the columns car, driver, lap and part of readings with these codes."""
+        """Return the columns car, driver, lap, part and session of readings with these codes."""
         columns = []
         for name in _DESCRIBED:
             values = [each.get(name) for each in self._said]
@@ -139,14 +162,11 @@ class PartWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
-        self._temporary.unlink(missing_ok=True)  # one that a crash left behind
-        self._file = self._temporary.open("xb")  # so that no link of somebody else's is followed
+        self._file, self._temporary = _open_unseen(path)
         try:
-            self._writer = pq.ParquetWriter(self._file, SCHEMA, **_OPTIONS)
+            self._writer = pq.ParquetWriter(self._file, _WRITTEN, **_OPTIONS)
         except BaseException:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._remove()
             raise
 
     def write(self, readings: Array, described: Sequence[Any]) -> None:
@@ -168,29 +188,52 @@ class PartWriter:
         }
         self._writer.write_table(pa.table(columns, SCHEMA))
 
-    def complete(self, notes: dict[str, str]) -> int:
+    def complete(self, notes: dict[str, str], *, last: bool) -> int:
         """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
-        self._writer.add_key_value_metadata({KEY: _metadata(notes)})
+        self._writer.add_key_value_metadata({KEY: _metadata(notes, last)})
         self._writer.close()
+        size = self._file.tell()
+        _fill_in_checksums(self._file)
         self._file.flush()
         os.fsync(self._file.fileno())
-        size = self._file.tell()
-        self._file.close()
         return size
 
-    def rename(self) -> None:
+    def show(self) -> None:
         """Let the complete part be seen."""
-        self._temporary.rename(self._path)
+        if self._temporary is None:
+            # Only with a folder's descriptor, which an absolute path has no use for, does os.link follow the link.
+            os.link(f"/proc/self/fd/{self._file.fileno()}", self._path, src_dir_fd=self._file.fileno())
+        else:
+            self._temporary.rename(self._path)
+        self._file.close()
 
     def discard(self) -> None:
         """Close and remove it as far as that goes."""
         self._writer.is_open = False  # closing it, once it is collected, would write again
-        for attempt in (self._file.close, self._temporary.unlink):
+        self._remove()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._temporary is not None:
             with contextlib.suppress(OSError):
-                attempt()
+                self._temporary.unlink()
 
 
-def _metadata(notes: dict[str, str]) -> bytes:
+def _open_unseen(path: Path) -> tuple[BinaryIO, Path | None]:
+    """Open a new file on the disk where `path` will be; return it, and the hidden name that it has if it needs one.
+
+    Not all programs that read whole folders pass over hidden files, and a crash would leave one behind.
+    """
+    if os.path.isdir("/proc/self/fd"):  # without it the file could not be given a name
+        with contextlib.suppress(OSError):  # not all file systems can; whatever else is wrong the other way will tell
+            return open(os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o666), "w+b"), None
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # one that a crash left behind
+    return temporary.open("x+b"), temporary  # x: so that no link of somebody else's is followed
+
+
+def _metadata(notes: dict[str, str], last: bool) -> bytes:
     channels = [
         {
             "name": channel.name,
@@ -199,7 +242,83 @@ def _metadata(notes: dict[str, str]) -> bytes:
         }
         for channel in known_channels()
     ]
-    return json.dumps({"schema": VERSION, "version": __version__, **notes, "channels": channels}).encode()
+    said = {"schema": VERSION, "version": __version__, **notes, "last": last, "channels": channels, **_NO_CHECKSUMS}
+    return json.dumps(said).encode()
+
+
+# Checksums ------------------------------------------------------------------------------------------------------------
+
+_NO_CHECKSUMS = {"crc32": "00000000 00000000"}  # of what is before the footer, and of the footer
+_UNKNOWN = json.dumps(_NO_CHECKSUMS)[1:-1].encode()
+_CHECKSUMS = re.compile(_UNKNOWN.replace(b"0" * 8, b"([0-9a-f]{8})"))
+_END = struct.Struct("<I4s")  # how long the footer is before this, and what every Parquet file ends with
+
+
+def _read_end(file: BinaryIO) -> tuple[int, bytes]:
+    """Return where the footer begins, and all from there on."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size))
+    end = file.read(_END.size)
+    length, magic = _END.unpack(end) if len(end) == _END.size else (0, b"")
+    begin = size - _END.size - length
+    if magic != b"PAR1" or begin < len(magic):
+        raise ValueError("cut off, or no Parquet file")
+    file.seek(begin)
+    return begin, file.read()
+
+
+def _crc_of_data(file: BinaryIO, begin: int) -> int:
+    """Of all before the footer, which begins there."""
+    file.seek(0)
+    crc, piece = 0, memoryview(bytearray(1 << 20))
+    while begin and (count := file.readinto(piece[:begin])):  # type: ignore[attr-defined]
+        crc = zlib.crc32(piece[:count], crc)
+        begin -= count
+    return crc
+
+
+def _fill_in_checksums(file: BinaryIO) -> None:
+    begin, footer = _read_end(file)
+    at = footer.rindex(_UNKNOWN)  # the last one: a driver may be called so
+    known = _UNKNOWN.replace(b"0" * 8, b"%08x") % (_crc_of_data(file, begin), zlib.crc32(footer))
+    file.seek(begin + at)
+    file.write(known)
+
+
+class Data(NamedTuple):
+    """What lies before a part's footer."""
+
+    size: int
+    crc: int
+
+
+def _checked_footer(path: Path) -> Data | None:
+    """Compare the footer with its checksum; return what the rest must be, or None where there are no checksums.
+
+    Before pyarrow sees it, which believes what it says.
+    """
+    with path.open("rb") as file:
+        begin, footer = _read_end(file)
+    all_found = list(_CHECKSUMS.finditer(footer))
+    if not all_found:
+        return None
+    found = all_found[-1]
+    _compare(zlib.crc32(footer[: found.start()] + _UNKNOWN + footer[found.end() :]), int(found[2], 16))
+    return Data(begin, int(found[1], 16))
+
+
+def _check_data(part: "Footer") -> None:
+    if part.data is not None:
+        with part.path.open("rb") as file:
+            _compare(_crc_of_data(file, part.data.size), part.data.crc)
+
+
+def _compare(crc: int, expected: int) -> None:
+    if crc != expected:
+        raise ValueError(
+            f"its checksum is {crc:08x}, expected {expected:08x}: not as f1buf wrote it (nor may another program have "
+            "written it again)"
+        )
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -212,6 +331,10 @@ class Footer(NamedTuple):
     """The part."""
     rows: int
     """How many readings it holds."""
+    data: Data | None
+    """What the rest of it must be; None where it has no checksums, so in version 1."""
+    last: bool | None
+    """Whether the recording ended with it; None where nobody knows, so in version 1."""
     source: str
     """Where they came from."""
     thresholds: tuple[Threshold, ...]
@@ -245,23 +368,33 @@ def read_footer(path: Path) -> Footer:
     with _damage_explained(path):
         if not path.is_file():  # opening a pipe would wait for its writer
             raise RecordingError(f"{path}: not a regular file; expected a part of a recording")
+        data = _checked_footer(path)
         with pq.ParquetFile(path) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
             text = (file.metadata.metadata or {}).get(KEY)
         if text is None:
-            raise RecordingError(f"{path}: has no metadata {KEY.decode()!r}; expected a part that f1buf recorded")
+            raise RecordingError(
+                f"{path}: has no metadata {KEY.decode()!r}; expected a part that f1buf recorded, no other Parquet file"
+            )
         said = json.loads(text)
     version = said.get("schema") if isinstance(said, dict) else None
-    if version != VERSION:
-        raise RecordingError(f"{path}: has schema version {version}; expected {VERSION}: a newer f1buf may know it")
-    if not schema.equals(SCHEMA):
-        raise RecordingError(f"{path}: has other columns than f1buf records; expected {', '.join(SCHEMA.names)}")
+    if not isinstance(version, int) or version not in _COLUMNS:
+        raise RecordingError(
+            f"{path}: has schema version {version}; expected 1 to {VERSION}: a newer f1buf may know it"
+        )
+    if not schema.equals(_COLUMNS[version]):
+        raise RecordingError(
+            f"{path}: has other columns than f1buf records; expected {', '.join(_COLUMNS[version].names)}"
+        )
+    if version > 1 and data is None:
+        raise RecordingError(f"{path}: has no checksums: damaged, or written again by another program; copy it again")
     try:
         numbers = [0, *(_channel(**each).number for each in said["channels"])]
         if not isinstance(said["thresholds"], str):
             raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
-        return Footer(path, rows, str(said["source"]), thresholds, np.array(numbers, READING["channel"]))
+        last = said["last"] if version > 1 else None
+        return Footer(path, rows, data, last, str(said["source"]), thresholds, np.array(numbers, READING["channel"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 
@@ -285,6 +418,8 @@ def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, d
     RecordingError
         It is damaged.
     """
+    with _damage_explained(part.path):
+        _check_data(part)
     with _damage_explained(part.path), pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(max_count, use_threads=False):
             readings = np.empty(len(batch), READING)
@@ -296,7 +431,7 @@ def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, d
 
 
 def _described(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:
-    known = [name for name in _DESCRIBED if batch.column(name).null_count < len(batch)]
+    known = [name for name in _DESCRIBED if name in batch.schema.names and batch.column(name).null_count < len(batch)]
     if not known:
         return {}
     keys = _keys(readings)

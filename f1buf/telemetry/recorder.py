@@ -1,12 +1,13 @@
 """The recorder: keeps every reading, in a folder of Parquet files. Needs pyarrow.
 
 What is safe when
-    A recording is a folder of parts. A part is written under a hidden name, brought to the disk and then renamed: what
-    is there under its name is complete and stays as it is, whatever happens to the process or the machine. The folder's
+    A recording is a folder of parts. A part is written to a file without a name, brought to the disk, and then given
+    its name: what is there is complete and stays as it is, whatever happens to the process or the machine. The folder's
     own name, and those of folders that had to be made for it, are brought to the disk before the first part.
     A part is begun by the first reading that comes and completed some seconds later. After a SIGKILL or a power cut the
-    readings of these last seconds are missing, and a hidden file with some of them may be left, ``.part-*.tmp``; it is
-    never read, and may be removed.
+    readings of these last seconds are missing, and so is the part that says that it is the last: whoever reads the
+    recording is told. (Where the file system, such as NFS, knows no files without a name, a part has a hidden one until
+    it is complete, ``.part-*.tmp``, and a crash leaves that; it is never read, and may be removed.)
 
 Who waits for whom
     The recorder has a ring of its own, which fills while it writes and waits for the disk. Once that is full, whoever
@@ -53,8 +54,9 @@ class Recorder:
     folder : path-like
         Made where it is missing; it must not hold a recording.
     describe : callable, optional
-        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``.
-        Called by the recorder's thread, within a quarter of a second unless it is behind.
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
+        ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless it is
+        behind.
     capacity : int
         How many readings the ring holds, of 24 bytes: what may come while the disk is waited for. A race at 20 times
         its speed makes 210,000 a second.
@@ -171,7 +173,7 @@ class Recorder:
         with _failure_explained(self.folder, "expected a folder that can be written to"):
             part = self._new_part()
             try:
-                part.complete(self._notes)
+                part.complete(self._notes, last=False)
             finally:
                 part.discard()
 
@@ -216,8 +218,7 @@ class Recorder:
                 self._write()
             if self._left() == 0:
                 self._complete()
-        if self._since < math.inf or not self.parts:  # an empty recording is one, too
-            self._complete()
+        self._complete(last=True)  # whatever is in it: so whoever reads it knows that there is no more
 
     def _left(self) -> float:
         """Seconds until the part is to be completed."""
@@ -250,14 +251,14 @@ class Recorder:
         self._part_rows += self._filled
         self._filled = 0
 
-    def _complete(self) -> None:
+    def _complete(self, *, last: bool = False) -> None:
         """The part."""
         if self._filled or self._part is None:
             self._write()
         assert self._part is not None
         with self._part_failure_explained():
-            size = self._part.complete(self._notes)
-            self._part.rename()
+            size = self._part.complete(self._notes, last=last)
+            self._part.show()
             os.fsync(self._descriptor)
         self.written += self._part_rows
         self.parts += 1

@@ -1,7 +1,11 @@
 """Recordings of readings, read from a folder of Parquet files, as `f1buf.telemetry.recorder.Recorder` writes them.
 
 Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
-when it is opened. Hidden files that a crash left behind are not looked at.
+when it is opened. Hidden files that a crash left behind are not looked at. A single part is read, too.
+
+Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts
+with their numbers: what is damaged is refused, and what is missing said. Recordings of f1buf 0.1.0 before there were
+checksums are read all the same, and this is said, too.
 """
 
 import os
@@ -10,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -28,6 +33,7 @@ Described = dict[int, dict[str, Any]]
 
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 _ROWS = 65_536  # readings read together
+_GAPS = 10  # named: for people, who have seen enough then
 _BATCH = 4096  # readings put together
 _DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
 
@@ -38,7 +44,7 @@ class ParquetRecording:
     Attributes
     ----------
     path : pathlib.Path
-        The folder, as it was given.
+        The folder or part, as it was given.
     source : str
         Where the readings came from; for people.
     thresholds : tuple of Threshold
@@ -46,16 +52,28 @@ class ParquetRecording:
     count : int
         How many readings it has.
     rejected : collections.Counter
-        What is missing: "missing part" counts the parts before the last one that are not there.
+        What is missing. "missing part" counts the parts before the last one that are not there; "missing end" is 1
+        where that is not the one with which the recording ended.
+    notes : list of str
+        What else somebody should know who trusts in it, a line each.
     """
 
-    def __init__(self, path: Path, parts: "list[Footer]", missing: int) -> None:
+    def __init__(self, path: Path, parts: "list[Footer]", missing: list[tuple[int, int]], *, whole: bool) -> None:
         self.path = path
         self.source = parts[-1].source
         self.thresholds = parts[-1].thresholds
         self.count = sum(part.rows for part in parts)
-        self.rejected: Counter[str] = Counter({"missing part": missing} if missing else {})
+        self.rejected: Counter[str] = Counter()
+        self.notes: list[str] = []
         self._parts = parts
+        self._missing = missing
+        if missing:
+            self.rejected["missing part"] = sum(last - first + 1 for first, last in missing)
+        if whole and parts[-1].last is False:
+            self.rejected["missing end"] = 1
+            self.notes.append("the recording goes on: it is still recorded, was cut off, or its last parts are missing")
+        if any(part.data is None for part in parts):
+            self.notes.append("an older f1buf recorded it, without checksums: damage and a missing end go unnoticed")
 
     def batches(self) -> Iterator[tuple[NDArray[Any], Described]]:
         """Iterate over the recording, in the order in which it was recorded.
@@ -64,26 +82,34 @@ class ParquetRecording:
         ------
         (ndarray of READING, dict)
             Up to 65,536 readings, the caller's own, their channels numbered as in this process; and what was known of
-            their sensors (``car``, ``driver``, ``lap``, ``part``) by ``sensor_id << 16 | flags``.
+            their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``.
 
         Raises
         ------
         RecordingError
-            A part turns out to be damaged, or is not there any more.
+            A part turns out to be damaged, or is not there any more; or behind the last one: parts before it are
+            missing.
         """
         from f1buf.telemetry._parts import read_rows
 
         for part in self._parts:
             yield from read_rows(part, _ROWS)
+        if self._missing:
+            raise RecordingError(f"{self.path}: {self._what_is_missing()}; copy the folder again: the rest was read")
+
+    def _what_is_missing(self) -> str:
+        gaps = [f"{first}" + (f" to {last}" if last > first else "") for first, last in self._missing[:_GAPS]]
+        more = " and others" if len(self._missing) > _GAPS else ""
+        return f"the parts numbered {', '.join(gaps)}{more} are missing"
 
 
-def open_parquet(folder: str | os.PathLike[str]) -> ParquetRecording:
+def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     """Open a recording for reading; its channels are created in this process.
 
     Parameters
     ----------
-    folder : path-like
-        With a file ``part-000001.parquet`` and so on.
+    path : path-like
+        A folder with a file ``part-000001.parquet`` and so on; or one such file, of any name.
 
     Returns
     -------
@@ -96,20 +122,27 @@ def open_parquet(folder: str | os.PathLike[str]) -> ParquetRecording:
         There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version, or pyarrow is
         not installed.
     """
-    folder = Path(folder)
+    path = Path(path)
+    whole = not path.is_file()
+    found = _parts_in(path) if whole else [(1, path)]
+    try:
+        from f1buf.telemetry._parts import read_footer
+    except ImportError:
+        raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
+    parts = [read_footer(each) for _, each in found]
+    gaps = [(before + 1, number - 1) for before, number in pairwise([0, *(number for number, _ in found)])]
+    return ParquetRecording(path, parts, [(first, last) for first, last in gaps if first <= last], whole=whole)
+
+
+def _parts_in(folder: Path) -> list[tuple[int, Path]]:
+    """Return the number and path of each part, in their order."""
     try:
         found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := _PART.fullmatch(name))]
     except OSError as error:
         raise RecordingError(f"{folder}: {error.strerror}; expected a folder with the parts of a recording") from error
     if not found:
         raise RecordingError(f"{folder}: holds no part of a recording; expected part-000001.parquet and so on")
-    try:
-        from f1buf.telemetry._parts import read_footer
-    except ImportError:
-        raise RecordingError(f"{folder}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
-    parts = [read_footer(path) for _, path in sorted(found)]
-    numbers = {number for number, _ in found}
-    return ParquetRecording(folder, parts, missing=max(0, max(numbers) - len(numbers)))
+    return sorted(found)
 
 
 class ParquetReplay:
@@ -175,7 +208,7 @@ class ParquetReplay:
         Returns
         -------
         dict
-            ``car``, ``driver``, ``lap`` and ``part`` as recorded, without those that were not known.
+            ``car``, ``driver``, ``lap``, ``part`` and ``session`` as recorded, without those that were not known.
 
         Notes
         -----
