@@ -13,6 +13,7 @@ import importlib
 import math
 import random
 import re
+import stat
 import sys
 import time
 from collections import Counter
@@ -91,8 +92,12 @@ examples:
 
 
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
-CAN_BEGINNINGS = (b"LOGG", b"MDF ")
-KNOWN_BEGINNINGS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
+CAN_BEGINNINGS = (b"LOGG", b"MDF ")  # of a .blf and an .mf4 of another name
+OTHERS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
+REPLAYED = (
+    "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
+    "--dbc FILE"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -482,41 +487,42 @@ def replay_command(args: argparse.Namespace) -> int:
     try:
         if args.dbc:
             return replay_can_log(args)
-        if path.is_dir() or (kind := kind_of(path)) == "part":
-            return replay_recorded(args)
+        kind = kind_of(path)
         if kind == "CAN log":
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
-        return replay_game(args)
+        return replay_recorded(args) if kind == "recorded" else replay_game(args)
     except (RecordingError, CanError) as error:
         raise UsageError(str(error)) from None
 
 
-def kind_of(path: Path) -> str | None:
-    """Tell what a file is that no database is given for; None where opening it as a recording of the game tells.
+def kind_of(path: Path) -> str:
+    """Tell what a file is that no database is given for: "recorded" readings, a "CAN log" or the "game"'s datagrams.
 
     Raises
     ------
     UsageError
-        It is none of what can be replayed.
+        It is none of these, or cannot be read.
     """
-    if not path.is_file():
-        return None
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return "recorded"
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
+            raise UsageError(f"{path}: not a regular file; {REPLAYED}")
         with path.open("rb") as file:
             begin = file.read(16)
-    except OSError:
-        return None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; {REPLAYED}") from None
+    if not begin:
+        raise UsageError(f"{path}: empty; {REPLAYED}")
     if path.name.lower().removesuffix(".gz").endswith(CAN_LOGS) or begin.startswith(CAN_BEGINNINGS):
         return "CAN log"
     if begin.startswith(b"PAR1") or path.suffix == ".parquet":
-        return "part"
+        return "recorded"
     if begin.startswith(b"SQLite"):
-        return None
-    hint = next((hint for known, hint in KNOWN_BEGINNINGS.items() if begin.startswith(known)), "" if begin else "empty")
-    raise UsageError(
-        f"{path}: {hint or 'nothing that f1buf knows'}; expected an SQLite recording of the game, a folder that "
-        "--record has made or a part of it, or a CAN log with --dbc FILE"
-    )
+        return "game"
+    what = next((what for known, what in OTHERS.items() if begin.startswith(known)), "nothing that f1buf knows")
+    raise UsageError(f"{path}: {what}; {REPLAYED}")
 
 
 def replay_game(args: argparse.Namespace) -> int:

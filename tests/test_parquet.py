@@ -48,7 +48,7 @@ def test_parts_come_in_the_order_of_their_numbers(tmp_path):
     in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20))
     for number, new in ((3, 1_000_000), (2, 999_999), (1, 999_998)):  # names that sort the other way
         (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{new:06}.parquet")
-    with pytest.raises(RecordingError, match="the parts numbered 1 to 999997 are missing"):
+    with pytest.raises(RecordingError, match="missing parts: 1 to 999997; "):
         read(tmp_path)
     (tmp_path / "laps.parquet").write_text("somebody's own")
     (tmp_path / "part-1.parquet").write_text("somebody's own")
@@ -77,7 +77,7 @@ def test_missing_parts_are_counted_and_said_once_the_others_are_played(tmp_path)
     assert ParquetReplay(recording, None).rejected == recording.rejected == {"missing part": 3}
     assert played(recording) == (
         [*range(10, 20), *range(40, 70)],
-        f"{tmp_path}: the parts numbered 1, 3 to 4 are missing; copy the folder again: the rest was read",
+        f"{tmp_path}: missing parts: 1, 3 to 4; the others were read: copy the folder again",
     )
 
 
@@ -85,7 +85,7 @@ def test_many_missing_parts(tmp_path):
     in_parts(tmp_path, *[numbered(1)] * 15)
     for number in range(15, 0, -1):
         (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{2 * number:06}.parquet")
-    assert "numbered 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and others are missing" in played(open_parquet(tmp_path))[1]
+    assert "missing parts: 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and others; " in played(open_parquet(tmp_path))[1]
 
 
 def test_a_recording_whose_end_is_not_there(tmp_path):

@@ -624,3 +624,65 @@ def test_pandas_reads_the_folder_as_it_is(tmp_path):
     assert frame["car"].tolist() == frame["sensor_id"].tolist()
     assert frame["lap"].isna().all()
     assert frame.query("channel == 'SPEED'")["value"].max() == np.inf
+
+
+SAID = {"car": 3, "driver": "A", "lap": 2, "part": "RL", "session": 1 << 63}
+
+
+@pytest.fixture
+def going_on(tmp_path):
+    """A recording of a driver and of somebody unknown, 20 readings each, of which another part is being written."""
+    with recording_to(tmp_path, lambda sensor_id, _: SAID if sensor_id else {}, part_seconds=0) as recorder:
+        for part, sensor_id in enumerate((1, 0)):
+            batch = numbered(20)
+            batch["sensor_id"] = sensor_id
+            put_and_wait(recorder, batch)
+            wait_until(lambda part=part: recorder.parts == part + 1)
+        recorder._part_seconds = math.inf
+        recorder.ring.put_many(numbered(131_072))
+        wait_until(lambda: recorder._part is not None)
+        yield tmp_path
+
+
+def rows_of(library, folder):
+    """How many rows another program finds in the folder, given as it is."""
+    module = pytest.importorskip(library, reason="another program that reads Parquet")
+    if library == "pandas":
+        return len(module.read_parquet(folder))
+    if library == "polars":
+        return module.scan_parquet(folder).collect().height
+    if library == "duckdb":
+        with module.connect() as connection:
+            return connection.execute(f"SELECT count(*) FROM read_parquet('{folder}/*.parquet')").fetchone()[0]
+    return module.dataset(folder).count_rows()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb", "pyarrow.dataset"])
+def test_a_folder_that_is_recorded_to_can_be_read_as_it_is(going_on, library):
+    assert rows_of(library, going_on) == 40
+
+
+def test_where_unfinished_parts_have_names_a_pattern_reads_the_folder(unseen, going_on):
+    polars = pytest.importorskip("polars", reason="another program that reads Parquet")
+    assert names(going_on, hidden=True) == ([".part-000003.parquet.tmp"] if unseen == "hidden" else [])
+    assert polars.scan_parquet(going_on / "*.parquet").collect().height == 40
+
+
+def test_pandas_has_the_same_types_whatever_is_in_a_recording(going_on):
+    pandas = pytest.importorskip("pandas")
+    for name in ("part-000001.parquet", "part-000002.parquet", "."):  # nothing is null, everything, some
+        frame = pandas.read_parquet(going_on / name)
+        assert frame.dtypes[["car", "lap", "session"]].astype(str).tolist() == ["Int16", "Int16", "UInt64"]
+        assert frame.index.equals(pandas.RangeIndex(len(frame)))
+    assert frame["session"].dropna().unique().tolist() == [1 << 63]
+    assert pandas.read_parquet(going_on, columns=["value", "lap"]).dtypes["lap"] == "Int16"
+
+
+def test_grouping_in_pandas_keeps_who_is_unknown(going_on):
+    """As the README shows it."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(going_on)
+    top = frame.groupby(["driver", "lap"], observed=True, dropna=False).value.max().reset_index()
+    assert top["value"].tolist() == [19.0, 19.0]
+    assert top["lap"].tolist() == [2, pandas.NA]
+    assert top["driver"].isna().tolist() == [False, True]

@@ -307,7 +307,9 @@ def test_no_table(tmp_path):
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE laps (time)")
     connection.close()
-    assert refusal(path) == "has no table 'packets'; expected a recording in the schema of f1-2020-telemetry"
+    assert refusal(path) == (
+        "has no table 'packets'; expected a recording in the schema of f1-2020-telemetry (a CAN log needs --dbc FILE)"
+    )
 
 
 def test_no_columns(tmp_path):

@@ -95,12 +95,12 @@ class ParquetRecording:
         for part in self._parts:
             yield from read_rows(part, _ROWS)
         if self._missing:
-            raise RecordingError(f"{self.path}: {self._what_is_missing()}; copy the folder again: the rest was read")
+            raise RecordingError(f"{self.path}: {self._what_is_missing()}; the others were read: copy the folder again")
 
     def _what_is_missing(self) -> str:
         gaps = [f"{first}" + (f" to {last}" if last > first else "") for first, last in self._missing[:_GAPS]]
         more = " and others" if len(self._missing) > _GAPS else ""
-        return f"the parts numbered {', '.join(gaps)}{more} are missing"
+        return f"missing parts: {', '.join(gaps)}{more}"
 
 
 def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:

@@ -311,7 +311,10 @@ def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
         raise _explained(path, error, "reading its schema") from error
     found = {name for (name,) in rows}
     if not found:
-        raise RecordingError(f"{path}: has no table 'packets'; expected a recording in the schema of f1-2020-telemetry")
+        raise RecordingError(
+            f"{path}: has no table 'packets'; expected a recording in the schema of f1-2020-telemetry (a CAN log needs "
+            "--dbc FILE)"
+        )
     missing = [column for column in _COLUMNS if column not in found]
     if missing:
         raise RecordingError(

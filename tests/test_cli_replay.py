@@ -1,0 +1,163 @@
+"""`f1buf replay`: what it plays, and what it says of what it cannot play."""
+
+import gzip
+import os
+import sqlite3
+import zipfile
+
+import pytest
+from cli_helpers import call, watchdog
+from helpers import WATCHDOG
+from recorder_helpers import numbered, part_names, record, recording_to, wait_until
+
+from f1buf.telemetry import Threshold
+
+EXPECTED = (
+    "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
+    "--dbc FILE"
+)
+A_CAN_LOG = "a CAN log needs a database that names its signals: --dbc FILE"
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog(WATCHDOG):
+        yield
+
+
+# What cannot be played ------------------------------------------------------------------------------------------------
+
+
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("part-000001.parquet", "")
+
+
+def database(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE messages (ts, arbitration_id)")
+    connection.close()
+
+
+MADE = {
+    "nothing": ("missing", lambda path: None, f"No such file or directory; {EXPECTED}"),
+    "empty": ("race.sqlite3", lambda path: path.write_bytes(b""), f"empty; {EXPECTED}"),
+    "empty part": ("part-000001.parquet", lambda path: path.write_bytes(b""), f"empty; {EXPECTED}"),
+    "csv": ("laps.csv", lambda path: path.write_text("lap,speed\n"), f"nothing that f1buf knows; {EXPECTED}"),
+    "zip": ("race.zip", zipped, f"a zip archive, unpack it; {EXPECTED}"),
+    "gz": ("race.gz", lambda path: path.write_bytes(gzip.compress(b"")), f"compressed, unpack it; {EXPECTED}"),
+    "pipe": ("pipe", os.mkfifo, f"not a regular file; {EXPECTED}"),
+    "log": ("drive.log", lambda path: path.write_text("(1.0) can0 100#00\n"), A_CAN_LOG),
+    "log.gz": ("drive.LOG.gz", lambda path: path.write_bytes(gzip.compress(b"(1.0) can0 100#00\n")), A_CAN_LOG),
+    "asc.gz": ("drive.asc.gz", lambda path: path.write_bytes(gzip.compress(b"date")), A_CAN_LOG),
+    "blf": ("drive", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
+    "mf4": ("drive.mdf", lambda path: path.write_bytes(b"MDF     4.10    "), A_CAN_LOG),
+    "db": (
+        "drive.db",
+        database,
+        "has no table 'packets'; expected a recording in the schema of f1-2020-telemetry (a CAN log needs --dbc FILE)",
+    ),
+    "folder": ("folder", os.mkdir, "holds no part of a recording; expected part-000001.parquet and so on"),
+}
+
+
+@pytest.mark.parametrize("what", MADE)
+def test_what_is_no_recording(tmp_path, what):
+    name, make, message = MADE[what]
+    make(tmp_path / name)
+    done = call("replay", tmp_path / name)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"f1buf replay: error: {tmp_path / name}: {message}\n"
+
+
+@pytest.mark.parametrize("name", ["other.parquet", "other"])
+def test_a_parquet_file_that_is_none_of_f1bufs(tmp_path, name):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"lap": [1]}), tmp_path / name)
+    done = call("replay", tmp_path / name)
+    assert (done.status, done.out) == (2, "")
+    message = "has no metadata 'f1buf'; expected a part that f1buf recorded, no other Parquet file"
+    assert done.err == f"f1buf replay: error: {tmp_path / name}: {message}\n"
+
+
+# Folders that --record has made, and their parts ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def race(tmp_path):
+    """Three parts of ten readings, the second one with readings above a threshold, and the last one, which is empty."""
+    pytest.importorskip("pyarrow", reason="recording needs pyarrow")
+    limit = Threshold("SPEED", above=14.5, message="Fast")
+    with recording_to(tmp_path / "race", part_seconds=0, thresholds=[limit]) as recorder:
+        for number in range(1, 4):
+            recorder.ring.put_many(numbered(10, 10 * number - 10))
+            wait_until(lambda number=number: recorder.parts == number)
+    return tmp_path / "race"
+
+
+def replay(path, *options):
+    return call("replay", path, "--speed", "max", "--json", "--plain", *options)
+
+
+def test_a_part_is_played_by_itself(race):
+    (race / "part-000001.parquet").unlink()
+    done = replay(race / "part-000002.parquet", "--fail-on-alert")
+    assert done.status == 3
+    assert (done.summary["readings"], done.summary["rejected"]) == (10, {})
+    assert "note " not in done.err
+    assert done.summary["thresholds"][0]["samples"] == 5
+
+
+def test_a_part_that_is_damaged(race):
+    part = race / "part-000002.parquet"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 1
+    part.write_bytes(content)
+    done = replay(part)
+    assert done.status == 2
+    assert f"{part}: damaged or unreadable: its checksum is " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_what_is_there_of_a_recording_is_played_and_the_status_says_that_it_is_not_all(race):
+    (race / "part-000002.parquet").unlink()
+    done = replay(race)
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (2, 20, {"missing part": 1})
+    message = "missing parts: 2; the others were read: copy the folder again"
+    assert done.err.splitlines()[-1] == f"f1buf: replay of race failed: RecordingError: {race}: {message}"
+
+
+def test_a_recording_that_goes_on_is_played_and_this_is_said(race):
+    assert sorted(os.listdir(race)) == part_names(4)
+    (race / "part-000004.parquet").unlink()
+    done = replay(race)
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {"missing end": 1})
+    assert (
+        "note       the recording goes on: it is still recorded, was cut off, or its last parts are missing" in done.err
+    )
+
+
+def test_a_whole_recording_needs_no_note(race):
+    done = replay(race)
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {})
+    assert "note " not in done.err
+
+
+def test_a_recording_of_a_recording_is_the_same(race, tmp_path):
+    """So parts can be put together."""
+    assert replay(race, "--record", tmp_path / "again").status == 0
+    assert len(os.listdir(tmp_path / "again")) == 1
+    assert replay(tmp_path / "again").summary["thresholds"] == replay(race).summary["thresholds"]
+
+
+def test_cars_are_for_the_game(race):
+    done = call("replay", race, "--cars", "player")
+    assert done.status == 2
+    assert "--cars is for recordings of the game; " in done.err
+
+
+def test_an_empty_recording(tmp_path):
+    pytest.importorskip("pyarrow", reason="recording needs pyarrow")
+    record(tmp_path / "race")
+    done = replay(tmp_path / "race")
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 0, {})
