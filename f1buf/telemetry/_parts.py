@@ -18,6 +18,7 @@ rest of a part before its rows are read. A part that another program has written
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -26,7 +27,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -80,10 +81,11 @@ _FOR_PANDAS = {
     ],
 }
 
+_WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
+
 # Of a recorded race a reading takes 1.3 bytes with zstd, 1.6 with snappy, which is 9 % faster. Columns whose values
 # hardly repeat would fill a larger dictionary for nothing: with the usual 1 MiB, random values take 1.4 times as much
 # room and 1.8 times as long.
-_WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
 _OPTIONS = {"compression": "zstd", "dictionary_pagesize_limit": 131_072, "write_page_checksum": True}
 
 
@@ -201,8 +203,9 @@ class PartWriter:
     def show(self) -> None:
         """Let the complete part be seen."""
         if self._temporary is None:
-            # Only with a folder's descriptor, which an absolute path has no use for, does os.link follow the link.
-            os.link(f"/proc/self/fd/{self._file.fileno()}", self._path, src_dir_fd=self._file.fileno())
+            # Only where it is given a descriptor, which an absolute path has no use for, does os.link follow the link.
+            number = self._file.fileno()
+            os.link(f"/proc/self/fd/{number}", self._path, src_dir_fd=number, follow_symlinks=True)
         else:
             self._temporary.rename(self._path)
         self._file.close()
@@ -220,7 +223,7 @@ class PartWriter:
                 self._temporary.unlink()
 
 
-def _open_unseen(path: Path) -> tuple[BinaryIO, Path | None]:
+def _open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
     """Open a new file on the disk where `path` will be; return it, and the hidden name that it has if it needs one.
 
     Not all programs that read whole folders pass over hidden files, and a crash would leave one behind.
@@ -254,7 +257,7 @@ _CHECKSUMS = re.compile(_UNKNOWN.replace(b"0" * 8, b"([0-9a-f]{8})"))
 _END = struct.Struct("<I4s")  # how long the footer is before this, and what every Parquet file ends with
 
 
-def _read_end(file: BinaryIO) -> tuple[int, bytes]:
+def _read_end(file: io.BufferedIOBase) -> tuple[int, bytes]:
     """Return where the footer begins, and all from there on."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END.size))
@@ -267,17 +270,17 @@ def _read_end(file: BinaryIO) -> tuple[int, bytes]:
     return begin, file.read()
 
 
-def _crc_of_data(file: BinaryIO, begin: int) -> int:
+def _crc_of_data(file: io.BufferedIOBase, begin: int) -> int:
     """Of all before the footer, which begins there."""
     file.seek(0)
     crc, piece = 0, memoryview(bytearray(1 << 20))
-    while begin and (count := file.readinto(piece[:begin])):  # type: ignore[attr-defined]
+    while begin and (count := file.readinto(piece[:begin])):
         crc = zlib.crc32(piece[:count], crc)
         begin -= count
     return crc
 
 
-def _fill_in_checksums(file: BinaryIO) -> None:
+def _fill_in_checksums(file: io.BufferedIOBase) -> None:
     begin, footer = _read_end(file)
     at = footer.rindex(_UNKNOWN)  # the last one: a driver may be called so
     known = _UNKNOWN.replace(b"0" * 8, b"%08x") % (_crc_of_data(file, begin), zlib.crc32(footer))
@@ -316,8 +319,8 @@ def _check_data(part: "Footer") -> None:
 def _compare(crc: int, expected: int) -> None:
     if crc != expected:
         raise ValueError(
-            f"its checksum is {crc:08x}, expected {expected:08x}: not as f1buf wrote it (nor may another program have "
-            "written it again)"
+            f"its checksum is {crc:08x}, expected {expected:08x}: changed since f1buf wrote it, or written again by "
+            "another program"
         )
 
 
