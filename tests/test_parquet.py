@@ -33,9 +33,11 @@ def bounded():
 
 
 def in_parts(folder, *batches, **options):
-    """Record each batch as a part of its own."""
+    """Record each batch as a part of its own, as if one recorder had."""
     for number, batch in enumerate(batches, 1):
-        record(folder / "one", batch, **options)
+        with recording_to(folder / "one", **options) as recorder:
+            recorder._notes["recording"] = "one"
+            recorder.ring.put_many(batch)
         (folder / "one" / "part-000001.parquet").rename(folder / f"part-{number:06}.parquet")
     (folder / "one").rmdir()
     return folder
@@ -104,6 +106,20 @@ def test_a_recording_whose_end_is_not_there(tmp_path):
         assert played(recording) == ([*range(10)] * 3, None)
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_parts_of_several_recordings(part, older):
+    """As where one is copied over another, longer one."""
+    record(part.parent / "another", numbered(10))
+    other = (part.parent / "another" / part.name.replace("2", "1")).rename(part)
+    if older:
+        as_by_version_1(other)
+    message = (
+        "is of another recording than part-000001.parquet; expected one recording in a folder: move its parts apart"
+    )
+    assert refusal(part.parent, part) == message
+    assert len(read(part)) == 10
+
+
 def test_a_part_by_itself(part):
     recording = open_parquet(part)
     assert (recording.path, recording.count, recording.rejected, recording.notes) == (part, 10_000, {}, [])
@@ -170,6 +186,7 @@ def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
     batch["sensor_id"] = 1
     for number in (1, 2):
         with recording_to(tmp_path / "one", lambda *_, number=number: {"lap": number}) as recorder:
+            recorder._notes["recording"] = "one"
             recorder.ring.put_many(batch)
         (tmp_path / "one" / "part-000001.parquet").rename(tmp_path / f"part-{number:06}.parquet")
     replay = ParquetReplay(open_parquet(tmp_path), None)

@@ -3,10 +3,10 @@
 A part is a complete Parquet file with the columns of `SCHEMA`, a row a reading, in the order in which they were taken.
 Names, units and who drove stand in the rows, for programs that know nothing of f1buf. A channel's number means
 something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
-version of all that is said here), "version" (of the f1buf that wrote it), "source" (where the readings came from),
-"thresholds" (what they were checked against, a TOML text), "last" (whether the recording ended with this part),
-"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
-"crc32", the checksums.
+version of all that is said here), "version" (of the f1buf that wrote it), "recording" (a random text, the same in all
+parts of a recording), "source" (where the readings came from), "thresholds" (what they were checked against, a TOML
+text), "last" (whether the recording ended with this part), "channels", in the order of their numbers from 1, each with
+"name", "unit" and "range" (null where it is infinite), and "crc32", the checksums.
 
 Whoever reads the folder must find only complete parts. So a part is written to a file that has no name, brought to the
 disk, and only then given one; where the file system knows no such files, to one with a hidden name.
@@ -47,7 +47,7 @@ Describe = Callable[[int, int], dict[str, Any]]
 
 KEY = b"f1buf"
 VERSION = 2
-"""A file with a higher one may lack or rename columns. Version 1 had neither checksums nor "last" nor `session`."""
+"""A file with a higher one may lack or rename columns. Version 1 had no checksums, "last", "recording", `session`."""
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -338,6 +338,8 @@ class Footer(NamedTuple):
     """What the rest of it must be; None where it has no checksums, so in version 1."""
     last: bool | None
     """Whether the recording ended with it; None where nobody knows, so in version 1."""
+    recording: str | None
+    """The same in all parts of a recording; None in version 1."""
     source: str
     """Where they came from."""
     thresholds: tuple[Threshold, ...]
@@ -392,12 +394,13 @@ def read_footer(path: Path) -> Footer:
     if version > 1 and data is None:
         raise RecordingError(f"{path}: has no checksums: damaged, or written again by another program; copy it again")
     try:
-        numbers = [0, *(_channel(**each).number for each in said["channels"])]
+        numbers: Any = [0, *(_channel(**each).number for each in said["channels"])]
         if not isinstance(said["thresholds"], str):
             raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
-        last = said["last"] if version > 1 else None
-        return Footer(path, rows, data, last, str(said["source"]), thresholds, np.array(numbers, READING["channel"]))
+        last, recording = (said["last"], said["recording"]) if version > 1 else (None, None)
+        source, numbers = str(said["source"]), np.array(numbers, READING["channel"])
+        return Footer(path, rows, data, last, recording, source, thresholds, numbers)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 

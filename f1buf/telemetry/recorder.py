@@ -133,7 +133,7 @@ class Recorder:
         self.folder = Path(folder)
         self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
         self.written = self.parts = self.bytes = 0
-        self._notes = {"source": source, "thresholds": dumps(thresholds)}
+        self._notes = {"recording": os.urandom(8).hex(), "source": source, "thresholds": dumps(thresholds)}
         self._part_seconds = part_seconds
         # The row group that is being filled, and where in `_described` what is known of each reading is.
         self._rows, self._codes = np.empty(_ROW_GROUP, READING), np.empty(_ROW_GROUP, np.int32)

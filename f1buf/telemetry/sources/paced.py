@@ -75,7 +75,7 @@ class PacedSensor:
     A sensor as a source.
 
     A sensor that only knows `read` is read one reading at a time, so that it stops promptly, and what it gave before
-    it failed is not lost.
+    it failed is not lost. It has failed, too, where a reading's channel number is no channel's (a ValueError).
 
     Parameters
     ----------

@@ -119,8 +119,8 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     Raises
     ------
     RecordingError
-        There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version, or pyarrow is
-        not installed.
+        There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version or of another
+        recording than the first one, or pyarrow is not installed.
     """
     path = Path(path)
     whole = not path.is_file()
@@ -130,6 +130,12 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     except ImportError:
         raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
     parts = [read_footer(each) for _, each in found]
+    for part in parts:
+        if part.recording != parts[0].recording:
+            raise RecordingError(
+                f"{part.path}: is of another recording than {parts[0].path.name}; expected one recording in a folder: "
+                "move its parts apart"
+            )
     gaps = [(before + 1, number - 1) for before, number in pairwise([0, *(number for number, _ in found)])]
     return ParquetRecording(path, parts, [(first, last) for first, last in gaps if first <= last], whole=whole)
 
