@@ -35,6 +35,7 @@ from helpers import Task, thorough, wait_until
 from f1buf import cli
 from f1buf._console import Console
 from f1buf._runner import AlertFile, Feed, Runner
+from f1buf.telemetry.sources.parquet import open_parquet
 
 FEW = ("--count", 100, "--rate", "max", "--seed", 7)
 ON_THE_AIR = 32  # datagrams that have been sent and not come back: far fewer than any socket holds
@@ -405,6 +406,7 @@ def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
     for sensor in range(5):
         times = [time for time, its in zip(rows["timestamp"], rows["sensor_id"], strict=True) if its == sensor]
         assert times == [n / 2000 for n in range(len(times))]
+    assert open_parquet(tmp_path / "r").rejected == {}  # its end is there
 
 
 def test_a_full_disk_is_told_at_once_and_the_analysis_goes_on(pq, tmp_path):

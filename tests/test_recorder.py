@@ -370,6 +370,8 @@ def test_after_a_sigkill_all_that_was_safe_is_there(tmp_path, wait):
     found = read(tmp_path)["value"].tolist()
     assert found == list(range(len(found)))
     assert len(found) >= safe[-1]
+    assert open_parquet(tmp_path).rejected == {"missing end": 1}
+    assert names(tmp_path, hidden=True) == []
 
 
 def test_what_a_crash_left_behind_disturbs_neither_reading_nor_pandas_nor_recording(tmp_path, unseen):
@@ -465,6 +467,7 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
     feeder.result()  # whoever waits for room is told
     check_failure(result_of(recorder, failed(task)), errno.ENOSPC)
+    assert open_parquet(tmp_path).rejected == {"missing end": 1}
     assert recorder.ring.is_shutdown
     assert recorder.ring.qsize() == 0
 
