@@ -537,7 +537,7 @@ def replay_game(args: argparse.Namespace) -> int:
             lost_elsewhere=lambda: {"on the network": decoder.lost},
             details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
             lines=lambda: gap_lines(recording),
-            unusable=lambda: why_unusable("datagram", added_up(recording.rejected, decoder.rejected)),
+            unusable=lambda: why_unusable("datagram", decoder.rejected),
         )
         return Runner(args).run(feed)
 

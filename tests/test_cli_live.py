@@ -586,7 +586,7 @@ def test_help_is_complete_and_has_examples(name):
     assert done.status == 0
     usage, _, rest = done.out.partition("\n\n")
     assert "examples:\n  f1buf " + name in done.out
-    for option in set(re.findall(r"--[a-z-]+", usage)) - {"--help"}:
+    for option in set(re.findall(r"--[a-z][a-z0-9-]+", usage)) - {"--help"}:
         described = re.search(rf"^  (-\w [A-Z_:]+, )?{option}\b.*\n?.*\S", rest, re.M)
         assert described, option
 
