@@ -34,7 +34,7 @@ from f1buf._runner import (
     write_stdout,
 )
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
-from f1buf.telemetry._text import clean, one_line
+from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
 from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
@@ -60,6 +60,7 @@ examples:
   f1buf replay race.sqlite3                      as fast as it was recorded
   f1buf replay race.sqlite3 --speed max --json
   f1buf replay race.sqlite3 --speed 20 --cars player --alerts -
+  f1buf replay league.sqlite3 --session 0282     of several games the one whose number ends so
   f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on
   f1buf replay recorded/                         what --record recorded, against the same thresholds
 """
@@ -317,7 +318,7 @@ def add_replay_options(replay: argparse.ArgumentParser) -> None:
         metavar="X",
         help="times as fast as recorded, or max (default: 1)",
     )
-    add_cars_option(replay)
+    add_game_options(replay)
     add_dbc_option(replay)
     add_common_options(replay, 8192, "f1game", "f1game; of a CAN log none; of a folder those that it was recorded with")
 
@@ -344,7 +345,7 @@ def add_listen_options(listen: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="pass each datagram on unchanged, for only one program can own the port; repeatable",
     )
-    add_cars_option(listen)
+    add_game_options(listen)
     add_common_options(listen, 8192, "f1game")
 
 
@@ -355,8 +356,13 @@ def add_can_options(can: argparse.ArgumentParser, *, bus: bool) -> None:
     add_common_options(can, 8192, (), "none")
 
 
-def add_cars_option(parser: argparse.ArgumentParser) -> None:
+def add_game_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cars", type=cars, metavar="WHICH", help="player, all (default), or 0,5,21")
+    parser.add_argument(
+        "--session",
+        metavar="N",
+        help="of several sessions this one alone: its number, or the last digits of it, four at least",
+    )
 
 
 def add_dbc_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -430,8 +436,9 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
-            lines=lambda: gap_lines(recording),
+            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **said_sessions(decoder)},
+            lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
+            notices=SessionNotices(decoder).notices,
         )
         return Runner(args).run(feed)
 
@@ -464,15 +471,53 @@ def replay_folder(args: argparse.Namespace) -> int:
 
 
 def no_cars(args: argparse.Namespace, what: str) -> None:
-    if args.cars is not None:
-        raise UsageError(f"--cars is for recordings of the game; {args.file} is {what}")
+    for option, value in (("--cars", args.cars), ("--session", args.session)):
+        if value is not None:
+            raise UsageError(f"{option} is for recordings of the game; {args.file} is {what}")
 
 
 def game_decoder(args: argparse.Namespace) -> Decoder:
     try:
-        return Decoder("all" if args.cars is None else args.cars)
+        return Decoder("all" if args.cars is None else args.cars, args.session)
     except ValueError as error:
-        raise UsageError(f"--cars: {error}") from None
+        raise UsageError(f"--{one_line(error)}") from None
+
+
+def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
+    """Return the sessions that readings came of, for JSON, where they are several."""
+    return {"sessions": list(map(str, decoder.sessions))} if len(decoder.sessions) > 1 else {}
+
+
+def session_lines(decoder: Decoder) -> Iterable[str]:
+    """What the summary says of the sessions, and of a player's that none had."""
+    if len(decoder.sessions) > 1:
+        yield f"sessions   {', '.join(map(str, decoder.sessions))}"
+    if not decoder.sessions and decoder.rejected["nobody plays"]:
+        yield "player     nobody plays: the session is watched; without --cars player every car is read"
+
+
+class SessionNotices:
+    """Tells people of the sessions that are read, from the second one on.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        What reads them.
+    """
+
+    MOST = 16  # forged ones may come without end
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._said: set[int] = set()
+
+    def notices(self) -> Iterator[str]:
+        """Yield the lines that are to be said now."""
+        sessions = self._decoder.sessions
+        for uid in sessions if len(sessions) > 1 else ():
+            if uid not in self._said and len(self._said) < self.MOST:
+                self._said.add(uid)
+                yield f"session {uid} is read; --session {short_session(uid)} reads it alone"
 
 
 def listen_command(args: argparse.Namespace) -> int:
@@ -500,13 +545,13 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         # What the kernel has dropped is missing, too, as far as it was numbered; nobody can tell the two apart.
         return {"on the network" if not listener.dropped else "on the network or by the kernel": listener.lost}
 
-    def forwarding() -> list[str]:
+    def lines() -> Iterator[str]:
         failed = by_destination(listener.not_forwarded)
-        return [
-            f"forwarded  {count:,} to {where}, {failed[where]:,} not"
-            for where, count in by_destination(listener.forwarded).items()
-        ]
+        for where, count in by_destination(listener.forwarded).items():
+            yield f"forwarded  {count:,} to {where}, {failed[where]:,} not"
+        yield from session_lines(decoder)
 
+    silence, sessions = Silence(listener, readings), SessionNotices(decoder)
     return Feed(
         listener.name,
         [listener],
@@ -514,9 +559,9 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network()},
-        lines=forwarding,
-        notices=Silence(listener, readings).notices,
+        details=lambda: {"network": network(), **said_sessions(decoder)},
+        lines=lines,
+        notices=lambda: [*silence.notices(), *sessions.notices()],
     )
 
 
