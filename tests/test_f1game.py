@@ -442,6 +442,18 @@ def test_a_session_is_named_from_the_first_reading_of_another_one_on():
     assert [(each["session"], each["several"]) for each in said] == expected
 
 
+def test_a_session_without_cars_is_none_that_was_heard():
+    decoder = primed(2026)
+    decoder.decode(participants(uid=100))
+    for packet_id in (LAP_DATA, MOTION, CAR_STATUS):
+        assert len(decoder.decode(datagram(2026, packet_id, uid=100))) == 0
+    assert decoder.sessions == ()
+    assert set(decoder.decode(datagram(2026, MOTION))["sensor_id"] // 512) == {0}
+    assert decoder.describe(0)["several"] is False
+    assert session_of(decoder, 100) == [1]
+    assert decoder.sessions == (99, 100)
+
+
 def test_two_sessions_that_begin_at_once_lose_nothing():
     decoder = Decoder()
     found = []
@@ -492,6 +504,21 @@ def test_forged_sessions_displace_none_that_is_in_use():
     assert decoder.rejected["too many sessions"] > 5000
     assert len(decoder._sessions) == 16
     assert len(decoder.sessions) == 16
+
+
+def test_what_is_said_of_a_session_in_use_outlasts_a_flood():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    for frame in range(50):
+        decoder.decode(laps(2026, [3]))
+        readings = decoder.decode(datagram(2026, MOTION))
+        for forged in range(200):
+            decoder.decode(participants(str(frame), uid=100 + forged % 10))
+            decoder.decode(laps(2026, [forged], uid=100 + forged % 10))
+            decoder.decode(datagram(2026, CAR_STATUS, uid=100 + forged % 10))
+        assert of_car(decoder, 0, readings) == ("ONE", 3)
+        assert decoder.describe(0, int(readings["flags"][0]))["session"] == 99
+    assert len(decoder._rosters) == 4096
 
 
 def test_participants_alone_displace_no_session():

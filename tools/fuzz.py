@@ -105,15 +105,14 @@ def _values(layout, packet_id, car):
 class Session:
     """What the reference knows of a session."""
 
-    def __init__(self, roster):
+    def __init__(self):
         self.active = 0
         self.statuses = None  # of its slots, once one of them is a car's
         self.drivers, self.laps = (), []
         self.several = False  # whether there were readings of others, too
         self.number = None  # from its first reading on
         self.last_used = 0
-        self.roster = roster
-        self.read_from = False  # whether there was a reading of this roster
+        self.roster = None  # the number of what is known, once there is a reading of it
 
 
 class Reference:
@@ -167,10 +166,6 @@ class Reference:
             self.sessions[key].last_used = self.datagrams
         return self.sessions.get(key)
 
-    def number(self):
-        self.rosters += 1
-        return self.rosters - 1
-
     def reject(self, reason):
         self.rejected[reason] += 1
         return []
@@ -183,7 +178,7 @@ class Reference:
             if len(self.sessions) == 16 and not self.forget():
                 self.held.pop(session, None)
                 return self.reject("too many sessions")
-            self.sessions[session] = Session(self.number())
+            self.sessions[session] = Session()
             self.known(session)
         known = self.sessions[session]
         known.active = data[HEADER.size]
@@ -208,21 +203,12 @@ class Reference:
         known = drivers, laps, session.several if several is None else several
         if known != (session.drivers, session.laps, session.several):
             session.drivers, session.laps, session.several = known
-            if session.read_from:
-                session.roster, session.read_from = self.number(), False
+            session.roster = None
 
     def use(self, session, layout, packet_id, data, time, player):
         if packet_id != LAP_DATA:
             if self.cars == "player" and player == 255:
                 return self.reject("nobody plays")
-            if session.number is None:
-                session.number = self.numbers
-                self.numbers += 1
-                for each in self.sessions.values():
-                    self.change(each, each.drivers, each.laps, several=self.numbers > 1)
-            session.read_from = True
-            [uid] = [uid for (_, uid), each in self.sessions.items() if each is session]
-            self.seen[session.roster] = session.drivers, session.laps, uid, session.several
             return self.read(session, layout, packet_id, data, time, player)
         cars = layout.unpacked(LAP_DATA, data)
         if session.statuses or any(car[26] > 1 for car in cars):
@@ -242,17 +228,33 @@ class Reference:
             "several": several,
         }
 
+    def begin_to_read(self, session):
+        if session.number is None:
+            session.number = self.numbers
+            self.numbers += 1
+            for each in self.sessions.values():
+                self.change(each, each.drivers, each.laps, several=self.numbers > 1)
+        if session.roster is None:
+            session.roster = self.rosters
+            self.rosters += 1
+            [uid] = [uid for (_, uid), each in self.sessions.items() if each is session]
+            self.seen[session.roster] = session.drivers, session.laps, uid, session.several
+
     def read(self, session, layout, packet_id, data, time, player):
-        fields = layout.unpacked(packet_id, data)
-        size, first = layout.cars[packet_id].size, HEADER.size + AROUND[packet_id][0]
         if session.statuses:
             slots = [car for car in range(layout.slots) if session.statuses[car] > 1]
-            slots = [car for car in slots if any(data[first + car * size : first + (car + 1) * size])]
         else:
             slots = range(session.active)
         chosen = {"all": slots, "player": [player]}.get(str(self.cars), self.cars)
+        chosen = sorted(set(chosen) & set(slots))
+        if chosen:
+            self.begin_to_read(session)
+        fields = layout.unpacked(packet_id, data)
+        size, first = layout.cars[packet_id].size, HEADER.size + AROUND[packet_id][0]
         readings = []
-        for car in sorted(set(chosen) & set(slots)):
+        for car in chosen:
+            if session.statuses and not any(data[first + car * size : first + (car + 1) * size]):
+                continue
             values = _values(layout, packet_id, fields[car])
             for (part, channel, low, high), value in zip(PARTS[packet_id], values, strict=True):
                 if low <= value <= high:

@@ -363,32 +363,32 @@ class _Extractor:
         self._low = np.array([_PARTS[part].low for part in recipe.parts])
         self._high = np.array([_PARTS[part].high for part in recipe.parts])
 
-    def template(self, cars: _Cars, first_id: int, flags: int) -> Array:
-        """Return readings of shape (cars, parts) that lack only their timestamp and value."""
+    def template(self, cars: _Cars, first_id: int, flags: int) -> bytes:
+        """Return the bytes of these cars' readings, which lack only their timestamp and value."""
         template = np.array(self._template[cars])
         template["sensor_id"] += first_id
         template["flags"] = flags
-        return template
+        return template.tobytes()
 
-    def without_empty(self, datagram: Datagram, cars: _Cars, template: Array) -> tuple[_Cars, Array]:
+    def without_empty(self, datagram: Datagram, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
         """Return `cars` and `template` without those whose slot is all zero."""
         slots = np.frombuffer(datagram, self._whole, self._form.slots, self._offset)[cars]
         if np.count_nonzero(slots) == len(slots):
             return cars, template
         full = slots.nonzero()[0]
-        return np.arange(self._form.slots)[cars][full], template[full]
+        readings = np.frombuffer(template, READING).reshape(len(slots), -1)
+        return np.arange(self._form.slots)[cars][full], readings[full].tobytes()
 
-    def __call__(self, datagram: Datagram, cars: _Cars, template: Array, time: float) -> tuple[Array, int]:
+    def __call__(self, datagram: Datagram, cars: _Cars, template: bytes, time: float) -> tuple[Array, int]:
         """Return the readings of these cars, and how many absurd ones were left out."""
         raw = np.frombuffer(datagram, self._raw, self._form.slots, self._offset)[cars]
         table = raw.astype(self._wide).view("f8").reshape(len(raw), self._columns)
         values = self._convert(table, self._form)
-        readings = template.copy()
+        readings = np.frombuffer(bytearray(template), READING)  # numpy would copy records field by field
         readings["timestamp"] = time
-        readings["value"] = values
-        readings = readings.reshape(-1)
+        readings["value"] = values.reshape(-1)
         sound = (values >= self._low) & (values <= self._high)  # NaN is neither
-        if sound.all():
+        if np.count_nonzero(sound) == sound.size:
             return readings, 0
         kept = readings[sound.reshape(-1)]
         return kept, len(readings) - len(kept)
@@ -471,30 +471,28 @@ class _Session:
     __slots__ = (
         "active",
         "cars",
+        "flags",
         "gaps",
         "heard",
         "last_used",
         "number",
         "player",
         "roster",
-        "roster_in_use",
         "statuses",
         "templates",
-        "uid",
     )
 
-    def __init__(self, uid: int, number: int, roster: int) -> None:
-        self.uid = uid
+    def __init__(self, uid: int, number: int) -> None:
         self.number = number  # its own from its first reading on; until then the next that is free
         self.heard = False  # whether there has been a reading
         self.last_used = 0  # which of the decoder's datagrams was its last, once another one's has come
         self.active = 0  # how many cars there are, as the participants say
         self.statuses: bytes | None = None  # by slot; None until the lap data have called a slot a car's
         self.player = _NO_PLAYER
-        self.cars: _Cars = slice(0)  # whose readings are wanted
-        self.templates: dict[int, Array] = {}  # of their readings, by packet id; made when they are needed
-        self.roster = roster  # its number: this session's own
-        self.roster_in_use = False  # whether a reading has been given that number
+        self.cars: _Cars | None = None  # whose readings are wanted; None: nobody's
+        self.templates: dict[int, bytes] = {}  # of their readings, by packet id; made when they are needed
+        self.roster = _Roster(session=uid)
+        self.flags: int | None = None  # the roster's number; None until there is a reading of it
         self.gaps = {packet_id: FrameGaps() for packet_id in EVERY_FRAME}
 
     @property
@@ -643,8 +641,10 @@ class Decoder:
         # `decode` may go on in another thread: each is looked at once.
         if roster is None:
             sessions = reversed(list(self._sessions.values()))
-            roster = next((session.roster for session in sessions if session.number == number), -1)
-        drivers, laps, uid, several = self._rosters.get(roster, _NOBODY)
+            known = next((session.roster for session in sessions if session.number == number), _NOBODY)
+        else:
+            known = self._rosters.get(roster, _NOBODY)
+        drivers, laps, uid, several = known
         return {
             "car": car,
             "driver": drivers[car] if car < len(drivers) else None,
@@ -681,8 +681,7 @@ class Decoder:
         """Make room for another session, and begin it; None where all are in use."""
         if len(self._sessions) == _SESSIONS and not self._forget_one():
             return None
-        session = self._sessions[key] = _Session(key[1], self._numbers, self._new_roster())
-        self._rosters[session.roster] = _Roster(session=session.uid)
+        session = self._sessions[key] = _Session(key[1], self._numbers)
         self._last_key = key
         return session
 
@@ -695,16 +694,16 @@ class Decoder:
         del self._sessions[oldest]
         return True
 
-    def _begin_readings(self, session: _Session) -> bool:
-        """Give a session its own number, with its first reading; false where there is none left."""
+    def _begin_readings(self, session: _Session, uid: int) -> bool:
+        """Give a session its own number, for its first reading; false where there is none left."""
         if self._numbers == _NUMBERS:
             return False
         session.number, session.heard = self._numbers, True
         self._numbers += 1
-        self.sessions = (*self.sessions, session.uid)[-_SESSIONS:]
+        self.sessions = (*self.sessions, uid)[-_SESSIONS:]
         if self._numbers > 1:
             for each in self._sessions.values():
-                self._note(each, self._roster_of(each)._replace(several=True))
+                self._note(each, each.roster._replace(several=True))
         session.templates.clear()
         return True
 
@@ -723,7 +722,7 @@ class Decoder:
         session.active = active
         self._choose(session)
         drivers = tuple(_driver(name) for name in packet["participants"]["name"].tolist())
-        self._note(session, self._roster_of(session)._replace(drivers=drivers))
+        self._note(session, session.roster._replace(drivers=drivers))
         return self._release(session, header)
 
     def _choose(self, session: _Session) -> None:
@@ -732,8 +731,12 @@ class Decoder:
         if self._cars != "all":
             wanted = (session.player,) if self._cars == "player" else self._cars
             slots = [slot for slot in slots if slot in wanted]
-        without_gaps = bool(slots) and len(slots) == slots[-1] + 1 - slots[0]
-        session.cars = slice(slots[0], slots[-1] + 1) if without_gaps else np.array(slots, np.intp)
+        if not slots:
+            session.cars = None
+        elif len(slots) == slots[-1] + 1 - slots[0]:
+            session.cars = slice(slots[0], slots[-1] + 1)
+        else:
+            session.cars = np.array(slots, np.intp)
         session.templates.clear()
 
     def _take_laps(self, session: _Session, header: _Header, datagram: Datagram) -> Array:
@@ -748,25 +751,26 @@ class Decoder:
             slots = session.active
         start, stride = _LAP_NUMBERS[header.packet_format]
         laps = bytes(datagram[start : start + stride * slots : stride]).translate(_SOUND_LAPS)
-        self._note(session, self._roster_of(session)._replace(laps=laps))
+        self._note(session, session.roster._replace(laps=laps))
         return _nothing()
 
-    def _new_roster(self) -> int:
-        """Return the next number; the oldest is forgotten."""
-        self._last_roster = (self._last_roster + 1) % _ROSTERS
-        self._rosters.pop((self._last_roster - _ROSTERS_KEPT) % _ROSTERS, None)
-        return self._last_roster
-
-    def _roster_of(self, session: _Session) -> _Roster:
-        return self._rosters.get(session.roster, _NOBODY)
-
     def _note(self, session: _Session, roster: _Roster) -> None:
-        if roster == self._roster_of(session):
+        """Note what is known by now; where it is the same, see that it is not forgotten among those of others."""
+        if roster == session.roster and not self._is_old(session.flags):
             return
-        if session.roster_in_use:
-            session.roster, session.roster_in_use = self._new_roster(), False
-            session.templates.clear()
-        self._rosters[session.roster] = roster
+        session.roster, session.flags = roster, None
+        session.templates.clear()
+
+    def _is_old(self, flags: int | None) -> bool:
+        return flags is not None and (self._last_roster - flags) % _ROSTERS >= _ROSTERS_KEPT // 2
+
+    def _flags_of(self, session: _Session) -> int:
+        """Return the number of a session's roster; where it needs a new one, the oldest is forgotten."""
+        if session.flags is None:
+            session.flags = self._last_roster = (self._last_roster + 1) % _ROSTERS
+            self._rosters[session.flags] = session.roster
+            self._rosters.pop((session.flags - _ROSTERS_KEPT) % _ROSTERS, None)
+        return session.flags
 
     # -- what comes before its session's participants -----------------------------------------------------------------
 
@@ -810,21 +814,25 @@ class Decoder:
     def _extract(self, session: _Session, header: _Header, datagram: Datagram, time: float) -> Array:
         if self._cars == "player" and session.player == _NO_PLAYER:
             return self._reject("nobody plays")
-        if not session.heard and not self._begin_readings(session):
+        cars = session.cars
+        if cars is None:
+            return _nothing()
+        if not session.heard and not self._begin_readings(session, header.session_uid):
             return self._reject("too many sessions")
         packet_id = header.packet_id
         extract = _EXTRACTORS[header.packet_format, packet_id]
         if packet_id not in session.templates:
             first_id = session.number * _IDS_PER_SESSION
-            session.templates[packet_id] = extract.template(session.cars, first_id, session.roster)
-        cars, template = session.cars, session.templates[packet_id]
+            session.templates[packet_id] = extract.template(cars, first_id, self._flags_of(session))
+        template = session.templates[packet_id]
         if session.statuses is not None:
             cars, template = extract.without_empty(datagram, cars, template)
+            if not template:
+                return _nothing()
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
             readings, absurd = extract(datagram, cars, template, time)
         if absurd:
             self.rejected["absurd value"] += absurd
-        session.roster_in_use = True
         return readings
 
 
