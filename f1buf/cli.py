@@ -488,12 +488,21 @@ def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
     return {"sessions": list(map(str, decoder.sessions))} if len(decoder.sessions) > 1 else {}
 
 
-def session_lines(decoder: Decoder) -> Iterable[str]:
-    """What the summary says of the sessions, and of a player's that none had."""
+def session_lines(decoder: Decoder) -> Iterator[str]:
+    """What the summary says of several sessions, or of why there was none."""
     if len(decoder.sessions) > 1:
         yield f"sessions   {', '.join(map(str, decoder.sessions))}"
-    if not decoder.sessions and decoder.rejected["nobody plays"]:
-        yield "player     nobody plays: the session is watched; without --cars player every car is read"
+    if not decoder.sessions and (why := nothing_chosen(decoder.rejected)):
+        yield f"nothing    {why}"
+
+
+def nothing_chosen(rejected: Mapping[str, int]) -> str | None:
+    """Say why nothing was read although a game was heard: what was chosen is not there."""
+    if "nobody plays" in rejected:
+        return "nobody plays, the session is watched; without --cars player every car is read"
+    if "other session" in rejected:
+        return "another session was heard, not the one chosen; without --session every one is read, and named"
+    return None
 
 
 class SessionNotices:
@@ -601,7 +610,10 @@ class Silence:
         elif not self._silent and time.monotonic() - self._since > self.SECONDS:
             self._silent = True
             yield self._what(datagrams - self._seen[1])
-            if not self._hinted:
+            why = nothing_chosen(self._listener.rejected) if not readings else None
+            if why is not None:
+                yield why
+            elif not self._hinted:
                 self._hinted = True
                 yield from self._listener.hint()
 
