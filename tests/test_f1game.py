@@ -442,6 +442,16 @@ def test_a_session_is_named_from_the_first_reading_of_another_one_on():
     assert [(each["session"], each["several"]) for each in said] == expected
 
 
+def test_a_change_of_the_format_makes_no_second_session():
+    decoder = Decoder()
+    for year in YEARS:
+        decoder.decode(participants("ONE", year=year))
+        readings = decoder.decode(datagram(year, MOTION))
+        assert decoder.describe(int(readings["sensor_id"][0]), int(readings["flags"][0]))["several"] is False
+    assert set(readings["sensor_id"] // 512) == {1}  # but other series: who changes it ends what was
+    assert decoder.sessions == (99,)
+
+
 def test_a_session_without_cars_is_none_that_was_heard():
     decoder = primed(2026)
     decoder.decode(participants(uid=100))

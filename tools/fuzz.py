@@ -125,6 +125,7 @@ class Reference:
         self.sessions = OrderedDict()  # 16 at most; the one that was used last is the last
         self.datagrams = 0  # that were looked at
         self.numbers = 0  # sessions that had readings
+        self.uids = set()  # theirs
         self.rosters = 0  # how many numbers have been given
         self.seen = {}  # who drove, and in which laps, at the last reading of each roster
 
@@ -229,15 +230,16 @@ class Reference:
         }
 
     def begin_to_read(self, session):
+        [uid] = [uid for (_, uid), each in self.sessions.items() if each is session]
         if session.number is None:
             session.number = self.numbers
             self.numbers += 1
+            self.uids.add(uid)
             for each in self.sessions.values():
-                self.change(each, each.drivers, each.laps, several=self.numbers > 1)
+                self.change(each, each.drivers, each.laps, several=len(self.uids) > 1)
         if session.roster is None:
             session.roster = self.rosters
             self.rosters += 1
-            [uid] = [uid for (_, uid), each in self.sessions.items() if each is session]
             self.seen[session.roster] = session.drivers, session.laps, uid, session.several
 
     def read(self, session, layout, packet_id, data, time, player):

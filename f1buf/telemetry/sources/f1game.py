@@ -537,7 +537,7 @@ class Decoder:
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
         datagrams come late. See `FrameGaps`.
     sessions : tuple of int
-        The numbers (session UIDs) of the sessions that readings came of, in that order: the latest 16.
+        The game's numbers of the sessions that readings came of, in that order: the latest 16.
 
     Raises
     ------
@@ -700,8 +700,9 @@ class Decoder:
             return False
         session.number, session.heard = self._numbers, True
         self._numbers += 1
-        self.sessions = (*self.sessions, uid)[-_SESSIONS:]
-        if self._numbers > 1:
+        if uid not in self.sessions:  # it is where a player has changed the format
+            self.sessions = (*self.sessions, uid)[-_SESSIONS:]
+        if len(self.sessions) > 1:
             for each in self._sessions.values():
                 self._note(each, each.roster._replace(several=True))
         session.templates.clear()
