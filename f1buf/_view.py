@@ -548,7 +548,7 @@ def _heads(board: Board, cars: Mapping[_Car, Iterable[int]], width: int) -> list
     driver = min(max(map(cell_len, drivers)), 8 if width < 72 else 10 if width < 110 else 18)
     lap = max(map(len, laps)) if width >= 50 else 0
     several = len({each.session for each in board.series}) > 1
-    sessions = [f"{short_session(session or 0)} " if several else "" for session, _ in cars]
+    sessions = ["" if session is None or not several else f"{short_session(session)} " for session, _ in cars]
     return [
         [Segment(f"{session}{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
         for session, (_, car), name, its_lap in zip(sessions, cars, drivers, laps, strict=True)

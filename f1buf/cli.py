@@ -69,6 +69,7 @@ examples:
   f1buf listen                                   the game runs on this machine
   f1buf listen --host 0.0.0.0 --cars player      ... or on another one, or on a console
   f1buf listen --forward 127.0.0.1:20778         another program wants the datagrams, too
+  f1buf listen --session 0282                    of several games in the network the one whose number ends so
   f1buf listen --record race/ --alerts race.jsonl
 """
 CAN_EXAMPLES = """\
@@ -492,17 +493,21 @@ def session_lines(decoder: Decoder) -> Iterator[str]:
     """What the summary says of several sessions, or of why there was none."""
     if len(decoder.sessions) > 1:
         yield f"sessions   {', '.join(map(str, decoder.sessions))}"
-    if not decoder.sessions and (why := nothing_chosen(decoder.rejected)):
-        yield f"nothing    {why}"
+    why = mostly(decoder.rejected)
+    if not decoder.sessions and why in NOT_CHOSEN:
+        yield f"nothing    {NOT_CHOSEN[why]}"
 
 
-def nothing_chosen(rejected: Mapping[str, int]) -> str | None:
-    """Say why nothing was read although a game was heard: what was chosen is not there."""
-    if "nobody plays" in rejected:
-        return "nobody plays, the session is watched; without --cars player every car is read"
-    if "other session" in rejected:
-        return "another session was heard, not the one chosen; without --session every one is read, and named"
-    return None
+NOT_CHOSEN = {
+    "nobody plays": "nobody plays, the session is watched; without --cars player every car is read",
+    "other session": "another session is heard, not the one chosen; without --session every one is read, and named",
+}
+"""What is said where a game is heard and nothing read, by the decoder's reason: what was chosen is not there."""
+
+
+def mostly(rejected: Mapping[str, int]) -> str:
+    """Return the commonest reason; empty where there is none."""
+    return max(rejected, key=rejected.__getitem__, default="")
 
 
 class SessionNotices:
@@ -609,20 +614,18 @@ class Silence:
             self._seen, self._since, self._silent = (readings, datagrams), time.monotonic(), False
         elif not self._silent and time.monotonic() - self._since > self.SECONDS:
             self._silent = True
-            yield self._what(datagrams - self._seen[1])
-            why = nothing_chosen(self._listener.rejected) if not readings else None
-            if why is not None:
-                yield why
+            why = mostly(added_up(self._listener.rejected)) if datagrams > self._seen[1] else ""
+            yield self._what(datagrams - self._seen[1], why)
+            if why in NOT_CHOSEN:
+                yield NOT_CHOSEN[why]
             elif not self._hinted:
                 self._hinted = True
                 yield from self._listener.hint()
 
-    def _what(self, datagrams: int) -> str:
+    def _what(self, datagrams: int, why: str) -> str:
         if not datagrams:
             return f"nothing has been heard for {self.SECONDS:g} s"
-        unfit = added_up(self._listener.rejected)
-        why = f", mostly: {max(unfit, key=unfit.__getitem__)}" if unfit else ""
-        return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading{why}"
+        return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading" + (f", mostly: {why}" if why else "")
 
 
 def can_command(args: argparse.Namespace) -> int:

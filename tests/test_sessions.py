@@ -228,7 +228,7 @@ def test_a_session_that_is_not_there(two):
     done = call("replay", two, "--speed", "max", "--session", "7777")
     assert "rejected   102 x other session" in done.err.splitlines()
     assert (
-        "nothing    another session was heard, not the one chosen; without --session every one is read, and named"
+        "nothing    another session is heard, not the one chosen; without --session every one is read, and named"
         in done.err.splitlines()
     )
 
@@ -266,9 +266,9 @@ class Ears:
         (Ears(nobody_plays=9), "nobody plays, the session is watched; without --cars player every car is read"),
         (
             Ears(other_session=9),
-            "another session was heard, not the one chosen; without --session every one is read, and named",
+            "another session is heard, not the one chosen; without --session every one is read, and named",
         ),
-        (Ears(truncated_datagram=9), "the addresses"),
+        (Ears(truncated_datagram=9, other_session=3), "the addresses"),
     ],
 )
 def test_silence_is_told_with_what_would_help(monkeypatch, ears, said):
