@@ -12,6 +12,7 @@ from cli_helpers import (
     datagram,
     json_lines,
     participants,
+    readings,
     telemetry,
     watchdog,
     write_recording,
@@ -20,11 +21,12 @@ from cli_helpers import (
 from helpers import WATCHDOG, wait_until
 
 from f1buf import cli
-from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold
+from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold, thresholds
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import Listener
 from f1buf.telemetry.sources.recording import open_recording
 from f1buf.telemetry.sources.replay import Replay
+from f1buf.telemetry.thresholds import ThresholdTable, Tracker
 
 ONE, OTHER = 9645314088496810282, 1234567890123450154
 FAST = Threshold("SPEED", above=340, message="Too fast")
@@ -139,6 +141,23 @@ def test_a_replay_at_any_speed_and_a_listener_tell_the_same(both_fast):
     assert len(found[0]) == 40
     assert [alert.session for alert in found[0][:3]] == [None, OTHER, ONE]  # the first came before there were two
     assert found[1:] == found[:1] * 2
+
+
+@pytest.mark.parametrize("damping", [{}, {"hysteresis": 1.0}, {"min_duration": 0.5}])
+def test_series_without_end_do_not_fill_the_memory(monkeypatch, damping):
+    monkeypatch.setattr(thresholds, "_MOST_OVER", 100)
+    table = ThresholdTable([Threshold("SPEED", above=340, message="Too fast", **damping)])
+    tracker = Tracker(table)
+    rises = 0
+    for number in range(500):
+        batch = readings([350.0] * 10)
+        batch["timestamp"] = number
+        batch["sensor_id"][1:] = (
+            np.arange(1, 10) + 10 * number
+        )  # the first one goes on, the others are never seen again
+        rises += len(tracker.merge(table.check(batch), 10 * number))
+        assert len(tracker._over[0]) + sum(map(len, tracker._stretches.values())) <= 110
+    assert rises == (1 if "min_duration" in damping else 1 + 9 * 500)  # that one rises once: it is always in a batch
 
 
 # Who says which session it is -----------------------------------------------------------------------------------------
