@@ -13,12 +13,12 @@ Anybody can send a datagram: size, format, packet id and version, session time, 
 one is used, and each value after.
 
 Which slots of a packet are cars
-    A car keeps its slot for the whole session, so what empties amid the others stays where it is. EA's specification
-    (in its questions and answers) says to look at each car's result status in the lap data: where that is neither
-    "invalid" nor "inactive", the slot holds valid data. So a car that has finished or retired is still read. The
-    number of active cars in the participants packet says how many there are, not where; it counts until the lap data
-    have called a slot a car's. A slot whose bytes are all zero is empty, whatever its status: no car has tyres at 0 psi
-    and 0 °C, or looks in no direction.
+    A car keeps its slot for the whole session, and a slot that empties amid the others stays where it is. EA's
+    specification, among its questions and answers, says to look at each car's result status in the lap data: where that
+    is neither "invalid" nor "inactive" the slot holds valid data. So a car that has finished or retired is still read.
+    The number of active cars in the participants packet says how many there are, not where; it counts until the lap
+    data have called a slot a car's. From then on a slot of which a packet has nothing but zeros is empty there,
+    whatever its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
 """
 
 import operator
