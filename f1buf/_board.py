@@ -40,6 +40,8 @@ class Series(NamedTuple):
     car: int | None
     part: str
     """Which wheel or axis; empty where there is only one."""
+    session: int | None = None
+    """The game's number of its session, where the source knows sessions."""
 
 
 class Scale(NamedTuple):
@@ -76,6 +78,9 @@ class Board:
     """
     What is known of each series; for one thread.
 
+    A session of which nothing has come for 5 s, while another one is heard, is over, and its series are forgotten: the
+    game was started again.
+
     Parameters
     ----------
     ring : RingBuffer
@@ -83,8 +88,8 @@ class Board:
     thresholds : iterable of Threshold
         What counts as over.
     describe : callable
-        Returns what is known of a sensor, from its number and a reading's flags, see `F1TelemetrySystem.start`. Its car
-        and part do not change.
+        Returns what is known of a sensor, from its number and a reading's flags, see `F1TelemetrySystem.start`. Its
+        car, part and session do not change.
 
     Attributes
     ----------
@@ -147,6 +152,28 @@ class Board:
         self.history[rows, -1] = np.choose(self._stands_for[rows], (values[last], high, low, largest))
         for array in (self.latest, self.low, self.high, self.history):
             array[NOBODY] = np.nan
+        self._forget_what_is_over()
+
+    def _forget_what_is_over(self) -> None:
+        heard: dict[int | None, float] = {}
+        for series, last in zip(self.series, self.heard.tolist(), strict=False):
+            heard[series.session] = max(last, heard.get(series.session, last))
+        over = {session for session, last in heard.items() if self._now - last > _STALE}
+        if over and len(over) < len(heard):
+            self._keep([row for row, series in enumerate(self.series) if series.session not in over])
+
+    def _keep(self, rows: list[int]) -> None:
+        """Forget all series but these."""
+        count = len(rows)
+        self.series = [self.series[row] for row in rows]
+        places = {row: place for place, row in enumerate(rows)}
+        self._rows = {key: places[row] for key, row in self._rows.items() if row in places}
+        self.overfull = False
+        for array in (self.latest, self.low, self.high, self.heard, self.history, self._flags, self._stands_for):
+            array[:count] = array[rows]
+            array[count:] = np.nan if array.dtype.kind == "f" else 0
+        self._judged[:, :count] = self._judged[:, rows]
+        self._judged[:, count:] = False
 
     def _rows_of(self, keys: list[int], flags: list[int]) -> Rows:
         for key, its_flags in zip(keys, flags, strict=True):
@@ -164,7 +191,8 @@ class Board:
         except KeyError:
             return  # nobody's reading
         described = self._describe(sensor_id, flags)
-        self.series.append(Series(sensor_id, channel, described.get("car"), clean(described.get("part") or "")))
+        part = clean(described.get("part") or "")
+        self.series.append(Series(sensor_id, channel, described.get("car"), part, described.get("session")))
         self._rows[key] = row
         for threshold, judged in zip(self.thresholds, self._judged, strict=True):
             judged[row] = threshold.channel == channel.name

@@ -42,7 +42,7 @@ from rich.style import Style
 from f1buf._board import HISTORY, NOBODY, Board, Bools, Rows, Scale
 from f1buf._console import short_time
 from f1buf.telemetry import Alert, Channel, Threshold
-from f1buf.telemetry._text import clean, clock
+from f1buf.telemetry._text import clean, clock, short_session
 
 __all__ = ["Frame", "Status", "View", "frame"]
 
@@ -300,8 +300,8 @@ def _body(board: Board, width: int, height: int) -> list[Line]:
     rows = [row for _, _, row in sorted(order)]
     if not rows:
         return [[Segment("waiting for the first readings", DIM)]]
-    cars = {each.car for each in board.series}
-    if None not in cars:
+    cars = {(each.session, each.car) for each in board.series}
+    if all(car is not None for _, car in cars):
         if len(cars) == 1 and len(rows) < height:
             [head] = _heads(board, {cars.pop(): rows}, width)
             return [head, *_by_the_line(board, rows, width, height - 1)]
@@ -513,20 +513,22 @@ def _table(board: Board, heads: list[Line], columns: list[_Column], width: int, 
     return [*names[:above], *lines]
 
 
+_Car = tuple[int | None, int | None]  # its session and index
+
+
 def _above(height: int) -> int:
     """How many lines a table has above the first one."""
     return 2 if height >= 6 else 1 if height >= 3 else 0
 
 
 def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
-    """A line for each car."""
-    cells: dict[int, dict[tuple[Channel, str], int]] = {}
+    """A line for each car of each session, in the order of `rows`."""
+    cells: dict[_Car, dict[tuple[Channel, str], int]] = {}
     for row in rows:
         series = board.series[row]
-        assert series.car is not None
-        cells.setdefault(series.car, {})[series.channel, series.part] = row
+        cells.setdefault((series.session, series.car), {})[series.channel, series.part] = row
     above = _above(height)
-    cars = sorted(cells)
+    cars = list(cells)
     shown = cars if len(cars) <= height - above else cars[: max(height - above - 1, 1)]
     lines = _table(
         board,
@@ -538,16 +540,18 @@ def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
     return [*lines, _more(board, len(cars) - len(shown), " cars")] if len(shown) < len(cars) else lines
 
 
-def _heads(board: Board, cars: Mapping[int | None, Iterable[int]], width: int) -> list[Line]:
-    """Who drives each car, and its lap, by what is known of the latest of its rows."""
+def _heads(board: Board, cars: Mapping[_Car, Iterable[int]], width: int) -> list[Line]:
+    """Who drives each car, and its lap, by what is known of the latest of its rows; of several sessions which."""
     known = [board.describe(max(rows, key=board.heard.item)) for rows in cars.values()]
     drivers = [clean(each.get("driver") or "") for each in known]
     laps = ["" if each.get("lap") is None else f" L{each['lap']}" for each in known]
     driver = min(max(map(cell_len, drivers)), 8 if width < 72 else 10 if width < 110 else 18)
     lap = max(map(len, laps)) if width >= 50 else 0
+    several = len({each.session for each in board.series}) > 1
+    sessions = ["" if session is None or not several else f"{short_session(session)} " for session, _ in cars]
     return [
-        [Segment(f"{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
-        for car, name, its_lap in zip(cars, drivers, laps, strict=True)
+        [Segment(f"{session}{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
+        for session, (_, car), name, its_lap in zip(sessions, cars, drivers, laps, strict=True)
     ]
 
 

@@ -36,7 +36,7 @@ from f1buf._runner import (
     write_stdout,
 )
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
-from f1buf.telemetry._text import clean, one_line
+from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
 from f1buf.telemetry.sources.can_frames import Selection
@@ -63,6 +63,7 @@ examples:
   f1buf replay race.sqlite3                      as fast as it was recorded
   f1buf replay race.sqlite3 --speed max --json
   f1buf replay race.sqlite3 --speed 20 --cars player --alerts -
+  f1buf replay league.sqlite3 --session 0282     of several games the one whose number ends so
   f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on
   f1buf replay drive.log --dbc can0=engine.dbc --dbc can1=body.dbc --ids 100-1FF,18FEF100
   f1buf replay recorded/                         what --record recorded, against the same thresholds
@@ -72,6 +73,7 @@ examples:
   f1buf listen                                   the game runs on this machine
   f1buf listen --host 0.0.0.0 --cars player      ... or on another one, or on a console
   f1buf listen --forward 127.0.0.1:20778         another program wants the datagrams, too
+  f1buf listen --session 0282                    of several games in the network the one whose number ends so
   f1buf listen --record race/ --alerts race.jsonl
 """
 CAN_EXAMPLES = """\
@@ -369,7 +371,7 @@ def add_replay_options(replay: argparse.ArgumentParser) -> None:
         metavar="X",
         help="times as fast as recorded, or max (default: 1)",
     )
-    add_cars_option(replay)
+    add_game_options(replay)
     add_dbc_options(replay)
     add_common_options(replay, 8192, "f1game", "f1game; of a CAN log none; of a folder those that it was recorded with")
 
@@ -396,7 +398,7 @@ def add_listen_options(listen: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="pass each datagram on unchanged, for only one program can own the port; repeatable",
     )
-    add_cars_option(listen)
+    add_game_options(listen)
     add_common_options(listen, 8192, "f1game")
 
 
@@ -407,8 +409,13 @@ def add_can_options(can: argparse.ArgumentParser, *, bus: bool) -> None:
     add_common_options(can, 8192, (), "none")
 
 
-def add_cars_option(parser: argparse.ArgumentParser) -> None:
+def add_game_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cars", type=cars, metavar="WHICH", help="player, all (default), or 0,5,21")
+    parser.add_argument(
+        "--session",
+        metavar="N",
+        help="of several sessions this one alone: its number, or the last digits of it, four at least",
+    )
 
 
 def add_dbc_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -535,8 +542,9 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps},
-            lines=lambda: gap_lines(recording),
+            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **said_sessions(decoder)},
+            lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
+            notices=SessionNotices(decoder).notices,
             unusable=lambda: why_unusable("datagram", decoder.rejected),
         )
         return Runner(args).run(feed)
@@ -575,19 +583,27 @@ def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection,
     )
 
 
-_ADVICE = {
+ADVICE = {
     "no database entry": "is the database another car's, or of J1939 (--j1939)?",
     "not asked for": "see --channels and --ids",
+    "nobody plays": "the session is watched; without --cars player every car is read",
+    "other session": "another session is heard, not the one chosen; without --session every one is read, and named",
 }
+"""What would help where nothing could be used, by the commonest reason."""
+
+
+def mostly(rejected: Mapping[str, int]) -> str:
+    """Return the commonest reason; empty where there is none."""
+    return max(rejected, key=rejected.__getitem__, default="")
 
 
 def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
     """Say why no reading came of a file's datagrams or frames."""
-    if not rejected:
+    reason = mostly(rejected)
+    if not reason:
         return f"there is no reading in it: it holds no {item} that means something"
-    reason = max(rejected, key=rejected.__getitem__)
     said = f"no {item} in it could be used: {rejected[reason]:,} x {reason}"
-    return f"{said}; {_ADVICE[reason]}" if reason in _ADVICE else said
+    return f"{said}; {ADVICE[reason]}" if reason in ADVICE else said
 
 
 def replay_recorded(args: argparse.Namespace) -> int:
@@ -606,15 +622,51 @@ def replay_recorded(args: argparse.Namespace) -> int:
 
 
 def no_cars(args: argparse.Namespace, what: str) -> None:
-    if args.cars is not None:
-        raise UsageError(f"--cars is for recordings of the game; {args.file} is {what}")
+    for option, value in (("--cars", args.cars), ("--session", args.session)):
+        if value is not None:
+            raise UsageError(f"{option} is for recordings of the game; {args.file} is {what}")
 
 
 def game_decoder(args: argparse.Namespace) -> Decoder:
     try:
-        return Decoder("all" if args.cars is None else args.cars)
+        return Decoder("all" if args.cars is None else args.cars, args.session)
     except ValueError as error:
-        raise UsageError(f"--cars: {error}") from None
+        raise UsageError(f"--{one_line(error)}") from None
+
+
+def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
+    """Return the sessions that readings came of, for JSON, where they are several."""
+    return {"sessions": list(map(str, decoder.sessions))} if len(decoder.sessions) > 1 else {}
+
+
+def session_lines(decoder: Decoder) -> Iterator[str]:
+    """What the summary says of several sessions."""
+    if len(decoder.sessions) > 1:
+        yield f"sessions   {', '.join(map(str, decoder.sessions))}"
+
+
+class SessionNotices:
+    """Tells people of the sessions that are read, from the second one on.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        What reads them.
+    """
+
+    MOST = 16  # forged ones may come without end
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._said: set[int] = set()
+
+    def notices(self) -> Iterator[str]:
+        """Yield the lines that are to be said now."""
+        sessions = self._decoder.sessions
+        for uid in sessions if len(sessions) > 1 else ():
+            if uid not in self._said and len(self._said) < self.MOST:
+                self._said.add(uid)
+                yield f"session {uid} is read; --session {short_session(uid)} reads it alone"
 
 
 def listen_command(args: argparse.Namespace) -> int:
@@ -642,13 +694,15 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         # What the kernel has dropped is missing, too, as far as it was numbered; nobody can tell the two apart.
         return {"on the network" if not listener.dropped else "on the network or by the kernel": listener.lost}
 
-    def forwarding() -> list[str]:
+    def lines() -> Iterator[str]:
         failed = by_destination(listener.not_forwarded)
-        return [
-            f"forwarded  {count:,} to {where}, {failed[where]:,} not"
-            for where, count in by_destination(listener.forwarded).items()
-        ]
+        for where, count in by_destination(listener.forwarded).items():
+            yield f"forwarded  {count:,} to {where}, {failed[where]:,} not"
+        yield from session_lines(decoder)
+        if not decoder.sessions and (why := mostly(decoder.rejected)) in ADVICE:
+            yield f"nothing    {why}: {ADVICE[why]}"
 
+    silence, sessions = Silence(listener, readings), SessionNotices(decoder)
     return Feed(
         listener.name,
         [listener],
@@ -656,9 +710,9 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network()},
-        lines=forwarding,
-        notices=Silence(listener, readings).notices,
+        details=lambda: {"network": network(), **said_sessions(decoder)},
+        lines=lines,
+        notices=lambda: [*silence.notices(), *sessions.notices()],
     )
 
 
@@ -697,17 +751,18 @@ class Silence:
             self._seen, self._since, self._silent = (readings, datagrams), time.monotonic(), False
         elif not self._silent and time.monotonic() - self._since > self.SECONDS:
             self._silent = True
-            yield self._what(datagrams - self._seen[1])
-            if not self._hinted:
+            why = mostly(added_up(self._listener.rejected)) if datagrams > self._seen[1] else ""
+            yield self._what(datagrams - self._seen[1], why)
+            if why in ADVICE:
+                yield ADVICE[why]
+            elif not self._hinted:
                 self._hinted = True
                 yield from self._listener.hint()
 
-    def _what(self, datagrams: int) -> str:
+    def _what(self, datagrams: int, why: str) -> str:
         if not datagrams:
             return f"nothing has been heard for {self.SECONDS:g} s"
-        unfit = added_up(self._listener.rejected)
-        why = f", mostly: {max(unfit, key=unfit.__getitem__)}" if unfit else ""
-        return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading{why}"
+        return f"{datagrams:,} datagrams in {self.SECONDS:g} s, but no reading" + (f", mostly: {why}" if why else "")
 
 
 def can_command(args: argparse.Namespace) -> int:

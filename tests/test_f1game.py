@@ -265,14 +265,16 @@ def test_describe(year):
     packet = blank(year, PARTICIPANTS)
     packet["participants"]["name"][:4] = ["PÉREZ".encode(), b"", b"A\0B", b"\xff\x1b[2J"]
     decoder = Decoder()
-    assert decoder.describe(0) == {"car": 0, "driver": None, "lap": None, "part": None}
+    nothing = {"driver": None, "lap": None, "part": None, "several": False}
+    assert decoder.describe(0) == {"car": 0, "session": None, **nothing}
     decoder.decode(packet.tobytes())
-    assert decoder.describe(0) == {"car": 0, "driver": "PÉREZ", "lap": None, "part": None}
+    nothing["session"] = 99
+    assert decoder.describe(0) == {**nothing, "car": 0, "driver": "PÉREZ"}
     decoder.decode(laps(year, [0, 3, 57]))
-    assert decoder.describe(np.uint32(16 + 1)) == {"car": 1, "driver": None, "lap": 3, "part": None}
-    assert decoder.describe(2 * 16 + 4) == {"car": 2, "driver": "A", "lap": 57, "part": "FL"}
-    assert decoder.describe(3 * 16 + 8) == {"car": 3, "driver": "��[2J", "lap": None, "part": "vertical"}
-    assert decoder.describe(23 * 16 + 9) == {"car": 23, "driver": None, "lap": None, "part": None}
+    assert decoder.describe(np.uint32(16 + 1)) == {**nothing, "car": 1, "lap": 3}
+    assert decoder.describe(2 * 16 + 4) == {**nothing, "car": 2, "driver": "A", "lap": 57, "part": "FL"}
+    assert decoder.describe(3 * 16 + 8) == {**nothing, "car": 3, "driver": "��[2J", "part": "vertical"}
+    assert decoder.describe(23 * 16 + 9) == {**nothing, "car": 23}
 
 
 def test_names_of_all_parts():
@@ -281,10 +283,293 @@ def test_names_of_all_parts():
     assert [decoder.describe(part)["part"] for part in range(10)] == names
 
 
-@pytest.mark.parametrize("sensor_id", [-1, 10, 15, 24 * 16, 2**32 - 1])
+@pytest.mark.parametrize("sensor_id", [-1, 10, 15, 24 * 16, 512 + 24 * 16, 2**32 - 1, 2**32])
 def test_describe_unknown_sensor(sensor_id):
     with pytest.raises(ValueError, match=f"sensor_id is {sensor_id}: expected car"):
         Decoder().describe(sensor_id)
+
+
+# Nobody plays ---------------------------------------------------------------------------------------------------------
+
+
+@each_year
+@pytest.mark.parametrize("packet_id", PARTS)
+def test_a_watched_session_is_read_like_one_that_is_played(year, packet_id):
+    played = primed(year).decode(datagram(year, packet_id))
+    for choice, expected in (("all", played), ([3, 7], played[np.isin(played["sensor_id"] // 16, [3, 7])])):
+        decoder = Decoder(choice)
+        decoder.decode(datagram(year, PARTICIPANTS, player=255))
+        decoder.decode(datagram(year, LAP_DATA, player=255))
+        assert np.array_equal(decoder.decode(datagram(year, packet_id, player=255)), expected)
+        assert not decoder.rejected
+
+
+def test_the_player_of_a_watched_session_is_nobody():
+    decoder = Decoder("player")
+    for packet_id in (PARTICIPANTS, LAP_DATA, MOTION, CAR_TELEMETRY):
+        assert len(decoder.decode(datagram(2026, packet_id, player=255))) == 0
+    assert decoder.rejected == {"nobody plays": 2}
+    assert decoder.describe(16)["session"] == 99
+    assert set(decoder.decode(datagram(2026, MOTION, player=5))["sensor_id"] // 16) == {5}  # who watched plays again
+    assert len(decoder.decode(datagram(2026, MOTION, player=255))) == 0
+    assert decoder.rejected == {"nobody plays": 3}
+
+
+@pytest.mark.parametrize("second", [0, 23, 24, 255])
+def test_the_second_player_is_no_reason_to_reject(second):
+    decoder = primed(2026, "player")
+    packet = blank(2026, MOTION)
+    packet["header"]["secondary_player_car_index"] = second
+    assert set(decoder.decode(packet.tobytes())["sensor_id"] // 16) == {1}
+    assert not decoder.rejected
+
+
+# Which slots are cars -------------------------------------------------------------------------------------------------
+
+INVALID, INACTIVE, RACING, FINISHED, OUT, DISQUALIFIED, UNCLASSIFIED, RETIRED = range(8)
+
+
+def statuses(year: int, *values: int, **header: Any) -> bytes:
+    """Lap data of cars with these result statuses."""
+    packet = blank(year, LAP_DATA, **header)
+    packet["lap_data"]["result_status"][: len(values)] = values
+    return packet.tobytes()
+
+
+def telemetry(year: int, *speeds: int, **header: Any) -> bytes:
+    """Car telemetry of cars at these speeds; -1: the slot is empty."""
+    packet = blank(year, CAR_TELEMETRY, **header)
+    for car, speed in zip(packet["car_telemetry_data"], speeds, strict=False):
+        if speed >= 0:
+            car["speed"], car["engine_temperature"], car["tyres_pressure"] = speed, 110, 22.5
+    return packet.tobytes()
+
+
+def without_zeros(packet_id: int, **header: Any) -> bytes:
+    """A packet in which no slot is empty."""
+    packet = datagram(2026, packet_id, **header)
+    return packet[: HEADER.itemsize].ljust(len(packet), b"\1")
+
+
+def cars_of(readings: Any) -> list[int]:
+    return sorted(set((readings["sensor_id"] // 16).tolist()))
+
+
+@each_year
+def test_a_slot_that_empties_hides_no_other_car(year):
+    decoder = Decoder()
+    decoder.decode(statuses(year, RACING, RACING, RACING))
+    decoder.decode(participants("ONE", "TWO", "THREE", year=year))
+    assert cars_of(decoder.decode(telemetry(year, 100, 200, 300))) == [0, 1, 2]
+    decoder.decode(statuses(year, RACING, INVALID, RACING))
+    decoder.decode(participants("ONE", "", "THREE", year=year, cars=2))
+    readings = decoder.decode(telemetry(year, 100, -1, 300))
+    assert cars_of(readings) == [0, 2]
+    assert readings["value"][::6].tolist() == [100, 300]
+    assert of_car(decoder, 2, readings) == ("THREE", None)
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize("packet_id", PARTS)
+@pytest.mark.parametrize("status", range(8))
+def test_a_slot_is_a_car_unless_it_is_invalid_or_inactive(status, packet_id):
+    decoder = primed(2026)
+    decoder.decode(statuses(2026, RACING, status, RACING))
+    assert cars_of(decoder.decode(without_zeros(packet_id))) == ([0, 2] if status <= INACTIVE else [0, 1, 2])
+
+
+@each_year
+@pytest.mark.parametrize("status", [RACING, FINISHED, OUT, DISQUALIFIED, UNCLASSIFIED, RETIRED])
+def test_an_empty_slot_has_no_readings(year, status):
+    decoder = primed(year)
+    decoder.decode(statuses(year, RACING, status, RACING))
+    readings = decoder.decode(telemetry(year, 100, -1, 300))
+    assert cars_of(readings) == [0, 2]
+    assert (readings["value"][readings["channel"] == TIRE_PRESSURE.number] > 1).all()
+    assert cars_of(decoder.decode(telemetry(year, 100, 0, 300))) == [0, 1, 2]  # it stands, and is no empty slot
+    assert cars_of(decoder.decode(telemetry(year, -1, 200, -1))) == [1]
+    assert len(decoder.decode(telemetry(year, -1, -1, -1))) == 0
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize("packet_id", PARTS)
+@pytest.mark.parametrize("choice", ["player", [0, 2], [1], [5]])
+def test_choice_of_cars_among_slots_with_gaps(choice, packet_id):
+    decoder = primed(2026, choice)
+    decoder.decode(statuses(2026, RACING, INVALID, RETIRED, INACTIVE, RACING))
+    expected = [4] if choice == "player" else [0, 2] if 0 in choice else []
+    assert cars_of(decoder.decode(without_zeros(packet_id, player=4))) == expected
+
+
+def test_lap_data_that_call_no_slot_a_cars_say_nothing_until_others_have_done_so():
+    decoder = primed(2026)
+    decoder.decode(statuses(2026))
+    assert cars_of(decoder.decode(telemetry(2026))) == [*range(ACTIVE)]  # as many as the participants say
+    decoder.decode(statuses(2026, RACING))
+    assert cars_of(decoder.decode(telemetry(2026, 100))) == [0]
+    decoder.decode(statuses(2026))
+    assert len(decoder.decode(telemetry(2026, 100))) == 0
+
+
+# Several sessions -----------------------------------------------------------------------------------------------------
+
+
+def test_each_session_has_its_own_series():
+    decoder = Decoder()
+    for uid in (99, 2**64 - 1):
+        decoder.decode(participants("ONE", "TWO", uid=uid))
+    first, second = (decoder.decode(datagram(2026, MOTION, uid=uid)) for uid in (99, 2**64 - 1))
+    assert (second["sensor_id"] == first["sensor_id"] + 512).all()
+    assert decoder.decode(datagram(2026, MOTION))["sensor_id"].tolist() == first["sensor_id"].tolist()
+    said = [decoder.describe(int(each["sensor_id"][-1]), int(each["flags"][0])) for each in (first, second)]
+    assert [(each["car"], each["part"], each["session"]) for each in said] == [
+        (1, "vertical", 99),
+        (1, "vertical", 2**64 - 1),
+    ]
+    assert decoder.sessions == (99, 2**64 - 1)
+
+
+def test_a_session_is_named_from_the_first_reading_of_another_one_on():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    found = []
+    for uid in (99, 99, 100, 99, 100):
+        decoder.decode(participants("ONE", uid=uid))  # says nothing by itself: it may be anybody's
+        readings = decoder.decode(datagram(2026, MOTION, uid=uid))
+        found.append((int(readings["sensor_id"][0]), int(readings["flags"][0])))
+    said = [decoder.describe(*each) for each in found]
+    expected = [(99, False), (99, False), (100, True), (99, True), (100, True)]
+    assert [(each["session"], each["several"]) for each in said] == expected
+
+
+def test_a_change_of_the_format_makes_no_second_session():
+    decoder = Decoder()
+    for year in YEARS:
+        decoder.decode(participants("ONE", year=year))
+        readings = decoder.decode(datagram(year, MOTION))
+        assert decoder.describe(int(readings["sensor_id"][0]), int(readings["flags"][0]))["several"] is False
+    assert set(readings["sensor_id"] // 512) == {1}  # but other series: who changes it ends what was
+    assert decoder.sessions == (99,)
+
+
+def test_a_session_without_cars_is_none_that_was_heard():
+    decoder = primed(2026)
+    decoder.decode(participants(uid=100))
+    for packet_id in (LAP_DATA, MOTION, CAR_STATUS):
+        assert len(decoder.decode(datagram(2026, packet_id, uid=100))) == 0
+    assert decoder.sessions == ()
+    assert set(decoder.decode(datagram(2026, MOTION))["sensor_id"] // 512) == {0}
+    assert decoder.describe(0)["several"] is False
+    assert session_of(decoder, 100) == [1]
+    assert decoder.sessions == (99, 100)
+
+
+def test_two_sessions_that_begin_at_once_lose_nothing():
+    decoder = Decoder()
+    found = []
+    for packet_id in (MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY):
+        found += [decoder.decode(datagram(2026, packet_id, uid=uid)) for uid in (99, 100)]
+    assert list(map(len, found)) == [0, 0, 0, 0, ACTIVE * 3, ACTIVE * 3, ACTIVE * 6, ACTIVE * 6]
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize("wanted", ["1234567890123451154", "1154", "51154", 1234567890123451154])
+def test_one_session_may_be_chosen(wanted):
+    decoder = Decoder(session=wanted)
+    for packet_id in (MOTION, PARTICIPANTS, MOTION):
+        assert len(decoder.decode(datagram(2026, packet_id, uid=99))) == 0
+    decoder.decode(datagram(2026, PARTICIPANTS, uid=1234567890123451154))
+    readings = decoder.decode(datagram(2026, MOTION, uid=1234567890123451154))
+    assert readings["sensor_id"][0] == 6
+    assert decoder.describe(6, 0)["several"] is False
+    assert decoder.rejected == {"other session": 3}
+
+
+@pytest.mark.parametrize(("wanted", "is_read"), [("99", True), ("0099", True), ("9", False), ("099", False)])
+def test_a_short_number_is_chosen_as_it_is(wanted, is_read):
+    decoder = Decoder(session=wanted)
+    decoder.decode(datagram(2026, PARTICIPANTS))
+    assert (len(decoder.decode(datagram(2026, MOTION))) > 0) is is_read
+
+
+@pytest.mark.parametrize("session", ["", "latest", "-1", -1, "0x1f", "1.5", " 99", "٣٣٣٣", "1" * 21])
+def test_senseless_choice_of_a_session(session):
+    with pytest.raises(ValueError, match=r"^session is .*: expected a session's number, or at least its last 4 digits"):
+        Decoder(session=session)
+
+
+def session_of(decoder: Decoder, uid: int) -> list[int]:
+    """Let a session begin, and return the number that its readings show."""
+    decoder.decode(datagram(2026, PARTICIPANTS, uid=uid))
+    return sorted(set((decoder.decode(datagram(2026, MOTION, uid=uid))["sensor_id"] // 512).tolist()))
+
+
+def test_forged_sessions_displace_none_that_is_in_use():
+    decoder = primed(2026)
+    for forged in range(100, 400):
+        assert len(decoder.decode(datagram(2026, MOTION))) == ACTIVE * 3
+        for more in range(20):
+            session_of(decoder, forged * 100 + more)
+    assert set(decoder.decode(datagram(2026, MOTION))["sensor_id"] // 512) == {0}
+    assert decoder.rejected["too many sessions"] > 5000
+    assert len(decoder._sessions) == 16
+    assert len(decoder.sessions) == 16
+
+
+def test_what_is_said_of_a_session_in_use_outlasts_a_flood():
+    decoder = Decoder()
+    decoder.decode(participants("ONE"))
+    for frame in range(50):
+        decoder.decode(laps(2026, [3]))
+        readings = decoder.decode(datagram(2026, MOTION))
+        for forged in range(200):
+            decoder.decode(participants(str(frame), uid=100 + forged % 10))
+            decoder.decode(laps(2026, [forged], uid=100 + forged % 10))
+            decoder.decode(datagram(2026, CAR_STATUS, uid=100 + forged % 10))
+        assert of_car(decoder, 0, readings) == ("ONE", 3)
+        assert decoder.describe(0, int(readings["flags"][0]))["session"] == 99
+    assert len(decoder._rosters) == 4096
+
+
+def test_participants_alone_displace_no_session():
+    decoder = Decoder()
+    assert [session_of(decoder, uid) for uid in range(15)] == [[number] for number in range(15)]
+    for forged in range(100, 200):
+        decoder.decode(datagram(2026, PARTICIPANTS, uid=forged))
+    assert [session_of(decoder, uid) for uid in range(15)] == [[number] for number in range(15)]
+    assert not decoder.rejected
+
+
+@pytest.mark.parametrize(("others", "number"), [(66, []), (67, [16])])
+def test_a_session_that_is_not_in_use_any_more_makes_room(monkeypatch, others, number):
+    monkeypatch.setattr(f1game, "_IN_USE", 100)
+    decoder = Decoder()
+    assert [session_of(decoder, uid) for uid in range(16)] == [[number] for number in range(16)]
+    assert session_of(decoder, 16) == []
+    assert decoder.rejected == {"too many sessions": 1, "before participants": 1}
+    for _ in range(others):
+        decoder.decode(datagram(2026, MOTION, uid=15))
+    # Since the first one's last datagram have come 2 of each of the 16 others, these, and now one more.
+    assert session_of(decoder, 17) == number
+
+
+def test_a_session_that_comes_back_continues_no_series(monkeypatch):
+    monkeypatch.setattr(f1game, "_IN_USE", 0)
+    decoder = Decoder()
+    numbers = [session_of(decoder, uid % 20) for uid in range(100)]
+    assert numbers == [[number] for number in range(100)]
+    assert len(decoder._sessions) == 16
+
+
+def test_no_number_is_used_twice():
+    decoder = Decoder()
+    decoder._numbers = 2**32 // 512 - 1
+    assert session_of(decoder, 99) == [2**23 - 1]
+    readings = decoder.decode(datagram(2026, CAR_STATUS))
+    assert readings["sensor_id"].max() < 2**32
+    assert decoder.describe(int(readings["sensor_id"][-1]))["car"] == ACTIVE - 1
+    assert session_of(decoder, 100) == []
+    assert decoder.rejected == {"too many sessions": 1}
 
 
 # Laps and who drives, at the time of a reading ------------------------------------------------------------------------
@@ -297,9 +582,9 @@ def laps(year: int, numbers: list[int], **header: Any) -> bytes:
     return packet.tobytes()
 
 
-def participants(*names: str, **header: Any) -> bytes:
-    packet = blank(2026, PARTICIPANTS, **header)
-    packet["num_active_cars"] = len(names)
+def participants(*names: str, year: int = 2026, cars: int | None = None, **header: Any) -> bytes:
+    packet = blank(year, PARTICIPANTS, **header)
+    packet["num_active_cars"] = len(names) if cars is None else cars
     packet["participants"]["name"][: len(names)] = [name.encode() for name in names]
     return packet.tobytes()
 
@@ -375,7 +660,7 @@ def test_another_session_begins_without_laps():
     decoder.decode(laps(2026, [9]))  # of the session before
     assert of_car(decoder, 0, before) == ("ONE", 5)
     assert of_car(decoder, 0, after) == ("ONE", None)
-    assert decoder.describe(0)["lap"] is None
+    assert [decoder.describe(sensor_id)["lap"] for sensor_id in (0, 512)] == [9, None]
 
 
 def test_cars_that_join_have_no_lap_until_it_is_told():
@@ -488,7 +773,8 @@ def test_forged_headers_do_not_fill_the_memory():
             if packet_id == LAP_DATA:
                 packet["lap_data"]["current_lap_num"] = forged % 256
             decoder.decode(packet.tobytes())
-        assert len(decoder._held) <= 4
+        assert len(decoder._held) <= 16
+        assert all(len(packets) <= 4 for _, packets in decoder._held.values())
         assert len(decoder._sessions) <= 16
         for session in decoder._sessions.values():
             assert all(len(gaps._window) <= 128 for gaps in session.gaps.values())
@@ -589,7 +875,7 @@ def test_packets_that_hold_nothing_for_us_are_not_counted(year):
         ("session_time", float("inf"), "absurd session time"),
         ("session_time", -1.0, "absurd session time"),
         ("player_car_index", 24, "impossible player index"),
-        ("player_car_index", 255, "impossible player index"),
+        ("player_car_index", 254, "impossible player index"),
     ],
 )
 @each_packet

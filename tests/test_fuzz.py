@@ -35,7 +35,7 @@ def test_what_failed_once_does_not_any_more(case):
 # By packet: the array of cars, where the second decoder finds the fields that it uses, and their names
 USED = {
     fuzz.MOTION: ("car_motion_data", (12, 13, 14), ("g_force_lateral", "g_force_longitudinal", "g_force_vertical")),
-    fuzz.LAP_DATA: ("lap_data", (14,), ("current_lap_num",)),
+    fuzz.LAP_DATA: ("lap_data", (14, 26), ("current_lap_num", "result_status")),
     fuzz.PARTICIPANTS: ("participants", (7,), ("name",)),
     fuzz.CAR_TELEMETRY: (
         "car_telemetry_data",

@@ -425,6 +425,89 @@ def test_a_car_that_is_not_heard_any_more_is_dim():
     assert styles_of([line for line in lines if "DRIVER1" in text_of(line)], "200") == ["bold"]
 
 
+# Several sessions ----------------------------------------------------------------------------------------------------
+
+SESSIONS = (9645314088496810282, 1234567890123450154)
+
+
+def describe_session(sensor_id, flags):
+    session, rest = divmod(sensor_id, 512)
+    return {**describe_car(rest, flags), "session": SESSIONS[session % 2] + session // 2, "several": True}
+
+
+def session(number, count=3, **values):
+    """A reading of each part of each car of a session."""
+    found = cars(count, **values)
+    found["sensor_id"] += 512 * number
+    return found
+
+
+def cars_in(lines):
+    """What stands before the drivers."""
+    return [re.split(r" +DRIVER", line)[0].split() for line in lines if "DRIVER" in line]
+
+
+def test_cars_of_several_sessions_are_lines_of_their_own():
+    board = board_of(session(1, SPEED=150.0), session(0), session(1, SPEED=151.0), describe=describe_session)
+    lines = shown(board)
+    assert cars_in(lines) == [[name, str(car)] for name in ("0282", "0154") for car in range(3)]
+    assert [("200" in line, "151" in line) for line in lines if "DRIVER" in line] == [(True, False)] * 3 + [
+        (False, True)
+    ] * 3
+
+
+def test_one_car_of_each_of_several_sessions():
+    board = board_of(session(0, 1), session(1, 1), describe=describe_session)
+    assert cars_in(shown(board)) == [["0282", "0"], ["0154", "0"]]
+
+
+def test_one_session_is_not_named():
+    board = board_of(session(1), session(1), describe=describe_session)
+    assert cars_in(shown(board)) == [[str(car)] for car in range(3)]
+
+
+def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
+    board = board_of(session(0), session(0), describe=describe_session)
+    board._ring.put_many(session(1, 2, SPEED=150.0))
+    board.update(2.0)
+    assert len(cars_in(shown(board))) == 5
+    board._ring.put_many(session(1, 2, SPEED=160.0))
+    board.update(6.5)  # the first one was heard at 1.0
+    assert cars_in(shown(board)) == [["0"], ["1"]]
+    assert {each.session for each in board.series} == {SESSIONS[1]}
+    assert len(board.series) == 20
+    speeds = [row for row, each in enumerate(board.series) if each.channel is SPEED]
+    assert board.latest[speeds].tolist() == [160.0, 160.0]
+    assert board.low[speeds].tolist() == [150.0, 150.0]
+    assert board.history[speeds, -2:].tolist() == [[150.0, 160.0]] * 2
+    assert np.isnan(board.latest[20:]).all()
+    assert np.isnan(board.history[20:]).all()
+    assert board.over(np.array(speeds), np.array([341.0, 339.0])).tolist() == [True, False]
+    board._ring.put_many(session(0, 1))  # it goes on after all
+    board.update(7.0)
+    assert cars_in(shown(board)) == [["0282", "0"], ["0154", "0"], ["0154", "1"]]
+
+
+def test_the_only_session_stays_when_it_is_over():
+    board = board_of(session(0), describe=describe_session)
+    board.update(60.0)
+    assert len(cars_in(shown(board))) == 3
+
+
+def test_any_number_of_sessions_one_after_another_finds_room():
+    board = board_of(describe=describe_session)
+    for number in range(100):
+        board._ring.put_many(session(number, 22))
+        board.update(10.0 * number)
+    assert not board.overfull
+    assert cars_in(shown(board, 80, 60)) == [[str(car)] for car in range(22)]
+
+
+def test_an_alert_names_its_session():
+    lines = shown(board_of(session(0), describe=describe_session), alerts=[alert_of(1, car=3, session=SESSIONS[0])])
+    assert "car 3 session 0282  SPEED" in "\n".join(lines)
+
+
 # The board -----------------------------------------------------------------------------------------------------------
 
 

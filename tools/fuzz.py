@@ -105,11 +105,14 @@ def _values(layout, packet_id, car):
 class Session:
     """What the reference knows of a session."""
 
-    def __init__(self, roster):
+    def __init__(self):
         self.active = 0
+        self.statuses = None  # of its slots, once one of them is a car's
         self.drivers, self.laps = (), []
-        self.roster = roster
-        self.read_from = False  # whether there was a reading of this roster
+        self.several = False  # whether there were readings of others, too
+        self.number = None  # from its first reading on
+        self.last_used = 0
+        self.roster = None  # the number of what is known, once there is a reading of it
 
 
 class Reference:
@@ -118,9 +121,11 @@ class Reference:
     def __init__(self, cars):
         self.cars = cars
         self.rejected = Counter()
-        self.frame, self.held = None, {}
-        self.sessions = OrderedDict()  # the 16 that were used last
-        self.newest = Session(None)  # whose participants came last
+        self.held = OrderedDict()  # by session the number of its latest frame, and that frame's datagrams by packet
+        self.sessions = OrderedDict()  # 16 at most; the one that was used last is the last
+        self.datagrams = 0  # that were looked at
+        self.numbers = 0  # sessions that had readings
+        self.uids = set()  # theirs
         self.rosters = 0  # how many numbers have been given
         self.seen = {}  # who drove, and in which laps, at the last reading of each roster
 
@@ -141,26 +146,26 @@ class Reference:
             return self.reject("unknown packet version")
         if not (math.isfinite(time) and time >= 0):
             return self.reject("absurd session time")
-        if player >= layout.slots:
+        if layout.slots <= player < 255:
             return self.reject("impossible player index")
+        self.datagrams += 1
         if packet_id == PARTICIPANTS:
-            return self.meet(layout, data, (year, uid), (year, uid, frame))
+            return self.meet(layout, data, (year, uid), frame)
         session = self.known((year, uid))
         if session is None:
-            if self.frame != (year, uid, frame):
-                self.frame, self.held = (year, uid, frame), {}
-            self.held[packet_id] = layout, packet_id, data, time, player
+            held_frame, held = self.held.pop((year, uid), (None, {}))
+            held = held if held_frame == frame else {}
+            self.held[year, uid] = frame, {**held, packet_id: (layout, packet_id, data, time, player)}
+            if len(self.held) > 16:
+                self.held.popitem(last=False)
             return self.reject("before participants")
         return self.use(session, layout, packet_id, data, time, player)
 
     def known(self, key):
         if key in self.sessions:
             self.sessions.move_to_end(key)
+            self.sessions[key].last_used = self.datagrams
         return self.sessions.get(key)
-
-    def number(self):
-        self.rosters += 1
-        return self.rosters - 1
 
     def reject(self, reason):
         self.rejected[reason] += 1
@@ -169,59 +174,94 @@ class Reference:
     def meet(self, layout, data, session, frame):
         if data[HEADER.size] > layout.slots:
             return self.reject("impossible car count")
+        held_frame, held = self.held.get(session, (None, {}))
         if self.known(session) is None:
-            self.sessions[session] = Session(self.number())
-            if len(self.sessions) > 16:
-                self.sessions.popitem(last=False)
-        known = self.newest = self.sessions[session]
+            if len(self.sessions) == 16 and not self.forget():
+                self.held.pop(session, None)
+                return self.reject("too many sessions")
+            self.sessions[session] = Session()
+            self.known(session)
+        known = self.sessions[session]
         known.active = data[HEADER.size]
         names = [car[7].split(b"\0")[0].decode("utf-8", "replace") for car in layout.unpacked(PARTICIPANTS, data)]
-        drivers = tuple("".join(c if c.isprintable() else "�" for c in name) or None for name in names[: known.active])
+        drivers = tuple("".join(c if c.isprintable() else "�" for c in name) or None for name in names)
         self.change(known, drivers, known.laps)
-        held = list(self.held.values()) if self.frame == frame else []
-        self.held = {}
+        self.held.pop(session, None)
+        held = list(held.values()) if held_frame == frame else []
         self.rejected["before participants"] -= len(held)
         for each in held:
             if each[1] == LAP_DATA:
                 self.use(known, *each)
         return [reading for each in held if each[1] != LAP_DATA for reading in self.use(known, *each)]
 
-    def change(self, session, drivers, laps):
-        if (drivers, laps) != (session.drivers, session.laps):
-            session.drivers, session.laps = drivers, laps
-            if session.read_from:
-                session.roster, session.read_from = self.number(), False
+    def forget(self):
+        never_read = [key for key, session in self.sessions.items() if session.number is None]
+        idle = [key for key, session in self.sessions.items() if self.datagrams - session.last_used >= 4096]
+        for key in (*never_read, *idle)[:1]:
+            return self.sessions.pop(key)
+
+    def change(self, session, drivers, laps, several=None):
+        known = drivers, laps, session.several if several is None else several
+        if known != (session.drivers, session.laps, session.several):
+            session.drivers, session.laps, session.several = known
+            session.roster = None
 
     def use(self, session, layout, packet_id, data, time, player):
         if packet_id != LAP_DATA:
-            session.read_from = True
-            self.seen[session.roster] = session.drivers, session.laps
+            if self.cars == "player" and player == 255:
+                return self.reject("nobody plays")
             return self.read(session, layout, packet_id, data, time, player)
-        laps = [car[14] if car[14] <= 200 else 0 for car in layout.unpacked(LAP_DATA, data)]
-        self.change(session, session.drivers, laps[: session.active])
+        cars = layout.unpacked(LAP_DATA, data)
+        if session.statuses or any(car[26] > 1 for car in cars):
+            session.statuses = [car[26] for car in cars]
+        laps = [car[14] if car[14] <= 200 else 0 for car in cars]
+        self.change(session, session.drivers, laps if session.statuses else laps[: session.active])
         return []
 
-    def describe(self, car, roster=None):
-        drivers, laps = self.seen.get(roster, (self.newest.drivers, self.newest.laps))
+    def describe(self, car, roster):
+        drivers, laps, uid, several = self.seen[roster]
         return {
             "car": car,
             "driver": drivers[car] if car < len(drivers) else None,
             "lap": laps[car] or None if car < len(laps) else None,
             "part": None,
+            "session": uid,
+            "several": several,
         }
 
+    def begin_to_read(self, session):
+        [uid] = [uid for (_, uid), each in self.sessions.items() if each is session]
+        if session.number is None:
+            session.number = self.numbers
+            self.numbers += 1
+            self.uids.add(uid)
+            for each in self.sessions.values():
+                self.change(each, each.drivers, each.laps, several=len(self.uids) > 1)
+        if session.roster is None:
+            session.roster = self.rosters
+            self.rosters += 1
+            self.seen[session.roster] = session.drivers, session.laps, uid, session.several
+
     def read(self, session, layout, packet_id, data, time, player):
-        if self.cars == "all":
-            chosen = range(session.active)
+        if session.statuses:
+            slots = [car for car in range(layout.slots) if session.statuses[car] > 1]
         else:
-            chosen = [car for car in ([player] if self.cars == "player" else self.cars) if car < session.active]
-        readings = []
+            slots = range(session.active)
+        chosen = {"all": slots, "player": [player]}.get(str(self.cars), self.cars)
+        chosen = sorted(set(chosen) & set(slots))
+        if chosen:
+            self.begin_to_read(session)
         fields = layout.unpacked(packet_id, data)
+        size, first = layout.cars[packet_id].size, HEADER.size + AROUND[packet_id][0]
+        readings = []
         for car in chosen:
+            if session.statuses and not any(data[first + car * size : first + (car + 1) * size]):
+                continue
             values = _values(layout, packet_id, fields[car])
             for (part, channel, low, high), value in zip(PARTS[packet_id], values, strict=True):
                 if low <= value <= high:
-                    readings.append((time, car * 16 + part, channel.number, session.roster, value))
+                    sensor = session.number * 512 + car * 16 + part
+                    readings.append((time, sensor, channel.number, session.roster, value))
                 else:
                     self.rejected["absurd value"] += 1
         return readings
@@ -256,6 +296,7 @@ DECIDING = (
     ("<I", 23, (6, 7, 8)),  # frame
     ("<B", 27, (0, 1, 19, 20, 21, 22, 23, 24, 255)),  # player
     ("<B", 29, (0, 1, 2, 20, 22, 23, 24, 25, 255)),  # cars, in participants
+    *[("<B", 74 + 57 * car, (0, 1, 2, 7, 255)) for car in (0, 7, 21, 23)],  # result status, in lap data
 )
 
 
@@ -336,7 +377,7 @@ class DecoderTarget:
             assert readings.tolist() == expected
             assert decoder.rejected == +reference.rejected
             for car in range(0, 24, 5):
-                for roster in (None, *reference.seen):
+                for roster in reference.seen:
                     assert decoder.describe(car * 16, roster) == reference.describe(car, roster)
             outcome.append((len(expected), *sorted((reference.rejected - before).items())))
         return tuple(outcome[-3:])
@@ -353,6 +394,7 @@ def _lively(year, packet_id):
         packet["participants"]["name"] = ["DRIVER É".encode() + bytes([65 + car]) for car in cars]
     elif packet_id == LAP_DATA:
         packet["lap_data"]["current_lap_num"] = (cars * 11) % 256
+        packet["lap_data"]["result_status"] = cars % 8
     elif packet_id == MOTION:
         packet["car_motion_data"]["g_force_lateral"] = (cars - 10) * LAYOUTS[year].g_units / 4
     elif packet_id == CAR_TELEMETRY:

@@ -2,7 +2,7 @@
 
 import time
 
-__all__ = ["clean", "clock", "one_line"]
+__all__ = ["clean", "clock", "one_line", "short_session"]
 
 
 def clean(text: str) -> str:
@@ -13,6 +13,11 @@ def clean(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return what an error says, in one line whatever it says; the name of its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def short_session(uid: int) -> str:
+    """Return the last four digits of a session's number: what people call it, and may tell `Decoder` to read."""
+    return f"{uid % 10_000:04}"
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any, Literal, NamedTuple
 
-from f1buf.telemetry._text import clock
+from f1buf.telemetry._text import clock, short_session
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.thresholds import Event, Threshold
 
@@ -41,6 +41,8 @@ class Alert(NamedTuple):
     """Which wheel or axis, where a car has several such sensors; on a CAN bus the message."""
     lap: int | None = None
     """The lap that the car was in, from 1, where the source knows."""
+    session: int | None = None
+    """The game's number of its session, where readings of more than one session have come."""
 
     @classmethod
     def from_event(cls, event: Event, threshold: Threshold, described: dict[str, Any]) -> "Alert":
@@ -53,8 +55,12 @@ class Alert(NamedTuple):
         threshold : Threshold
             The event's threshold.
         described : dict
-            What the source says of the sensor: ``car``, ``driver``, ``lap``, ``part``, each optional.
+            What the source says of the sensor: ``car``, ``driver``, ``lap``, ``part``, each optional; and ``session``,
+            which the alert names where ``several`` is true.
         """
+        described = dict(described)
+        if not described.pop("several", False):
+            described.pop("session", None)
         timestamp, sensor_id, number, _flags, value = event.reading.item()
         channel = channel_by_number(number)
         return cls(
@@ -79,6 +85,7 @@ class Alert(NamedTuple):
             "time": _number(self.time),
             "position": self.position,
             "sensor": self.sensor_id,
+            "session": None if self.session is None else str(self.session),  # a float would not hold all its digits
             "car": self.car,
             "driver": self.driver,
             "lap": self.lap,
@@ -105,11 +112,12 @@ class Alert(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """The car, driver, lap and part where the source knows them, without a car the sensor's number; for people."""
-        if self.car is None:
-            return " ".join(filter(None, (f"sensor {self.sensor_id}", self.part)))
+        """For people: the car, driver, lap, part and session as far as the source knows them, and there are several;
+        without a car the sensor's number."""
+        sensor = f"sensor {self.sensor_id}" if self.car is None else f"car {self.car}"
         lap = None if self.lap is None else f"lap {self.lap}"
-        return " ".join(filter(None, (f"car {self.car}", self.driver, lap, self.part)))
+        session = None if self.session is None else f"session {short_session(self.session)}"
+        return " ".join(filter(None, (sensor, self.driver, lap, self.part, session)))
 
 
 def _number(value: float) -> float | str:

@@ -291,8 +291,8 @@ class F1TelemetrySystem:
             How many analyzer threads; at least 1.
         describe : callable, optional
             Returns what is known of a sensor for its alerts, from its number and the reading's flags: ``car``,
-            ``driver``, ``lap``, ``part``. What it raises ends the run as what `on_alert` raises does; that alert is
-            not made.
+            ``driver``, ``lap``, ``part``, ``session`` and ``several``, see `Alert.from_event`. What it raises ends the
+            run as what `on_alert` raises does; that alert is not made.
         analyzer : type
             `Analyzer` or a subclass.
         consumers : iterable of Consumer

@@ -370,6 +370,7 @@ _WHO, _WHO_AT = np.dtype(np.uint64), 8  # READING's sensor_id, channel and flags
 _HASH_BITS = 12  # 4,096 flags: many more than sensors that cross at once, and few enough for the first-level cache
 _HASH_FACTOR = np.uint32(2_654_435_769)  # 2**32 / golden ratio, odd: spreads ids however they are numbered (Knuth)
 _SENSOR_BITS = 32  # READING.sensor_id; a series' key is its channel's number above its sensor's
+_MOST_OVER = 1 << 16  # series of one rule: more than anybody's sensors; sessions of a game that are forged have no end
 _NONE: Ints = np.zeros(0, np.intp)
 
 
@@ -831,7 +832,9 @@ class Event(NamedTuple):
 class Tracker:
     """Puts the results of `ThresholdTable.check` together: finds rises, and counts.
 
-    Used by one thread at a time. The events and counts do not depend on how the stream was cut into batches.
+    Used by one thread at a time. The events and counts do not depend on how the stream was cut into batches, unless
+    more than 65,536 series of one channel are over at once: then all but those of the latest batch are forgotten, so
+    that endless new ones cannot fill the memory, and one that goes on may rise once more.
 
     Parameters
     ----------
@@ -907,6 +910,8 @@ class Tracker:
             unsettled = over - crossing.lasting - crossing.ended
             over -= crossing.ended
             over |= crossing.lasting
+            if len(over) > _MOST_OVER:
+                over &= crossing.lasting
             self._samples[rule] += len(samples)
             self._rises[rule] += len(rises)
         if unsettled and looked_at < crossings._seen[rule]:
@@ -953,6 +958,8 @@ class Tracker:
                     rises.append(start)
         for sensor in crossing.sensors.intersection(stretches):
             del stretches[sensor]
+        if len(stretches) > _MOST_OVER:
+            stretches.clear()
         stretches.update(lasting)
         positions = crossing.positions
         counted = positions[_ranges(np.array(starts, np.intp), np.array(stops, np.intp))]

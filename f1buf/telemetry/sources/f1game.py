@@ -11,6 +11,14 @@ format is adding an entry to `FORMATS`; adding a packet is adding its layout the
 
 Anybody can send a datagram: size, format, packet id and version, session time, player and car count are checked before
 one is used, and each value after.
+
+Which slots of a packet are cars
+    A car keeps its slot for the whole session, and a slot that empties amid the others stays where it is. EA's
+    specification, among its questions and answers, says to look at each car's result status in the lap data: where that
+    is neither "invalid" nor "inactive" the slot holds valid data. So a car that has finished or retired is still read.
+    The number of active cars in the participants packet says how many there are, not where; it counts until the lap
+    data have called a slot a car's. From then on a slot of which a packet has nothing but zeros is empty there,
+    whatever its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
 """
 
 import operator
@@ -53,7 +61,7 @@ HEADER = np.dtype(
         ("session_time", "<f4"),  # [s]
         ("frame_identifier", "<u4"),  # goes back after a flashback
         ("overall_frame_identifier", "<u4"),  # never goes back
-        ("player_car_index", "u1"),
+        ("player_car_index", "u1"),  # 255: nobody plays, the session is watched
         ("secondary_player_car_index", "u1"),  # 255: no second player
     ]
 )
@@ -218,7 +226,7 @@ class Format(NamedTuple):
     Attributes
     ----------
     slots : int
-        Cars that a packet has room for; the first `num_active_cars` of them are in use.
+        Cars that a packet has room for.
     packet_ids : range
         Every packet id that the game sends in this format, decoded or not.
     g_units : float
@@ -283,10 +291,16 @@ _PARTS = (
     _Part(FUEL_LEVEL, None, 0.0, 100.0),
 )
 _ROSTERS = 1 << 16  # that a reading's flags can tell apart
-_SESSIONS = 16  # known at once: the game's own, and what others make up
+_SESSIONS = 16  # known at once: those of several games, and what others make up
+_IN_USE = 4096  # datagrams, 17 s of one game's: a session that sent one among so many of the latest is not displaced
 _ROSTERS_KEPT = 4096  # the latest: more than change while a reading is on its way; forged ones take 8 MB
-_IDS_PER_CAR = 16  # sensor_id = car * 16 + part: leaves room for parts to come
 _MAX_SLOTS = max(form.slots for form in FORMATS.values())
+# sensor_id = session's number * 512 + car * 16 + part: leaves room for parts to come
+_IDS_PER_CAR = 16
+_IDS_PER_SESSION = 1 << (_MAX_SLOTS * _IDS_PER_CAR - 1).bit_length()
+_NUMBERS = (1 << 32) // _IDS_PER_SESSION  # of sessions that have had readings; none is used twice
+_NO_PLAYER = 255
+_INACTIVE = 1  # the result status of a slot that holds no car: this, or 0, "invalid"
 
 # A conversion takes one row a car, one column a raw value (float64), and returns one column a part in its unit.
 _Conversion = Callable[[Array, Format], Array]
@@ -328,6 +342,9 @@ _RECIPES = {
 }
 
 
+_Cars = slice | Array  # slots
+
+
 class _Extractor:
     """A recipe prepared for the layout of one format, so that a datagram costs a fixed handful of array operations."""
 
@@ -338,6 +355,7 @@ class _Extractor:
         self._convert = recipe.convert
         # One element a car that shows only the fields of the recipe, at their places.
         self._raw = cars.base[list(recipe.fields)]
+        self._whole = np.dtype((np.void, cars.base.itemsize))
         # The same fields as doubles without gaps: a cast to it, one operation, leaves a plain table of float64.
         self._wide = np.dtype([(name, "f8", self._raw[name].shape) for name in recipe.fields])
         self._columns = self._wide.itemsize // 8
@@ -345,39 +363,55 @@ class _Extractor:
         self._low = np.array([_PARTS[part].low for part in recipe.parts])
         self._high = np.array([_PARTS[part].high for part in recipe.parts])
 
-    def __call__(self, datagram: Datagram, active: int, chosen: slice | Array, time: float) -> tuple[Array, int]:
-        """Return the readings of the `chosen` ones of the `active` cars, and how many absurd ones were left out."""
-        cars = np.frombuffer(datagram, self._raw, active, self._offset)[chosen]
-        table = cars.astype(self._wide).view("f8").reshape(len(cars), self._columns)
+    def template(self, cars: _Cars, first_id: int, flags: int) -> bytes:
+        """Return the bytes of these cars' readings, which lack only their timestamp and value."""
+        template = np.array(self._template[cars])
+        template["sensor_id"] += first_id
+        template["flags"] = flags
+        return template.tobytes()
+
+    def without_empty(self, datagram: Datagram, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
+        """Return `cars` and `template` without those whose slot is all zero."""
+        slots = np.frombuffer(datagram, self._whole, self._form.slots, self._offset)[cars]
+        if np.count_nonzero(slots) == len(slots):
+            return cars, template
+        full = slots.nonzero()[0]
+        readings = np.frombuffer(template, READING).reshape(len(slots), -1)
+        return np.arange(self._form.slots)[cars][full], readings[full].tobytes()
+
+    def __call__(self, datagram: Datagram, cars: _Cars, template: bytes, time: float) -> tuple[Array, int]:
+        """Return the readings of these cars, and how many absurd ones were left out."""
+        raw = np.frombuffer(datagram, self._raw, self._form.slots, self._offset)[cars]
+        table = raw.astype(self._wide).view("f8").reshape(len(raw), self._columns)
         values = self._convert(table, self._form)
-        readings = np.array(self._template[:active][chosen])
+        readings = np.frombuffer(bytearray(template), READING)  # numpy would copy records field by field
         readings["timestamp"] = time
-        readings["value"] = values
-        readings = readings.reshape(-1)
+        readings["value"] = values.reshape(-1)
         sound = (values >= self._low) & (values <= self._high)  # NaN is neither
-        if sound.all():
+        if np.count_nonzero(sound) == sound.size:
             return readings, 0
         kept = readings[sound.reshape(-1)]
         return kept, len(readings) - len(kept)
 
 
 def _template(slots: int, parts: range) -> Array:
-    """Return readings of shape (slots, parts) that lack only their timestamp and value."""
+    """Return readings of the first session."""
     template = np.zeros((slots, len(parts)), READING)
     template["sensor_id"] = np.arange(slots)[:, np.newaxis] * _IDS_PER_CAR + np.array(parts)
     template["channel"] = [_PARTS[part].channel.number for part in parts]
     return template
 
 
-def _lap_numbers(packet: np.dtype[np.void]) -> tuple[int, int]:
-    """Where in the packet the first car's lap number is, and how far the next is from it [bytes]."""
+def _of_each_car(packet: np.dtype[np.void], field: str) -> tuple[int, int]:
+    """Where in the lap data the first car's `field`, one byte, is, and how far the next is from it [bytes]."""
     assert packet.fields is not None
     cars, offset = packet.fields["lap_data"][:2]
     assert cars.base.fields is not None
-    return offset + cars.base.fields["current_lap_num"][1], cars.base.itemsize
+    return offset + cars.base.fields[field][1], cars.base.itemsize
 
 
-_LAP_NUMBERS = {year: _lap_numbers(form.packets[LAP_DATA]) for year, form in FORMATS.items()}
+_LAP_NUMBERS = {year: _of_each_car(form.packets[LAP_DATA], "current_lap_num") for year, form in FORMATS.items()}
+_STATUSES = {year: _of_each_car(form.packets[LAP_DATA], "result_status") for year, form in FORMATS.items()}
 _MOST_LAPS = 200  # more than any session has
 _SOUND_LAPS = bytes(lap if lap <= _MOST_LAPS else 0 for lap in range(256))  # by the lap number that was sent
 
@@ -420,78 +454,116 @@ class _Header(NamedTuple):
 
 
 class _Roster(NamedTuple):
-    """What a reading's flags say by number: who drives, and in which lap, by car."""
+    """What a reading's flags say by number: of which session it is, who drives, and in which lap, by car."""
 
-    drivers: tuple[str | None, ...]
-    laps: bytes  # 0 where it is not known; may be shorter
+    drivers: tuple[str | None, ...] = ()
+    laps: bytes = b""  # 0 where it is not known; may be shorter
+    session: int | None = None  # its uid
+    several: bool = False  # whether there had been readings of other sessions, too
 
 
-_NOBODY = _Roster((), b"")
+_NOBODY = _Roster()
 
 
 class _Session:
-    """What is known of one session of the game.
+    """What is known of one session of a game."""
 
-    Anybody can send the participants of a session of his own; that must not displace what is known of the others.
-    """
+    __slots__ = (
+        "active",
+        "cars",
+        "flags",
+        "gaps",
+        "heard",
+        "last_used",
+        "number",
+        "player",
+        "roster",
+        "statuses",
+        "templates",
+    )
 
-    __slots__ = ("active", "chosen", "gaps", "roster", "roster_in_use")
-
-    def __init__(self, roster: int) -> None:
-        self.active = 0
-        self.chosen: slice | Array = slice(None)  # among the active cars; not used for "player"
-        self.roster = roster  # its number: this session's own
-        self.roster_in_use = False  # whether a reading has been given that number
+    def __init__(self, uid: int, number: int) -> None:
+        self.number = number  # its own from its first reading on; until then the next that is free
+        self.heard = False  # whether there has been a reading
+        self.last_used = 0  # which of the decoder's datagrams was its last, once another one's has come
+        self.active = 0  # how many cars there are, as the participants say
+        self.statuses: bytes | None = None  # by slot; None until the lap data have called a slot a car's
+        self.player = _NO_PLAYER
+        self.cars: _Cars | None = None  # whose readings are wanted; None: nobody's
+        self.templates: dict[int, bytes] = {}  # of their readings, by packet id; made when they are needed
+        self.roster = _Roster(session=uid)
+        self.flags: int | None = None  # the roster's number; None until there is a reading of it
         self.gaps = {packet_id: FrameGaps() for packet_id in EVERY_FRAME}
+
+    @property
+    def slots(self) -> list[int]:
+        """Which slots are cars."""
+        if self.statuses is None:
+            return list(range(self.active))
+        return [slot for slot, status in enumerate(self.statuses) if status > _INACTIVE]
 
 
 class Decoder:
-    """Turns the datagrams of one game into readings.
+    """Turns the datagrams of the games into readings.
 
-    Which slots of a packet are cars, and who drives them, the game says in the participants packet: at the start of a
-    session and every 5 s. Readings of a session that come before it are rejected ("before participants"), except those
-    of its very frame: the game sends a frame's packets by packet id, motion (0) before participants (4). These are kept
-    back until the participants packet comes, and returned for it. In which lap each car is comes in the lap data (2),
-    so the motion (0) of the very frame in which a lap begins still counts as the lap before.
+    Who drives, the game says in the participants packet: at the start of a session and every 5 s. Readings of a session
+    that come before it are rejected ("before participants"), except those of its very frame: the game sends a frame's
+    packets by packet id, motion (0) before participants (4). These are kept back until the participants packet comes,
+    and returned for it. In which lap each car is comes in the lap data (2), so the motion (0) of the very frame in
+    which a lap begins still counts as the lap before. So does which slots are cars; see the module.
+
+    Each session has its own sensor ids, so that no other one continues its series: those of the first whose readings
+    come begin at 0, those of the next at 512, and so on. Of 16 sessions that are in use at once further ones are
+    rejected ("too many sessions"): a flood of forged ones displaces none that is in use. A session that was displaced
+    and comes back begins anew, as another one.
 
     Parameters
     ----------
     cars : "all", "player" or iterable of int
-        Whose readings to return: every active car's, the player's, or those of these car indices.
+        Whose readings to return, of each session: those of every car, the player's, or these car indices'.
+    session : str or int, optional
+        The one session to read: its number, or the last digits of it, four at least. Datagrams of others are rejected
+        ("other session").
 
     Attributes
     ----------
     rejected : collections.Counter
         How many datagrams were not used, by reason; and under "absurd value" how many single readings were left out of
         datagrams that were used: NaN, infinite or physically impossible values, such as fuel with a capacity of 0.
-        Packets that the game sends and that hold nothing for us are not counted.
+        Packets that the game sends and that hold nothing for us are not counted, nor are empty slots. With the player's
+        car chosen and nobody playing, the session being watched, the reason is "nobody plays".
     lost : int
         How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
         datagrams come late. See `FrameGaps`.
+    sessions : tuple of int
+        The game's numbers of the sessions that readings came of, in that order: the latest 16.
 
     Raises
     ------
     ValueError
-        `cars` is something else, empty, or names a car index outside 0 to 23.
+        `cars` is something else, empty, or names a car index outside 0 to 23; or `session` is no such number.
 
     Notes
     -----
-    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost` and a copy of
-    `rejected`, ``dict(decoder.rejected)``.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost`, `sessions` and a copy
+    of `rejected`, ``dict(decoder.rejected)``.
     """
 
-    def __init__(self, cars: str | Iterable[int] = "all") -> None:
+    def __init__(self, cars: str | Iterable[int] = "all", session: str | int | None = None) -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
+        self._wanted = _checked_session(session)
         self.lost = 0
+        self.sessions: tuple[int, ...] = ()
         self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
-        self._newest: _Session | None = None  # whose participants came last
+        self._last_key: tuple[int, int] | None = None  # and this is its key; None where another datagram came since
+        self._datagrams = 0  # how many of the sessions' have come
+        self._numbers = 0  # how many sessions have had readings
         self._rosters: dict[int, _Roster] = {}  # by number; see `describe`
         self._last_roster = -1  # the number that was given last
-        self._held_frame: tuple[int, int, int] | None = None  # the one that `_held` is of
-        # By packet id, so that a flood cannot fill the memory
-        self._held: dict[int, tuple[_Header, bytes, float | None]] = {}
+        # By session its latest frame, and of that by packet id, so that a flood cannot fill the memory
+        self._held: dict[tuple[int, int], tuple[int, dict[int, tuple[_Header, bytes, float | None]]]] = {}
 
     def decode(self, datagram: Datagram, time: float | None = None) -> Array:
         """Return the readings of one datagram; never raises for what it contains.
@@ -524,9 +596,11 @@ class Decoder:
         fault = _fault(form, header, len(datagram))
         if fault is not None:
             return self._reject(fault)
-        if header.packet_id == PARTICIPANTS:
-            return self._take_participants(form, header, datagram)
         session = self._known(header.session)
+        if session is None and not self._is_wanted(header.session_uid):
+            return self._reject("other session")
+        if header.packet_id == PARTICIPANTS:
+            return self._take_participants(session, form, header, datagram)
         if session is None:
             return self._hold(header, datagram, time)
         return self._use(session, header, datagram, time)
@@ -537,7 +611,7 @@ class Decoder:
         Parameters
         ----------
         sensor_id : int
-            As in a reading: car * 16 + part.
+            As in a reading: the session's number here * 512 + car * 16 + part.
         roster : int, optional
             The reading's ``flags``, which say who drove, and in which laps, when it was decoded. Without it, the
             latest.
@@ -548,94 +622,173 @@ class Decoder:
             ``"car"``: the car's index; ``"driver"``: the name in the participants packet, or None; ``"lap"``: the lap
             that the car was in, from 1, or None where the lap data have not told yet, or something absurd;
             ``"part"``: the wheel ("RL", "RR", "FL", "FR") or axis ("lateral", "longitudinal", "vertical"), or None
-            where a car has one such sensor only.
+            where a car has one such sensor only; ``"session"``: the game's number of the session, or None where it is
+            not known any more; ``"several"``: whether readings of more than one session had come by then.
 
         Raises
         ------
         ValueError
             No reading of this decoder has this sensor id.
         """
-        car, part = divmod(operator.index(sensor_id), _IDS_PER_CAR)
-        if not (0 <= car < _MAX_SLOTS and part < len(_PARTS)):
+        number, rest = divmod(operator.index(sensor_id), _IDS_PER_SESSION)
+        car, part = divmod(rest, _IDS_PER_CAR)
+        if not (0 <= number < _NUMBERS and car < _MAX_SLOTS and part < len(_PARTS)):
             raise ValueError(
                 f"sensor_id is {sensor_id}: expected car * {_IDS_PER_CAR} + part, car 0 to {_MAX_SLOTS - 1}, "
-                f"part 0 to {len(_PARTS) - 1}, as in the readings that Decoder.decode returns"
+                f"part 0 to {len(_PARTS) - 1}, and {_IDS_PER_SESSION} more for each session before, "
+                "as in the readings that Decoder.decode returns"
             )
         # `decode` may go on in another thread: each is looked at once.
-        if roster is None and (newest := self._newest) is not None:
-            roster = newest.roster
-        drivers, laps = _NOBODY if roster is None else self._rosters.get(roster, _NOBODY)
+        if roster is None:
+            sessions = reversed(list(self._sessions.values()))
+            known = next((session.roster for session in sessions if session.number == number), _NOBODY)
+        else:
+            known = self._rosters.get(roster, _NOBODY)
+        drivers, laps, uid, several = known
         return {
             "car": car,
             "driver": drivers[car] if car < len(drivers) else None,
             "lap": (laps[car] if car < len(laps) else 0) or None,
             "part": _PARTS[part].name,
+            "session": uid,
+            "several": several,
         }
 
     def _reject(self, reason: str) -> Array:
         self.rejected[reason] += 1
         return _nothing()
 
-    def _take_participants(self, form: Format, header: _Header, datagram: Datagram) -> Array:
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    def _is_wanted(self, uid: int) -> bool:
+        wanted = self._wanted
+        return wanted is None or wanted == str(uid) or (len(wanted) >= _SHORT and f"{uid:04}".endswith(wanted))
+
+    def _known(self, key: tuple[int, int]) -> _Session | None:
+        self._datagrams += 1
+        if key == self._last_key:
+            return self._sessions[key]
+        if self._last_key is not None:
+            self._sessions[self._last_key].last_used = self._datagrams - 1
+            self._last_key = None
+        if key not in self._sessions:
+            return None
+        session = self._sessions[key] = self._sessions.pop(key)
+        self._last_key = key
+        return session
+
+    def _new_session(self, key: tuple[int, int]) -> _Session | None:
+        """Make room for another session, and begin it; None where all are in use."""
+        if len(self._sessions) == _SESSIONS and not self._forget_one():
+            return None
+        session = self._sessions[key] = _Session(key[1], self._numbers)
+        self._last_key = key
+        return session
+
+    def _forget_one(self) -> bool:
+        """Forget a session: one of which there was no reading, or else one that is not in use any more."""
+        unheard = [key for key, session in self._sessions.items() if not session.heard]
+        oldest = (unheard or list(self._sessions))[0]
+        if not unheard and self._datagrams - self._sessions[oldest].last_used < _IN_USE:
+            return False
+        del self._sessions[oldest]
+        return True
+
+    def _begin_readings(self, session: _Session, uid: int) -> bool:
+        """Give a session its own number, for its first reading; false where there is none left."""
+        if self._numbers == _NUMBERS:
+            return False
+        session.number, session.heard = self._numbers, True
+        self._numbers += 1
+        if uid not in self.sessions:  # it is where a player has changed the format
+            self.sessions = (*self.sessions, uid)[-_SESSIONS:]
+        if len(self.sessions) > 1:
+            for each in self._sessions.values():
+                self._note(each, each.roster._replace(several=True))
+        session.templates.clear()
+        return True
+
+    # -- who drives, where and in which lap ---------------------------------------------------------------------------
+
+    def _take_participants(self, session: _Session | None, form: Format, header: _Header, datagram: Datagram) -> Array:
         """Remember who drives; return what was held back of this packet's frame."""
         packet = np.frombuffer(datagram, form.packets[PARTICIPANTS], 1)[0]
         active = int(packet["num_active_cars"])
         if active > form.slots:
             return self._reject("impossible car count")
-        session = self._newest = self._known(header.session) or self._new_session(header.session)
+        session = session or self._new_session(header.session)
+        if session is None:
+            self._held.pop(header.session, None)
+            return self._reject("too many sessions")
         session.active = active
-        if isinstance(self._cars, tuple):
-            session.chosen = np.array([car for car in self._cars if car < active], np.intp)
-        drivers = tuple(_driver(name) for name in packet["participants"]["name"][:active].tolist())
-        self._note(session, self._roster_of(session)._replace(drivers=drivers))
+        self._choose(session)
+        drivers = tuple(_driver(name) for name in packet["participants"]["name"].tolist())
+        self._note(session, session.roster._replace(drivers=drivers))
         return self._release(session, header)
 
-    def _known(self, key: tuple[int, int]) -> _Session | None:
-        session = self._sessions.get(key)
-        if session is not None and next(reversed(self._sessions)) != key:
-            self._sessions[key] = self._sessions.pop(key)
-        return session
-
-    def _new_session(self, key: tuple[int, int]) -> _Session:
-        if len(self._sessions) == _SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        session = self._sessions[key] = _Session(self._new_roster())
-        return session
-
-    def _new_roster(self) -> int:
-        """Return the next number; the oldest is forgotten."""
-        self._last_roster = (self._last_roster + 1) % _ROSTERS
-        self._rosters.pop((self._last_roster - _ROSTERS_KEPT) % _ROSTERS, None)
-        return self._last_roster
-
-    def _roster_of(self, session: _Session) -> _Roster:
-        return self._rosters.get(session.roster, _NOBODY)
+    def _choose(self, session: _Session) -> None:
+        """Note whose readings are wanted, after a change."""
+        slots = session.slots
+        if self._cars != "all":
+            wanted = (session.player,) if self._cars == "player" else self._cars
+            slots = [slot for slot in slots if slot in wanted]
+        if not slots:
+            session.cars = None
+        elif len(slots) == slots[-1] + 1 - slots[0]:
+            session.cars = slice(slots[0], slots[-1] + 1)
+        else:
+            session.cars = np.array(slots, np.intp)
+        session.templates.clear()
 
     def _take_laps(self, session: _Session, header: _Header, datagram: Datagram) -> Array:
-        """Remember in which lap each car is."""
+        """Remember which slots are cars, and in which lap each is."""
+        slots = FORMATS[header.packet_format].slots
+        start, stride = _STATUSES[header.packet_format]
+        statuses = bytes(datagram[start : start + stride * slots : stride])
+        if statuses != session.statuses and (session.statuses is not None or max(statuses) > _INACTIVE):
+            session.statuses = statuses
+            self._choose(session)
+        if session.statuses is None:
+            slots = session.active
         start, stride = _LAP_NUMBERS[header.packet_format]
-        laps = bytes(datagram[start : start + stride * session.active : stride]).translate(_SOUND_LAPS)
-        self._note(session, self._roster_of(session)._replace(laps=laps))
+        laps = bytes(datagram[start : start + stride * slots : stride]).translate(_SOUND_LAPS)
+        self._note(session, session.roster._replace(laps=laps))
         return _nothing()
 
     def _note(self, session: _Session, roster: _Roster) -> None:
-        if roster == self._roster_of(session):
+        """Note what is known by now; where it is the same, see that it is not forgotten among those of others."""
+        if roster == session.roster and not self._is_old(session.flags):
             return
-        if session.roster_in_use:
-            session.roster, session.roster_in_use = self._new_roster(), False
-        self._rosters[session.roster] = roster
+        session.roster, session.flags = roster, None
+        session.templates.clear()
+
+    def _is_old(self, flags: int | None) -> bool:
+        return flags is not None and (self._last_roster - flags) % _ROSTERS >= _ROSTERS_KEPT // 2
+
+    def _flags_of(self, session: _Session) -> int:
+        """Return the number of a session's roster; where it needs a new one, the oldest is forgotten."""
+        if session.flags is None:
+            session.flags = self._last_roster = (self._last_roster + 1) % _ROSTERS
+            self._rosters[session.flags] = session.roster
+            self._rosters.pop((session.flags - _ROSTERS_KEPT) % _ROSTERS, None)
+        return session.flags
+
+    # -- what comes before its session's participants -----------------------------------------------------------------
 
     def _hold(self, header: _Header, datagram: Datagram, time: float | None) -> Array:
         """Keep the datagram until its frame is over; counted as rejected until it is used after all."""
-        if header.frame != self._held_frame:
-            self._held_frame = header.frame
-            self._held.clear()
-        self._held[header.packet_id] = header, bytes(datagram), time
+        frame, held = self._held.pop(header.session, (-1, {}))
+        if frame != header.overall_frame_identifier:
+            held = {}
+        held[header.packet_id] = header, bytes(datagram), time
+        self._held[header.session] = header.overall_frame_identifier, held
+        if len(self._held) > _SESSIONS:
+            del self._held[next(iter(self._held))]
         return self._reject(_BEFORE_PARTICIPANTS)
 
     def _release(self, session: _Session, participants: _Header) -> Array:
-        held = list(self._held.values()) if participants.frame == self._held_frame else []
-        self._held.clear()
+        frame, packets = self._held.pop(participants.session, (-1, {}))
+        held = list(packets.values()) if frame == participants.overall_frame_identifier else []
         if not held:
             return _nothing()
         self.rejected[_BEFORE_PARTICIPANTS] -= len(held)
@@ -643,6 +796,8 @@ class Decoder:
             del self.rejected[_BEFORE_PARTICIPANTS]
         held.sort(key=lambda each: each[0].packet_id != LAP_DATA)  # first: so that the others' laps are known
         return np.concatenate([self._use(session, *each) for each in held])
+
+    # -- readings -----------------------------------------------------------------------------------------------------
 
     def _use(self, session: _Session, header: _Header, datagram: Datagram, time: float | None) -> Array:
         """Return the readings of a datagram of a session whose participants are known."""
@@ -652,18 +807,33 @@ class Decoder:
         self.lost += gaps.lost - before
         if header.packet_id == LAP_DATA:
             return self._take_laps(session, header, datagram)
+        if self._cars == "player" and header.player_car_index != session.player:
+            session.player = header.player_car_index
+            self._choose(session)
         return self._extract(session, header, datagram, header.session_time if time is None else time)
 
     def _extract(self, session: _Session, header: _Header, datagram: Datagram, time: float) -> Array:
-        player = header.player_car_index
-        chosen = slice(player, player + 1) if self._cars == "player" else session.chosen
-        extract = _EXTRACTORS[header.packet_format, header.packet_id]
+        if self._cars == "player" and session.player == _NO_PLAYER:
+            return self._reject("nobody plays")
+        cars = session.cars
+        if cars is None:
+            return _nothing()
+        if not session.heard and not self._begin_readings(session, header.session_uid):
+            return self._reject("too many sessions")
+        packet_id = header.packet_id
+        extract = _EXTRACTORS[header.packet_format, packet_id]
+        if packet_id not in session.templates:
+            first_id = session.number * _IDS_PER_SESSION
+            session.templates[packet_id] = extract.template(cars, first_id, self._flags_of(session))
+        template = session.templates[packet_id]
+        if session.statuses is not None:
+            cars, template = extract.without_empty(datagram, cars, template)
+            if not template:
+                return _nothing()
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
-            readings, absurd = extract(datagram, session.active, chosen, time)
+            readings, absurd = extract(datagram, cars, template, time)
         if absurd:
             self.rejected["absurd value"] += absurd
-        readings["flags"] = session.roster
-        session.roster_in_use = True
         return readings
 
 
@@ -678,7 +848,7 @@ def _fault(form: Format, header: _Header, size: int) -> str | None:
         return "unknown packet version"
     if not 0.0 <= header.session_time < float("inf"):
         return "absurd session time"
-    if header.player_car_index >= form.slots:
+    if form.slots <= header.player_car_index != _NO_PLAYER:
         return "impossible player index"
     return None
 
@@ -700,6 +870,16 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
         if not 0 <= index < _MAX_SLOTS:
             raise ValueError(f"cars holds {index}: {expected}")
     return tuple(indices)
+
+
+_SHORT = 4  # digits of a session's number are enough to name it; see `short_session`
+
+
+def _checked_session(session: str | int | None) -> str | None:
+    text = None if session is None else str(session)
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise ValueError(f"session is {session!r}: expected a session's number, or at least its last {_SHORT} digits")
+    return text
 
 
 def _driver(name: bytes) -> str | None:

@@ -174,6 +174,8 @@ class ParquetReplay:
         self._recording = recording
         self._speed = speed
         self._described: tuple[Described, Described] = {}, {}  # the latest, and what was the latest before
+        self._first_session: int | None = None
+        self._several = False  # whether there has been a reading of another one
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
@@ -226,7 +228,13 @@ class ParquetReplay:
         return dict(before.get(key, {}) if described is None else described)
 
     def _remember(self, described: Described) -> None:
-        """Before the readings are yielded."""
+        """Before the readings are yielded; in the order in which each was first read."""
+        for each in described.values():
+            if "session" in each:
+                self._first_session = each["session"] if self._first_session is None else self._first_session
+                self._several = self._several or each["session"] != self._first_session
+                if self._several:
+                    each["several"] = True
         latest, before = self._described
         if len(latest) >= _DESCRIBED:
             latest, before = {}, latest
