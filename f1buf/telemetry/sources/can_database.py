@@ -441,7 +441,8 @@ class CanDecoder:
             lengths = np.array([len(content) for content in contents], np.intp)
             data = b"".join(content.ljust(lengths.max(), b"\0") for content in contents)
             columns = np.frombuffer(data, np.uint8).reshape(len(contents), -1)
-            yield number, Rows(np.array(at), frames.timestamp[[*at]], np.array(sensors, np.uint32), lengths, columns)
+            place = np.array(at, np.intp)
+            yield number, Rows(place, frames.timestamp[place], np.array(sensors, np.uint32), lengths, columns)
 
     def _reject(self, reason: str, count: int) -> None:
         if count:
