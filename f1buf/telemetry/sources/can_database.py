@@ -12,7 +12,6 @@ import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -25,6 +24,7 @@ from f1buf.telemetry.channels import Channel
 from f1buf.telemetry.sources.can_files import CanError, Listed, load, reason_of, require_packages
 from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
 from f1buf.telemetry.sources.can_j1939 import (
+    LARGEST,
     Group,
     Transport,
     group_of,
@@ -32,7 +32,7 @@ from f1buf.telemetry.sources.can_j1939 import (
     source_of,
     without_priority,
 )
-from f1buf.telemetry.sources.can_layout import Found, Layout, Rows
+from f1buf.telemetry.sources.can_layout import Layout, Rows
 
 if TYPE_CHECKING:
     from cantools.database import Message as DatabaseMessage
@@ -104,7 +104,7 @@ class _Entry:
         series = [(signal.name, channel) for signal, channel in zip(signals, channels, strict=True)]
         sensors = {each: first_sensor + i for i, each in enumerate(dict.fromkeys(series))}
         self.channels = [channel for _, channel in sensors]
-        self.layout = Layout(signals, [(sensors[name, channel], channel.number) for name, channel in series])
+        self.signals = signals, [(sensors[name, channel], channel.number) for name, channel in series]
 
     def is_for(self, bus: str | None) -> bool:
         """Say whether it is for a bus; None is each that no database names.
@@ -266,8 +266,8 @@ class CanDecoder:
             for bus, path in map(_bus_and_path, database_files)
             for listed in load(path, j1939)
         ]
-        names = {name for entry in known for name in (entry.for_bus, *entry.buses)}
-        self._tables = {name: _Table(known, name) for name in names | {None}}
+        names = dict.fromkeys(name for entry in known for name in (None, entry.for_bus, *entry.buses))
+        self._tables = {name: _Table(known, name) for name in (None, *names)}
         meanings = dict.fromkeys(each for table in self._tables.values() for each in table.meanings)
         self._entries: list[_Entry] = []
         self._parts: list[str] = []  # each sensor's message; the sensors of a further sender are numbered on from there
@@ -280,6 +280,7 @@ class CanDecoder:
             why = next((f" ({each})" for each in meanings if isinstance(each, str)), "")
             raise CanError(f"the CAN databases have no signal that can be decoded{why}; expected messages with signals")
         self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
+        self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
         self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
@@ -302,16 +303,19 @@ class CanDecoder:
         frames = self._with_data(frames)
         if not len(frames):
             return np.empty(0, READING)
-        found = Found(self.rejected)
         key = frames.bus.astype(np.int64) << 30 | (frames.kind & EXTENDED).astype(np.int64) << 29 | frames.can_id
         _, first, which = np.unique(key, return_index=True, return_inverse=True)
-        numbers, sensors, transport = self._meanings(frames, first, np.bincount(which))
-        for number, rows in _by_entry(frames, numbers[which], sensors[which]):
-            self._entries[number].layout.read(rows, found)
+        meant, sensor, transport = self._meanings(frames, first, np.bincount(which))
+        message = meant.take(which)
+        place = np.flatnonzero(message >= 0)
+        if not len(place) and not transport.any():
+            return np.empty(0, READING)
+        sensor, time = sensor.take(which.take(place)), frames.timestamp.take(place)
+        rows = Rows(place, message.take(place), time, sensor, frames.length, np.ascontiguousarray(frames.data))
+        readings, row = self._layout.read(rows)
         if transport.any():
-            for number, rows in self._put_together(frames, np.flatnonzero(transport[which])):
-                self._entries[number].layout.read(rows, found)
-        return found.in_order()
+            return self._with_complete(frames, np.flatnonzero(transport.take(which)), readings, place.take(row))
+        return readings
 
     def finish(self) -> None:
         """Count what has not come of messages in several frames; to be called when no frame will follow."""
@@ -374,16 +378,15 @@ class CanDecoder:
 
         Returns
         -------
-        numbers : numpy.ndarray of int, shape (n,)
-            The message's among `_entries`; -1 where there is none, which has been counted.
-        sensors : numpy.ndarray of uint32, shape (n,)
+        message : numpy.ndarray of intp, shape (n,)
+            Its number among `_entries`; -1 where there is none, which has been counted.
+        sensor : numpy.ndarray of uint32, shape (n,)
             The number of the sender's first sensor.
         transport : numpy.ndarray of bool, shape (n,)
             The frames are J1939's transport protocol.
         """
-        # Numbers of 16 bits numpy sorts in linear time.
-        numbers = np.full(len(first), -1, np.int16 if len(self._entries) < 2**15 else np.intp)
-        sensors = np.zeros(len(first), np.uint32)
+        message = np.full(len(first), -1, np.intp)
+        sensor = np.zeros(len(first), np.uint32)
         transport = np.zeros(len(first), np.bool_)
         heard = np.argsort(first)
         columns = (frames.bus, frames.can_id, frames.kind & EXTENDED)
@@ -393,10 +396,10 @@ class CanDecoder:
             transport[i] = extended and self._table(bus).has_j1939 and is_transport(can_id)
             meaning = self._meaning(bus, can_id, bool(extended))
             if not isinstance(meaning, str):
-                numbers[i], sensors[i] = meaning
+                message[i], sensor[i] = meaning
             elif not transport[i] or meaning != _UNKNOWN:
                 self._reject(meaning, int(counts[i]))
-        return numbers, sensors, transport
+        return message, sensor, transport
 
     def _table(self, bus: str) -> _Table:
         return self._tables[bus if bus in self._tables else None]
@@ -423,10 +426,22 @@ class CanDecoder:
         number = self._senders[bus, address] = len(self._senders)
         return number
 
-    def _put_together(self, frames: Frames, places: Array) -> Iterator[tuple[int, Rows]]:
-        """Take the frames of the transport protocol; yield the messages that they complete, by entry."""
-        complete: dict[int, list[tuple[int, int, bytes]]] = {}
-        for place, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
+    def _with_complete(self, frames: Frames, places: Array, readings: Array, place: Array) -> Array:
+        """Take the frames of the transport protocol; return the readings and those of the messages that they complete.
+
+        Parameters
+        ----------
+        frames : Frames
+            A batch.
+        places : numpy.ndarray of intp
+            Where in it the frames of the transport protocol are.
+        readings : numpy.ndarray of READING, shape (k,)
+            Of single frames.
+        place : numpy.ndarray of intp, shape (k,)
+            The place of each one's frame.
+        """
+        found: list[tuple[int, int, int, bytes]] = []
+        for at, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
             message = self._transport.take(bus, can_id, data)
             if message is None:
                 continue
@@ -434,15 +449,17 @@ class CanDecoder:
             if isinstance(meaning, str):
                 self._reject(meaning, 1)
             else:
-                number, sensor = meaning
-                complete.setdefault(number, []).append((place, sensor, message.data))
-        for number, messages in complete.items():
-            at, sensors, contents = zip(*messages, strict=True)
-            lengths = np.array([len(content) for content in contents], np.intp)
-            data = b"".join(content.ljust(lengths.max(), b"\0") for content in contents)
-            columns = np.frombuffer(data, np.uint8).reshape(len(contents), -1)
-            place = np.array(at, np.intp)
-            yield number, Rows(place, frames.timestamp[place], np.array(sensors, np.uint32), lengths, columns)
+                found.append((at, *meaning, message.data))
+        if not found:
+            return readings
+        at, number, sensor, contents = zip(*found, strict=True)
+        last = np.array(at, np.intp)
+        columns = np.arange(len(found)), np.array(number), frames.timestamp.take(last), np.array(sensor, np.uint32)
+        length = np.array([len(content) for content in contents], np.intp)
+        padded = b"".join(content.ljust(LARGEST, b"\0") for content in contents)
+        more, row = self._layout.read(Rows(*columns, length, np.frombuffer(padded, np.uint8).reshape(-1, LARGEST)))
+        order = np.argsort(np.concatenate([place, last.take(row)]), kind="stable")
+        return np.concatenate([readings, more]).take(order)
 
     def _reject(self, reason: str, count: int) -> None:
         if count:
@@ -452,16 +469,3 @@ class CanDecoder:
 def _bus_and_path(given: DatabaseFile | tuple[str, DatabaseFile]) -> tuple[str | None, Path]:
     bus, path = given if isinstance(given, tuple) else (None, given)
     return bus, Path(path)
-
-
-def _by_entry(frames: Frames, numbers: Array, sensors: Array) -> Iterator[tuple[int, Rows]]:
-    """Yield frames that have the same number, for each number from 0 on."""
-    order = np.argsort(numbers, kind="stable")
-    order = order[np.searchsorted(numbers, 0, sorter=order) :]
-    if not len(order):
-        return
-    numbers = numbers[order]
-    rows = Rows(order, frames.timestamp[order], sensors[order], frames.length[order], frames.data[order])
-    ends = [*(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)]
-    for begin, end in pairwise([0, *ends]):
-        yield int(numbers[begin]), rows[begin:end]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["Group", "Transport", "group_of", "is_transport", "source_of", "without_priority"]
+__all__ = ["LARGEST", "Group", "Transport", "group_of", "is_transport", "source_of", "without_priority"]
 
 _ANNOUNCES, _CARRIES = 0xEC00, 0xEB00  # the transport protocol's parameter groups
 Meaning = TypeVar("Meaning")
@@ -82,7 +82,9 @@ def _fit(own_id: int, can_id: int) -> tuple[int, int]:
 
 _RTS, _CTS, _ACKNOWLEDGED, _BAM, _ABORT = 16, 17, 19, 32, 255  # what an announcement's first byte says
 _CARRIED = 7  # bytes in a frame
-_LARGEST = 255 * _CARRIED  # bytes
+LARGEST = 255 * _CARRIED
+"""How many bytes a message has at most."""
+
 _MOST_OPEN = 1024  # messages at once; each takes up to 1,785 bytes, and a network can announce any number
 
 _ABSURD = "transport protocol: absurd frame"
@@ -169,7 +171,7 @@ class Transport:
     def _announce(self, key: tuple[str, int, int], data: bytes) -> None:
         size, packets = int.from_bytes(data[1:3], "little"), data[3]
         to_all = data[0] == _BAM
-        if not 8 < size <= _LARGEST or packets != -(-size // _CARRIED) or to_all != (key[2] == _EVERYBODY):
+        if not 8 < size <= LARGEST or packets != -(-size // _CARRIED) or to_all != (key[2] == _EVERYBODY):
             self._rejected[_ABSURD] += 1
             return
         self._end(key)

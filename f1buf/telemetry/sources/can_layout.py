@@ -1,13 +1,17 @@
-"""Where the signals of a message are in its bytes, and their values in many frames at once.
+"""Where the signals of messages are in their bytes, and their values in many frames at once.
 
 cantools reads a database; what its layout says is done here by numpy, with the same arithmetic, so that each value is
 bit for bit the one that cantools computes for the frame alone. Unlike cantools, a frame that cannot be read as a whole
 gives what can be read of it: the signals that lie wholly inside a short frame, and those that are not behind a
 multiplexer whose value the database does not have.
+
+All signals of all messages stand in one table. A page is a range of it: the signals that are in every frame of a
+message, or those behind one value of a multiplexer. What is read is a list of pairs, each a frame and a signal of it,
+whatever the messages are: a batch of frames of many messages costs no more than one of a single message.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +23,17 @@ from f1buf._reading import READING
 if TYPE_CHECKING:
     from cantools.database import Signal
 
-__all__ = ["INEXACT", "NOT_A_NUMBER", "SHORT", "SHORT_IN_PART", "UNKNOWN_PAGE", "Found", "Layout", "Rows"]
+__all__ = ["Layout", "Rows"]
 
 Array = NDArray[Any]
 Sensor = tuple[int, int]
+Pairs = tuple[Array, Array, Array]  # which row, which place in the table, and the value
 
-SHORT = "too short"
-SHORT_IN_PART = "too short (some signals left out)"
-UNKNOWN_PAGE = "unknown multiplexer value (some signals left out)"
-NOT_A_NUMBER = "not a number"
-INEXACT = "integer that float64 does not hold exactly"
+_SHORT = "too short"
+_SHORT_IN_PART = "too short (some signals left out)"
+_UNKNOWN_PAGE = "unknown multiplexer value (some signals left out)"
+_NOT_A_NUMBER = "not a number"
+_INEXACT = "integer that float64 does not hold exactly"
 
 _WORD = 8  # bytes that are looked at together
 _EXACT = 2**53  # up to there float64 holds every integer
@@ -39,101 +44,169 @@ _UNCHANGED = 1.0, -0.0  # as scale and offset: adding 0.0 would make 0.0 of -0.0
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """
-    Frames of one message, n of them.
+    Frames that are to be read, n of them.
 
     Parameters
     ----------
     place : numpy.ndarray of intp, shape (n,)
-        Where each is in its batch.
+        Which row of `length` and `data` is each one's.
+    message : numpy.ndarray of integers, shape (n,)
+        Which of the layout's messages each is.
     timestamp : numpy.ndarray of float64, shape (n,)
         [s].
     first_sensor : numpy.ndarray of uint32, shape (n,)
         Is added to the numbers of the layout's sensors: who sent the frame.
-    length : numpy.ndarray of integers, shape (n,)
-        How many bytes of `data` are the frame's.
-    data : numpy.ndarray of uint8, shape (n, width)
+    length : numpy.ndarray of integers, shape (m,)
+        How many bytes of `data` are a frame's.
+    data : numpy.ndarray of uint8, shape (m, width)
         Contiguous, 8 bytes wide or more; what is in it behind a frame's own bytes is of no account.
     """
 
     place: Array
+    message: Array
     timestamp: Array
     first_sensor: Array
     length: Array
     data: Array
 
-    def __len__(self) -> int:
-        return len(self.place)
-
-    def __getitem__(self, chosen: slice | Array) -> "Rows":
-        """Return the frames of a slice (views), or those that an array of places chooses (copies)."""
-        return Rows(
-            self.place[chosen],
-            self.timestamp[chosen],
-            self.first_sensor[chosen],
-            self.length[chosen],
-            self.data[chosen],
-        )
-
-
-class Found:
-    """What was found in a batch of frames: readings, and in which frames some were left out.
-
-    Parameters
-    ----------
-    rejected : collections.Counter
-        Counts what was left out.
-    """
-
-    def __init__(self, rejected: Counter[str]) -> None:
-        self.rejected = rejected
-        self._readings: list[Array] = []
-        self._places: list[Array] = []
-
-    def add(self, place: Array, readings: Array) -> None:
-        """Take readings, each with the place of its frame in the batch; ascending."""
-        self._places.append(place)
-        self._readings.append(readings)
-
-    def in_order(self) -> Array:
-        """Return all readings in the order of their frames; those of a frame in the order in which they were added."""
-        if not self._readings:
-            return np.empty(0, READING)
-        readings, places = np.concatenate(self._readings), np.concatenate(self._places)
-        if places.size and places.max() < 2**16:
-            places = places.astype(np.uint16)  # numbers this small numpy sorts in linear time
-        ordered: Array = readings.take(np.argsort(places, kind="stable"))
-        finite = np.isfinite(ordered["value"])
-        if not finite.all():
-            self.rejected[NOT_A_NUMBER] += int(np.count_nonzero(~finite))
-            ordered = ordered[finite]
-        return ordered
-
 
 class Layout:
-    """The signals of a message.
+    """
+    The signals of messages.
 
     Parameters
     ----------
-    signals : sequence of cantools.database.Signal
-        Of the message, in its order; they fit in it and do not overlap.
-    sensors : sequence of (int, int)
-        Each signal's sensor, without the number that says who sent it, and its channel's number.
+    messages : sequence of (sequence of cantools.database.Signal, sequence of (int, int))
+        Each one's signals, in its order, which fit in it and do not overlap; and each signal's sensor, without the
+        number that says who sent it, and its channel's number.
+    rejected : collections.Counter
+        Counts what is left out: how many frames, or how many readings of frames, by reason.
     """
 
-    def __init__(self, signals: "Sequence[Signal]", sensors: Sequence[Sensor]) -> None:
-        fields = [_Field(signal, sensor) for signal, sensor in zip(signals, sensors, strict=True)]
-        self._root = _Page([field for field in fields if field.signal.multiplexer_signal is None], fields)
+    def __init__(self, messages: "Sequence[tuple[Sequence[Signal], Sequence[Sensor]]]", rejected: Counter[str]) -> None:
+        self._rejected = rejected
+        self._table: list[_Field] = []
+        self._pages: list[list[_Field]] = []
+        self._begins: list[int] = []  # where each page is in the table
+        self._behind: dict[tuple[int, float], int] = {}  # the page, by a multiplexer's place in the table and its value
+        roots = []
+        for signals, sensors in messages:
+            fields = [_Field(signal, sensor) for signal, sensor in zip(signals, sensors, strict=True)]
+            roots.append(self._add([field for field in fields if field.signal.multiplexer_signal is None], fields))
+        self._root = np.array(roots, np.intp)
+        self._begin = np.array(self._begins, np.intp)
+        self._count = np.array([len(page) for page in self._pages], np.intp)
+        ends = [[field.end for field in page] for page in self._pages]
+        self._least = np.array([min(each, default=0) for each in ends], np.intp)  # bytes with a signal in them
+        self._columns = _Columns(self._table)
+        self._multiplexes = np.zeros(len(self._table), np.bool_)
+        self._multiplexes[[place for place, _ in self._behind]] = True
 
-    def read(self, rows: Rows, found: Found) -> None:
-        """Add the readings of frames to what was found: frame by frame, in the order of cantools' decoded signals."""
-        if len(rows) and rows.length.min() < self._root.least:
-            nothing = rows.length < self._root.least
-            found.rejected[SHORT] += int(np.count_nonzero(nothing))
-            rows = rows[np.flatnonzero(~nothing)]
-        partly: dict[str, list[Array]] = {}
-        self._root.read(rows, found, partly)
-        for reason, places in partly.items():
-            found.rejected[reason] += len(np.unique(np.concatenate(places)))  # a frame counts once
+    def _add(self, page: "list[_Field]", message: "list[_Field]") -> int:
+        """Add a page, and then those behind its multiplexers, as cantools decodes them; return its number."""
+        number, begin = len(self._pages), len(self._table)
+        self._pages.append(page)
+        self._begins.append(begin)
+        self._table += page
+        for place, field in enumerate(page, begin):
+            made: dict[tuple[int, ...], int] = {}  # pages of the same signals are one
+            for value, behind in _behind(field, message):
+                key = tuple(map(id, behind))
+                if key not in made:
+                    made[key] = self._add(behind, message)
+                self._behind[place, value] = made[key]
+        return number
+
+    def read(self, rows: Rows) -> tuple[Array, Array]:
+        """Read frames.
+
+        Returns
+        -------
+        readings : numpy.ndarray of READING, shape (k,)
+            Frame by frame; those of a frame in the order of cantools' decoded signals.
+        row : numpy.ndarray of intp, shape (k,)
+            Which of the frames each is from.
+        """
+        page = self._root.take(rows.message)
+        nothing = rows.length.take(rows.place) < self._least.take(page)
+        short, unknown = np.zeros((2, len(page)), np.bool_)
+        found = [self._values(rows, *self._pairs(np.arange(len(page)), page), short)]
+        while len((behind := self._behind_these(*found[-1], unknown))[0]):
+            found.append(self._values(rows, *self._pairs(*behind), short))
+        self._reject(_SHORT, nothing)
+        self._reject(_SHORT_IN_PART, short & ~nothing)
+        self._reject(_UNKNOWN_PAGE, unknown)
+        return self._readings(rows, found)
+
+    def _pairs(self, row: Array, page: Array) -> tuple[Array, Array]:
+        """Return each row with each signal of its page, a place in the table."""
+        count = self._count.take(page)
+        ends = np.cumsum(count)
+        places = np.arange(count.sum()) + np.repeat(self._begin.take(page) - ends + count, count)
+        return np.repeat(row, count), places
+
+    def _values(self, rows: Rows, row: Array, field: Array, short: Array) -> Pairs:
+        """Return the pairs that are there, and the value of each; note which rows lack one."""
+        place = rows.place.take(row)
+        there = rows.length.take(place) >= self._columns.end.take(field)
+        if not there.all():
+            short[row[~there]] = True
+            row, field, place = row[there], field[there], place[there]
+        values = self._columns.values(rows.data, place, field)
+        if self._columns.some_alone:
+            exact = self._read_alone(rows.data, place, field, values)
+            self._reject(_INEXACT, ~exact)
+            row, field, values = row[exact], field[exact], values[exact]
+        return row, field, values
+
+    def _read_alone(self, data: Array, place: Array, field: Array, values: Array) -> Array:
+        """Put in the values for which numpy has no arithmetic; return which are there."""
+        exact = np.ones(len(values), np.bool_)
+        for i in np.flatnonzero(self._columns.alone.take(field)).tolist():
+            value = self._table[field[i]].value(data[place[i]].tobytes())
+            values[i] = 0.0 if value is None else value
+            exact[i] = value is not None
+        return exact
+
+    def _behind_these(self, row: Array, field: Array, values: Array, unknown: Array) -> tuple[Array, Array]:
+        """Return the rows that have a page behind a multiplexer, and which; note those whose page is unknown."""
+        at = np.flatnonzero(self._multiplexes.take(field))
+        keys = list(zip(field[at].tolist(), np.trunc(values[at]).tolist(), strict=True))
+        # Not `get`: see `f1game.Decoder.decode`.
+        known = np.array([key in self._behind for key in keys], np.bool_)
+        page = np.array([self._behind[key] for key in keys if key in self._behind], np.intp)
+        unknown[row[at[~known]]] = True
+        return row[at[known]], page
+
+    def _readings(self, rows: Rows, found: list[Pairs]) -> tuple[Array, Array]:
+        row, field, values = found[0] if len(found) == 1 else _in_order(found, len(self._table))
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._reject(_NOT_A_NUMBER, ~finite)
+            row, field, values = row[finite], field[finite], values[finite]
+        readings = np.empty(len(row), READING)
+        readings["timestamp"] = rows.timestamp.take(row)
+        readings["sensor_id"] = self._columns.sensor.take(field) + rows.first_sensor.take(row)
+        readings["channel"] = self._columns.channel.take(field)
+        readings["flags"] = 0
+        readings["value"] = values
+        return readings, row
+
+    def _reject(self, reason: str, left_out: Array) -> None:
+        count = int(np.count_nonzero(left_out))
+        if count:
+            self._rejected[reason] += count
+
+
+def _behind(field: "_Field", message: "list[_Field]") -> "Iterator[tuple[int, list[_Field]]]":
+    """Yield each value of a multiplexer and what is behind it, as cantools sees it; nothing if it is none."""
+    if not field.signal.is_multiplexer:
+        return
+    children = [each for each in message if each.signal.multiplexer_signal == field.signal.name]
+    values = {value for each in children for value in each.signal.multiplexer_ids or ()}
+    values.update(field.signal.conversion.choices or ())  # a page that has a name may be empty
+    for value in values:
+        yield value, [each for each in children if value in (each.signal.multiplexer_ids or ())]
 
 
 class _Field:
@@ -194,163 +267,69 @@ def _as_float(bits: int, size: int) -> float:
     return value
 
 
-class _Page:
-    """Signals that are read together: those that are in every frame, or those behind one value of a multiplexer.
+class _Columns:
+    """What is known of the signals in the table, for numpy; each array has shape (signals,)."""
 
-    Parameters
-    ----------
-    fields : list of _Field
-        At least one.
-    all_fields : list of _Field
-        Of the message.
-    """
+    def __init__(self, table: list[_Field]) -> None:
+        self.sensor = np.array([field.sensor for field in table], np.uint32)
+        self.channel = np.array([field.channel for field in table], np.uint16)
+        self.end = np.array([field.end for field in table], np.intp)
+        self.alone = np.array([field.linear is None for field in table], np.bool_)
+        """numpy has no arithmetic for it."""
+        self.some_alone = bool(self.alone.any())
+        linear = np.array([field.linear or _UNCHANGED for field in table]).reshape(-1, 2)
+        self._scale, self._offset = linear[:, 0].copy(), linear[:, 1].copy()
+        self._first = np.array([field.first for field in table], np.intp)
+        self._start = np.array([field.start for field in table], np.intp)
+        self._size = np.array([min(field.size, 64) for field in table], np.intp)
+        self._big = np.array([not field.little for field in table], np.bool_)
+        self._some_big = bool(self._big.any())
+        self._right = (64 - self._size).astype(np.uint64)
+        self._sign = np.array([0 if field.linear is None else field.sign for field in table], np.uint64)
+        self._float = np.array([field.size if field.is_float and field.linear else 0 for field in table], np.uint8)
+        self._some_float = bool(self._float.any())
+        self._words: dict[int, tuple[Array, Array]] = {}
 
-    def __init__(self, fields: list[_Field], all_fields: list[_Field]) -> None:
-        self._fields = fields
-        self._sensors = np.array([field.sensor for field in fields], np.uint32)
-        self._channels = np.array([field.channel for field in fields], np.uint16)
-        self._ends = np.array([[field.end] for field in fields], np.intp).reshape(-1, 1)
-        self.least = min((field.end for field in fields), default=0)
-        """How many bytes a frame has that holds a signal."""
-        self._all = max((field.end for field in fields), default=0)
-        linear = [field.linear or _UNCHANGED for field in fields]
-        self._scale = np.array([[scale] for scale, _ in linear]).reshape(-1, 1)
-        self._offset = np.array([[offset] for _, offset in linear]).reshape(-1, 1)
-        self._unchanged = all(each == _UNCHANGED for each in linear)
-        self._unread = [row for row, field in enumerate(fields) if field.linear is None]
-        self._floats = [row for row, field in enumerate(fields) if field.is_float and field.linear is not None]
-        self._plans: dict[int, _Plan] = {}
-        self._multiplexers = [
-            (row, pages) for row, field in enumerate(fields) if (pages := _pages(field.signal, all_fields))
-        ]
-
-    def read(self, rows: Rows, found: Found, partly: dict[str, list[Array]]) -> None:
-        """Add the readings of frames; `partly` gets the places of frames that are read in part, by reason."""
-        count, signals = len(rows), len(self._fields)
-        if not count or not signals:
-            return
-        values = self._values(rows.data)
-        there: Array | None = None
-        if rows.length.min() < self._all:
-            there = rows.length >= self._ends
-            partly.setdefault(SHORT_IN_PART, []).append(rows.place[~np.all(there, axis=0)])
-        if self._unread:
-            there = self._read_singly(rows, values, there, found)
-        readings: Array = np.empty((count, signals), READING)
-        readings["timestamp"] = rows.timestamp[:, np.newaxis]
-        readings["sensor_id"] = rows.first_sensor[:, np.newaxis] + self._sensors
-        readings["channel"] = self._channels
-        readings["flags"] = 0
-        readings["value"] = values.T
-        place = np.repeat(rows.place, signals)
-        readings = readings.reshape(-1)
-        if there is not None:
-            kept = there.T.reshape(-1)
-            place, readings = place[kept], readings[kept]
-        found.add(place, readings)
-        for row, pages in self._multiplexers:
-            here = slice(None) if there is None else np.flatnonzero(there[row])
-            _read_pages(pages, values[row][here], rows[here], found, partly)
-
-    def _values(self, data: Array) -> Array:
-        """Return the values of all signals, shape (signals, n); nonsense where a frame is too short."""
+    def values(self, data: Array, place: Array, field: Array) -> Array:
+        """Return the value of each signal in each row of data; nonsense for those that are read alone."""
         width = data.shape[1]
-        plan = self._plans.get(width)
-        if plan is None:
-            plan = self._plans[width] = _Plan(self._fields, width)
-        raw = plan.raw(data)
-        values = raw.astype(np.float64)
-        with np.errstate(all="ignore"):  # not a number, infinite: see `Found.in_order`
-            for row in self._floats:
-                kind, float_kind = _FLOATS[self._fields[row].size]
-                values[row] = raw[row].astype(kind).view(float_kind)
-            if not self._unchanged:
-                values *= self._scale
-                values += self._offset
+        base, left = self._words[width] if width in self._words else self._find_words(width)
+        words = np.ndarray((data.size - _WORD + 1,), "<u8", data, 0, (1,))  # one from each byte on, overlapping
+        raw = words.take(place * width + base.take(field))
+        if self._some_big:
+            big = self._big.take(field)
+            raw[big] = raw[big].byteswap()
+        raw <<= left.take(field)
+        raw >>= self._right.take(field)
+        sign = self._sign.take(field)
+        raw ^= sign  # two's complement, by modular arithmetic
+        raw -= sign
+        values: Array = raw.view(np.int64).astype(np.float64)
+        with np.errstate(all="ignore"):  # what is infinite or not a number is left out later
+            if self._some_float:
+                self._put_floats(raw, field, values)
+            values *= self._scale.take(field)
+            values += self._offset.take(field)
         return values
 
-    def _read_singly(self, rows: Rows, values: Array, there: Array | None, found: Found) -> Array:
-        """Read the signals for which numpy has nothing; return which values are there."""
-        if there is None:
-            there = np.ones(values.shape, np.bool_)
-        for row in self._unread:
-            read = self._fields[row].value
-            for column in np.flatnonzero(there[row]).tolist():
-                value = read(rows.data[column].tobytes())
-                if value is None:
-                    found.rejected[INEXACT] += 1
-                    there[row, column] = False
-                else:
-                    values[row, column] = value
-        return there
+    def _put_floats(self, raw: Array, field: Array, values: Array) -> None:
+        size = self._float.take(field)
+        for bits, (kind, float_kind) in _FLOATS.items():
+            at = np.flatnonzero(size == bits)
+            values[at] = raw[at].astype(kind).view(float_kind)
+
+    def _find_words(self, width: int) -> tuple[Array, Array]:
+        """Return from which byte on a signal is in a word of data this wide, and how far that is to be shifted left."""
+        base = np.minimum(self._first, width - _WORD)
+        begin = self._start - 8 * base
+        left = np.where(self._big, begin, 64 - self._size - begin)
+        left[(self.end > width) | self.alone] = 0  # in no row, or not in one word
+        self._words[width] = base, left.astype(np.uint64)
+        return self._words[width]
 
 
-def _pages(signal: "Signal", all_fields: list[_Field]) -> dict[int, _Page]:
-    """Return what is behind each value of a multiplexer, as cantools sees it; nothing if the signal is none."""
-    if not signal.is_multiplexer:
-        return {}
-    children = [field for field in all_fields if field.signal.multiplexer_signal == signal.name]
-    numbers = {number for field in children for number in field.signal.multiplexer_ids or ()}
-    numbers.update(signal.conversion.choices or ())  # a page with a name may be empty
-    made: dict[tuple[int, ...], _Page] = {}  # pages of the same signals are one
-    pages = {}
-    for number in numbers:
-        fields = [field for field in children if number in (field.signal.multiplexer_ids or ())]
-        key = tuple(map(id, fields))
-        if key not in made:
-            made[key] = _Page(fields, all_fields)
-        pages[number] = made[key]
-    return pages
-
-
-def _read_pages(
-    pages: dict[int, _Page], values: Array, rows: Rows, found: Found, partly: dict[str, list[Array]]
-) -> None:
-    numbers = np.trunc(values)
-    for number in np.unique(numbers).tolist():
-        chosen = np.flatnonzero(numbers == number) if number == number else np.flatnonzero(np.isnan(numbers))
-        page = pages.get(number)
-        if page is None:
-            partly.setdefault(UNKNOWN_PAGE, []).append(rows.place[chosen])
-        else:
-            page.read(rows[chosen], found, partly)
-
-
-class _Plan:
-    """How to get signals out of data that is so many bytes wide: words of 64 bits, shifted left, then right."""
-
-    def __init__(self, fields: list[_Field], width: int) -> None:
-        windows: dict[tuple[int, bool], int] = {}
-        shifts = []
-        for field in fields:
-            if field.linear is None or field.end > width:  # not by these shifts, or in no frame
-                shifts.append((windows.setdefault((0, True), len(windows)), 0, 0))
-                continue
-            base = min(field.first, width - _WORD)
-            below = field.start - 8 * base if field.little else 64 - (field.start - 8 * base) - field.size
-            window = windows.setdefault((base, field.little), len(windows))
-            shifts.append((window, 64 - field.size - below, 64 - field.size))
-        self._windows = list(windows)
-        self._word = [window for window, _, _ in shifts] if len(windows) > 1 else None
-        self._left, self._right = (np.array([[each[i]] for each in shifts], np.uint64) for i in (1, 2))
-        self._sign = np.array([[field.sign if field.linear else 0] for field in fields], np.uint64)
-        self._signed = bool(self._sign.any())
-
-    def raw(self, data: Array) -> Array:
-        """Return the bits of all signals as integers, shape (signals, n)."""
-        words = np.empty((len(self._windows), len(data)), np.uint64)
-        for row, (base, little) in enumerate(self._windows):
-            words[row] = _words(data, base, little)
-        raw: Array = (words if self._word is None else words[self._word]) << self._left
-        raw >>= self._right
-        if not self._signed:
-            return raw
-        raw ^= self._sign  # two's complement, with modular arithmetic
-        raw -= self._sign
-        return raw.view(np.int64)
-
-
-def _words(data: Array, base: int, little: bool) -> Array:
-    window = np.ascontiguousarray(data[:, base : base + _WORD])
-    words: Array = window.view("<u8" if little else ">u8").reshape(-1)
-    return words
+def _in_order(found: list[Pairs], table: int) -> Pairs:
+    """Return all pairs, by row and place in the table; each of those that were found is in this order."""
+    row, field, values = (np.concatenate([pairs[i] for pairs in found]) for i in range(3))
+    order = np.argsort(row.astype(np.int64) * table + field, kind="stable")
+    return row[order], field[order], values[order]
