@@ -151,10 +151,20 @@ def test_a_file_with_several_buses_for_one_bus(write):
     assert decoder.rejected == {"ambiguous id: ENGINE and DOORS both have 0x100": 1, "no database entry": 1}
 
 
-def test_the_bus_of_a_file_with_one_bus_is_of_no_account(write):
-    text = KCD[: KCD.index('<Bus name="Comfort">')] + "</NetworkDefinition>"
-    decoder = CanDecoder([write("motor.kcd", text)])
-    assert named(decoder, frame(0x100, 7)) == [("ENGINE", "OIL", 7.0)]
+def test_a_file_that_names_one_bus_comes_first_there_and_is_for_all_others(write):
+    """A DBC file, too, may have the name of its bus."""
+    name = 'BA_DEF_ "DBName" STRING ;\nBA_DEF_DEF_ "DBName" "";\nBA_ "DBName" "{}";\n'
+    engine, wheels = (
+        write("engine.dbc", ENGINE + name.format("can0")),
+        write("wheels.dbc", WHEELS + name.format("can1")),
+    )
+    decoder = CanDecoder([engine, wheels])
+    assert named(decoder, *(frame(256, 10, *bytes(7), bus=bus) for bus in ("can0", "can1", "can2"))) == [
+        ("ENGINE", "OIL_TEMP", 1.0),
+        ("WHEELS (can1)", "WHEEL_FL", 0.1),
+    ]
+    assert decoder.rejected == {"ambiguous id: ENGINE and WHEELS both have 0x100": 1}
+    assert named(CanDecoder([wheels]), frame(256, 10, *bytes(7))) == [("WHEELS", "WHEEL_FL", 0.1)]
 
 
 def test_a_doubled_id_of_one_bus_leaves_the_other_buses_alone(write):

@@ -157,6 +157,7 @@ def named(*ids):
         ([0x18EF2100, 0x18EF2200], 0x18EF2200, "B (00)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2205, "B (05)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2305, "A (05)"),
+        ([0x18EF2103, 0x18EF2204], 0x18EF2203, "A (03)"),  # who sends it comes first
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2103, "C (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2203, "A (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2204, "B (04)"),
@@ -177,6 +178,16 @@ def test_a_group_with_several_messages_that_nothing_tells_apart(write):
         "ambiguous parameter group: C and D both have 0xFF02": 1,
     }
     assert len(decoder.channels) == 1
+
+
+def test_the_same_message_from_several_senders_in_several_files_is_not_ambiguous(write):
+    texts = [
+        (MESSAGES + OF_EACH).replace(str(EXTENDED | 0x0CF004FE), str(EXTENDED | each))
+        for each in (0xCF00400, 0xCF00403)
+    ]
+    decoder = CanDecoder([write(text, f"{n}.dbc") for n, text in enumerate(texts)])
+    assert parts_and_values(decoder, speed(0x0CF00405, 10)) == [("EEC1 (05)", 10.0)]
+    assert not decoder.rejected
 
 
 def test_a_bus_with_j1939_beside_one_without(write):
@@ -250,13 +261,12 @@ def test_messages_at_once_of_several_senders_to_several_receivers_on_several_bus
 
 
 def test_a_conversation_with_one_receiver(decoder):
-    """The receiver asks for three packets, then, as it has lost one, for the last of them again, then for the rest."""
+    """The receiver asks for three packets, to wait a while, and then for the last of them again and the rest."""
     to = {"to": RECEIVER}
     back = {"source": RECEIVER, "to": SENDER}
     frames = [
         *[announced(**to), connect(17, 3, 1, **back), *packets(1, 3, **to)],
-        *[connect(17, 0, 0xFF, **back), connect(17, 1, 3, **back), *packets(3, 3, **to)],
-        *[connect(17, 2, 4, **back), *packets(4, 5, **to)],
+        *[connect(17, 0, 0xFF, **back), connect(17, 3, 3, **back), *packets(3, 5, **to)],
     ]
     assert parts_and_values(decoder, *frames) == WHOLE
     again = [connect(17, 2, 4, **back), *packets(4, 5, **to), connect(19, 30, 0, 5, **back)]
@@ -317,6 +327,8 @@ ABSURD = "transport protocol: absurd frame"
         ([announced(), *packets(2, 5)], {MISSING: 1}),
         ([announced(), packet(1), packet(1), *packets(2, 5)], {MISSING: 1}),
         ([announced(), packet(1), packet(3)], {MISSING: 1}),
+        ([announced(), packet(1), *packets(3, 5), packet(5)], {MISSING: 1, UNANNOUNCED: 1}),
+        ([*packets(5, 5), announced(group=256), *packets(1, 5), packet(5)], {"no database entry": 1, UNANNOUNCED: 2}),
         ([announced(), packet(0)], {MISSING: 1}),
         ([announced(to=5), packet(1, to=5), connect(255, 1, source=5, to=SENDER)], {UNFINISHED: 1}),
         ([announced(to=5), packet(1, to=5), connect(255, 1, to=5)], {UNFINISHED: 1}),
@@ -385,6 +397,13 @@ def test_senders_beyond_all_number(write, monkeypatch):
     frames = [speed(0x0CF00400 | source, 1, bus=f"can{bus}") for bus in range(2) for source in range(256)]
     assert len(parts_and_values(decoder, *frames)) == 300
     assert decoder.rejected == {"too many senders": 212}
+
+
+def test_a_further_sender_where_there_are_as_many_buses_as_can_be(decoder):
+    frames = [speed(0x0CF00400, 1, bus=f"can{bus}") for bus in range(257)]
+    assert len(parts_and_values(decoder, *frames)) == 256
+    assert parts_and_values(decoder, speed(0x0CF00401, 1, bus="can255")) == [("EEC1 (01, can255)", 1.0)]
+    assert decoder.rejected == {"too many buses": 1}
 
 
 def test_no_frame_raises(decoder):

@@ -304,13 +304,24 @@ UNKNOWN = "unknown multiplexer value (some signals left out)"
         ((0, 5, 0, 0, 3, 0, 9), "PAGE OTHER ALWAYS X", {}),
         ((2, 7, 6, 0, 3, 0, 9), "PAGE OTHER ALWAYS INNER DEEP", {}),
         ((0, 5, 0, 0, 4, 8, 9), "PAGE OTHER ALWAYS X Y", {}),
+        ((2, 7, 6, 0, 4, 8, 9), "PAGE OTHER ALWAYS INNER DEEP Y", {}),
         ((9, 5, 0, 0, 4, 8, 9), "PAGE OTHER ALWAYS Y", {UNKNOWN: 1}),
         ((1, 6, 0, 0, 3, 0, 9), "PAGE OTHER ALWAYS INNER", {UNKNOWN: 1}),
         ((1, 6, 0, 0, 5, 0, 9), "PAGE OTHER ALWAYS INNER", {UNKNOWN: 1}),
         ((1, 7), "PAGE INNER", {"too short (some signals left out)": 1}),
         ((9,), "PAGE", {UNKNOWN: 1, "too short (some signals left out)": 1}),
     ],
-    ids=["page", "inner page", "two", "unknown", "unknown inner", "both unknown", "short", "unknown and short"],
+    ids=[
+        "page",
+        "inner page",
+        "two",
+        "two with an inner one",
+        "unknown",
+        "unknown inner",
+        "both unknown",
+        "short",
+        "unknown and short",
+    ],
 )
 def test_what_does_not_depend_on_an_unknown_page_is_read(data, names, rejected):
     made = message(*PAGES)
@@ -351,6 +362,7 @@ INEXACT = "integer that float64 does not hold exactly"
         ({"scale": (10**400, 0)}, 1, None),
         ({"scale": (10**400, 0), "is_float": True}, 0x3FF0000000000000, None),
         ({"scale": (0.5, 0)}, 2**54 + 2, 2.0**53),  # a float in cantools, too: rounded there
+        ({"scale": (0.5, 0)}, 2**64 - 1, 2.0**63),
         ({"choices": {1: "one"}}, 2**53 + 1, None),
     ],
 )

@@ -109,15 +109,15 @@ class _Entry:
     def is_for(self, bus: str | None) -> bool:
         """Say whether it is for a bus; None is each that no database names.
 
-        A file with several buses may call them otherwise than a log: then its messages are for all of the log's.
+        A file may call its buses otherwise than a log: then its messages are for all of the log's.
         """
         if self.for_bus not in (None, bus):
             return False
-        return bus not in self.buses or bus is None or self.message.bus_name == bus
+        return bus not in self.buses or self.message.bus_name in (bus, None)
 
     def is_especially_for(self, bus: str | None) -> bool:
         """Say whether it comes before messages that are for all buses."""
-        return bus is not None and (self.for_bus == bus or bus in self.buses)
+        return bus is not None and bus in (self.for_bus, self.message.bus_name)
 
     def is_the_same_as(self, other: "_Entry") -> bool:
         mine, its = self.message, other.message
@@ -217,8 +217,8 @@ class CanDecoder:
     ----------
     database_files : iterable of path-like or (str, path-like)
         Files that cantools can read: DBC, KCD, SYM, ARXML. One with the name of a bus is for that bus alone, and comes
-        first there; the others are for all buses. In a file that itself has several buses, messages are for the bus of
-        that name; on buses whose names the file does not have, it is for all.
+        first there; the others are for all buses. In a file that itself names buses, messages are for the bus of that
+        name; for buses whose names it does not have, all are.
     j1939 : bool, optional
         All messages with an extended id are J1939's. Otherwise those are of which the database says so.
 

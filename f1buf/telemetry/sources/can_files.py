@@ -51,8 +51,8 @@ class Listed(NamedTuple):
     message: "DatabaseMessage"
     j1939: bool
     """It is meant for every frame of its parameter group."""
-    buses: frozenset[str | None]
-    """The names of the file's buses; empty for a file that does not tell several apart."""
+    buses: frozenset[str]
+    """The names of the file's buses, if it has any."""
 
 
 def load(path: Path, j1939: bool) -> list[Listed]:
@@ -86,9 +86,7 @@ def load(path: Path, j1939: bool) -> list[Listed]:
     if not isinstance(database, cantools.database.Database):
         raise CanError(f"{path}: a database of diagnostics; expected one of CAN messages: {', '.join(_FORMATS)}")
     j1939 = j1939 or _is_j1939(database)
-    buses = frozenset(message.bus_name for message in database.messages)
-    if len(buses) == 1:
-        buses = frozenset()
+    buses = frozenset(message.bus_name for message in database.messages if message.bus_name)
     return [
         Listed(message, message.is_extended_frame and (j1939 or message.protocol == "j1939"), buses)
         for message in database.messages

@@ -183,7 +183,7 @@ class Transport:
         """The receiver asks for so many packets from this one on; it may ask again."""
         count, number = data[1], data[2]
         message = self._open.get(key)
-        if message is not None and message.fault is not None and count and 0 < number <= message.received + 1:
+        if message is not None and message.fault is not None and count and number:
             del message.data[(number - 1) * _CARRIED :]
             message.fault = _UNFINISHED
 
