@@ -141,6 +141,17 @@ def test_a_file_whose_buses_have_other_names_is_for_all_and_one_doubled_id_refus
     assert decoder.rejected == {"ambiguous id: ENGINE and DOORS both have 0x100": 1}
 
 
+def test_a_message_of_no_bus_in_a_file_with_buses_is_for_all(write, monkeypatch):
+    """As an ARXML file may have them."""
+    database = cantools.database.load_string(KCD, "kcd")
+    for message in database.messages:
+        message.bus_name = message.bus_name if message.bus_name == "Motor" else None
+    monkeypatch.setattr(cantools.database, "load_string", lambda *_, **__: database)
+    decoder = CanDecoder([write("car.kcd", "")])
+    found = named(decoder, *(frame(each, 7, bus="Motor") for each in (0x100, 0x101, 0x102)))
+    assert found == [("ENGINE", "OIL", 7.0), ("ONLY_MOTOR", "RPM", 7.0), ("ONLY_COMFORT", "SEAT", 7.0)]
+
+
 def test_a_file_with_several_buses_for_one_bus(write):
     path = write("car.kcd", KCD)
     assert named(CanDecoder([("Comfort", path)]), frame(0x100, 7, bus="Comfort")) == [("DOORS", "OPEN", 7.0)]

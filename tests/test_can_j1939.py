@@ -283,6 +283,21 @@ def test_a_packet_that_we_alone_have_lost_is_read_when_it_comes_again(decoder):
     assert not decoder.rejected
 
 
+def test_two_that_send_to_each_other(decoder):
+    """What one says of the other's message ends no message of its own."""
+    there, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
+    refused = connect(255, 1, group=0xFEEE, **back)
+    frames = [announced(**there), announced(group=0xFEEE, **back), *packets(1, 4, **there), refused, packet(5, **there)]
+    assert parts_and_values(decoder, *frames) == WHOLE
+    assert decoder.rejected == {UNFINISHED: 1}
+
+
+def test_a_receiver_that_asks_for_nonsense(decoder):
+    to, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
+    nonsense = [connect(17, *fields, **back) for fields in ((1, 0), (0, 1), (255, 255))]
+    assert parts_and_values(decoder, announced(**to), *packets(1, 2, **to), *nonsense, *packets(3, 5, **to)) == WHOLE
+
+
 def test_the_largest_message(write):
     text = f'BO_ {EXTENDED | 0x18FF01FE} L: 1785 E\n SG_ S : 14272|8@1+ (1,0) [0|0] "" E\n' + OF_EACH
     decoder = CanDecoder([write(text)])
@@ -330,8 +345,14 @@ ABSURD = "transport protocol: absurd frame"
         ([announced(), packet(1), *packets(3, 5), packet(5)], {MISSING: 1, UNANNOUNCED: 1}),
         ([*packets(5, 5), announced(group=256), *packets(1, 5), packet(5)], {"no database entry": 1, UNANNOUNCED: 2}),
         ([announced(), packet(0)], {MISSING: 1}),
-        ([announced(to=5), packet(1, to=5), connect(255, 1, source=5, to=SENDER)], {UNFINISHED: 1}),
-        ([announced(to=5), packet(1, to=5), connect(255, 1, to=5)], {UNFINISHED: 1}),
+        (
+            [announced(to=5), packet(1, to=5), connect(255, 1, source=5, to=SENDER), packet(2, to=5)],
+            {UNFINISHED: 1, UNANNOUNCED: 1},
+        ),
+        (
+            [announced(to=5), packet(1, to=5), connect(255, 1, to=5), packet(2, to=5)],
+            {UNFINISHED: 1, UNANNOUNCED: 1},
+        ),
         ([announced(to=5), packet(2, to=5), connect(19, source=5, to=SENDER)], {MISSING: 1}),
         (packets(4, 5), {UNANNOUNCED: 2}),
         ([announced(), packet(1, to=5), *packets(1, 4, source=9)], {UNFINISHED: 1, UNANNOUNCED: 5}),

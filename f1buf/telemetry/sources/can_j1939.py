@@ -155,10 +155,10 @@ class Transport:
             self._announce((bus, source, destination), data)
         elif data[0] == _CTS:
             self._ask_for((bus, destination, source), data)
-        elif data[0] in (_ACKNOWLEDGED, _ABORT):
-            self._end((bus, destination, source))  # the receiver has it, or does not want it
-            if data[0] == _ABORT:
-                self._end((bus, source, destination))
+        elif data[0] in (_ACKNOWLEDGED, _ABORT):  # the receiver has it, or does not want it
+            self._end((bus, destination, source), _group_in(data))
+            if data[0] == _ABORT:  # or the sender gives up
+                self._end((bus, source, destination), _group_in(data))
         else:
             self._rejected[_ABSURD] += 1
         return None
@@ -177,7 +177,7 @@ class Transport:
         self._end(key)
         if len(self._open) >= _MOST_OPEN:
             self._end(next(iter(self._open)))
-        self._open[key] = _Message(int.from_bytes(data[5:8], "little") & 0x3FFFF, size, to_all)
+        self._open[key] = _Message(_group_in(data), size, to_all)
 
     def _ask_for(self, key: tuple[str, int, int], data: bytes) -> None:
         """The receiver asks for so many packets from this one on; it may ask again."""
@@ -205,10 +205,18 @@ class Transport:
             self._end(key)
         return Complete(_id_of(message.group, key), bytes(message.data)) if complete else None
 
-    def _end(self, key: tuple[str, int, int]) -> None:
-        message = self._open.pop(key, None)
-        if message is not None and message.fault is not None:
+    def _end(self, key: tuple[str, int, int], group: int | None = None) -> None:
+        """Forget a message, if it is of this group; count what it lacks."""
+        message = self._open.get(key)
+        if message is None or group not in (None, message.group):
+            return
+        del self._open[key]
+        if message.fault is not None:
             self._rejected[message.fault] += 1
+
+
+def _group_in(data: bytes) -> int:
+    return int.from_bytes(data[5:8], "little") & 0x3FFFF
 
 
 def _id_of(group: int, key: tuple[str, int, int]) -> int:
