@@ -446,6 +446,24 @@ def test_no_frame_raises(decoder):
     assert len(decoder.rejected) >= 6
 
 
+@pytest.mark.parametrize("batch", [7, 1000])
+def test_sensors_have_the_same_numbers_however_frames_come_together(write, batch):
+    rng = random.Random(9)
+    frames = []
+    for source in rng.sample(range(256), 40):
+        each = {"source": source, "to": rng.choice([TO_ALL, RECEIVER]), "bus": rng.choice(["can0", "can1"])}
+        frames += [announced(**each), *packets(1, 5, **each), speed(0x0CF00400 | rng.randrange(256), 1)]
+    together, singly = (CanDecoder([write(MESSAGES + OF_EACH)]) for _ in range(2))
+    batches = [frames[i : i + batch] for i in range(0, len(frames), batch)]
+    found, expected = (
+        np.concatenate([decoder.decode(Frames.of_messages(each, decoder.rejected)) for each in parts])
+        for decoder, parts in ((together, batches), (singly, [[each] for each in frames]))
+    )
+    assert len(found) == 40 * 3
+    assert found.tobytes() == expected.tobytes()
+    assert together.rejected == singly.rejected
+
+
 def test_senders_are_described_while_others_are_first_heard(decoder):
     stop = threading.Event()
 

@@ -393,7 +393,9 @@ class CanDecoder:
         rows = zip(heard.tolist(), *(column[first[heard]].tolist() for column in columns), strict=True)
         for i, bus_number, can_id, extended in rows:
             bus = frames.buses[bus_number]
-            transport[i] = extended and self._table(bus).has_j1939 and is_transport(can_id)
+            if extended and self._table(bus).has_j1939 and is_transport(can_id):
+                transport[i] = True
+                self._sender(bus, source_of(can_id))  # it is heard now, whenever its message is complete
             meaning = self._meaning(bus, can_id, bool(extended))
             if not isinstance(meaning, str):
                 message[i], sensor[i] = meaning
@@ -427,7 +429,7 @@ class CanDecoder:
         return number
 
     def _with_complete(self, frames: Frames, places: Array, readings: Array, place: Array) -> Array:
-        """Take the frames of the transport protocol; return the readings and those of the messages that they complete.
+        """Return readings of single frames and of the messages that frames of the transport protocol complete.
 
         Parameters
         ----------
@@ -440,8 +442,27 @@ class CanDecoder:
         place : numpy.ndarray of intp, shape (k,)
             The place of each one's frame.
         """
-        found: list[tuple[int, int, int, bytes]] = []
-        for at, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
+        complete = list(self._complete(frames, places))
+        if not complete:
+            return readings
+        at, message, sensor, contents = zip(*complete, strict=True)
+        last = np.array(at, np.intp)
+        padded = b"".join(content.ljust(LARGEST, b"\0") for content in contents)
+        rows = Rows(
+            np.arange(len(complete)),
+            np.array(message, np.intp),
+            frames.timestamp.take(last),
+            np.array(sensor, np.uint32),
+            np.array([len(content) for content in contents], np.intp),
+            np.frombuffer(padded, np.uint8).reshape(-1, LARGEST),
+        )
+        more, row = self._layout.read(rows)
+        order = np.argsort(np.concatenate([place, last.take(row)]), kind="stable")
+        return np.concatenate([readings, more]).take(order)
+
+    def _complete(self, frames: Frames, places: Array) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield the messages that are complete: the place of the last frame, number, first sensor, and data."""
+        for place, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
             message = self._transport.take(bus, can_id, data)
             if message is None:
                 continue
@@ -449,17 +470,7 @@ class CanDecoder:
             if isinstance(meaning, str):
                 self._reject(meaning, 1)
             else:
-                found.append((at, *meaning, message.data))
-        if not found:
-            return readings
-        at, number, sensor, contents = zip(*found, strict=True)
-        last = np.array(at, np.intp)
-        columns = np.arange(len(found)), np.array(number), frames.timestamp.take(last), np.array(sensor, np.uint32)
-        length = np.array([len(content) for content in contents], np.intp)
-        padded = b"".join(content.ljust(LARGEST, b"\0") for content in contents)
-        more, row = self._layout.read(Rows(*columns, length, np.frombuffer(padded, np.uint8).reshape(-1, LARGEST)))
-        order = np.argsort(np.concatenate([place, last.take(row)]), kind="stable")
-        return np.concatenate([readings, more]).take(order)
+                yield place, *meaning, message.data
 
     def _reject(self, reason: str, count: int) -> None:
         if count:
