@@ -92,7 +92,7 @@ class Layout:
         roots = []
         for signals, sensors in messages:
             fields = [_Field(signal, sensor) for signal, sensor in zip(signals, sensors, strict=True)]
-            roots.append(self._add([field for field in fields if field.signal.multiplexer_signal is None], fields))
+            roots.append(self._add([field for field in fields if field.parent is None], fields))
         self._root = np.array(roots, np.intp)
         self._begin = np.array(self._begins, np.intp)
         self._count = np.array([len(page) for page in self._pages], np.intp)
@@ -202,11 +202,11 @@ def _behind(field: "_Field", message: "list[_Field]") -> "Iterator[tuple[int, li
     """Yield each value of a multiplexer and what is behind it, as cantools sees it; nothing if it is none."""
     if not field.signal.is_multiplexer:
         return
-    children = [each for each in message if each.signal.multiplexer_signal == field.signal.name]
-    values = {value for each in children for value in each.signal.multiplexer_ids or ()}
-    values.update(field.signal.conversion.choices or ())  # a page that has a name may be empty
-    for value in values:
-        yield value, [each for each in children if value in (each.signal.multiplexer_ids or ())]
+    name = field.signal.name
+    children = [(each, set(each.signal.multiplexer_ids or ())) for each in message if each.parent == name]
+    named = field.signal.conversion.choices or ()  # such a page may be empty
+    for value in sorted(set(named).union(*(values for _, values in children))):
+        yield value, [each for each, values in children if value in values]
 
 
 class _Field:
@@ -215,6 +215,7 @@ class _Field:
     def __init__(self, signal: "Signal", sensor: Sensor) -> None:
         self.signal = signal
         self.sensor, self.channel = sensor
+        self.parent = signal.multiplexer_signal
         self.size = signal.length
         self.little = signal.byte_order == "little_endian"
         # The number of its first bit: of little-endian ones from the lowest bit of byte 0, else from the highest.
