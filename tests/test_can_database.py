@@ -83,6 +83,14 @@ def test_a_database_of_one_bus_is_not_for_another(write):
     assert named(decoder, frame(256, *bytes(8), bus="can1")) == [("WHEELS", "WHEEL_FL", 0.0)]
 
 
+def test_buses_that_are_not_heard_are_known(write):
+    path = write("can1.dbc", WHEELS)
+    decoder = CanDecoder([("can1", path), ("cam2", path), path])
+    assert decoder.unheard == {"can1", "cam2"}
+    decoder.decode(frames_of(frame(1, bus="can1"), frame(1, bus="can2")))  # what the frame means is of no account
+    assert decoder.unheard == {"cam2"}
+
+
 @pytest.mark.parametrize("own_first", [True, False])
 def test_the_database_of_the_bus_comes_before_those_for_all(write, own_first):
     files = [("can1", write("can1.dbc", WHEELS)), write("all.dbc", ENGINE)]

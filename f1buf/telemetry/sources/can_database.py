@@ -239,6 +239,8 @@ class CanDecoder:
 
         And how many single readings were left out of frames that were used: "not a number", "integer that float64 does
         not hold exactly" (beyond 2**53 not each is one).
+    unheard : set of str
+        The buses for which a database was given alone, and of which there has been no frame: is that their name?
 
     Raises
     ------
@@ -281,6 +283,7 @@ class CanDecoder:
             raise CanError(f"the CAN databases have no signal that can be decoded{why}; expected messages with signals")
         self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
         self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
+        self.unheard = {entry.for_bus for entry in known if entry.for_bus is not None}
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
         self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
@@ -300,6 +303,7 @@ class CanDecoder:
             The caller's own, one for each signal that is in a frame (of multiplexed ones those that are sent), with the
             frame's timestamp [s] and values in the units of the database; none of a frame that holds nothing for us.
         """
+        self.unheard.difference_update(frames.buses)
         frames = self._with_data(frames)
         if not len(frames):
             return np.empty(0, READING)
