@@ -55,6 +55,12 @@ class CanBus:
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they come in; their timestamps are the bus's, Unix time [s] for most adapters."""
+        try:
+            yield from self._batches(stop)
+        finally:
+            self._decoder.finish()
+
+    def _batches(self, stop: threading.Event) -> Iterator[Array]:
         left = _AT_THE_STOP
         while left > 0:
             stopping = stop.is_set()  # before looking: what came before the stop is seen

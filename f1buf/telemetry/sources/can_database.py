@@ -1,19 +1,17 @@
-"""What CAN frames mean, by cantools: CAN databases, and the decoder that makes readings of frames.
+"""What CAN frames mean: the decoder that makes readings of frames, by CAN databases.
 
 A CAN database names the signals in the frames. Each signal becomes a `Channel` with the database's name, unit and
-range; each signal of each message is a sensor of its own, on each bus.
+range; each signal of each message is a sensor of its own, on each bus, and of each sender where that is known (J1939).
 
-Frames are matched by their whole id, a standard (11 bits) or an extended one (29 bits).
-
-python-can and cantools are imported when they are first needed.
+Frames are matched by their bus and their whole id, a standard (11 bits) or an extended one (29 bits); those of J1939 by
+their parameter group.
 """
 
-import logging
 import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -21,9 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf._reading import READING
-from f1buf.telemetry._text import clean, one_line
+from f1buf.telemetry._text import clean
 from f1buf.telemetry.channels import Channel
+from f1buf.telemetry.sources.can_files import CanError, Listed, load, reason_of, require_packages
 from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
+from f1buf.telemetry.sources.can_j1939 import (
+    LARGEST,
+    Group,
+    Transport,
+    group_of,
+    is_transport,
+    source_of,
+    without_priority,
+)
+from f1buf.telemetry.sources.can_layout import Layout, Rows
 
 if TYPE_CHECKING:
     from cantools.database import Message as DatabaseMessage
@@ -32,65 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["CanDecoder", "CanError", "reason_of", "require_packages"]
 
 Array = NDArray[Any]
-
-
-class CanError(ValueError):
-    """A CAN database or bus cannot be used; the message is one line that says which."""
-
-
-_SILENT = logging.NullHandler()
-
-
-def require_packages() -> None:
-    try:
-        import can.cli  # noqa: F401
-        import cantools  # noqa: F401
-    except ImportError as error:
-        raise CanError(f"CAN needs python-can 4.6 and cantools ({error}): pip install 'f1buf[can]'") from error
-    # What matters they raise. Unless the program handles their log, nothing of it is to be printed between our lines.
-    for name in ("can", "cantools"):
-        logging.getLogger(name).addHandler(_SILENT)
-
-
-_LONGEST_REASON = 200  # characters: a parser may quote a whole line of the file, however long
-
-
-def reason_of(error: BaseException) -> str:
-    text = one_line(error)
-    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "..."
-
-
-# The database ---------------------------------------------------------------------------------------------------------
-
-_FORMATS = {".arxml": "arxml", ".dbc": "dbc", ".kcd": "kcd", ".sym": "sym"}
-
-
-def _load(path: Path) -> "list[DatabaseMessage]":
-    import cantools.database
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CanError(f"{path}: {error.strerror}; expected a CAN database: {', '.join(_FORMATS)}") from error
-    file_format = _FORMATS.get(path.suffix.lower())
-    try:
-        # Not strict: one message that makes no sense is no reason to do without the others.
-        database = cantools.database.load_string(_decoded(content), file_format, strict=False)
-    except Exception as error:  # whatever a parser stumbles over
-        reason = reason_of(error.__cause__ or error) if file_format else "not one of " + ", ".join(_FORMATS)
-        raise CanError(f"{path}: no CAN database that cantools can read: {reason}") from error
-    if not isinstance(database, cantools.database.Database):
-        raise CanError(f"{path}: a database of diagnostics; expected one of CAN messages: {', '.join(_FORMATS)}")
-    return database.messages
-
-
-def _decoded(content: bytes) -> str:
-    """Return a database's text: UTF-8, or else what most tools write, which has no invalid bytes to speak of."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    return text.replace("\r\n", "\n")
+DatabaseFile = str | os.PathLike[str]
 
 
 def _fault(message: "DatabaseMessage") -> str | None:
@@ -114,40 +65,145 @@ def _channel(signal: "Signal") -> Channel:
     return Channel(clean(signal.name), clean(signal.unit or ""), (low, high))
 
 
+# Which message a frame is one of --------------------------------------------------------------------------------------
+
+
 class _Entry:
-    """What is known of the frames with one id.
+    """A message of a database.
 
     Parameters
     ----------
-    message : Message
-        Of the database.
-    first_sensor : int
-        Its signals are the sensors from this number on.
+    path : pathlib.Path
+        The database's file.
+    for_bus : str or None
+        The only bus that the file was given for.
+    listed : Listed
+        The message.
     """
 
-    def __init__(self, message: "DatabaseMessage", first_sensor: int) -> None:
-        self.message = message
-        self.fault = _fault(message)
+    def __init__(self, path: Path, for_bus: str | None, listed: Listed) -> None:
+        self.message, self.j1939, self.buses = listed
+        self.path, self.for_bus = path, for_bus
+        self.name = clean(self.message.name)
+        self.number = -1
+        """Among all entries that are in use; -1 for the others."""
+        self.fault: str | None = None
         """Why its frames cannot be decoded, None if they can."""
-        signals = {signal.name: signal for signal in message.signals} if self.fault is None else {}
-        self.channels = [_channel(signal) for signal in signals.values()]
-        self._sensors = {name: (first_sensor + i, self.channels[i].number) for i, name in enumerate(signals)}
-        self._templates: dict[tuple[str, ...], Array] = {}
+        self.channels: list[Channel] = []
 
-    def template(self, names: tuple[str, ...]) -> Array:
-        """Return readings of these signals that lack only timestamp and value; not to be changed."""
-        template = self._templates.get(names)
-        if template is None:
-            rows = [(0.0, *self._sensors[name], 0, 0.0) for name in names]
-            template = self._templates[names] = np.array(rows, READING)
-        return template
+    def prepare(self, number: int, first_sensor: int) -> None:
+        """Make what is needed for decoding; its signals become the sensors from this number on."""
+        self.number = number
+        self.fault = _fault(self.message)
+        signals = self.message.signals if self.fault is None else []
+        try:
+            channels = [_channel(signal) for signal in signals]
+        except (ValueError, OverflowError) as error:
+            raise CanError(f"{self.path}: message {self.name}: {reason_of(error)}") from error
+        # A name may be on several pages of a multiplexed message: that is one series, if it means the same.
+        series = [(signal.name, channel) for signal, channel in zip(signals, channels, strict=True)]
+        sensors = {each: first_sensor + i for i, each in enumerate(dict.fromkeys(series))}
+        self.channels = [channel for _, channel in sensors]
+        self.signals = signals, [(sensors[name, channel], channel.number) for name, channel in series]
+
+    def is_for(self, bus: str | None) -> bool:
+        """Say whether it is for a bus; None is each that no database names.
+
+        A file may call its buses otherwise than a log: then its messages are for all of the log's.
+        """
+        if self.for_bus not in (None, bus):
+            return False
+        return bus not in self.buses or self.message.bus_name in (bus, None)
+
+    def is_especially_for(self, bus: str | None) -> bool:
+        """Say whether it comes before messages that are for all buses."""
+        return bus is not None and bus in (self.for_bus, self.message.bus_name)
 
     def is_the_same_as(self, other: "_Entry") -> bool:
         mine, its = self.message, other.message
         return (mine.name, mine.length, repr(mine.signals)) == (its.name, its.length, repr(its.signals))
 
 
+_Meaning = _Entry | str
+"""A message, or why it is not known which one."""
+
+_UNKNOWN = "no database entry"
+
+
+def _ambiguous(one: _Entry, other: _Entry) -> str:
+    frame_id = one.message.frame_id
+    if one.j1939:
+        return f"ambiguous parameter group: {one.name} and {other.name} both have 0x{group_of(frame_id):X}"
+    kind = "the extended id " if one.message.is_extended_frame else ""
+    return f"ambiguous id: {one.name} and {other.name} both have {kind}0x{frame_id:X}"
+
+
+def _one_of(entries: Sequence[_Entry]) -> _Meaning:
+    first = entries[0]
+    return next((_ambiguous(first, other) for other in entries[1:] if not first.is_the_same_as(other)), first)
+
+
+class _Table:
+    """What the ids on a bus mean.
+
+    Parameters
+    ----------
+    entries : iterable of _Entry
+        Of all databases, in their order.
+    bus : str or None
+        The bus; None for each that no database names.
+    """
+
+    def __init__(self, entries: Iterable[_Entry], bus: str | None) -> None:
+        known: tuple[dict[_Key, list[_Entry]], ...] = {}, {}
+        for entry in entries:
+            if entry.is_for(bus):
+                known[entry.is_especially_for(bus)].setdefault(_key_of(entry), []).append(entry)
+        self._ids: dict[_Key, _Meaning] = {}
+        self._groups: dict[int, Group[_Meaning]] = {}
+        self.meanings: list[_Meaning] = []
+        for key, candidates in (known[False] | known[True]).items():
+            if candidates[0].j1939:
+                self._groups[key[0]] = Group(self._told_apart(candidates))
+            else:
+                self._ids[key] = _one_of(candidates)
+        self.meanings += self._ids.values()
+        self.has_j1939 = bool(self._groups)
+
+    def _told_apart(self, candidates: Iterable[_Entry]) -> Iterator[tuple[int, _Meaning]]:
+        by_id: dict[int, list[_Entry]] = {}
+        for entry in candidates:
+            by_id.setdefault(without_priority(entry.message.frame_id), []).append(entry)
+        for can_id, entries in by_id.items():
+            self.meanings.append(meaning := _one_of(entries))
+            yield can_id, meaning
+
+    def meaning(self, can_id: int, extended: bool) -> _Meaning:
+        """Return which message a frame is, or why that is not known."""
+        if (can_id, extended) in self._ids:  # not `get`: see `f1game.Decoder.decode`
+            return self._ids[can_id, extended]
+        if not extended or (group := group_of(can_id)) not in self._groups:
+            return _UNKNOWN
+        one, *others = self._groups[group].messages_of(can_id)
+        for other in others:
+            if isinstance(one, _Entry) and isinstance(other, _Entry) and not one.is_the_same_as(other):
+                return _ambiguous(one, other)
+        return one
+
+
+_Key = tuple[int, bool | None]
+
+
+def _key_of(entry: _Entry) -> _Key:
+    """Return the id and whether it is an extended one; of J1939's the parameter group, and that it is no id."""
+    frame_id = entry.message.frame_id
+    return (group_of(frame_id), None) if entry.j1939 else (frame_id, entry.message.is_extended_frame)
+
+
+# Frames ---------------------------------------------------------------------------------------------------------------
+
 _MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
+_MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
 
 
 class CanDecoder:
@@ -159,59 +215,79 @@ class CanDecoder:
 
     Parameters
     ----------
-    database_files : iterable of path-like
-        Files that cantools can read: DBC, KCD, SYM, ARXML.
+    database_files : iterable of path-like or (str, path-like)
+        Files that cantools can read: DBC, KCD, SYM, ARXML. One with the name of a bus is for that bus alone, and comes
+        first there; the others are for all buses. In a file that itself names buses, messages are for the bus of that
+        name; for buses whose names it does not have, all are.
+    j1939 : bool, optional
+        All messages with an extended id are J1939's. Otherwise those are of which the database says so.
 
     Attributes
     ----------
     channels : tuple of Channel
         Each once, in the order of the databases.
     rejected : collections.Counter
-        How many frames were not used, by reason: "no database entry" (of this id), "error frame", "remote frame", "too
-        short" (the database's message has more bytes), "unknown multiplexer value", "container message" (of AUTOSAR),
-        "unusable database entry: ..." (cantools finds that its signals overlap, or do not fit). And under "not a
-        number" how many single readings were left out of frames that were used.
+        How many frames were not used, or not all of them, by reason:
+
+        - "no database entry" (of this id), "error frame", "remote frame", "container message" (of AUTOSAR), "too many
+          buses" (more than 256), "too many senders";
+        - "ambiguous id: ..." or "ambiguous parameter group: ..." (databases have two different messages for it),
+          "unusable database entry: ..." (cantools finds that its signals overlap, or do not fit);
+        - "too short" (no signal is wholly inside the frame), "too short (some signals left out)", "unknown multiplexer
+          value (some signals left out)";
+        - "transport protocol: ..." (of J1939: frames, or messages in several frames that did not become whole).
+
+        And how many single readings were left out of frames that were used: "not a number", "integer that float64 does
+        not hold exactly" (beyond 2**53 not each is one).
+    unheard : set of str
+        The buses for which a database was given alone, and of which there has been no frame: is that their name?
 
     Raises
     ------
     CanError
-        A file cannot be read, an id has two different messages, there is no signal or there are more than channels can
-        be told apart; or python-can or cantools is missing.
+        A file cannot be read, there is no signal or there are more than channels can be told apart; or python-can or
+        cantools is missing.
 
     Notes
     -----
-    One thread at a time may call `decode`; others may call `describe` meanwhile, and read a copy of `rejected`,
-    ``dict(decoder.rejected)``.
+    J1939: the priority is of no account, nor is the address that a frame is sent to, unless the database has several
+    messages of one parameter group that differ in it. Each source address is a sender whose signals are sensors of
+    their own. A message in several frames has the last one's timestamp; it counts as one frame.
+
+    One thread at a time may call `decode` and `finish`; others may call `describe` meanwhile, and read a copy of
+    `rejected`, ``dict(decoder.rejected)``.
     """
 
-    def __init__(self, database_files: Iterable[str | os.PathLike[str]]) -> None:
+    def __init__(
+        self, database_files: Iterable[DatabaseFile | tuple[str, DatabaseFile]], *, j1939: bool = False
+    ) -> None:
         require_packages()
         self.rejected: Counter[str] = Counter()
-        self._entries: dict[tuple[int, bool], _Entry] = {}  # by id, and whether that is an extended one
-        self._parts: list[str] = []  # each sensor's message; the sensors of a further bus are numbered on from there
-        self._buses: dict[str, int] = {}  # number by name, in the order in which they were heard
-        for path in map(Path, database_files):
-            for message in _load(path):
-                self._add(path, message)
+        known = [
+            _Entry(path, bus, listed)
+            for bus, path in map(_bus_and_path, database_files)
+            for listed in load(path, j1939)
+        ]
+        names = dict.fromkeys(name for entry in known for name in (None, entry.for_bus, *entry.buses))
+        self._tables = {name: _Table(known, name) for name in (None, *names)}
+        meanings = dict.fromkeys(each for table in self._tables.values() for each in table.meanings)
+        self._entries: list[_Entry] = []
+        self._parts: list[str] = []  # each sensor's message; the sensors of a further sender are numbered on from there
+        for entry in known:
+            if entry in meanings:
+                entry.prepare(len(self._entries), len(self._parts))
+                self._entries.append(entry)
+                self._parts += [entry.name] * len(entry.channels)
         if not self._parts:
-            raise CanError("the CAN databases have no signal that can be decoded; expected messages with signals")
-        self.channels = tuple(dict.fromkeys(each for entry in self._entries.values() for each in entry.channels))
-
-    def _add(self, path: Path, message: "DatabaseMessage") -> None:
-        try:
-            entry = _Entry(message, len(self._parts))
-        except (ValueError, OverflowError) as error:
-            raise CanError(f"{path}: message {clean(message.name)}: {reason_of(error)}") from error
-        frame_id = message.frame_id, message.is_extended_frame
-        known = self._entries.setdefault(frame_id, entry)
-        if known is entry:
-            self._parts += [clean(message.name)] * len(entry.channels)
-        elif not known.is_the_same_as(entry):
-            kind = "extended id" if message.is_extended_frame else "id"
-            names = f"{clean(known.message.name)} and {clean(message.name)}"
-            raise CanError(
-                f"{path}: {names} both have the {kind} 0x{message.frame_id:X}; expected one message for an id"
-            )
+            why = next((f" ({each})" for each in meanings if isinstance(each, str)), "")
+            raise CanError(f"the CAN databases have no signal that can be decoded{why}; expected messages with signals")
+        self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
+        self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
+        self.unheard = {entry.for_bus for entry in known if entry.for_bus is not None}
+        self._buses: set[str] = set()
+        self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
+        self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
+        self._transport = Transport(self.rejected)
 
     def decode(self, frames: Frames) -> Array:
         """Return the readings of frames, in their order; never raises for what they hold.
@@ -227,36 +303,27 @@ class CanDecoder:
             The caller's own, one for each signal that is in a frame (of multiplexed ones those that are sent), with the
             frame's timestamp [s] and values in the units of the database; none of a frame that holds nothing for us.
         """
-        decoded = [self._decode(*row) for row in frames.rows()]
-        return np.concatenate(decoded) if decoded else np.empty(0, READING)
+        self.unheard.difference_update(frames.buses)
+        frames = self._with_data(frames)
+        if not len(frames):
+            return np.empty(0, READING)
+        key = frames.bus.astype(np.int64) << 30 | (frames.kind & EXTENDED).astype(np.int64) << 29 | frames.can_id
+        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        meant, sensor, transport = self._meanings(frames, first, np.bincount(which))
+        message = meant.take(which)
+        place = np.flatnonzero(message >= 0)
+        if not len(place) and not transport.any():
+            return np.empty(0, READING)
+        sensor, time = sensor.take(which.take(place)), frames.timestamp.take(place)
+        rows = Rows(place, message.take(place), time, sensor, frames.length, np.ascontiguousarray(frames.data))
+        readings, row = self._layout.read(rows)
+        if transport.any():
+            return self._with_complete(frames, np.flatnonzero(transport.take(which)), readings, place.take(row))
+        return readings
 
-    def _decode(self, timestamp: float, can_id: int, kind: int, bus_name: str, data: bytes) -> Array:
-        if kind & ERROR:
-            return self._reject("error frame")
-        if kind & REMOTE:
-            return self._reject("remote frame")
-        key = can_id, bool(kind & EXTENDED)
-        if key not in self._entries:
-            return self._reject("no database entry")
-        entry = self._entries[key]  # not `get`: see `f1game.Decoder.decode`
-        if entry.fault is not None:
-            return self._reject(entry.fault)
-        if len(data) < entry.message.length:
-            return self._reject("too short")
-        bus = self._bus_number(bus_name)
-        if bus is None:
-            return self._reject("too many buses")
-        try:
-            signals: dict[str, Any] = entry.message.decode_simple(data, decode_choices=False)
-            values = [float(value) for value in signals.values()]
-        except Exception as error:
-            return self._reject(_why_undecodable(error))
-        readings = entry.template(tuple(signals)).copy()
-        readings["timestamp"] = timestamp
-        readings["value"] = values
-        if bus:
-            readings["sensor_id"] += bus * len(self._parts)
-        return readings if all(map(math.isfinite, values)) else self._without_nonsense(readings)
+    def finish(self) -> None:
+        """Count what has not come of messages in several frames; to be called when no frame will follow."""
+        self._transport.finish()
 
     def describe(self, sensor_id: SupportsIndex, flags: int = 0) -> dict[str, str]:
         """Say what a sensor id of this decoder stands for, for people.
@@ -271,38 +338,149 @@ class CanDecoder:
         Returns
         -------
         dict
-            ``"part"``: the message's name in the database; behind it the bus's name, such as ``"ENGINE (can1)"``, if
-            that is not the first bus heard.
+            ``"part"``: the message's name in the database; behind it the sender's address, of J1939's, and the bus's
+            name, if that is not the first bus heard: ``"ENGINE"``, ``"ENGINE (can1)"``, ``"EEC1 (00)"``, ``"EEC1 (00,
+            can1)"``.
 
         Raises
         ------
         ValueError
             No reading of this decoder has this sensor id.
         """
-        bus, index = divmod(operator.index(sensor_id), len(self._parts))
-        names = list(self._buses)  # decode may go on in another thread
-        if not 0 <= bus < max(1, len(names)):
+        sender, index = divmod(operator.index(sensor_id), len(self._parts))
+        senders = list(self._senders)  # decode may go on in another thread
+        if not 0 <= sender < max(1, len(senders)):
             raise ValueError(f"sensor_id is {sensor_id}: expected one of a reading that CanDecoder.decode returned")
+        behind = []
+        if senders:
+            (first_bus, _), (bus, address) = senders[0], senders[sender]
+            behind = [f"{address:02X}"] if address is not None else []
+            behind += [clean(bus)] if bus != first_bus else []
         part = self._parts[index]
-        return {"part": f"{part} ({clean(names[bus])})" if bus else part}
+        return {"part": f"{part} ({', '.join(behind)})" if behind else part}
 
-    def _bus_number(self, name: str) -> int | None:
-        number = self._buses.get(name)
-        if number is None and len(self._buses) < _MOST_BUSES:
-            number = self._buses[name] = len(self._buses)
+    def _with_data(self, frames: Frames) -> Frames:
+        odd = frames.kind & (ERROR | REMOTE)
+        if not odd.any():
+            return frames
+        errors = int(np.count_nonzero(odd & ERROR))
+        self._reject("error frame", errors)
+        self._reject("remote frame", int(np.count_nonzero(odd)) - errors)
+        return frames[odd == 0]
+
+    def _meanings(self, frames: Frames, first: Array, counts: Array) -> tuple[Array, Array, Array]:
+        """Look up what different ids mean, in the order in which they came.
+
+        Parameters
+        ----------
+        frames : Frames
+            A batch.
+        first : numpy.ndarray of intp, shape (n,)
+            Where in the batch each id comes first.
+        counts : numpy.ndarray of intp, shape (n,)
+            How many frames have it.
+
+        Returns
+        -------
+        message : numpy.ndarray of intp, shape (n,)
+            Its number among `_entries`; -1 where there is none, which has been counted.
+        sensor : numpy.ndarray of uint32, shape (n,)
+            The number of the sender's first sensor.
+        transport : numpy.ndarray of bool, shape (n,)
+            The frames are J1939's transport protocol.
+        """
+        message = np.full(len(first), -1, np.intp)
+        sensor = np.zeros(len(first), np.uint32)
+        transport = np.zeros(len(first), np.bool_)
+        heard = np.argsort(first)
+        columns = (frames.bus, frames.can_id, frames.kind & EXTENDED)
+        rows = zip(heard.tolist(), *(column[first[heard]].tolist() for column in columns), strict=True)
+        for i, bus_number, can_id, extended in rows:
+            bus = frames.buses[bus_number]
+            if extended and self._table(bus).has_j1939 and is_transport(can_id):
+                transport[i] = True
+                self._sender(bus, source_of(can_id))  # it is heard now, whenever its message is complete
+            meaning = self._meaning(bus, can_id, bool(extended))
+            if not isinstance(meaning, str):
+                message[i], sensor[i] = meaning
+            elif not transport[i] or meaning != _UNKNOWN:
+                self._reject(meaning, int(counts[i]))
+        return message, sensor, transport
+
+    def _table(self, bus: str) -> _Table:
+        return self._tables[bus if bus in self._tables else None]
+
+    def _meaning(self, bus: str, can_id: int, extended: bool) -> tuple[int, int] | str:
+        """Return the message's number and the sender's first sensor; or why there are none."""
+        entry = self._table(bus).meaning(can_id, extended)
+        if isinstance(entry, str):
+            return entry
+        if entry.fault is not None:
+            return entry.fault
+        sender = self._sender(bus, source_of(can_id) if entry.j1939 else None)
+        return sender if isinstance(sender, str) else (entry.number, sender * len(self._parts))
+
+    def _sender(self, bus: str, address: int | None) -> int | str:
+        number = self._senders.get((bus, address))
+        if number is not None:
+            return number
+        if bus not in self._buses and len(self._buses) >= _MOST_BUSES:
+            return "too many buses"
+        if len(self._senders) >= self._most_senders:
+            return "too many senders"
+        self._buses.add(bus)
+        number = self._senders[bus, address] = len(self._senders)
         return number
 
-    def _without_nonsense(self, readings: Array) -> Array:
-        kept: Array = readings[np.isfinite(readings["value"])]
-        self.rejected["not a number"] += len(readings) - len(kept)
-        return kept
+    def _with_complete(self, frames: Frames, places: Array, readings: Array, place: Array) -> Array:
+        """Return readings of single frames and of the messages that frames of the transport protocol complete.
 
-    def _reject(self, reason: str) -> Array:
-        self.rejected[reason] += 1
-        return np.empty(0, READING)
+        Parameters
+        ----------
+        frames : Frames
+            A batch.
+        places : numpy.ndarray of intp
+            Where in it the frames of the transport protocol are.
+        readings : numpy.ndarray of READING, shape (k,)
+            Of single frames.
+        place : numpy.ndarray of intp, shape (k,)
+            The place of each one's frame.
+        """
+        complete = list(self._complete(frames, places))
+        if not complete:
+            return readings
+        at, message, sensor, contents = zip(*complete, strict=True)
+        last = np.array(at, np.intp)
+        padded = b"".join(content.ljust(LARGEST, b"\0") for content in contents)
+        rows = Rows(
+            np.arange(len(complete)),
+            np.array(message, np.intp),
+            frames.timestamp.take(last),
+            np.array(sensor, np.uint32),
+            np.array([len(content) for content in contents], np.intp),
+            np.frombuffer(padded, np.uint8).reshape(-1, LARGEST),
+        )
+        more, row = self._layout.read(rows)
+        order = np.argsort(np.concatenate([place, last.take(row)]), kind="stable")
+        return np.concatenate([readings, more]).take(order)
+
+    def _complete(self, frames: Frames, places: Array) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield the messages that are complete: the place of the last frame, number, first sensor, and data."""
+        for place, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
+            message = self._transport.take(bus, can_id, data)
+            if message is None:
+                continue
+            meaning = self._meaning(bus, message.can_id, True)
+            if isinstance(meaning, str):
+                self._reject(meaning, 1)
+            else:
+                yield place, *meaning, message.data
+
+    def _reject(self, reason: str, count: int) -> None:
+        if count:
+            self.rejected[reason] += count
 
 
-def _why_undecodable(error: Exception) -> str:
-    from cantools.database import DecodeError
-
-    return "unknown multiplexer value" if isinstance(error, DecodeError) else "undecodable"
+def _bus_and_path(given: DatabaseFile | tuple[str, DatabaseFile]) -> tuple[str | None, Path]:
+    bus, path = given if isinstance(given, tuple) else (None, given)
+    return bus, Path(path)

@@ -174,6 +174,12 @@ class CanReplay:
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they become due."""
+        try:
+            yield from self._batches(stop)
+        finally:
+            self._decoder.finish()
+
+    def _batches(self, stop: threading.Event) -> Iterator[Array]:
         pace = None if self._speed is None else Pace(self._speed)
         for frames in map(self._select, self._log.frames()):
             for due in [frames] if pace is None else _paced(frames, pace, stop):
