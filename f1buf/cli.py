@@ -562,7 +562,7 @@ def gap_lines(recording: Recording) -> Iterable[str]:
 def replay_can_log(args: argparse.Namespace) -> int:
     no_cars(args, "a CAN log")
     args.default_thresholds = ()
-    decoder = CanDecoder(args.dbc)
+    decoder = CanDecoder(args.dbc, j1939=args.j1939)
     log = open_can_log(args.file)
     select = Selection(args.channels, args.ids)
     source = CanReplay(log, decoder, args.speed, select)
@@ -578,7 +578,10 @@ def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection,
         [source],
         decoder.describe,
         rejected=rejected,
-        notes=select.notes,
+        notes=lambda: [
+            *select.notes(),
+            *(f"nothing came from bus {bus}, which --dbc names" for bus in sorted(decoder.unheard)),
+        ],
         unusable=lambda: why_unusable("frame", rejected()),
     )
 
@@ -767,7 +770,7 @@ class Silence:
 
 def can_command(args: argparse.Namespace) -> int:
     try:
-        decoder = CanDecoder(args.dbc)
+        decoder = CanDecoder(args.dbc, j1939=args.j1939)
         select = Selection(args.channels, args.ids)
         runner = Runner(args)
         with open_bus(args) as bus:

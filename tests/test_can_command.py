@@ -115,10 +115,37 @@ def test_a_database_for_a_bus(tmp_path, monkeypatch):
             cli.database(text)
 
 
+def test_each_bus_by_its_own_database(tmp_path, log):
+    """And it is said where a database was given for a bus that is not there."""
+    one, two, three = (database(tmp_path, name, 0x100) for name in "ABC")
+    alerts = tmp_path / "alerts.jsonl"
+    thresholds = tmp_path / "all.toml"
+    thresholds.write_text(
+        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0\nmessage = "!"\n' for name in "AB")
+    )
+    options = ["--dbc", f"can0={one}", "--dbc", f"can1={two}", "--dbc", f"can7={three}", "--thresholds", thresholds]
+    done = call("replay", log, *options, "--speed", "max", "--alerts", alerts, "--alert-samples", "--json")
+    assert done.status == 0, done.err
+    found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
+    assert sorted(found) == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
+    assert done.summary["notes"] == ["nothing came from bus can7, which --dbc names"]
+
+
+def test_j1939_by_an_option(tmp_path):
+    path = database(tmp_path, "GROUP", 0x18FEF100 | 1 << 31)
+    log = tmp_path / "truck.log"
+    log.write_text("(1.0) can0 0CFEF117#0100\n(2.0) can0 18FEF118#0200\n")
+    done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--json")
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 2, {})
+    done = call("replay", log, "--dbc", path, "--speed", "max")
+    assert done.status == 2
+    assert done.err.endswith("2 x no database entry; is the database another car's, or of J1939 (--j1939)?\n")
+
+
 def test_alerts_do_not_destroy_a_database(log, tmp_path):
     path = database(tmp_path, "A", 0x100)
     before = path.read_bytes()
-    done = call("replay", log, "--dbc", path, "--alerts", path)
+    done = call("replay", log, "--dbc", f"can0={path}", "--alerts", path)
     assert done.status == 2
     assert "is the file that is read" in done.err
     assert path.read_bytes() == before
