@@ -199,6 +199,35 @@ def test_a_bus_with_j1939_beside_one_without(write):
     assert decoder.rejected == {"no database entry": 1}
 
 
+def test_what_means_not_available_is_no_measurement(write):
+    """And is left out where the database's range does not have it: with an error at 0xFE.., nothing known at 0xFF.."""
+    text = f"""\
+BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
+ SG_ SPEED_16 : 0|16@1+ (0.125,0) [0|8031.875] "rpm" E
+ SG_ TEMP_8 : 16|8@1+ (1,-40) [-40|210] "deg" E
+ SG_ SWITCH_2 : 24|2@1+ (1,0) [0|1] "" E
+ SG_ COUNT_8 : 32|8@1+ (1,0) [0|255] "" E
+ SG_ UNKNOWN_8 : 40|8@1+ (1,0) [0|0] "" E
+ SG_ SIGNED_8 : 48|8@1- (1,0) [-128|100] "" E
+"""
+    decoder = CanDecoder([write(text + OF_EACH)])
+
+    def names(speed, temperature, switch, rest=0xFF):
+        data = speed.to_bytes(2, "little") + bytes([temperature, switch, rest, rest, rest, 0])
+        decoder.rejected.clear()
+        return {name: value for _, _, name, value in decode(decoder, frame(0x0CF00400, data))}
+
+    always = {"COUNT_8": 255.0, "UNKNOWN_8": 255.0, "SIGNED_8": -1.0}
+    assert names(0xFAFF, 250, 1) == {"SPEED_16": 8031.875, "TEMP_8": 210.0, "SWITCH_2": 1.0, **always}
+    assert names(0xFDFF, 253, 1) == {"SPEED_16": 8127.875, "TEMP_8": 213.0, "SWITCH_2": 1.0, **always}
+    assert not decoder.rejected
+    for error in (0, 1):
+        assert names(0xFE00 | error << 8, 254 + error, 2 + error) == always
+        assert decoder.rejected == {"not available (J1939)": 3}
+    plain = CanDecoder([write(text)])  # no J1939: all are numbers
+    assert len(plain.decode(Frames.of_messages([frame(0x0CF004FE, b"\xff" * 8)], plain.rejected))) == 6
+
+
 # Messages in several frames -------------------------------------------------------------------------------------------
 
 DM1, LONG = 0xFECA, bytes(range(100, 130))

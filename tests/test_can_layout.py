@@ -1,5 +1,6 @@
 """Signals of many frames at once: bit for bit what cantools makes of each alone, in its order; and parts of frames."""
 
+import math
 import random
 from collections import Counter
 
@@ -119,7 +120,9 @@ def read(made, frames, width=None):
     names = [each.name for each in made.signals]
     rejected = Counter()
     other = signal("OTHER", 0, 8)
-    layout = Layout([([other], [(99, 99)]), (made.signals, [(i, i + 1) for i in range(len(names))])], rejected)
+    layout = Layout(
+        [([other], [(99, 99, math.inf)]), (made.signals, [(i, i + 1, math.inf) for i in range(len(names))])], rejected
+    )
     width = width or (8 if max(map(len, frames), default=0) <= 8 else 64)
     data = np.frombuffer(b"".join(each.ljust(width, b"\xa5") for each in frames), np.uint8).reshape(-1, width)
     count = len(frames)

@@ -29,6 +29,7 @@ from f1buf.telemetry.sources.can_j1939 import (
     Transport,
     group_of,
     is_transport,
+    no_measurement_from,
     source_of,
     without_priority,
 )
@@ -104,7 +105,14 @@ class _Entry:
         series = [(signal.name, channel) for signal, channel in zip(signals, channels, strict=True)]
         sensors = {each: first_sensor + i for i, each in enumerate(dict.fromkeys(series))}
         self.channels = [channel for _, channel in sensors]
-        self.signals = signals, [(sensors[name, channel], channel.number) for name, channel in series]
+        limits = [no_measurement_from(signal) if self.j1939 else math.inf for signal in signals]
+        self.signals = (
+            signals,
+            [
+                (sensors[name, channel], channel.number, limit)
+                for (name, channel), limit in zip(series, limits, strict=True)
+            ],
+        )
 
     def is_for(self, bus: str | None) -> bool:
         """Say whether it is for a bus; None is each that no database names.
@@ -238,7 +246,8 @@ class CanDecoder:
         - "transport protocol: ..." (of J1939: frames, or messages in several frames that did not become whole).
 
         And how many single readings were left out of frames that were used: "not a number", "integer that float64 does
-        not hold exactly" (beyond 2**53 not each is one).
+        not hold exactly" (beyond 2**53 not each is one), "not available (J1939)" (a number that the standard keeps for
+        that, or for an error, and that is beyond the signal's range in the database).
     unheard : set of str
         The buses for which a database was given alone, and of which there has been no frame: is that their name?
 

@@ -5,11 +5,24 @@ address (8 bits each). Page and PDU format, and from format 240 on PDU specific,
 Below 240 (PDU1) PDU specific is the address that the frame is sent to.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-__all__ = ["LARGEST", "Group", "Transport", "group_of", "is_transport", "source_of", "without_priority"]
+if TYPE_CHECKING:
+    from cantools.database import Signal
+
+__all__ = [
+    "LARGEST",
+    "Group",
+    "Transport",
+    "group_of",
+    "is_transport",
+    "no_measurement_from",
+    "source_of",
+    "without_priority",
+]
 
 _ANNOUNCES, _CARRIES = 0xEC00, 0xEB00  # the transport protocol's parameter groups
 Meaning = TypeVar("Meaning")
@@ -41,6 +54,19 @@ def _destination_of(can_id: int) -> int:
 def is_transport(can_id: int) -> bool:
     """Say whether the frame announces or carries a message that comes in several frames."""
     return group_of(can_id) in (_ANNOUNCES, _CARRIES)
+
+
+def no_measurement_from(signal: "Signal") -> float:
+    """Return the least value that means "error" or "not available"; infinite where there is none.
+
+    By SAE J1939-71 these are the numbers whose highest byte is 0xFE or 0xFF; of less than a byte, the two largest. A
+    database that gives such a number a meaning says so by the signal's range.
+    """
+    size, conversion = signal.length, signal.conversion
+    if signal.maximum is None or signal.is_signed or conversion.is_float or size < 2:
+        return math.inf
+    least = float(((1 << size) - (2 << max(0, size - 8))) * conversion.scale + conversion.offset)
+    return least if conversion.scale > 0 and signal.maximum < least else math.inf
 
 
 # Which message --------------------------------------------------------------------------------------------------------

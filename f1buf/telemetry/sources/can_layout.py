@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "Rows"]
 
 Array = NDArray[Any]
-Sensor = tuple[int, int]
+Sensor = tuple[int, int, float]  # its number and its channel's; and from which value on it is no measurement
 Pairs = tuple[Array, Array, Array]  # which row, which place in the table, and the value
 
 _SHORT = "too short"
 _SHORT_IN_PART = "too short (some signals left out)"
 _UNKNOWN_PAGE = "unknown multiplexer value (some signals left out)"
 _NOT_A_NUMBER = "not a number"
+_NOT_AVAILABLE = "not available (J1939)"
 _INEXACT = "integer that float64 does not hold exactly"
 
 _WORD = 8  # bytes that are looked at together
@@ -76,9 +77,9 @@ class Layout:
 
     Parameters
     ----------
-    messages : sequence of (sequence of cantools.database.Signal, sequence of (int, int))
+    messages : sequence of (sequence of cantools.database.Signal, sequence of (int, int, float))
         Each one's signals, in its order, which fit in it and do not overlap; and each signal's sensor, without the
-        number that says who sent it, and its channel's number.
+        number that says who sent it, its channel's number, and from which value on it is no measurement.
     rejected : collections.Counter
         Counts what is left out: how many frames, or how many readings of frames, by reason.
     """
@@ -184,6 +185,10 @@ class Layout:
         if not finite.all():
             self._reject(_NOT_A_NUMBER, ~finite)
             row, field, values = row[finite], field[finite], values[finite]
+        if self._columns.some_limited:
+            measured = values < self._columns.limit.take(field)
+            self._reject(_NOT_AVAILABLE, ~measured)
+            row, field, values = row[measured], field[measured], values[measured]
         readings = np.empty(len(row), READING)
         readings["timestamp"] = rows.timestamp.take(row)
         readings["sensor_id"] = self._columns.sensor.take(field) + rows.first_sensor.take(row)
@@ -214,7 +219,7 @@ class _Field:
 
     def __init__(self, signal: "Signal", sensor: Sensor) -> None:
         self.signal = signal
-        self.sensor, self.channel = sensor
+        self.sensor, self.channel, self.limit = sensor
         self.parent = signal.multiplexer_signal
         self.size = signal.length
         self.little = signal.byte_order == "little_endian"
@@ -274,6 +279,8 @@ class _Columns:
     def __init__(self, table: list[_Field]) -> None:
         self.sensor = np.array([field.sensor for field in table], np.uint32)
         self.channel = np.array([field.channel for field in table], np.uint16)
+        self.limit = np.array([field.limit for field in table], np.float64)
+        self.some_limited = bool(np.isfinite(self.limit).any())
         self.end = np.array([field.end for field in table], np.intp)
         self.alone = np.array([field.linear is None for field in table], np.bool_)
         """numpy has no arithmetic for it."""
