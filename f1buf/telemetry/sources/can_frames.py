@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import can
 
-__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "is_sound", "row_of"]
+__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "framed", "is_sound", "row_of"]
 
 Array = NDArray[Any]
 
@@ -146,6 +146,30 @@ class Frames:
         columns = (self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data)
         for timestamp, can_id, kind, bus, length, data in zip(*(column.tolist() for column in columns), strict=True):
             yield timestamp, can_id, kind, self.buses[bus], bytes(data[:length])
+
+
+_AT_ONCE = 4096  # frames
+
+
+def framed(rows: Iterable[Row], rejected: Counter[str]) -> Iterator[Frames]:
+    """Put rows together as frames, some thousand at once; see `Frames.of_rows`.
+
+    What iterating over the rows raises is raised behind the frames before it.
+    """
+    held: list[Row] = []
+    failure = None
+    try:
+        for row in rows:
+            held.append(row)
+            if len(held) == _AT_ONCE:
+                yield Frames.of_rows(held, rejected)
+                held = []
+    except Exception as error:  # each format fails in ways of its own
+        failure = error
+    if held:
+        yield Frames.of_rows(held, rejected)
+    if failure is not None:
+        raise failure
 
 
 def row_of(message: "can.Message") -> Row:

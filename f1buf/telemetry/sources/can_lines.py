@@ -9,19 +9,17 @@ import datetime
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, row_of
+from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
 from f1buf.telemetry.sources.can_text import ID_BITS, Lines, is_error, text_blocks
 
 if TYPE_CHECKING:
-    from can.io.generic import MessageReader
+    import can
 
 __all__ = ["asc_frames", "csv_frames", "is_screen", "screen_frames", "trc_frames"]
-
-_AT_ONCE = 4096  # frames
 
 Usual = Callable[[str], Row | None]
 """Returns what a line of the usual form says, None for another one."""
@@ -33,14 +31,14 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
         yield from block.decode(errors="replace").split("\n")[:-1]
 
 
-def _frames(
+def _rows(
     source: Iterator[str],
     usual: Usual,
     rejected: Counter[str],
-    reader: "Callable[[Any], MessageReader] | None" = None,
+    reader: "Callable[[Any], Iterable[can.Message]]",
     is_event: Callable[[str], object] = lambda line: False,
-) -> Iterator[Frames]:
-    """Read lines as frames; what is not usual by a reader of python-can, which may read on behind it.
+) -> Iterator[Row]:
+    """Read lines as rows; what is not usual by a reader of python-can, which may read on behind it.
 
     Of the lines that it makes no frame of, those that `is_event` tells are counted.
     """
@@ -50,28 +48,16 @@ def _frames(
             rejected["other event"] += 1
 
     lines = Lines(source, passed_over)
-    messages = lines.messages(reader) if reader is not None else iter(())
-    rows: list[Row] = []
-    failure = None
-    try:
-        for line in source:
-            row = usual(line)
-            if row is None:
-                lines.put_back(line)
-                message = next(messages, None)
-                if message is None:
-                    break
-                row = row_of(message)
-            rows.append(row)
-            if len(rows) == _AT_ONCE:
-                yield Frames.of_rows(rows, rejected)
-                rows = []
-    except Exception as error:  # each format fails in ways of its own
-        failure = error
-    if rows:
-        yield Frames.of_rows(rows, rejected)
-    if failure is not None:
-        raise failure
+    messages = lines.messages(reader)
+    for line in source:
+        row = usual(line)
+        if row is None:
+            lines.put_back(line)
+            message = next(messages, None)
+            if message is None:
+                break
+            row = row_of(message)
+        yield row
 
 
 # .asc -----------------------------------------------------------------------------------------------------------------
@@ -110,17 +96,8 @@ class _Asc:
                 continue
             if not _ASC_EVENTS.match(line):
                 yield "internal events logged"
-            yield from self._absolute([line])
-            break
-        yield from self._absolute(source) if self._relative else source
-
-    def _absolute(self, source: "Iterator[str] | list[str]") -> Iterator[str]:
-        now = Decimal(0)
-        for line in source:
-            if self._relative and (time := _ASC_TIME.match(line)):
-                now += Decimal(time[1])
-                line = f"{now:f}{line[time.end() :]}"
-            yield line
+            rest = itertools.chain([line], source)
+            yield from _absolute(rest) if self._relative else rest
 
     def usual(self, line: str) -> Row | None:
         found = _ASC_FRAME.match(line)
@@ -133,20 +110,55 @@ class _Asc:
         return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, payload
 
 
-def asc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
-    """Read an .asc log; times [s] count from its start."""
+def _absolute(source: Iterator[str]) -> Iterator[str]:
+    now = Decimal(0)
+    for line in source:
+        if time := _ASC_TIME.match(line):
+            now += Decimal(time[1])
+            line = f"{now:f}{line[time.end() :]}"
+        yield line
+
+
+class _Unsigned:
+    """Stands in for a file: python-can passes over lines of negative times."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.negative = False
+        """Whether the time of the last line is."""
+        self._lines = lines
+        self.close = lines.close
+
+    def __iter__(self) -> "_Unsigned":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines).lstrip()
+        self.negative = line.startswith("-")
+        return line.removeprefix("-")
+
+
+def _asc_messages(lines: Lines) -> "Iterator[can.Message]":
     import can
 
+    unsigned = _Unsigned(lines)
+    for message in can.ASCReader(unsigned):  # type: ignore[arg-type]
+        if unsigned.negative:
+            message.timestamp = -message.timestamp
+        yield message
+
+
+def asc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
+    """Read an .asc log; times [s] count from its start."""
     asc = _Asc()
     source = asc.lines(_lines(text_blocks(file)))
-    return _frames(source, asc.usual, rejected, can.ASCReader, _ASC_EVENT.match)
+    return framed(_rows(source, asc.usual, rejected, _asc_messages, _ASC_EVENT.match), rejected)
 
 
 # .trc -----------------------------------------------------------------------------------------------------------------
 
 _TRC_DATA = r"(?P<data>(?:\s+[0-9A-Fa-f]{2})*)\s*$"
 _TRC_1_1 = re.compile(
-    r"\s*\d+\)\s+(?P<time>\d+\.\d+)\s+[RT]x\s+(?P<id>[0-9A-Fa-f]{4,8})\s+(?P<size>[0-8])" + _TRC_DATA, re.ASCII
+    r"(?P<bus>)\s*\d+\)\s+(?P<time>\d+\.\d+)\s+[RT]x\s+(?P<id>[0-9A-Fa-f]{4,8})\s+(?P<size>[0-8])" + _TRC_DATA, re.ASCII
 )
 _TRC_COLUMNS = {
     "N": r"\d+",
@@ -189,11 +201,12 @@ class _Trc:
     def usual(self, line: str) -> Row | None:
         if self._pattern is None or (found := self._pattern.match(line)) is None:
             return None
-        can_id, data = found["id"], bytes.fromhex(found["data"])
-        if len(data) != int(found["size"]):
+        time, can_id, size, data, bus = found.group("time", "id", "size", "data", "bus")
+        payload = bytes.fromhex(data)
+        if len(payload) != int(size):
             return None
-        bus = int(found["bus"]) if "bus" in self._pattern.groupindex else 1
-        return float(found["time"]) / 1000 + self._start, int(can_id, 16), EXTENDED * (len(can_id) > 4), bus, data
+        kind = EXTENDED * (len(can_id) > 4)
+        return float(time) / 1000 + self._start, int(can_id, 16), kind, int(bus or 1), payload
 
 
 def _trc_pattern(columns: list[str]) -> "re.Pattern[str] | None":
@@ -201,7 +214,8 @@ def _trc_pattern(columns: list[str]) -> "re.Pattern[str] | None":
     sizes = {"L", "l"}.intersection(before)
     if last != "D" or len(sizes) != 1 or not {"O", "T", "I"} <= set(before) <= set(_TRC_COLUMNS):
         return None
-    return re.compile(r"\s*" + r"\s+".join(_TRC_COLUMNS[each] for each in before) + _TRC_DATA, re.ASCII)
+    bus = "" if "B" in before else "(?P<bus>)"
+    return re.compile(bus + r"\s*" + r"\s+".join(_TRC_COLUMNS[each] for each in before) + _TRC_DATA, re.ASCII)
 
 
 def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
@@ -210,17 +224,16 @@ def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
 
     trc = _Trc()
     source = trc.lines(_lines(text_blocks(file)))
-    return _frames(source, trc.usual, rejected, can.TRCReader, re.compile(r"\s*[^\s;]").match)
+    return framed(_rows(source, trc.usual, rejected, can.TRCReader, re.compile(r"\s*[^\s;]").match), rejected)
 
 
 # .csv -----------------------------------------------------------------------------------------------------------------
 
 _CSV_FRAME = re.compile(r"(-?\d+(?:\.\d*)?),0x([0-9a-f]{1,8}),([01]),0,0,(\d+),([A-Za-z0-9+/]*={0,2})\s*$", re.ASCII)
-_PYTHON_CAN, _SAVVYCAN, _CANEDGE = (
-    "timestamp,arbitration_id,",
-    "Time Stamp,ID,Extended,",
-    "TimestampEpoch;BusChannel;ID;",
-)
+_NUMBER = re.compile(r"\s*-?[0-9]")
+_PYTHON_CAN = "timestamp,arbitration_id,"
+_SAVVYCAN = "Time Stamp,ID,Extended,"
+_CANEDGE = "TimestampEpoch;BusChannel;ID;"
 
 
 def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
@@ -236,10 +249,16 @@ def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
     lines = _lines(text_blocks(file))
     header = next(lines, "")
     if header.startswith(_SAVVYCAN):
-        return _frames(lines, _Table(header, ",").savvycan, rejected)
+        return framed(map(_Table(header, ",").savvycan, lines), rejected)
     if header.startswith(_CANEDGE):
-        return _frames(lines, _Table(header, ";").canedge, rejected)
-    frames = _frames(itertools.chain([header], lines), _csv_row, rejected, can.CSVReader)
+        return framed(map(_Table(header, ";").canedge, lines), rejected)
+
+    def messages(rest: Lines) -> "Iterable[can.Message]":
+        rest.put_back(_PYTHON_CAN)  # for it the first line that it reads is a header, whatever is there
+        return can.CSVReader(rest)  # type: ignore[arg-type]
+
+    source = itertools.chain([header] if _NUMBER.match(header) else [], lines)
+    frames = framed(_rows(source, _csv_row, rejected, messages), rejected)
     return frames if header.startswith(_PYTHON_CAN) else _doubtful(frames, header)
 
 
@@ -345,7 +364,7 @@ def screen_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
 
     # What `-e` prints below an error frame begins with a tab.
     lines = (line for line in _lines(text_blocks(file)) if line.strip() and not line.startswith("\t"))
-    return _frames(lines, row, rejected)
+    return framed(map(row, lines), rejected)
 
 
 def _screen_time(text: str | None) -> float:

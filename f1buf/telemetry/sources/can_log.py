@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from f1buf.telemetry._text import clean
 from f1buf.telemetry.sources.can_blf import blf_frames
 from f1buf.telemetry.sources.can_database import CanDecoder, reason_of, require_packages
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, row_of
+from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
 from f1buf.telemetry.sources.can_lines import asc_frames, csv_frames, is_screen, screen_frames, trc_frames
 from f1buf.telemetry.sources.can_mf4 import mf4_frames
 from f1buf.telemetry.sources.can_text import candump_frames
@@ -30,7 +31,6 @@ __all__ = ["CanLog", "CanReplay", "can_log_format", "open_can_log"]
 
 Array = NDArray[Any]
 
-_AT_ONCE = 4096  # frames
 _START = 4096  # bytes that are looked at to see what a file is
 
 # What a file starts with.
@@ -87,7 +87,7 @@ class CanLog:
         self.frames_read = 0
         self.rejected.clear()
         self.notes.clear()
-        libraries = _Libraries()
+        libraries = _Libraries(can_log_format(self.path) == ".mf4")
         try:
             with contextlib.closing(self._read()) as reader:
                 while True:
@@ -113,7 +113,7 @@ class CanLog:
         if suffix == ".db":
             yield from _sqlite_frames(self.path, self.rejected)
         elif suffix not in _FORMATS:
-            yield from _frames_of_a_plugin(self.path, size, self.rejected)
+            yield from framed(_rows_of_a_plugin(self.path, size), self.rejected)
         else:
             with _opened(self.path) as file:
                 compressed = isinstance(file, gzip.GzipFile)
@@ -213,9 +213,8 @@ def _sqlite_frames(path: Path, rejected: Counter[str]) -> Iterator[Frames]:
     """Read python-can's table of messages as it lies, row by row."""
     connection = sqlite3.connect(path, check_same_thread=False)  # a generator may be closed by another thread
     with contextlib.closing(connection):
-        cursor = connection.execute("SELECT * FROM messages")
-        while rows := cursor.fetchmany(_AT_ONCE):
-            yield Frames.of_rows(list(map(_row_of_table, rows)), rejected)
+        rows = connection.execute("SELECT * FROM messages")
+        yield from framed(map(_row_of_table, rows), rejected)
 
 
 def _row_of_table(row: tuple[Any, ...]) -> Row:
@@ -226,62 +225,79 @@ def _row_of_table(row: tuple[Any, ...]) -> Row:
 _MOST_COMPRESSED = 1032  # to how many bytes deflate can expand one
 
 
-def _frames_of_a_plugin(path: Path, size: int, rejected: Counter[str]) -> Iterator[Frames]:
+def _rows_of_a_plugin(path: Path, size: int) -> Iterator[Row]:
     """Read a log by python-can, in a format that it does not know by itself."""
     import can
 
-    rows = []
-    failure = None
-    try:
-        with can.LogReader(path) as reader:
-            for number, message in enumerate(reader):
-                if number >= size * _MOST_COMPRESSED:
-                    raise ValueError("python-can's reader repeats itself: more frames than the file's bytes can hold")
-                rows.append(row_of(message))
-                if len(rows) == _AT_ONCE:
-                    yield Frames.of_rows(rows, rejected)
-                    rows = []
-    except Exception as error:
-        failure = error
-    yield Frames.of_rows(rows, rejected)
-    if failure is not None:
-        raise failure
+    with can.LogReader(path) as reader:
+        for number, message in enumerate(reader):
+            if number >= size * _MOST_COMPRESSED:
+                raise ValueError("python-can's reader repeats itself: more frames than the file's bytes can hold")
+            yield row_of(message)
 
 
 _LONGEST_NOTE = 200  # characters
 
 
 class _Libraries(logging.Handler):
-    """Counts what the libraries that read logs say, in their logs and as warnings, while the ``with`` statement runs.
+    """
+    Counts what the libraries that read logs say, in their logs and as warnings, while a ``with`` statement runs.
 
-    Nobody sees it otherwise: in the command it would come between the lines, or be muted.
+    Nobody would see it otherwise: the command mutes python-can, whose lines would come between its own, and asammdf
+    keeps what is less than an error to itself.
+
+    Parameters
+    ----------
+    measurement : bool
+        Whether asammdf reads. Its logger and Python's filters of warnings, which belong to all threads, are changed
+        for that: such logs are read one at a time, each piece for itself.
     """
 
-    _NAMES = ("can", "asammdf")
     _MOST = 20  # different ones
-    # Python's list of filters belongs to all threads: two that change it at once could leave it changed.
-    _one_at_a_time = threading.RLock()
+    _one_at_a_time = threading.Lock()
 
-    def __init__(self) -> None:
+    def __init__(self, measurement: bool) -> None:
         super().__init__(logging.WARNING)
+        self._measurement = measurement
+        self._until_exit = contextlib.ExitStack()
+        self._caught: list[warnings.WarningMessage] = []
         self._counts: Counter[str] = Counter()
         self._thread = 0
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
-        for name in self._NAMES:
-            logging.getLogger(name).addHandler(self)
+        if self._measurement:
+            self._until_exit.enter_context(self._one_at_a_time)
+            self._until_exit.enter_context(self._instead_of_others(logging.getLogger("asammdf")))
+            self._caught = self._until_exit.enter_context(warnings.catch_warnings(record=True))
+            warnings.simplefilter("always")
+        else:
+            logging.getLogger("can").addHandler(self)
+            self._until_exit.callback(logging.getLogger("can").removeHandler, self)
 
     def __exit__(self, *_: object) -> None:
-        for name in self._NAMES:
-            logging.getLogger(name).removeHandler(self)
+        self._until_exit.close()
+        for each in self._caught:
+            self._count("asammdf warns", str(each.message))
+        self._caught = []
+
+    @contextlib.contextmanager
+    def _instead_of_others(self, logger: logging.Logger) -> Iterator[None]:
+        handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+        logger.handlers, logger.propagate = [self], False
+        logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
-            text = clean(" ".join(record.getMessage().split()))
-            self._count(f"{record.name.partition('.')[0]} says: {text[:_LONGEST_NOTE]}")
+            self._count("asammdf says" if self._measurement else "python-can says", record.getMessage())
 
-    def _count(self, line: str) -> None:
+    def _count(self, who: str, text: str) -> None:
+        line = f"{who}: {clean(' '.join(text.split()))[:_LONGEST_NOTE]}"
         self._counts[line if line in self._counts or len(self._counts) < self._MOST else "and more"] += 1
 
     def said(self) -> list[str]:

@@ -4,6 +4,7 @@ python-can's reader makes an object of each frame, of some dozen numpy scalars; 
 whose writer was killed while it saved it, is an empty log to it.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
@@ -45,7 +46,7 @@ def mf4_frames(source: "str | BytesIO", note: Callable[[str], None]) -> Iterator
     try:
         file: Any = MDF(source)
     except Exception as error:
-        _forget_half_made(error)
+        _close_half_made(error)
         raise
     with file:
         groups = []
@@ -65,16 +66,19 @@ def mf4_frames(source: "str | BytesIO", note: Callable[[str], None]) -> Iterator
             raise ValueError(f"no CAN frames, but {what}; expected bus logging (a channel CAN_DataFrame)")
         if signals:
             note(f"{signals:,} signals in the log that are not frames of CAN are not read")
-        yield from _merged([group for group in groups if group.left])
+        if groups := [group for group in groups if group.left]:
+            yield from _merged(groups)
 
 
-def _forget_half_made(error: Exception) -> None:
-    """Keep asammdf from closing what it could not make: that fails, with a traceback on standard error."""
+def _close_half_made(error: Exception) -> None:
+    """Close what asammdf has made before it failed: by itself it fails at that, with a traceback on standard error."""
     place = error.__traceback__
     while place is not None:
         half_made: Any = place.tb_frame.f_locals.get("self")
-        if type(half_made).__module__.startswith("asammdf."):
-            half_made._closed = True
+        if hasattr(half_made, "_tempfile"):
+            half_made._file = getattr(half_made, "_file", None)
+            with contextlib.suppress(AttributeError):  # of what has not been made
+                half_made.close()
         place = place.tb_next
 
 

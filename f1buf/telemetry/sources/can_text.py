@@ -5,7 +5,7 @@ one, is read by python-can, which also says what is wrong with it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,7 +16,6 @@ from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, Frames, Row, is_
 
 if TYPE_CHECKING:
     import can
-    from can.io.generic import MessageReader
 
 __all__ = ["ID_BITS", "Lines", "candump_frames", "is_error", "text_blocks"]
 
@@ -122,7 +121,6 @@ _LAST = np.ascontiguousarray(_FIRST[:, ::-1])
 _POWERS = 10.0 ** np.arange(_WIDTH - 1, -1, -1)
 _MOST_DECIMALS = 9
 _SCALE = 10 ** np.arange(_MOST_DECIMALS + 1, dtype=np.int64)
-_LONGEST_SECONDS = 9 + 1  # digits: times a scale they fit an int64
 _EXACT = 1 << 53  # integers up to it are exact as float64: so their quotient is rounded once, as float(text) is
 _ERROR_FLAG, ID_BITS = 0x2000_0000, 0x1FFF_FFFF
 _MOST_BUSES = 64  # in a block; of more python-can reads the names
@@ -152,8 +150,9 @@ def _usual(block: bytes) -> tuple[Frames, Array]:
         end - sign - 1,
     )
     for size, least, most in (
-        (seconds, 1, _LONGEST_SECONDS),
+        (seconds, 1, _WIDTH),
         (decimals, 0, _MOST_DECIMALS),
+        (seconds + decimals, 1, _WIDTH),  # so that together they fit an int64
         (name, 1, _WIDTH),
         (digits, 1, 8),
         (data, 0, _WIDTH),
@@ -267,7 +266,7 @@ class Lines:
         self._passed_over = passed_over
         self._back: list[str] = []
 
-    def messages(self, reader: "Callable[[Any], MessageReader]") -> "Iterator[can.Message]":
+    def messages(self, reader: "Callable[[Any], Iterable[can.Message]]") -> "Iterator[can.Message]":
         """Yield what a reader of python-can reads, of each line one message at most.
 
         Raises
@@ -276,7 +275,7 @@ class Lines:
             It makes messages without reading on.
         """
         for message in reader(self):
-            if self.line is None:
+            if self.line is None or self._back:
                 raise ValueError("python-can's reader repeats itself: more than one frame of one line")
             self.line = None
             yield message
