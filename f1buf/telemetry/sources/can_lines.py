@@ -60,11 +60,25 @@ def _rows(
         yield row
 
 
+def _data(line: str, begin: int, size: int) -> bytes | None:
+    """Return a frame's bytes, written there as ``00 01 0A`` behind white space; None if they are not."""
+    if size == 0:
+        return b"" if begin == len(line) else None
+    end = begin - 1 + 3 * size
+    text = line[begin - 1 : end]
+    if (size and not text[::3].isspace()) or line[end : end + 1].strip():
+        return None
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if len(data) == size else None
+
+
 # .asc -----------------------------------------------------------------------------------------------------------------
 
 _ASC_FRAME = re.compile(
-    r"\s*(-?\d+\.\d+)\s+(\d+)\s+([0-9A-F]{1,8})(x?)\s+[RT]x\s+d\s+([0-8])((?:\s+[0-9A-F]{2}(?!\S))*)\s*(?:$|Length\b)",
-    re.ASCII | re.IGNORECASE,
+    r"\s*(-?\d+\.\d+)\s+(\d+)\s+([0-9A-F]{1,8})(x?)\s+[RT]x\s+d\s+([0-8])\s*", re.ASCII | re.IGNORECASE
 )
 _ASC_BASE = re.compile(r"\s*base\s+(hex|dec)(?:\s+timestamps\s+(absolute|relative))?", re.IGNORECASE)
 _ASC_HEADER = re.compile(r"\s*(date\s|base\s|//|$)", re.IGNORECASE)
@@ -103,11 +117,11 @@ class _Asc:
         found = _ASC_FRAME.match(line)
         if found is None or not self._hexadecimal:
             return None
-        time, channel, can_id, extended, size, data = found.groups()
-        payload = bytes.fromhex(data)
-        if len(payload) != int(size):
+        time, channel, can_id, extended, size = found.groups()
+        data = _data(line, found.end(), int(size))
+        if data is None:
             return None
-        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, payload
+        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, data
 
 
 def _absolute(source: Iterator[str]) -> Iterator[str]:
@@ -156,9 +170,8 @@ def asc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
 
 # .trc -----------------------------------------------------------------------------------------------------------------
 
-_TRC_DATA = r"(?P<data>(?:\s+[0-9A-Fa-f]{2})*)\s*$"
 _TRC_1_1 = re.compile(
-    r"(?P<bus>)\s*\d+\)\s+(?P<time>\d+\.\d+)\s+[RT]x\s+(?P<id>[0-9A-Fa-f]{4,8})\s+(?P<size>[0-8])" + _TRC_DATA, re.ASCII
+    r"(?P<bus>)\s*\d+\)\s+(?P<time>\d+\.\d+)\s+[RT]x\s+(?P<id>[0-9A-Fa-f]{4,8})\s+(?P<size>[0-8])\s*", re.ASCII
 )
 _TRC_COLUMNS = {
     "N": r"\d+",
@@ -201,12 +214,12 @@ class _Trc:
     def usual(self, line: str) -> Row | None:
         if self._pattern is None or (found := self._pattern.match(line)) is None:
             return None
-        time, can_id, size, data, bus = found.group("time", "id", "size", "data", "bus")
-        payload = bytes.fromhex(data)
-        if len(payload) != int(size):
+        time, can_id, size, bus = found.group("time", "id", "size", "bus")
+        data = _data(line, found.end(), int(size))
+        if data is None or line[found.end() + 3 * len(data) :].strip():
             return None
         kind = EXTENDED * (len(can_id) > 4)
-        return float(time) / 1000 + self._start, int(can_id, 16), kind, int(bus or 1), payload
+        return float(time) / 1000 + self._start, int(can_id, 16), kind, int(bus or 1), data
 
 
 def _trc_pattern(columns: list[str]) -> "re.Pattern[str] | None":
@@ -215,7 +228,7 @@ def _trc_pattern(columns: list[str]) -> "re.Pattern[str] | None":
     if last != "D" or len(sizes) != 1 or not {"O", "T", "I"} <= set(before) <= set(_TRC_COLUMNS):
         return None
     bus = "" if "B" in before else "(?P<bus>)"
-    return re.compile(bus + r"\s*" + r"\s+".join(_TRC_COLUMNS[each] for each in before) + _TRC_DATA, re.ASCII)
+    return re.compile(bus + r"\s*" + r"\s+".join(_TRC_COLUMNS[each] for each in before) + r"\s*", re.ASCII)
 
 
 def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
