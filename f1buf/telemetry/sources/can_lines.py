@@ -66,7 +66,7 @@ def _data(line: str, begin: int, size: int) -> bytes | None:
         return b"" if begin == len(line) else None
     end = begin - 1 + 3 * size
     text = line[begin - 1 : end]
-    if (size and not text[::3].isspace()) or line[end : end + 1].strip():
+    if not text[::3].isspace() or line[end : end + 1].strip():
         return None
     try:
         data = bytes.fromhex(text)
