@@ -926,9 +926,9 @@ def some_mf4(path, count=300):
     return path
 
 
-@pytest.mark.parametrize("piece", [1, 7, 100, 1 << 16])
+@pytest.mark.parametrize("piece", [1, 300, 5000, 1 << 22])
 def test_mf4_is_read_as_python_can_reads_it(tmp_path, monkeypatch, asammdf, piece):
-    monkeypatch.setattr(can_mf4, "_AT_ONCE", piece)
+    monkeypatch.setattr(can_mf4, "_PIECE", piece)
     path = some_mf4(tmp_path / "car.mf4")
     with can.LogReader(path) as reader:
         expected = python_cans(reader)
@@ -986,6 +986,25 @@ def test_mf4_of_ordinary_signals(tmp_path, asammdf):
 
 def test_an_empty_mf4(tmp_path, asammdf):
     assert whole(some_mf4(tmp_path / "car.mf4", 0)) == []
+
+
+def test_times_of_mf4_that_make_no_sense(tmp_path, monkeypatch, asammdf):
+    monkeypatch.setattr(can_mf4, "_PIECE", 300)  # some four frames
+    path = some_mf4(tmp_path / "car.mf4", 30)
+    expected = whole(path)
+    real = asammdf.MDF.iter_get
+
+    def spoilt(self, *args):
+        for number, signal in enumerate(real(self, *args)):
+            signal.timestamps[:: 1 if number == 0 else 2] = np.nan
+            yield signal
+
+    monkeypatch.setattr(asammdf.MDF, "iter_get", spoilt)
+    rows, log, failure = read(path)
+    assert failure is None
+    assert len(rows) + log.rejected["absurd timestamp"] == 30
+    assert rows == [row for row in expected if row in rows]
+    assert 0 < len(rows) < 15
 
 
 def test_what_a_killed_writer_of_mf4_leaves(tmp_path, asammdf):

@@ -119,7 +119,7 @@ class CanLog:
                 compressed = isinstance(file, gzip.GzipFile)
                 if suffix == ".mf4":
                     source = io.BytesIO(file.read()) if compressed else str(self.path)
-                    yield from mf4_frames(source, self.notes.append)
+                    yield from mf4_frames(source, self.rejected, self.notes.append)
                 elif suffix == ".blf":
                     yield from blf_frames(file, None if compressed else size, self.rejected, self.notes.append)
                 else:

@@ -5,6 +5,7 @@ whose writer was killed while it saved it, is an empty log to it.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
@@ -18,19 +19,21 @@ __all__ = ["mf4_frames"]
 
 Array = NDArray[Any]
 
-_AT_ONCE = 1 << 16  # records of a channel group: asammdf begins anew at the file's start for each piece
+_PIECE = 1 << 22  # bytes of a channel group read at once
 _KINDS = {"CAN_DataFrame": 0, "CAN_ErrorFrame": ERROR, "CAN_RemoteFrame": REMOTE}
 _ROOM = 64  # bytes of data at most
 _EXTENDED_ID, _ID_BITS, _STANDARD_IDS = 0x8000_0000, 0x1FFF_FFFF, 0x800
 
 
-def mf4_frames(source: "str | BytesIO", note: Callable[[str], None]) -> Iterator[Frames]:
+def mf4_frames(source: "str | BytesIO", rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
     """Read a log as frames, by time; of each channel group in its order.
 
     Parameters
     ----------
     source : str or io.BytesIO
         A path, or what is in the file.
+    rejected : collections.Counter
+        Counts frames that are left out: "absurd timestamp" (NaN or infinite).
     note : callable
         Called with a line for people on what is not read.
 
@@ -49,6 +52,7 @@ def mf4_frames(source: "str | BytesIO", note: Callable[[str], None]) -> Iterator
         _close_half_made(error)
         raise
     with file:
+        file.configure(read_fragment_size=_PIECE)
         groups = []
         signals = 0
         for number, group in enumerate(file.groups):
@@ -56,7 +60,7 @@ def mf4_frames(source: "str | BytesIO", note: Callable[[str], None]) -> Iterator
             count = group.channel_group.cycles_nr
             kind = next((name for name in _KINDS if name in names), None)
             if kind is not None:
-                groups.append(_Group(file, number, kind, names, count))
+                groups.append(_Group(file, number, kind, names, count, rejected))
             elif count:
                 signals += len(names) - 1  # without that of time
         if not file.groups:
@@ -85,26 +89,32 @@ def _close_half_made(error: Exception) -> None:
 class _Group:
     """A channel group of bus logging, read piece by piece."""
 
-    def __init__(self, file: Any, number: int, kind: str, names: set[str], count: int) -> None:
+    def __init__(self, file: Any, number: int, kind: str, names: set[str], count: int, rejected: Counter[str]) -> None:
         self.left = count
-        self._file = file
-        self._number = number
+        self._pieces = file.iter_get(kind, number)
         self._kind = kind
         self._has = {name.removeprefix(f"{kind}.") for name in names}
         self._count = count
+        self._rejected = rejected
         self._start = file.header.start_time.timestamp()
 
     def next(self) -> Frames:
         """Return the next frames; none at its end."""
-        piece = min(self.left, _AT_ONCE)
-        offset = self._count - self.left
-        signal = self._file.get(self._kind, self._number, record_offset=offset, record_count=piece) if piece else None
-        if signal is None:
-            return Frames.joined([])
-        if len(signal) < piece:
-            raise ValueError(f"it says {self._count:,} frames, {offset + len(signal):,} are there; copy it again")
-        self.left -= piece
-        records = signal.samples[:piece]
+        for signal in self._pieces:
+            self.left -= len(signal)
+            frames = self._frames(signal.samples, signal.timestamps + self._start)
+            sound = np.isfinite(frames.timestamp)
+            if not sound.all():
+                self._rejected["absurd timestamp"] += int((~sound).sum())
+                frames = frames[sound]
+            if len(frames):
+                return frames
+        if self.left:
+            there = self._count - self.left
+            raise ValueError(f"it says {self._count:,} frames, {there:,} are there; copy it again")
+        return Frames.joined([])
+
+    def _frames(self, records: Any, timestamp: Array) -> Frames:
         raw_id = self._field(records, "ID", np.uint32)
         width = 0
         if "DataBytes" in self._has and self._kind != "CAN_RemoteFrame":
@@ -112,7 +122,7 @@ class _Group:
             width = data.shape[1]
         length = np.minimum(self._field(records, "DataLength", np.int64), min(width, _ROOM))
         room = _ROOM if length.max(initial=0) > 8 else 8
-        payload = np.zeros((piece, room), np.uint8)
+        payload = np.zeros((len(records), room), np.uint8)
         if width:
             payload[:, :width] = data[:, :room]
             payload[np.arange(room) >= length[:, None]] = 0
@@ -123,7 +133,7 @@ class _Group:
         bus = self._field(records, "BusChannel", np.int64)
         buses, place = np.unique(bus, return_inverse=True)
         return Frames(
-            signal.timestamps[:piece] + self._start,
+            timestamp,
             raw_id & np.uint32(_ID_BITS),
             np.where(extended, EXTENDED, 0).astype(np.uint8) | np.uint8(_KINDS[self._kind]),
             place.astype(np.uint16),
