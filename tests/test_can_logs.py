@@ -429,6 +429,21 @@ def test_negative_times(tmp_path):
     assert [row[:3] for row in rows] == [(-0.25, 0x123, REMOTE), (0.5, 0x123, 0)]
 
 
+def test_what_a_killed_writer_of_asc_leaves(tmp_path):
+    path = tmp_path / "car.asc"
+    writer = can.ASCWriter(path)
+    for n in range(10):
+        writer(frame(0x100, n, time=1700000000 + n / 10))
+    writer.file.flush()
+    left = path.read_text()
+    writer.stop()
+    assert len(whole(path)) == 10
+    for text in (left, left + "   1.0"):
+        rows, log, failure = read(written(path, text))
+        assert (len(rows), failure) == (10, None)
+        assert log.notes == ["the log's last block has no end: its writer was stopped before that, or it is cut off"]
+
+
 ASC = """\
 date Sat Nov 28 09:00:00.000 am 2026
 base {base}  timestamps absolute

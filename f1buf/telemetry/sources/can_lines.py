@@ -34,19 +34,13 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
 def _rows(
     source: Iterator[str],
     usual: Usual,
-    rejected: Counter[str],
     reader: "Callable[[Any], Iterable[can.Message]]",
-    is_event: Callable[[str], object] = lambda line: False,
+    passed_over: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
     """Read lines as rows; what is not usual by a reader of python-can, which may read on behind it.
 
-    Of the lines that it makes no frame of, those that `is_event` tells are counted.
+    `passed_over` is called with the lines that it makes no frame of.
     """
-
-    def passed_over(line: str) -> None:
-        if is_event(line):
-            rejected["other event"] += 1
-
     lines = Lines(source, passed_over)
     messages = lines.messages(reader)
     for line in source:
@@ -83,6 +77,7 @@ _ASC_FRAME = re.compile(
 _ASC_BASE = re.compile(r"\s*base\s+(hex|dec)(?:\s+timestamps\s+(absolute|relative))?", re.IGNORECASE)
 _ASC_HEADER = re.compile(r"\s*(date\s|base\s|//|$)", re.IGNORECASE)
 _ASC_EVENTS = re.compile(r"\s*(no)?\s*internal\s+events\s+logged", re.IGNORECASE)
+_ASC_BLOCK = re.compile(r"\s*(begin|end)\s+triggerblock", re.IGNORECASE)
 _ASC_TIME = re.compile(r"\s*(-?\d+\.\d+)(?=\s)", re.ASCII)
 _ASC_EVENT = re.compile(r"\s*-?\d+\.\d+\s+(?!Start of measurement)", re.ASCII)
 
@@ -90,9 +85,12 @@ _ASC_EVENT = re.compile(r"\s*-?\d+\.\d+\s+(?!Start of measurement)", re.ASCII)
 class _Asc:
     """An .asc file: what python-can does not do with its lines, and what its header says."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejected: Counter[str]) -> None:
+        self.open = False
+        """Whether a block of it has begun and not ended."""
         self._hexadecimal = True
         self._relative = False
+        self._rejected = rejected
 
     def lines(self, source: Iterator[str]) -> Iterator[str]:
         """Yield lines for python-can, times counted from the start.
@@ -112,6 +110,12 @@ class _Asc:
                 yield "internal events logged"
             rest = itertools.chain([line], source)
             yield from _absolute(rest) if self._relative else rest
+
+    def passed_over(self, line: str) -> None:
+        if block := _ASC_BLOCK.match(line):
+            self.open = block[1].lower() == "begin"
+        elif _ASC_EVENT.match(line):
+            self._rejected["other event"] += 1
 
     def usual(self, line: str) -> Row | None:
         found = _ASC_FRAME.match(line)
@@ -161,11 +165,13 @@ def _asc_messages(lines: Lines) -> "Iterator[can.Message]":
         yield message
 
 
-def asc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
-    """Read an .asc log; times [s] count from its start."""
-    asc = _Asc()
+def asc_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    """Read an .asc log; times [s] count from its start. `note` is called with a line for people if it has no end."""
+    asc = _Asc(rejected)
     source = asc.lines(_lines(text_blocks(file)))
-    return framed(_rows(source, asc.usual, rejected, _asc_messages, _ASC_EVENT.match), rejected)
+    yield from framed(_rows(source, asc.usual, _asc_messages, asc.passed_over), rejected)
+    if asc.open:
+        note("the log's last block has no end: its writer was stopped before that, or it is cut off")
 
 
 # .trc -----------------------------------------------------------------------------------------------------------------
@@ -237,7 +243,12 @@ def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
 
     trc = _Trc()
     source = trc.lines(_lines(text_blocks(file)))
-    return framed(_rows(source, trc.usual, rejected, can.TRCReader, re.compile(r"\s*[^\s;]").match), rejected)
+
+    def passed_over(line: str) -> None:
+        if line.strip() and not line.lstrip().startswith(";"):
+            rejected["other event"] += 1
+
+    return framed(_rows(source, trc.usual, can.TRCReader, passed_over), rejected)
 
 
 # .csv -----------------------------------------------------------------------------------------------------------------
@@ -271,7 +282,7 @@ def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
         return can.CSVReader(rest)  # type: ignore[arg-type]
 
     source = itertools.chain([header] if _NUMBER.match(header) else [], lines)
-    frames = framed(_rows(source, _csv_row, rejected, messages), rejected)
+    frames = framed(_rows(source, _csv_row, messages), rejected)
     return frames if header.startswith(_PYTHON_CAN) else _doubtful(frames, header)
 
 

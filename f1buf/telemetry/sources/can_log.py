@@ -122,6 +122,8 @@ class CanLog:
                     yield from mf4_frames(source, self.rejected, self.notes.append)
                 elif suffix == ".blf":
                     yield from blf_frames(file, None if compressed else size, self.rejected, self.notes.append)
+                elif suffix == ".asc":
+                    yield from asc_frames(file, self.rejected, self.notes.append)
                 else:
                     yield from _text_reader(file, suffix)(file, self.rejected)
 
@@ -206,7 +208,7 @@ def _opened(path: Path) -> BinaryIO:
 def _text_reader(file: BinaryIO, suffix: str) -> Callable[[BinaryIO, Counter[str]], Iterator[Frames]]:
     if suffix == ".log":
         return screen_frames if is_screen(file.peek(_START)) else candump_frames  # type: ignore[attr-defined]
-    return {".asc": asc_frames, ".csv": csv_frames, ".trc": trc_frames}[suffix]
+    return {".csv": csv_frames, ".trc": trc_frames}[suffix]
 
 
 def _sqlite_frames(path: Path, rejected: Counter[str]) -> Iterator[Frames]:
