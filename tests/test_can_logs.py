@@ -134,12 +134,16 @@ def compared_with_python_can(path, text):
 
 HEX = "0123456789abcdefABCDEF"
 usual_lines = st.builds(
-    "({}.{}) {} {}#{}{}".format,
+    "({}.{}) {} {}#{}{}{}".format,
     st.integers(0, 10**10 - 1),
     st.text("0123456789", max_size=9),
     st.sampled_from(["can0", "can1", "vcan0", "0", "007", "7", "a.b", "x" * 15, "x" * 16, "é"]),
     st.text(HEX, min_size=1, max_size=9),
-    st.text(HEX, max_size=9).map(lambda text: text + text[::-1]),
+    st.sampled_from(["", "", "#1", "#9", "#", "#A"]),
+    st.integers(0, 70)
+    .flatmap(lambda size: st.text(HEX, min_size=min(size, 9), max_size=min(size, 9)))
+    .map(lambda text: text + text[::-1])
+    | st.sampled_from(["5A" * 63, "5a" * 64, "5A" * 65, "5A" * 8 + "G", "0G" * 40]),
     st.sampled_from(["", "", "", " R", " T", " r", "  T", " X"]),
 )
 other_lines = st.sampled_from(
@@ -209,10 +213,13 @@ def test_wherever_blocks_end(tmp_path, monkeypatch, size, end):
 def test_usual_lines_are_not_given_to_python_can(tmp_path, monkeypatch):
     monkeypatch.setattr(can, "CanutilsLogReader", None)
     lines = "(1631416514.717133) can0 0D2#0000FFFF10000000\n(1631416514.717134) vcan1 18fef100#0a R\r\n(1.5) 3 7#\n"
+    lines += f"(2.5) can0 123##0{'5A' * 64}\n(3.5) can0 123##3 T\n"
     assert whole(written(tmp_path / "car.log", lines)) == [
         (1631416514.717133, 0xD2, 0, "can0", bytes.fromhex("0000FFFF10000000")),
         (1631416514.717134, 0x18FEF100, EXTENDED, "vcan1", b"\x0a"),
         (1.5, 7, 0, "3", b""),
+        (2.5, 0x123, 0, "can0", b"Z" * 64),
+        (3.5, 0x123, 0, "can0", b""),
     ]
 
 
@@ -763,7 +770,7 @@ class Stuck:
 @pytest.mark.parametrize(
     ("name", "reader", "content"),
     [
-        ("car.log", "CanutilsLogReader", "(1.0) can0 123##101\n" * 3),
+        ("car.log", "CanutilsLogReader", "(1.0) can0 123#R1\n" * 3),
         ("car.asc", "ASCReader", asc()),
         ("car.trc", "TRCReader", TRC_1_1),
         ("car.csv", "CSVReader", "timestamp,arbitration_id,x\n1\n"),

@@ -4,6 +4,7 @@ A line of the usual form (`_usual`) is read by numpy. Every other line, such as 
 one, is read by python-can, which also says what is wrong with it.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -83,27 +84,35 @@ def candump_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
         python-can cannot read a line; the frames before it were yielded.
     """
     for block in text_blocks(file):
-        frames, numbers = _usual(block)
+        raw = np.frombuffer(b"".join((_MARGIN, b"\n", block, _MARGIN)), np.uint8)
+        parts = [_usual(raw, fd=False)]
         failure = None
-        if len(frames) < (count := block.count(b"\n")):
+        if len(parts[0][1]) < (count := block.count(b"\n")):
+            parts.append(_usual(raw, fd=True))
             others = np.ones(count, bool)
-            others[numbers] = False
-            lines = block.split(b"\n")
-            left = [number for number in np.flatnonzero(others).tolist() if lines[number]]
-            unusual, places, failure = _unusual([lines[n].decode(errors="replace") for n in left], left, rejected)
-            if failure is not None:
-                frames = frames[: np.searchsorted(numbers, failure.number)]
-            if len(unusual):
-                order = np.argsort(np.concatenate([numbers[: len(frames)], places]), kind="stable")
-                frames = Frames.joined([frames, unusual])[order]
-        yield frames
+            others[np.concatenate([numbers for _, numbers in parts])] = False
+            if others.any():
+                unusual, failure = _unusual(block.split(b"\n"), np.flatnonzero(others).tolist(), rejected)
+                parts.append(unusual)
+        yield _in_order(parts, count if failure is None else failure.number)
         if failure is not None:
             raise failure.error
 
 
+def _in_order(parts: list[tuple[Frames, Array]], end: int) -> Frames:
+    """Return the frames of all parts, which come with their lines' numbers, up to the line of the number `end`."""
+    parts = [(frames[: (n := int(np.searchsorted(numbers, end)))], numbers[:n]) for frames, numbers in parts]
+    parts = [part for part in parts if len(part[1])]
+    if len(parts) == 1:
+        return parts[0][0]
+    order = np.argsort(np.concatenate([np.empty(0, np.intp), *(numbers for _, numbers in parts)]), kind="stable")
+    return Frames.joined([frames for frames, _ in parts])[order]
+
+
 # Usual lines ----------------------------------------------------------------------------------------------------------
 
-# "(1631416514.717133) can0 0D2#0000FFFF10000000": what stands between a usual line's parts, and at its end.
+# "(1631416514.717133) can0 0D2#0000FFFF10000000", or of CAN FD, with a digit of flags: "(1.5) can0 0D2##10000FFFF".
+# This stands between a usual line's parts, and at its end:
 _DOT, _SPACE, _HASH, _NEWLINE = b". #\n"
 _SEPARATES = np.ones(256, bool)  # what has no place in a usual line counts, too: so the line is not usual
 _SEPARATES[0x21:0x7F] = False
@@ -115,9 +124,10 @@ _DECIMAL[ord("0") : ord("9") + 1] = range(10)
 _HEX = _DECIMAL.copy()
 _HEX[ord("A") : ord("F") + 1] = _HEX[ord("a") : ord("f") + 1] = range(10, 16)
 
-_WIDTH = 16  # bytes: no part of a usual line is longer
-_MARGIN = b"0" * _WIDTH  # around a block, so that as many bytes can be taken from everywhere
-_FIRST = np.tri(_WIDTH + 1, _WIDTH, -1, np.uint8) * np.uint8(0xFF)  # row n keeps n bytes, the first ones
+_WIDTH, _FD_WIDTH = 16, 128  # bytes: no part of a usual line is longer; nor the data of one of CAN FD
+_MARGIN = b"0" * _FD_WIDTH  # around a block, so that as many bytes can be taken from everywhere
+# Row n keeps n bytes, the first or the last ones.
+_FIRST, _FD_FIRST = (np.tri(width + 1, width, -1, np.uint8) * np.uint8(0xFF) for width in (_WIDTH, _FD_WIDTH))
 _LAST = np.ascontiguousarray(_FIRST[:, ::-1])
 _POWERS = 100.0 ** np.arange(_WIDTH // 2 - 1, -1, -1)
 _MOST_DECIMALS = 9
@@ -131,75 +141,79 @@ _DIRECTION = np.zeros(256, bool)
 _DIRECTION[list(b"RTrt")] = True
 
 
-def _usual(block: bytes) -> tuple[Frames, Array]:
-    """Return the frames of a block's usual lines, and for each of them its line's number in the block."""
-    raw = np.frombuffer(b"".join((_MARGIN, b"\n", block, _MARGIN)), np.uint8)
-    lines, places = _well_formed(raw)
-    begin, dot, space, other, sign, end = places
-    decimals, digits = space - dot - 2, sign - other - 1
-    seconds, good = _number(*_before(raw, dot, dot - begin - 2))
-    fraction, also = _number(*_before(raw, space - 1, decimals))
+def _usual(raw: Array, fd: bool) -> tuple[Frames, Array]:
+    """Return the frames of a block's usual lines, of CAN FD or not, and for each its line's number in the block.
+
+    Parameters
+    ----------
+    raw : numpy.ndarray of uint8
+        The margin, the end of the line before, the block, and the margin again.
+    """
+    lines, cuts = _well_formed(raw, fd)
+    begin, dot, space, other, sign, before_data, end = cuts
+    decimals, digits, data_digits = space - dot - 2, sign - other - 1, end - before_data - 1
+    seconds, good = _number(_taken(raw, dot - _WIDTH), _LAST[dot - begin - 2])
+    fraction, also = _number(_taken(raw, space - 1 - _WIDTH), _LAST[decimals])
     scale = _SCALE[decimals]
     ticks = seconds * scale + fraction
     good &= also & (ticks < _EXACT)
-    can_id, also = _bytes(*_before(raw, sign, digits))
+    can_id, also = _bytes(_taken(raw, sign - _WIDTH), _LAST[digits])
     good &= also
     can_id = can_id[:, 4:].copy().view(">u4").ravel().astype(np.uint32)
-    data, also = _bytes(*_behind(raw, sign, end - sign - 1))
+    if fd:
+        data, also = _bytes(_taken(raw, before_data + 1, _FD_WIDTH), _FD_FIRST[data_digits])
+    else:
+        data, also = _bytes(_taken(raw, before_data + 1), _FIRST[data_digits])
     good &= also
-    names, keep = _behind(raw, space, other - space - 1)
-    bus, buses, also = _buses(names & keep)
+    bus, buses, also = _buses(_taken(raw, space + 1) & _FIRST[other - space - 1])
     good &= also
     kind = np.where(digits > 3, EXTENDED, 0) | np.where(can_id & np.uint32(_ERROR_FLAG), ERROR, 0)
-    length = ((end - sign - 1) // 2).astype(np.uint8)
+    length = (data_digits // 2).astype(np.uint8)
     frames = Frames(ticks / scale, can_id & np.uint32(ID_BITS), kind.astype(np.uint8), bus, length, data, buses)
     return (frames, lines) if good.all() else (frames[good], lines[good])
 
 
-def _well_formed(raw: Array) -> tuple[Array, Array]:
-    """Return which lines have the parts of a usual one, and where what separates them is, shape (6, n).
+def _well_formed(raw: Array, fd: bool) -> tuple[Array, Array]:
+    """Return which lines have the parts of a usual one, and where these are, shape (7, n).
 
-    That is: the end of the line before, ".", " ", " ", "#", and the end (or the space before the direction).
+    That is where in `raw` there is: the end of the line before, ".", " ", " ", "#", what is right before the data, and
+    the data's end.
     """
     places = np.flatnonzero(_SEPARATES[raw])
     found = raw[places]
     newlines = np.flatnonzero(found == _NEWLINE)
     parts = np.diff(newlines)
-    lines = np.flatnonzero((parts == 5) | (parts == 6))  # six: with the direction behind it, " R" or " T"
-    at = newlines[lines] + np.arange(6)[:, None]
-    cuts = places[at]
-    begin, dot, space, other, sign, end = cuts
+    last = 6 if fd else 5
+    lines = np.flatnonzero((parts == last) | (parts == last + 1))  # one more: the direction behind it, " R" or " T"
+    at = newlines[lines] + np.arange(last + 1)[:, None]
+    begin, dot, space, other, sign, *_, end = places[at]
+    before_data = sign + 2 if fd else sign
     line_end = places[newlines[lines + 1]]
-    good = (end == line_end) | ((end == line_end - 2) & (found[at[5]] == _SPACE) & _DIRECTION[raw[line_end - 1]])
-    good &= (found[at[1:5]] == np.array([[_DOT], [_SPACE], [_SPACE], [_HASH]])).all(axis=0)
+    good = (end == line_end) | ((end == line_end - 2) & (found[at[last]] == _SPACE) & _DIRECTION[raw[line_end - 1]])
+    for i, separator in ((1, _DOT), (2, _SPACE), (3, _SPACE), (4, _HASH)):
+        good &= found[at[i]] == separator
     good &= (raw[begin + 1] == ord("(")) & (raw[space - 1] == ord(")"))
+    if fd:
+        good &= (raw[sign + 1] == _HASH) & (_DECIMAL[raw[before_data]] <= 9)
     for size, least, most in (
         (dot - begin - 2, 1, _WIDTH),  # digits of whole seconds
         (space - dot - 2, 0, _MOST_DECIMALS),
         (space - begin - 4, 1, _WIDTH),  # both: so that together they fit an int64
         (other - space - 1, 1, _WIDTH),  # the bus
         (sign - other - 1, 1, 8),  # digits of the id
-        (end - sign - 1, 0, _WIDTH),  # and of the data
+        (end - before_data - 1, 0, _FD_WIDTH if fd else _WIDTH),  # and of the data
     ):
         good &= (size >= least) & (size <= most)
-    good &= (end - sign) % 2 == 1
+    good &= (end - before_data) % 2 == 1
+    cuts = np.stack([begin, dot, space, other, sign, before_data, end])
     return (lines, cuts) if good.all() else (lines[good], cuts[:, good])
 
 
-def _before(raw: Array, end: Array, size: Array) -> tuple[Array, Array]:
-    """Return the bytes before these places, shape (n, 16), and a mask of the `size` last ones of each row."""
-    return _taken(raw, end - _WIDTH), _LAST[size]
-
-
-def _behind(raw: Array, begin: Array, size: Array) -> tuple[Array, Array]:
-    """Return the bytes behind the one at these places, and a mask of the `size` first ones of each row."""
-    return _taken(raw, begin + 1), _FIRST[size]
-
-
-def _taken(raw: Array, begin: Array) -> Array:
-    # One copy of 16 bytes a row: several times as fast as an index for each byte.
-    everywhere = np.ndarray(len(raw) - _WIDTH + 1, f"V{_WIDTH}", raw, strides=(1,))
-    return everywhere[begin].view(np.uint8).reshape(-1, _WIDTH)
+def _taken(raw: Array, begin: Array, width: int = _WIDTH) -> Array:
+    """Return the bytes from these places on, shape (n, width)."""
+    # One copy of so many bytes a row: several times as fast as an index for each byte.
+    everywhere = np.ndarray(len(raw) - width + 1, f"V{width}", raw, strides=(1,))
+    return everywhere[begin].view(np.uint8).reshape(-1, width)
 
 
 def _number(text: Array, keep: Array) -> tuple[Array, Array]:
@@ -210,14 +224,14 @@ def _number(text: Array, keep: Array) -> tuple[Array, Array]:
 
 
 def _bytes(text: Array, keep: Array) -> tuple[Array, Array]:
-    """Return rows of hexadecimal digits as bytes, shape (n, 8), and whether they are digits."""
+    """Return rows of hexadecimal digits as bytes, two each, and whether they are digits."""
     digits = _HEX[text] & keep
     return digits[:, ::2] << 4 | digits[:, 1::2], _are_digits(digits)
 
 
 def _are_digits(values: Array) -> Array:
-    wrong: Array = (values & _NO_DIGIT).view(np.uint64)
-    right: Array = (wrong[:, 0] | wrong[:, 1]) == 0
+    eights = (values & _NO_DIGIT).view(np.uint64).T
+    right: Array = functools.reduce(np.bitwise_or, eights) == 0
     return right
 
 
@@ -312,10 +326,14 @@ class _Failure:
     error: Exception
 
 
-def _unusual(lines: list[str], numbers: list[int], rejected: Counter[str]) -> tuple[Frames, Array, _Failure | None]:
-    """Return the frames that python-can reads in lines, the line's number for each of them, and how it failed."""
+def _unusual(
+    block: list[bytes], numbers: list[int], rejected: Counter[str]
+) -> tuple[tuple[Frames, Array], _Failure | None]:
+    """Return the frames that python-can reads in the lines of these numbers, each one's line, and how it failed."""
     import can
 
+    numbers = [number for number in numbers if block[number]]
+    lines = [block[number].decode(errors="replace") for number in numbers]
     given = Lines(iter(lines))
     rows: list[Row] = []
     found: list[int] = []
@@ -327,9 +345,10 @@ def _unusual(lines: list[str], numbers: list[int], rejected: Counter[str]) -> tu
                 rows.append(row)
                 found.append(numbers[given.count - 1])
     except Exception as error:  # a line that makes no sense fails in many ways
-        number, line = numbers[given.count - 1], lines[given.count - 1]
+        place = max(0, given.count - 1)
+        number, line = numbers[place], lines[place]
         failure = _Failure(number, ValueError(f"{error}: {line[:80]!r}; expected lines of candump -L"))
-    return Frames.of_rows(rows, rejected), np.array(found, np.intp), failure
+    return (Frames.of_rows(rows, rejected), np.array(found, np.intp)), failure
 
 
 def _checked(row: Row, line: str, rejected: Counter[str]) -> Row | None:
