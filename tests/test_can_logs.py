@@ -106,9 +106,11 @@ def expected_of_candump(text):
         for timestamp, can_id, kind, bus, data in python_cans(messages):
             id_text, _, rest = line.split()[2].partition("#")
             digits = rest[2:] if rest.startswith("#") else rest
-            if int(id_text, 16) & 0x2000_0000:
+            if len(data) > 64 or not np.isfinite(timestamp):
+                rejected += 1
+            elif int(id_text, 16) & 0x2000_0000:
                 rows.append((timestamp, None, ERROR | EXTENDED, None, None))
-            elif len(data) > 64 or not np.isfinite(timestamp) or (data and len(digits) % 2):
+            elif data and len(digits) % 2:
                 rejected += 1
             else:
                 rows.append((timestamp, can_id, kind, bus, data))
