@@ -933,7 +933,15 @@ def test_objects_that_cannot_be_read_are_counted(tmp_path):
     rows, log, failure = read(blf(tmp_path / "car.blf", container(unknown, 7) + container(FOUR[0]), 1))
     assert (rows, failure) == (FOUR_ROWS[:1], None)
     assert log.rejected == {"container of unknown compression": 1}
-    others = timed(4, bytes(24)) + FOUR[0] + timed(11, bytes(8)) + lobj(65, b"") + timed(1, bytes(4)) + FOUR[1]
+    others = (
+        timed(4, bytes(24))
+        + FOUR[0]
+        + timed(11, bytes(8))
+        + lobj(65, b"")
+        + timed(1, bytes(4))
+        + FOUR[1]
+        + timed(115, bytes(8))
+    )
     rows, log, failure = read(blf(tmp_path / "car.blf", container(others), 6))
     assert (rows, failure) == (FOUR_ROWS[:2], None)
     assert log.rejected == {"other event": 3, "truncated object": 1}

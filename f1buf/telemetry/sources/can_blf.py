@@ -1,7 +1,7 @@
 """Vector's binary logs (``.blf``): every object is looked at, and what holds frames is read by the container.
 
-python-can's reader is not used: objects outside a container, with a header of an unknown version or in a container of
-an unknown compression it passes over in silence, and an object without a size it reads for ever.
+python-can's reader is not used. In silence it passes over objects that lie outside a container, whose header has an
+unknown version, or whose container has an unknown compression; and nothing makes sure that it gets on.
 """
 
 import datetime
@@ -35,7 +35,7 @@ class _Header:
     size : int
         The file's [bytes].
     objects : int
-        How many there are in it.
+        How many there are in it, without containers and restore points.
     start : float
         Unix time [s] from which its times count; 0.0 if it does not say.
     """
@@ -229,6 +229,7 @@ def _body(data: int, **fields: tuple[str, int]) -> np.dtype[Any]:
 
 _ROOM = 64  # bytes of data at most
 _MESSAGE, _MESSAGE_2, _ERROR_EXT, _FD_MESSAGE, _FD_MESSAGE_64 = 1, 86, 73, 100, 101
+_RESTORE_POINT = 115  # tells a program where to begin when it shows the file; no event
 _CLASSIC = _body(8, channel=("<u2", 0), flags=("u1", 2), length=("u1", 3), id=("<u4", 4))
 _LAYOUTS = {  # with how many bytes there must be
     _MESSAGE: (_CLASSIC, 16),
@@ -266,8 +267,9 @@ def _frames(data: bytes, places: Array, start: float, rejected: Counter[str]) ->
             parts.append(part)
             found.append(which)
     frames = np.isin(kind, list(_LAYOUTS))
+    others = ~frames & (kind != _RESTORE_POINT)
     unknown = frames & ~np.isin(version, list(_HEADER_SIZES))
-    for reason, count in (("other event", (~frames).sum()), ("unknown object version", unknown.sum())):
+    for reason, count in (("other event", others.sum()), ("unknown object version", unknown.sum())):
         if count:
             rejected[reason] += int(count)
     joined = Frames.joined(parts)
