@@ -40,7 +40,7 @@ from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
 from f1buf.telemetry.sources.can_frames import Selection
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
+from f1buf.telemetry.sources.can_log import CanLog, CanReplay, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
 from f1buf.telemetry.sources.paced import paced_sensors
@@ -566,22 +566,23 @@ def replay_can_log(args: argparse.Namespace) -> int:
     log = open_can_log(args.file)
     select = Selection(args.channels, args.ids)
     source = CanReplay(log, decoder, args.speed, select)
-    return Runner(args).run(can_feed(source, decoder, select, log.rejected))
+    return Runner(args).run(can_feed(source, decoder, select, log))
 
 
-def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection, *more: Mapping[str, int]) -> Feed:
+def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection, log: CanLog | None = None) -> Feed:
     def rejected() -> dict[str, int]:
-        return added_up(*more, select.rejected, decoder.rejected)
+        return added_up(log.rejected if log else {}, select.rejected, decoder.rejected)
+
+    def notes() -> list[str]:
+        silent = (f"nothing came from bus {bus}, which --dbc names" for bus in sorted(decoder.unheard))
+        return [*(log.notes if log else ()), *select.notes(), *silent]
 
     return Feed(
         source.name,
         [source],
         decoder.describe,
         rejected=rejected,
-        notes=lambda: [
-            *select.notes(),
-            *(f"nothing came from bus {bus}, which --dbc names" for bus in sorted(decoder.unheard)),
-        ],
+        notes=notes,
         unusable=lambda: why_unusable("frame", rejected()),
     )
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import can
 
-__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Selection"]
+__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "Selection", "framed", "is_sound", "row_of"]
 
 Array = NDArray[Any]
 
@@ -20,6 +20,9 @@ EXTENDED, REMOTE, ERROR = 1, 2, 4
 """The bits of `Frames.kind`: the id has 29 bits, a request that holds no data, no frame but what an adapter tells."""
 
 _CLASSIC, _FD = 8, 64  # bytes of data that a frame has room for
+_IDS = 1 << 29
+
+Row = tuple[float, int, int, Any, "bytes | bytearray"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,28 +80,65 @@ class Frames:
         messages : iterable of can.Message
             Not referred to afterwards.
         rejected : collections.Counter
+            Counts those that are left out: see `of_rows`.
+        """
+        return cls.of_rows(list(map(row_of, messages)), rejected)
+
+    @classmethod
+    def of_rows(cls, rows: "list[Row]", rejected: Counter[str]) -> "Frames":
+        """Return frames that are at hand one by one.
+
+        Parameters
+        ----------
+        rows : list of Row
+            Of each frame its timestamp [s], id, kind, bus (of any type: its text is the name) and data.
+        rejected : collections.Counter
             Counts those that are left out: "absurd timestamp" (NaN or infinite), "absurd id" (more than 29 bits),
             "absurd length" (more than 64 bytes).
         """
-        sound = []
-        for message in messages:
-            if (fault := _fault(message)) is None:
-                sound.append(message)
-            else:
-                rejected[fault] += 1
-        names = [str(message.channel) for message in sound]
-        buses = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        data = [bytes(message.data) for message in sound]
-        length = np.array([len(each) for each in data], np.uint8)
-        width = _FD if len(length) and length.max() > _CLASSIC else _CLASSIC
+        times, ids, kinds, buses, data = zip(*rows, strict=True) if rows else ((),) * 5
+        timestamp, length = np.array(times, np.float64), np.fromiter(map(len, data), np.int64, len(rows))
+        longest = length.max(initial=0)
+        if (
+            longest > _FD
+            or not np.isfinite(timestamp).all()
+            or not 0 <= min(ids, default=0) <= max(ids, default=0) < _IDS
+        ):
+            return cls.of_rows([row for row in rows if is_sound(row, rejected)], rejected)
+        names = list(map(str, buses))
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        width = _FD if longest > _CLASSIC else _CLASSIC
         return cls(
-            np.array([message.timestamp for message in sound], np.float64),
-            np.array([message.arbitration_id for message in sound], np.uint32),
-            np.array([_kind(message) for message in sound], np.uint8),
-            np.array([buses[name] for name in names], np.uint16),
-            length,
-            np.frombuffer(b"".join(each.ljust(width, b"\0") for each in data), np.uint8).reshape(-1, width),
-            tuple(buses),
+            timestamp,
+            np.array(ids, np.uint32),
+            np.array(kinds, np.uint8),
+            np.fromiter(map(numbers.__getitem__, names), np.uint16, len(rows)),
+            length.astype(np.uint8),
+            np.frombuffer(b"".join([each.ljust(width, b"\0") for each in data]), np.uint8).reshape(-1, width),
+            tuple(numbers),
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Frames]") -> "Frames":
+        """Return the frames of all parts, one after the other, in columns of their own."""
+        names = list(dict.fromkeys(name for part in parts for name in part.buses))
+        width = max((part.data.shape[1] for part in parts), default=_CLASSIC)
+        data = np.zeros((sum(map(len, parts)), width), np.uint8)
+        bus = np.empty(len(data), np.uint16)
+        begin = 0
+        for part in parts:
+            end = begin + len(part)
+            data[begin:end, : part.data.shape[1]] = part.data
+            bus[begin:end] = np.array([names.index(name) for name in part.buses], np.uint16)[part.bus]
+            begin = end
+        return cls(
+            np.concatenate([np.empty(0), *(part.timestamp for part in parts)]),
+            np.concatenate([np.empty(0, np.uint32), *(part.can_id for part in parts)]),
+            np.concatenate([np.empty(0, np.uint8), *(part.kind for part in parts)]),
+            bus,
+            np.concatenate([np.empty(0, np.uint8), *(part.length for part in parts)]),
+            data,
+            tuple(names),
         )
 
     def rows(self) -> Iterator[tuple[float, int, int, str, bytes]]:
@@ -159,15 +199,46 @@ class Selection:
         return [f"nothing came from bus {', '.join(silent)}; heard: {', '.join(sorted(self._heard)) or 'none'}"]
 
 
-def _fault(message: "can.Message") -> str | None:
-    if not math.isfinite(message.timestamp):
-        return "absurd timestamp"
-    if not 0 <= message.arbitration_id < 1 << 29:
-        return "absurd id"
-    if len(message.data) > _FD:
-        return "absurd length"
-    return None
+_AT_ONCE = 4096  # frames
 
 
-def _kind(message: "can.Message") -> int:
-    return EXTENDED * message.is_extended_id + REMOTE * message.is_remote_frame + ERROR * message.is_error_frame
+def framed(rows: Iterable[Row], rejected: Counter[str]) -> Iterator[Frames]:
+    """Put rows together as frames, some thousand at once; see `Frames.of_rows`.
+
+    What iterating over the rows raises is raised behind the frames before it.
+    """
+    held: list[Row] = []
+    failure = None
+    try:
+        for row in rows:
+            held.append(row)
+            if len(held) == _AT_ONCE:
+                yield Frames.of_rows(held, rejected)
+                held = []
+    except Exception as error:  # each format fails in ways of its own
+        failure = error
+    if held:
+        yield Frames.of_rows(held, rejected)
+    if failure is not None:
+        raise failure
+
+
+def row_of(message: "can.Message") -> Row:
+    """Return a message of python-can as a row for `Frames.of_rows`; its data is not copied."""
+    kind = EXTENDED * message.is_extended_id + REMOTE * message.is_remote_frame + ERROR * message.is_error_frame
+    return message.timestamp, message.arbitration_id, kind, message.channel, message.data
+
+
+def is_sound(row: Row, rejected: Counter[str]) -> bool:
+    """Whether a row for `Frames.of_rows` can be a frame; one that cannot is counted, by reason."""
+    timestamp, can_id, _, _, data = row
+    if not math.isfinite(timestamp):
+        fault = "absurd timestamp"
+    elif not 0 <= can_id < _IDS:
+        fault = "absurd id"
+    elif len(data) > _FD:
+        fault = "absurd length"
+    else:
+        return True
+    rejected[fault] += 1
+    return False

@@ -1,0 +1,326 @@
+"""Vector's binary logs (``.blf``): every object is looked at, and what holds frames is read by the container.
+
+python-can's reader is not used. In silence it passes over objects that lie outside a container, whose header has an
+unknown version, or whose container has an unknown compression; and nothing makes sure that it gets on.
+"""
+
+import datetime
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
+
+__all__ = ["blf_frames"]
+
+Array = NDArray[Any]
+
+
+class _Header:
+    """
+    What a file's first bytes say.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning; afterwards at its first object.
+
+    Attributes
+    ----------
+    size : int
+        The file's [bytes].
+    objects : int
+        How many there are in it, without containers and restore points.
+    start : float
+        Unix time [s] from which its times count; 0.0 if it does not say.
+    """
+
+    _STRUCT = struct.Struct("<4sL8BQQLL8H8H")
+
+    def __init__(self, file: BinaryIO) -> None:
+        start = file.read(self._STRUCT.size)
+        if len(start) < self._STRUCT.size or not start.startswith(b"LOGG"):
+            raise ValueError("no header of a .blf file")
+        _, length, *_, self.size, _, self.objects, _ = self._STRUCT.unpack(start)[:14]
+        self.start = _unix_time(*self._STRUCT.unpack(start)[14:22])
+        file.read(max(0, length - len(start)))
+        self.unfinished = self.objects == 0 and self.size <= length
+        """As a writer leaves it that has not come to its end."""
+
+
+def _unix_time(year: int, month: int, _: int, day: int, hour: int, minute: int, second: int, millisecond: int) -> float:
+    utc = datetime.UTC
+    try:
+        return datetime.datetime(year, month, day, hour, minute, second, millisecond * 1000, tzinfo=utc).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def blf_frames(
+    file: BinaryIO, size: int | None, rejected: Counter[str], note: Callable[[str], None]
+) -> Iterator[Frames]:
+    """Read a log as frames, in its order.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning.
+    size : int or None
+        Of the file [bytes], None if it is compressed.
+    rejected : collections.Counter
+        Counts what is left out: "other event" (an object that is no frame), "unknown object version" (of its header),
+        "container of unknown compression", "truncated object", "absurd length".
+    note : callable
+        Called with a line for people on what is odd about the file as a whole.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or shorter than its header says (there is a whole one elsewhere); the frames before that
+        were yielded. A file that its writer has not finished is no error, for there will be no better one: it is noted.
+    """
+    header = _Header(file)
+    count, tail = 0, b""
+    failure: Exception | None = None
+    try:
+        for objects, complete in _contents(file, rejected):
+            data = objects if complete else tail + objects
+            places, end, failure = _walk(data)
+            count += len(places)
+            yield _frames(data, places, header.start, rejected)
+            if failure is not None:
+                break
+            if not complete:
+                tail = data[end:]
+    except _FAILURES as error:
+        failure = error
+    if failure is None and b"LOBJ" in tail:
+        failure = _EndsEarlyError("it ends within an object")
+    if size is not None and header.size > size:
+        raise ValueError(f"cut off: {size:,} bytes, expected {header.size:,} by its header; copy it again")
+    if header.unfinished:
+        note(
+            "the log's writer was stopped before its end: what it had not written yet is missing, "
+            "and times count from its start, which it had not written either"
+        )
+    elif failure is None and header.objects > count:
+        note(f"the log's header says {header.objects:,} objects, {count:,} are there")
+    if failure is not None and not (header.unfinished and isinstance(failure, _EndsEarlyError)):
+        raise failure
+
+
+class _EndsEarlyError(ValueError):
+    """What is there is right, but not all is there."""
+
+
+# Where the objects are ------------------------------------------------------------------------------------------------
+
+_BASE = struct.Struct("<4sHHLL")  # "LOBJ", the header's size and version, the object's size and type
+_CONTAINER, _CONTAINER_HEADER = 10, struct.Struct("<H6xL4x")  # compression, size of what is in it
+_STORED, _DEFLATED = 0, 2
+_LARGEST = 1 << 28  # bytes of an object, or of what is in it; writers make containers of some hundred thousand
+_TOGETHER = 1 << 18  # bytes of objects outside a container
+_FAILURES = (ValueError, OSError, EOFError, zlib.error)
+
+
+def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes, bool]]:
+    """Yield what is in each container, of which the last object may go on in the next one; or else whole objects."""
+    bare = bytearray()
+    failure = None
+    while failure is None and (base := file.read(_BASE.size)):
+        try:
+            size, kind = _sizes(base, 0)
+        except ValueError as error:
+            failure = error
+            break
+        body = file.read(size - _BASE.size)
+        padding = file.read(size % 4)
+        if len(body) < size - _BASE.size:
+            failure = _EndsEarlyError("it ends within an object")
+        if kind != _CONTAINER:
+            bare += base + body + padding
+        if bare and (kind == _CONTAINER or len(bare) >= _TOGETHER):
+            yield bytes(bare), True
+            bare.clear()
+        if kind == _CONTAINER:
+            content, wrong = _unpacked(body, rejected)
+            yield content, False
+            failure = failure or wrong
+    if bare:
+        yield bytes(bare), True
+    if failure is not None:
+        raise failure
+
+
+def _sizes(data: bytes, at: int) -> tuple[int, int]:
+    """Return the size and type of the object there, after a look at whether it can be one."""
+    if len(data) - at < _BASE.size:
+        raise _EndsEarlyError("it ends within an object")
+    signature, _, _, size, kind = _BASE.unpack_from(data, at)
+    if signature != b"LOBJ":
+        raise ValueError(f"{signature!r} where an object must begin, expected b'LOBJ'")
+    if not _BASE.size <= size <= _LARGEST:
+        raise ValueError(f"an object of {size:,} bytes; expected {_BASE.size} to {_LARGEST:,}")
+    return size, kind
+
+
+def _unpacked(body: bytes, rejected: Counter[str]) -> tuple[bytes, ValueError | None]:
+    """Return what is in a container, as much of it as can be had, and what is wrong with it."""
+    if len(body) < _CONTAINER_HEADER.size:
+        return b"", _EndsEarlyError("it ends within a container")
+    method, _ = _CONTAINER_HEADER.unpack_from(body)
+    content = body[_CONTAINER_HEADER.size :]
+    if method == _STORED:
+        return content, None
+    if method != _DEFLATED:
+        rejected["container of unknown compression"] += 1
+        return b"", None
+    unpacking = zlib.decompressobj()
+    content = unpacking.decompress(content, _LARGEST)
+    return content, None if unpacking.eof else ValueError("a container that does not come to its end")
+
+
+def _walk(data: bytes) -> tuple[Array, int, ValueError | None]:
+    """Return where objects begin, where the rest begins that goes on elsewhere, and what is wrong with that."""
+    places = []
+    end = 0
+    try:
+        while (place := data.find(b"LOBJ", end, end + 8)) >= 0 and len(data) - place >= _BASE.size:
+            size, _ = _sizes(data, place)
+            if place + size > len(data):
+                break
+            places.append(place)
+            end = place + size
+        if place < 0 and len(data) - end >= 8:
+            raise ValueError(f"{data[end : end + 4]!r} where an object must begin, expected b'LOBJ'")
+    except ValueError as error:
+        return np.array(places, np.intp), end, error
+    return np.array(places, np.intp), end, None
+
+
+# What they hold -------------------------------------------------------------------------------------------------------
+
+_MARGIN = bytes(128)
+_HEADER = np.dtype(
+    {
+        "names": ["version", "size", "type", "flags", "time"],
+        "formats": ["<u2", "<u4", "<u4", "<u4", "<u8"],
+        "offsets": [6, 8, 12, 16, 24],
+        "itemsize": 32,
+    }
+)
+_HEADER_SIZES = {1: 32, 2: 40}
+_TEN_MICROSECONDS = 1  # in `flags`; else time is in nanoseconds
+_EXTENDED_ID, _ID_BITS = 0x8000_0000, 0x1FFF_FFFF
+
+
+def _body(data: int, **fields: tuple[str, int]) -> np.dtype[Any]:
+    """Return the layout of an object behind its header; its data begins at the byte `data`."""
+    places = {**fields, "data": (("u1", _ROOM), data)}
+    formats, offsets = zip(*places.values(), strict=True)
+    layout = {"names": list(places), "formats": formats, "offsets": offsets, "itemsize": data + _ROOM}
+    return np.dtype(layout)  # type: ignore[call-overload,no-any-return]
+
+
+_ROOM = 64  # bytes of data at most
+_MESSAGE, _MESSAGE_2, _ERROR_EXT, _FD_MESSAGE, _FD_MESSAGE_64 = 1, 86, 73, 100, 101
+_RESTORE_POINT = 115  # tells a program where to begin when it shows the file; no event
+_CLASSIC = _body(8, channel=("<u2", 0), flags=("u1", 2), length=("u1", 3), id=("<u4", 4))
+_LAYOUTS = {  # with how many bytes there must be
+    _MESSAGE: (_CLASSIC, 16),
+    _MESSAGE_2: (_CLASSIC, 16),
+    _ERROR_EXT: (_body(24, channel=("<u2", 0), length=("u1", 10), id=("<u4", 16)), 32),
+    _FD_MESSAGE: (_body(20, channel=("<u2", 0), flags=("u1", 2), length=("u1", 14), id=("<u4", 4)), 84),
+    _FD_MESSAGE_64: (
+        _body(40, channel=("u1", 0), length=("u1", 2), id=("<u4", 4), flags=("<u4", 12), behind=("u1", 35)),
+        40,
+    ),
+}
+_REMOTE_FLAG = {_MESSAGE: 0x80, _MESSAGE_2: 0x80, _FD_MESSAGE: 0x80, _FD_MESSAGE_64: 0x10}
+
+
+def _frames(data: bytes, places: Array, start: float, rejected: Counter[str]) -> Frames:
+    """Return the frames among the objects there, in their order."""
+    raw = np.frombuffer(data + _MARGIN, np.uint8)
+    header = _at(raw, places, _HEADER)
+    version, kind = header["version"], header["type"]
+    parts, found = [], []
+    for number, (layout, least) in _LAYOUTS.items():
+        for known, header_size in _HEADER_SIZES.items():
+            which = np.flatnonzero((kind == number) & (version == known))
+            if not len(which):
+                continue
+            room = header["size"][which].astype(np.int64) - header_size
+            if not (fits := room >= least).all():
+                rejected["truncated object"] += int((~fits).sum())
+                which, room = which[fits], room[fits]
+            body = _at(raw, places[which] + header_size, layout)
+            part, sound = _part(number, body, room, header_size, _seconds(header[which]) + start)
+            if not sound.all():
+                rejected["absurd length"] += int((~sound).sum())
+                part, which = part[sound], which[sound]
+            parts.append(part)
+            found.append(which)
+    frames = np.isin(kind, list(_LAYOUTS))
+    others = ~frames & (kind != _RESTORE_POINT)
+    unknown = frames & ~np.isin(version, list(_HEADER_SIZES))
+    for reason, count in (("other event", others.sum()), ("unknown object version", unknown.sum())):
+        if count:
+            rejected[reason] += int(count)
+    joined = Frames.joined(parts)
+    return joined if len(parts) < 2 else joined[np.argsort(np.concatenate(found), kind="stable")]
+
+
+def _at(raw: Array, places: Array, dtype: np.dtype[Any]) -> Array:
+    """Return records that begin at these places, whatever is between them; what is behind the end is the margin."""
+    size = dtype.itemsize
+    return np.ndarray(len(raw) - size + 1, f"V{size}", raw, strides=(1,))[places].view(dtype)
+
+
+def _seconds(header: Array) -> Array:
+    coarse = header["flags"] == _TEN_MICROSECONDS
+    return header["time"] / np.where(coarse, 1e5, 1e9)
+
+
+def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Array) -> tuple[Frames, Array]:
+    """Return the frames of objects of one type, and which of them have no more data than a frame can.
+
+    Parameters
+    ----------
+    room : numpy.ndarray of int64
+        Bytes of each body.
+    """
+    length = body["length"]
+    if number == _FD_MESSAGE_64:  # what its length says beyond its data is zeros; behind its data may be more
+        behind = np.where(body["behind"] > 0, body["behind"].astype(np.int64) - header_size, room)
+        there = np.clip(behind - 40, 0, length)
+    else:
+        length = there = np.minimum(length, _ROOM if number == _FD_MESSAGE else 8)
+    width = _ROOM if length.max(initial=0) > 8 else 8
+    payload = np.where(np.arange(width) < there[:, None], body["data"][:, :width], 0)
+    can_id = body["id"]
+    kind = np.where(can_id & _EXTENDED_ID, EXTENDED, 0).astype(np.uint8)
+    if number == _ERROR_EXT:
+        kind |= ERROR
+    else:
+        remote = (body["flags"] & _REMOTE_FLAG[number]) > 0
+        kind |= np.where(remote, REMOTE, 0).astype(np.uint8)
+        length = np.where(remote, 0, length)
+        payload[remote] = 0
+    channel = body["channel"].astype(np.int64) - 1
+    buses, bus = np.unique(channel, return_inverse=True)
+    frames = Frames(
+        timestamp,
+        can_id & np.uint32(_ID_BITS),
+        kind,
+        bus.astype(np.uint16),
+        length.astype(np.uint8),
+        payload,
+        tuple(str(each) for each in buses.tolist()),
+    )
+    return frames, length <= _ROOM

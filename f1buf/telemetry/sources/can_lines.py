@@ -1,0 +1,400 @@
+"""Text logs line by line: ``.asc``, ``.trc``, ``.csv`` and what candump prints on a screen.
+
+A line of the usual form is read here, by a regular expression. python-can reads every other line, and the headers; of
+what it passes over in silence this module keeps count.
+"""
+
+import binascii
+import datetime
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
+from f1buf.telemetry.sources.can_text import ID_BITS, Lines, is_error, text_blocks
+
+if TYPE_CHECKING:
+    import can
+
+__all__ = ["asc_frames", "csv_frames", "is_screen", "screen_frames", "trc_frames"]
+
+Usual = Callable[[str], Row | None]
+"""Returns what a line of the usual form says, None for another one."""
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[str]:
+    for block in blocks:
+        # Comments and the names of months are in whatever encoding the logger used; the frames are ASCII.
+        yield from block.decode(errors="replace").split("\n")[:-1]
+
+
+def _rows(
+    source: Iterator[str],
+    usual: Usual,
+    reader: "Callable[[Any], Iterable[can.Message]]",
+    passed_over: Callable[[str], None] = lambda line: None,
+) -> Iterator[Row]:
+    """Read lines as rows; what is not usual by a reader of python-can, which may read on behind it.
+
+    `passed_over` is called with the lines that it makes no frame of.
+    """
+    lines = Lines(source, passed_over)
+    messages = lines.messages(reader)
+    for line in source:
+        row = usual(line)
+        if row is None:
+            lines.put_back(line)
+            message = next(messages, None)
+            if message is None:
+                break
+            row = row_of(message)
+        yield row
+
+
+def _data(line: str, begin: int, size: int) -> bytes | None:
+    """Return a frame's bytes, written there as ``00 01 0A`` behind white space; None if they are not."""
+    if size == 0:
+        return b"" if begin == len(line) else None
+    end = begin - 1 + 3 * size
+    text = line[begin - 1 : end]
+    if not text[::3].isspace() or line[end : end + 1].strip():
+        return None
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if len(data) == size else None
+
+
+# .asc -----------------------------------------------------------------------------------------------------------------
+
+_ASC_FRAME = re.compile(
+    r"\s*(-?\d+\.\d+)\s+(\d+)\s+([0-9A-F]{1,8})(x?)\s+[RT]x\s+d\s+([0-8])\s*", re.ASCII | re.IGNORECASE
+)
+_ASC_BASE = re.compile(r"\s*base\s+(hex|dec)(?:\s+timestamps\s+(absolute|relative))?", re.IGNORECASE)
+_ASC_HEADER = re.compile(r"\s*(date\s|base\s|//|$)", re.IGNORECASE)
+_ASC_EVENTS = re.compile(r"\s*(no)?\s*internal\s+events\s+logged", re.IGNORECASE)
+_ASC_BLOCK = re.compile(r"\s*(begin|end)\s+triggerblock", re.IGNORECASE)
+_ASC_TIME = re.compile(r"\s*(-?\d+\.\d+)(?=\s)", re.ASCII)
+_ASC_EVENT = re.compile(r"\s*-?\d+\.\d+\s+(?!Start of measurement)", re.ASCII)
+
+
+class _Asc:
+    """An .asc file: what python-can does not do with its lines, and what its header says."""
+
+    def __init__(self, rejected: Counter[str]) -> None:
+        self.open = False
+        """Whether a block of it has begun and not ended."""
+        self._hexadecimal = True
+        self._relative = False
+        self._rejected = rejected
+
+    def lines(self, source: Iterator[str]) -> Iterator[str]:
+        """Yield lines for python-can, times counted from the start.
+
+        python-can takes times for absolute that are counted from the event before; and it drops the line behind the
+        header, whatever it is: unless that is the one that says whether internal events were logged.
+        """
+        for line in source:
+            if _ASC_HEADER.match(line):
+                if base := _ASC_BASE.match(line):
+                    self._hexadecimal = base[1].lower() == "hex"
+                    self._relative = (base[2] or "").lower() == "relative"
+                if line.strip():
+                    yield line
+                continue
+            if not _ASC_EVENTS.match(line):
+                yield "internal events logged"
+            rest = itertools.chain([line], source)
+            yield from _absolute(rest) if self._relative else rest
+
+    def passed_over(self, line: str) -> None:
+        if block := _ASC_BLOCK.match(line):
+            self.open = block[1].lower() == "begin"
+        elif _ASC_EVENT.match(line):
+            self._rejected["other event"] += 1
+
+    def usual(self, line: str) -> Row | None:
+        found = _ASC_FRAME.match(line)
+        if found is None or not self._hexadecimal:
+            return None
+        time, channel, can_id, extended, size = found.groups()
+        data = _data(line, found.end(), int(size))
+        if data is None:
+            return None
+        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, data
+
+
+def _absolute(source: Iterator[str]) -> Iterator[str]:
+    now = Decimal(0)
+    for line in source:
+        if time := _ASC_TIME.match(line):
+            now += Decimal(time[1])
+            line = f"{now:f}{line[time.end() :]}"
+        yield line
+
+
+class _Unsigned:
+    """Stands in for a file: python-can passes over lines of negative times."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.negative = False
+        """Whether the time of the last line is."""
+        self._lines = lines
+        self.close = lines.close
+
+    def __iter__(self) -> "_Unsigned":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines).lstrip()
+        self.negative = line.startswith("-")
+        return line.removeprefix("-")
+
+
+def _asc_messages(lines: Lines) -> "Iterator[can.Message]":
+    import can
+
+    unsigned = _Unsigned(lines)
+    for message in can.ASCReader(unsigned):  # type: ignore[arg-type]
+        if unsigned.negative:
+            message.timestamp = -message.timestamp
+        yield message
+
+
+def asc_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    """Read an .asc log; times [s] count from its start. `note` is called with a line for people if it has no end."""
+    asc = _Asc(rejected)
+    source = asc.lines(_lines(text_blocks(file)))
+    yield from framed(_rows(source, asc.usual, _asc_messages, asc.passed_over), rejected)
+    if asc.open:
+        note("the log's last block has no end: its writer was stopped before that, or it is cut off")
+
+
+# .trc -----------------------------------------------------------------------------------------------------------------
+
+_TRC_1_1 = re.compile(
+    r"(?P<bus>)\s*\d+\)\s+(?P<time>\d+\.\d+)\s+[RT]x\s+(?P<id>[0-9A-Fa-f]{4,8})\s+(?P<size>[0-8])\s*", re.ASCII
+)
+_TRC_COLUMNS = {
+    "N": r"\d+",
+    "O": r"(?P<time>\d+\.\d+)",
+    "T": "DT",
+    "B": r"(?P<bus>\d+)",
+    "I": r"(?P<id>[0-9A-Fa-f]{4,8})",
+    "d": "[RT]x",
+    "R": r"\S+",
+    "L": r"(?P<size>[0-8])",
+    "l": r"(?P<size>[0-8])",
+}
+
+
+class _Trc:
+    """A .trc file: what its header says."""
+
+    def __init__(self) -> None:
+        self._version = ""
+        self._start = 0.0
+        self._pattern: re.Pattern[str] | None = None
+
+    def lines(self, source: Iterator[str]) -> Iterator[str]:
+        """Yield lines for python-can; of those of the header take note."""
+        for line in source:
+            key, _, value = line.strip().partition("=")
+            if key == ";$FILEVERSION":
+                self._version = value
+                self._pattern = _TRC_1_1 if value == "1.1" else None
+            elif key == ";$STARTTIME":
+                start = datetime.datetime(1899, 12, 30, tzinfo=datetime.UTC)
+                self._start = (start + datetime.timedelta(days=float(value))).timestamp()
+            elif key == ";$COLUMNS" and self._version in ("2.0", "2.1"):
+                self._pattern = _trc_pattern(value.split(","))
+            yield line
+            if not line.startswith(";"):
+                break
+        yield from source
+
+    def usual(self, line: str) -> Row | None:
+        if self._pattern is None or (found := self._pattern.match(line)) is None:
+            return None
+        time, can_id, size, bus = found.group("time", "id", "size", "bus")
+        data = _data(line, found.end(), int(size))
+        if data is None or line[found.end() + 3 * len(data) :].strip():
+            return None
+        kind = EXTENDED * (len(can_id) > 4)
+        return float(time) / 1000 + self._start, int(can_id, 16), kind, int(bus or 1), data
+
+
+def _trc_pattern(columns: list[str]) -> "re.Pattern[str] | None":
+    *before, last = columns
+    sizes = {"L", "l"}.intersection(before)
+    if last != "D" or len(sizes) != 1 or not {"O", "T", "I"} <= set(before) <= set(_TRC_COLUMNS):
+        return None
+    bus = "" if "B" in before else "(?P<bus>)"
+    return re.compile(bus + r"\s*" + r"\s+".join(_TRC_COLUMNS[each] for each in before) + r"\s*", re.ASCII)
+
+
+def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
+    """Read a .trc log; times [s] are Unix time where its header says when it began."""
+    import can
+
+    trc = _Trc()
+    source = trc.lines(_lines(text_blocks(file)))
+
+    def passed_over(line: str) -> None:
+        if line.strip() and not line.lstrip().startswith(";"):
+            rejected["other event"] += 1
+
+    return framed(_rows(source, trc.usual, can.TRCReader, passed_over), rejected)
+
+
+# .csv -----------------------------------------------------------------------------------------------------------------
+
+_CSV_FRAME = re.compile(r"(-?\d+(?:\.\d*)?),0x([0-9a-f]{1,8}),([01]),0,0,(\d+),([A-Za-z0-9+/]*={0,2})\s*$", re.ASCII)
+_NUMBER = re.compile(r"\s*-?[0-9]")
+_PYTHON_CAN = "timestamp,arbitration_id,"
+_SAVVYCAN = "Time Stamp,ID,Extended,"
+_CANEDGE = "TimestampEpoch;BusChannel;ID;"
+
+
+def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
+    """Read a .csv log: of python-can, of SavvyCAN (times [s] since its start), or of the CANedge's converter.
+
+    Raises
+    ------
+    ValueError
+        Its header is none of these, and python-can cannot read it.
+    """
+    import can
+
+    lines = _lines(text_blocks(file))
+    header = next(lines, "")
+    if header.startswith(_SAVVYCAN):
+        return framed(map(_Table(header, ",").savvycan, lines), rejected)
+    if header.startswith(_CANEDGE):
+        return framed(map(_Table(header, ";").canedge, lines), rejected)
+
+    def messages(rest: Lines) -> "Iterable[can.Message]":
+        rest.put_back(_PYTHON_CAN)  # for it the first line that it reads is a header, whatever is there
+        return can.CSVReader(rest)  # type: ignore[arg-type]
+
+    source = itertools.chain([header] if _NUMBER.match(header) else [], lines)
+    frames = framed(_rows(source, _csv_row, messages), rejected)
+    return frames if header.startswith(_PYTHON_CAN) else _doubtful(frames, header)
+
+
+def _doubtful(frames: Iterator[Frames], header: str) -> Iterator[Frames]:
+    try:
+        first = next(frames, None)
+    except Exception as error:
+        known = f"python-can ({_PYTHON_CAN}...), SavvyCAN ({_SAVVYCAN}...) or CANedge ({_CANEDGE}...)"
+        raise ValueError(f"its first line is {header[:60]!r}; expected the header of {known}") from error
+    if first is not None:
+        yield first
+    yield from frames
+
+
+def _csv_row(line: str) -> Row | None:
+    found = _CSV_FRAME.match(line)
+    if found is None:
+        return None
+    time, can_id, extended, _, data = found.groups()
+    return float(time), int(can_id, 16), EXTENDED * (extended == "1"), None, binascii.a2b_base64(data)
+
+
+class _Table:
+    """A .csv file whose header says which column is what."""
+
+    def __init__(self, header: str, delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._place = {name.strip(): place for place, name in enumerate(header.split(delimiter))}
+
+    def savvycan(self, line: str) -> Row:
+        """Read a row such as ``166064000,0000021A,false,Rx,0,2,FE,36,``; time is in microseconds."""
+        cells, place = line.split(self._delimiter), self._place
+        size, first = int(cells[place["LEN"]]), place["D1"]
+        kind = EXTENDED * _BOOL[cells[place["Extended"]].strip().lower()]
+        data = bytes([int(cell, 16) for cell in cells[first : first + size]])
+        if len(data) != size:
+            raise ValueError(f"{len(data)} bytes of data, expected {size}: {line[:100]!r}")
+        return (
+            int(cells[place["Time Stamp"]]) / 1e6,
+            int(cells[place["ID"]], 16),
+            kind,
+            cells[place["Bus"]].strip(),
+            data,
+        )
+
+    def canedge(self, line: str) -> Row:
+        """Read a row such as ``1579876676.605300;1;14FF0121;1;8;8;0;0;0;0;0;AFFEFFFF00000000``."""
+        cells, place = line.split(self._delimiter), self._place
+        kind = EXTENDED * _BOOL[cells[place["IDE"]]]
+        if "RTR" in place:
+            kind |= REMOTE * _BOOL[cells[place["RTR"]]]
+        data = bytes.fromhex(cells[place["DataBytes"]])
+        if "DataLength" in place and not kind & REMOTE and len(data) != int(cells[place["DataLength"]]):
+            raise ValueError(f"{len(data)} bytes of data, expected {cells[place['DataLength']]}: {line[:100]!r}")
+        return (
+            float(cells[place["TimestampEpoch"]]),
+            int(cells[place["ID"]], 16),
+            kind,
+            cells[place["BusChannel"]],
+            data,
+        )
+
+
+_BOOL = {"0": False, "1": True, "false": False, "true": True}
+
+
+# What candump prints on a screen --------------------------------------------------------------------------------------
+
+_SCREEN = re.compile(
+    r"\s*(?:\(([^()]*)\)\s+)?(\S+)\s+(?:[RT]X\s+\S\s+\S\s+)?([0-9A-F]{3}|[0-9A-F]{8})\s+\[(\d+)\]"
+    r"(?:\s+(remote request)|((?:\s+[0-9A-F]{2}(?!\S))*))\s*(?:$|\'|ERRORFRAME)",
+    re.ASCII,
+)
+_UNIX_TIME = re.compile(r"\d{9,}\.\d+$", re.ASCII)
+
+
+def is_screen(start: bytes) -> bool:
+    """Whether text begins as what candump prints without ``-L``: ``  can0  0D2   [8]  00 00 FF FF 10 00 00 00``."""
+    line = start.lstrip().partition(b"\n")[0].decode(errors="replace")
+    return _SCREEN.match(line) is not None
+
+
+def screen_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
+    """Read what candump prints with ``-ta`` (Unix time) or ``-tA`` (a date and local time, read as UTC).
+
+    Raises
+    ------
+    ValueError
+        A line is damaged, or there is no such time on it: the other ones cannot be told apart.
+    """
+
+    def row(line: str) -> Row:
+        found = _SCREEN.match(line)
+        if found is None:
+            raise ValueError(f"no line of candump: {line[:100]!r}")
+        time, bus, id_text, size, remote, text = found.groups()
+        data = bytes.fromhex(text or "")
+        if not remote and len(data) != int(size):
+            raise ValueError(f"{len(data)} bytes of data, expected {size}: {line[:100]!r}")
+        can_id = int(id_text, 16)
+        kind = EXTENDED * (len(id_text) > 3) | REMOTE * bool(remote) | ERROR * is_error(can_id)
+        return _screen_time(time), can_id & ID_BITS, kind, bus, data
+
+    # What `-e` prints below an error frame begins with a tab.
+    lines = (line for line in _lines(text_blocks(file)) if line.strip() and not line.startswith("\t"))
+    return framed(map(row, lines), rejected)
+
+
+def _screen_time(text: str | None) -> float:
+    if text is not None and _UNIX_TIME.match(text):
+        return float(text)
+    if text is not None and "-" in text:
+        return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()
+    what = "without times" if text is None else f"with times such as ({text}), from the start or from line to line"
+    raise ValueError(f"what candump prints on a screen, {what}; record with candump -L (or print with -ta)")

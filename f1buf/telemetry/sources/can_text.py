@@ -1,0 +1,364 @@
+"""Text logs by the block: whole lines, and those of ``candump -L`` as arrays, without a Python object for each.
+
+A line of the usual form (`_usual`) is read by numpy. Every other line, such as one of CAN FD, a remote frame, a damaged
+one, is read by python-can, which also says what is wrong with it.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, Frames, Row, is_sound, row_of
+
+if TYPE_CHECKING:
+    import can
+
+__all__ = ["ID_BITS", "Lines", "candump_frames", "is_error", "text_blocks"]
+
+Array = NDArray[Any]
+
+_BLOCK = 1 << 18  # bytes: some thousand lines, that stay in a core's cache
+_LONGEST_LINE = 1 << 20  # bytes; frames need less than 300
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def text_blocks(file: BinaryIO) -> Iterator[bytes]:
+    r"""Read a file as blocks of whole lines, each ended by "\n"; "\r" and "\r\n" end lines, too.
+
+    Where the file cannot be read on (compressed data that is cut off), the lines before are yielded first.
+
+    Raises
+    ------
+    ValueError
+        A line is longer than any of a log.
+    """
+    held, failure, ended = b"", None, False
+    first = True
+    while not ended and failure is None:
+        pieces = [held]
+        left = _BLOCK
+        try:
+            # Not `read`: what it has got so far it forgets when the file turns out to be cut off.
+            while left > 0 and not ended:
+                pieces.append(file.read1(left))  # type: ignore[attr-defined]
+                left -= len(pieces[-1])
+                ended = not pieces[-1]
+        except Exception as error:
+            failure = error
+        data = b"".join(pieces)
+        if ended:
+            whole, held = data if data.endswith((b"\n", b"\r")) or not data else data + b"\n", b""
+        else:
+            end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1  # a "\r" at the end may be half a line end
+            whole, held = data[:end], data[end:]
+        if b"\r" in whole:
+            whole = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if first and whole:
+            whole, first = whole.removeprefix(_BYTE_ORDER_MARK), False
+        if whole:
+            yield whole
+        if len(held) > _LONGEST_LINE:
+            raise ValueError(f"a line of more than {_LONGEST_LINE:,} bytes; expected lines of text")
+    if failure is not None:
+        raise failure
+
+
+def candump_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
+    """Read a log of ``candump -L`` as frames, in its order.
+
+    Parameters
+    ----------
+    file : binary file
+        It has `read1`.
+    rejected : collections.Counter
+        Counts frames that are left out: see `Frames.of_rows`; and "half a byte" (an odd number of hexadecimal digits).
+
+    Raises
+    ------
+    ValueError
+        python-can cannot read a line; the frames before it were yielded.
+    """
+    for block in text_blocks(file):
+        raw = np.frombuffer(b"".join((_MARGIN, b"\n", block, _MARGIN)), np.uint8)
+        parts = [_usual(raw, fd=False)]
+        failure = None
+        if len(parts[0][1]) < (count := block.count(b"\n")):
+            parts.append(_usual(raw, fd=True))
+            others = np.ones(count, bool)
+            others[np.concatenate([numbers for _, numbers in parts])] = False
+            if others.any():
+                unusual, failure = _unusual(block.split(b"\n"), np.flatnonzero(others).tolist(), rejected)
+                parts.append(unusual)
+        yield _in_order(parts, count if failure is None else failure.number)
+        if failure is not None:
+            raise failure.error
+
+
+def _in_order(parts: list[tuple[Frames, Array]], end: int) -> Frames:
+    """Return the frames of all parts, which come with their lines' numbers, up to the line of the number `end`."""
+    parts = [(frames[: (n := int(np.searchsorted(numbers, end)))], numbers[:n]) for frames, numbers in parts]
+    parts = [part for part in parts if len(part[1])]
+    if len(parts) == 1:
+        return parts[0][0]
+    order = np.argsort(np.concatenate([np.empty(0, np.intp), *(numbers for _, numbers in parts)]), kind="stable")
+    return Frames.joined([frames for frames, _ in parts])[order]
+
+
+# Usual lines ----------------------------------------------------------------------------------------------------------
+
+# "(1631416514.717133) can0 0D2#0000FFFF10000000", or of CAN FD, with a digit of flags: "(1.5) can0 0D2##10000FFFF".
+# This stands between a usual line's parts, and at its end:
+_DOT, _SPACE, _HASH, _NEWLINE = b". #\n"
+_SEPARATES = np.ones(256, bool)  # what has no place in a usual line counts, too: so the line is not usual
+_SEPARATES[0x21:0x7F] = False
+_SEPARATES[[_DOT, _HASH]] = True
+
+_NO_DIGIT = 0xF0  # bits that no digit's value has
+_DECIMAL = np.full(256, 0xFF, np.uint8)
+_DECIMAL[ord("0") : ord("9") + 1] = range(10)
+_HEX = _DECIMAL.copy()
+_HEX[ord("A") : ord("F") + 1] = _HEX[ord("a") : ord("f") + 1] = range(10, 16)
+
+_WIDTH, _FD_WIDTH = 16, 128  # bytes: no part of a usual line is longer; nor the data of one of CAN FD
+_MARGIN = b"0" * _FD_WIDTH  # around a block, so that as many bytes can be taken from everywhere
+# Row n keeps n bytes, the first or the last ones.
+_FIRST, _FD_FIRST = (np.tri(width + 1, width, -1, np.uint8) * np.uint8(0xFF) for width in (_WIDTH, _FD_WIDTH))
+_LAST = np.ascontiguousarray(_FIRST[:, ::-1])
+_POWERS = 100.0 ** np.arange(_WIDTH // 2 - 1, -1, -1)
+_MOST_DECIMALS = 9
+_SCALE = 10 ** np.arange(_MOST_DECIMALS + 1, dtype=np.int64)
+_EXACT = 1 << 53  # integers up to it are exact as float64: so their quotient is rounded once, as float(text) is
+_ERROR_FLAG, ID_BITS = 0x2000_0000, 0x1FFF_FFFF
+_MOST_BUSES = 64  # in a block; of more python-can reads the names
+
+
+_DIRECTION = np.zeros(256, bool)
+_DIRECTION[list(b"RTrt")] = True
+
+
+def _usual(raw: Array, fd: bool) -> tuple[Frames, Array]:
+    """Return the frames of a block's usual lines, of CAN FD or not, and for each its line's number in the block.
+
+    Parameters
+    ----------
+    raw : numpy.ndarray of uint8
+        The margin, the end of the line before, the block, and the margin again.
+    """
+    lines, cuts = _well_formed(raw, fd)
+    begin, dot, space, other, sign, before_data, end = cuts
+    decimals, digits, data_digits = space - dot - 2, sign - other - 1, end - before_data - 1
+    seconds, good = _number(_taken(raw, dot - _WIDTH), _LAST[dot - begin - 2])
+    fraction, also = _number(_taken(raw, space - 1 - _WIDTH), _LAST[decimals])
+    scale = _SCALE[decimals]
+    ticks = seconds * scale + fraction
+    good &= also & (ticks < _EXACT)
+    can_id, also = _bytes(_taken(raw, sign - _WIDTH), _LAST[digits])
+    good &= also
+    can_id = can_id[:, 4:].copy().view(">u4").ravel().astype(np.uint32)
+    if fd:
+        data, also = _bytes(_taken(raw, before_data + 1, _FD_WIDTH), _FD_FIRST[data_digits])
+    else:
+        data, also = _bytes(_taken(raw, before_data + 1), _FIRST[data_digits])
+    good &= also
+    bus, buses, also = _buses(_taken(raw, space + 1) & _FIRST[other - space - 1])
+    good &= also
+    kind = np.where(digits > 3, EXTENDED, 0) | np.where(can_id & np.uint32(_ERROR_FLAG), ERROR, 0)
+    length = (data_digits // 2).astype(np.uint8)
+    frames = Frames(ticks / scale, can_id & np.uint32(ID_BITS), kind.astype(np.uint8), bus, length, data, buses)
+    return (frames, lines) if good.all() else (frames[good], lines[good])
+
+
+def _well_formed(raw: Array, fd: bool) -> tuple[Array, Array]:
+    """Return which lines have the parts of a usual one, and where these are, shape (7, n).
+
+    That is where in `raw` there is: the end of the line before, ".", " ", " ", "#", what is right before the data, and
+    the data's end.
+    """
+    places = np.flatnonzero(_SEPARATES[raw])
+    found = raw[places]
+    newlines = np.flatnonzero(found == _NEWLINE)
+    parts = np.diff(newlines)
+    last = 6 if fd else 5
+    lines = np.flatnonzero((parts == last) | (parts == last + 1))  # one more: the direction behind it, " R" or " T"
+    at = newlines[lines] + np.arange(last + 1)[:, None]
+    begin, dot, space, other, sign, *_, end = places[at]
+    before_data = sign + 2 if fd else sign
+    line_end = places[newlines[lines + 1]]
+    good = (end == line_end) | ((end == line_end - 2) & (found[at[last]] == _SPACE) & _DIRECTION[raw[line_end - 1]])
+    for i, separator in ((1, _DOT), (2, _SPACE), (3, _SPACE), (4, _HASH)):
+        good &= found[at[i]] == separator
+    good &= (raw[begin + 1] == ord("(")) & (raw[space - 1] == ord(")"))
+    if fd:
+        good &= (raw[sign + 1] == _HASH) & (_DECIMAL[raw[before_data]] <= 9)
+    for size, least, most in (
+        (dot - begin - 2, 1, _WIDTH),  # digits of whole seconds
+        (space - dot - 2, 0, _MOST_DECIMALS),
+        (space - begin - 4, 1, _WIDTH),  # both: so that together they fit an int64
+        (other - space - 1, 1, _WIDTH),  # the bus
+        (sign - other - 1, 1, 8),  # digits of the id
+        (end - before_data - 1, 0, _FD_WIDTH if fd else _WIDTH),  # and of the data
+    ):
+        good &= (size >= least) & (size <= most)
+    good &= (end - before_data) % 2 == 1
+    cuts = np.stack([begin, dot, space, other, sign, before_data, end])
+    return (lines, cuts) if good.all() else (lines[good], cuts[:, good])
+
+
+def _taken(raw: Array, begin: Array, width: int = _WIDTH) -> Array:
+    """Return the bytes from these places on, shape (n, width)."""
+    # One copy of so many bytes a row: several times as fast as an index for each byte.
+    everywhere = np.ndarray(len(raw) - width + 1, f"V{width}", raw, strides=(1,))
+    return everywhere[begin].view(np.uint8).reshape(-1, width)
+
+
+def _number(text: Array, keep: Array) -> tuple[Array, Array]:
+    """Return what rows of decimal digits say, int64, and whether they are digits; of each row only `keep` counts."""
+    digits = _DECIMAL[text] & keep
+    pairs = digits[:, ::2] * np.uint8(10) + digits[:, 1::2]
+    return (pairs @ _POWERS).astype(np.int64), _are_digits(digits)
+
+
+def _bytes(text: Array, keep: Array) -> tuple[Array, Array]:
+    """Return rows of hexadecimal digits as bytes, two each, and whether they are digits."""
+    digits = _HEX[text] & keep
+    return digits[:, ::2] << 4 | digits[:, 1::2], _are_digits(digits)
+
+
+def _are_digits(values: Array) -> Array:
+    eights = (values & _NO_DIGIT).view(np.uint64).T
+    right: Array = functools.reduce(np.bitwise_or, eights) == 0
+    return right
+
+
+def _buses(names: Array) -> tuple[Array, tuple[str, ...], Array]:
+    """Return which bus each row names, the buses, and whether it is one of these.
+
+    Parameters
+    ----------
+    names : numpy.ndarray of uint8, shape (n, 16)
+        ASCII, filled up with zeros.
+    """
+    halves = names.view(np.uint64)
+    bus = np.zeros(len(names), np.uint16)
+    left = np.ones(len(names), bool)
+    buses: dict[str, int] = {}
+    for _ in range(_MOST_BUSES):
+        if not left.any():
+            break
+        row = int(left.argmax())
+        same = left & (halves[:, 0] == halves[row, 0]) & (halves[:, 1] == halves[row, 1])
+        name = bytes(names[row]).rstrip(b"\0").decode("ascii")
+        bus[same] = buses.setdefault(str(int(name)) if name.isdigit() else name, len(buses))
+        left &= ~same
+    return bus, tuple(buses), ~left
+
+
+# The others -----------------------------------------------------------------------------------------------------------
+
+
+class Lines:
+    """
+    Stands in for a file from which python-can reads lines of text; tells which one it reads, and where it goes round.
+
+    Parameters
+    ----------
+    source : iterator of str
+        The lines, without their ends.
+    passed_over : callable, optional
+        Called with each line that python-can made no frame of.
+    """
+
+    def __init__(self, source: Iterator[str], passed_over: Callable[[str], None] = lambda line: None) -> None:
+        self.count = 0
+        """Of lines read so far."""
+        self.line: str | None = None
+        """The last one."""
+        self._source = source
+        self._passed_over = passed_over
+        self._back: list[str] = []
+
+    def messages(self, reader: "Callable[[Any], Iterable[can.Message]]") -> "Iterator[can.Message]":
+        """Yield what a reader of python-can reads, of each line one message at most.
+
+        Raises
+        ------
+        ValueError
+            It makes messages without reading on.
+        """
+        for message in reader(self):
+            if self.line is None or self._back:
+                raise ValueError("python-can's reader repeats itself: more than one frame of one line")
+            self.line = None
+            yield message
+
+    def put_back(self, line: str) -> None:
+        self._back.append(line)
+
+    def __iter__(self) -> "Lines":
+        return self
+
+    def __next__(self) -> str:
+        if self.line is not None:
+            self._passed_over(self.line)
+            self.line = None
+        self.line = self._back.pop() if self._back else next(self._source)
+        self.count += 1
+        return self.line
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def is_error(can_id: int) -> bool:
+    """Whether an id as Linux writes it, with its flags, is that of an error frame, of whatever class."""
+    return bool(can_id & _ERROR_FLAG)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    number: int
+    """The line's."""
+    error: Exception
+
+
+def _unusual(
+    block: list[bytes], numbers: list[int], rejected: Counter[str]
+) -> tuple[tuple[Frames, Array], _Failure | None]:
+    """Return the frames that python-can reads in the lines of these numbers, each one's line, and how it failed."""
+    import can
+
+    numbers = [number for number in numbers if block[number]]
+    lines = [block[number].decode(errors="replace") for number in numbers]
+    given = Lines(iter(lines))
+    rows: list[Row] = []
+    found: list[int] = []
+    failure = None
+    try:
+        for message in given.messages(can.CanutilsLogReader):
+            row = _checked(row_of(message), lines[given.count - 1], rejected)
+            if row is not None:
+                rows.append(row)
+                found.append(numbers[given.count - 1])
+    except Exception as error:  # a line that makes no sense fails in many ways
+        place = max(0, given.count - 1)
+        number, line = numbers[place], lines[place]
+        failure = _Failure(number, ValueError(f"{error}: {line[:80]!r}; expected lines of candump -L"))
+    return (Frames.of_rows(rows, rejected), np.array(found, np.intp)), failure
+
+
+def _checked(row: Row, line: str, rejected: Counter[str]) -> Row | None:
+    """Return the row for a line with what python-can does not look at put right; None if it is none."""
+    timestamp, can_id, kind, bus, data = row
+    id_text, _, rest = line.split()[2].partition("#")
+    if is_error(int(id_text, 16)):  # python-can knows one class of errors by its bits
+        return (timestamp, can_id, kind | ERROR | EXTENDED, bus, data) if is_sound(row, rejected) else None
+    digits = len(rest.removeprefix("#")) - rest.startswith("#")  # of CAN FD flags are before the data
+    if data and digits % 2:
+        rejected["half a byte"] += 1
+        return None
+    return row if is_sound(row, rejected) else None
