@@ -1,7 +1,7 @@
 """Text logs line by line: ``.asc``, ``.trc``, ``.csv`` and what candump prints on a screen.
 
-A line of the usual form is read here, by a regular expression. python-can reads every other line, and the headers; of
-what it passes over in silence this module keeps count.
+A line of the usual form is read here, into a row, without the message that python-can makes of it. python-can reads
+every other line, and the headers; of what it passes over in silence this module keeps count.
 """
 
 import binascii
