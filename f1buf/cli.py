@@ -40,7 +40,7 @@ from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
 from f1buf.telemetry.sources.can_frames import Selection
-from f1buf.telemetry.sources.can_log import CanLog, CanReplay, open_can_log
+from f1buf.telemetry.sources.can_log import CanLog, CanReplay, can_log_format, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
 from f1buf.telemetry.sources.paced import paced_sensors
@@ -522,7 +522,7 @@ def kind_of(path: Path) -> str:
         raise UsageError(f"{path}: {error.strerror}; {REPLAYED}") from None
     if not begin:
         raise UsageError(f"{path}: empty; {REPLAYED}")
-    if path.name.lower().removesuffix(".gz").endswith(CAN_LOGS) or begin.startswith(CAN_BEGINNINGS):
+    if can_log_format(path) in CAN_LOGS or begin.startswith(CAN_BEGINNINGS):
         return "CAN log"
     if begin.startswith(b"PAR1") or path.suffix == ".parquet":
         return "recorded"
