@@ -510,7 +510,7 @@ def asc_lines(draw):
         time,
         draw(st.sampled_from(["1", "2", "15", "CAN"])),
         can_id,
-        draw(st.sampled_from(["Rx", "Tx", "rx", "TxRq"])),
+        draw(st.sampled_from(["Rx", "Tx", "rx"])),
     ]
     return spaced(draw, [*words, kind, size, *data, *behind])
 
@@ -544,10 +544,30 @@ def compared_with_the_reader(path, text):
     assert (message is None) == (failure is None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Tx   0.500000 1  123             Rx   d 1 05",
+        "0500000 1  123             Rx   d 1 05",
+        "   0.500000 1  123             RFx   d 1 05",
+        "   0.500000 1  123             TxRq   d 1 05",  # the frame itself follows, once it was sent
+        "   0.500000 CANFD   1 TxRq      124   1 0 1  1 05  0",
+        "   0.500000 CANFD   1    124    TxRq  1 0 1  1 05  0",
+    ],
+)
+def test_lines_of_asc_without_a_frame_on_the_bus_are_counted(tmp_path, line):
+    first, last = ("   0.400000 1  123             Rx   d 1 04", "   0.600000 1  123             Tx   d 1 06")
+    rows, log, failure = read(written(tmp_path / "car.asc", ASC_HEADER + "\n".join([first, line, last])))
+    assert rows == [(0.4, 0x123, 0, "0", b"\4"), (0.6, 0x123, 0, "0", b"\6")]
+    assert (log.rejected, log.notes, failure) == ({"other event": 1}, [], None)
+
+
+ASC_HEADER = "date Sat Nov 28 09:00:00.000 am 2026\nbase hex  timestamps absolute\ninternal events logged\n"
+
+
 @hypothesis.given(st.lists(asc_lines(), max_size=5))
 def test_asc_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
-    header = "date Sat Nov 28 09:00:00.000 am 2026\nbase hex  timestamps absolute\ninternal events logged\n"
-    compared_with_the_reader(tmp_path_factory.getbasetemp() / "generated.asc", header + "\n".join(lines))
+    compared_with_the_reader(tmp_path_factory.getbasetemp() / "generated.asc", ASC_HEADER + "\n".join(lines))
 
 
 @hypothesis.given(st.data(), st.sampled_from(["1.1", "2.1"]))
@@ -631,6 +651,15 @@ TRC_2_1 = """\
       4        20.400 ST  1        - -  -  4    00 00 00 00
       5        21.500 DT  3 00000123 Rx -  0
 """
+
+
+@pytest.mark.parametrize("end", ["", "\n", ";---+--   ----+----  --+--  ----+---  +  -+ --\n"])
+@pytest.mark.parametrize("text", [TRC_1_1, TRC_2_1])
+def test_a_trc_log_without_a_frame_is_no_fault(tmp_path, text, end):
+    header = text[: text.index(";\n") + 2]
+    assert whole(written(tmp_path / "car.trc", header + end)) == []
+    frame = text.splitlines(keepends=True)[3 + (text is TRC_2_1)]
+    assert len(whole(written(tmp_path / "car.trc", header + end + frame))) == 1
 
 
 @pytest.mark.parametrize(
@@ -900,6 +929,14 @@ def blf(path, payload, objects, size=None, start=(2026, 11, 6, 28, 9, 0, 0, 0)):
 BEGAN = datetime.datetime(2026, 11, 28, 9, tzinfo=datetime.UTC).timestamp()
 FOUR = [can_object(n) for n in range(4)]
 FOUR_ROWS = [(BEGAN + n / 2, 0x100 + n, 0, "0", bytes([n] * 8)) for n in range(4)]
+
+
+def test_a_blf_log_that_began_on_no_day_is_noted(tmp_path):
+    path = blf(tmp_path / "car.blf", container(b"".join(FOUR)), 4, start=(2026, 13, 6, 28, 9, 0, 0, 0))
+    rows, log, failure = read(path)
+    assert [row[0] for row in rows] == [0.0, 0.5, 1.0, 1.5]
+    assert log.notes == ["the log's header says when it began, but not as a date: times count from its start"]
+    assert (log.rejected, failure) == ({}, None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What comes from outside, fuzzed: the decoder of datagrams, and recording files; the same inputs each time.
+"""What comes from outside, fuzzed: the decoder of datagrams, recording files, logs of CAN; the same inputs each time.
 
 With `--all` there are more. `python tools/fuzz.py` tries others, and keeps those that fail in `cases`: here they
 are tried again. (None that crashes other software belongs there.)
@@ -12,23 +12,32 @@ import signal
 import sys
 from pathlib import Path
 
+import can_logs
 import fuzz
 import numpy as np
 import pytest
 from helpers import thorough
 from test_f1game import reference
 
-from f1buf.telemetry.sources import f1game, recording
+from f1buf.telemetry.sources import can_log, f1game, recording
+
+
+def require(target):
+    """Skip the test where a package is missing that a target cannot do without."""
+    for package in getattr(fuzz.TARGETS[target], "needs", ()):
+        pytest.importorskip(package, reason=f"{target} logs are read by {package}")
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 @pytest.mark.parametrize("inputs", [100, pytest.param(5000, marks=thorough)])
 def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target, inputs):
+    require(target)
     assert fuzz.fuzz(target, seed=1, inputs=inputs, cases=tmp_path) == inputs
 
 
 @pytest.mark.parametrize("case", sorted(fuzz.CASES.glob("*-*")), ids=lambda case: case.name)
 def test_what_failed_once_does_not_any_more(case):
+    require(case.name.partition("-")[0])
     fuzz.try_case(case)
 
 
@@ -177,3 +186,70 @@ def test_the_script_keeps_each_input_that_failed(tmp_path, monkeypatch, capsys):
     assert {str(file) for file in (tmp_path / "cases").iterdir()} == set(
         re.findall(r"kept in (\S+)", capsys.readouterr().out)
     )
+
+
+# Logs of CAN ----------------------------------------------------------------------------------------------------------
+
+SOUND, NEXT = (1.0, 2, 0, "can0", b"\1"), (2.0, 2, 0, "can0", b"\2")
+MUST = [can_logs.Record(can_logs.MUST, SOUND), can_logs.Record(can_logs.MUST, NEXT)]
+DAMAGED = [MUST[0], can_logs.Record(can_logs.TOLD, None, "(1.5) can0 123#45"), MUST[1]]
+EVENT = [MUST[0], can_logs.Record(can_logs.EVENT, None), DAMAGED[1], MUST[1]]
+FROM_DAMAGED = (1.5, 0x123, 0, "can0", b"\x45")
+
+
+@pytest.mark.parametrize(
+    ("records", "rows", "told", "events", "ended", "match"),
+    [
+        (MUST, [SOUND, NEXT], 0, 0, False, None),
+        (MUST, [SOUND], 0, 0, False, "record 1"),
+        (MUST, [NEXT], 1, 0, False, "record 0"),
+        (MUST, [SOUND, NEXT, NEXT], 0, 0, False, "3 rows, but there are 2 at most"),
+        (MUST, [SOUND, (2.0, 2, 0, "can0", b"\3")], 0, 0, False, "record 1"),
+        (MUST, [SOUND, NEXT], 1, 0, False, "1 told of a log without a fault"),
+        (MUST, [SOUND], 0, 0, True, "record 1"),
+        (DAMAGED, [SOUND, NEXT], 1, 0, False, None),
+        (DAMAGED, [SOUND, NEXT], 0, 0, False, "1 records were left out, and 0 told"),
+        (DAMAGED, [SOUND, FROM_DAMAGED, NEXT], 0, 0, False, None),
+        (DAMAGED, [SOUND, (1.5, 0x123, 0, "can0", b"\x46"), NEXT], 0, 0, False, "record 2"),
+        (DAMAGED, [SOUND], 0, 0, True, None),
+        (EVENT, [SOUND, NEXT], 2, 1, False, None),
+        (EVENT, [SOUND, NEXT], 1, 1, False, "1 records were left out, and 0 told"),
+    ],
+)
+def test_rows_that_a_log_does_not_explain_are_found(records, rows, told, events, ended, match):
+    fault = can_logs.unexplained(records, rows, told, events, ended)
+    assert fault is None if match is None else match in fault
+
+
+@pytest.mark.parametrize("target", can_logs.LOG_TARGETS)
+def test_the_second_readers_give_what_was_written(target):
+    """They find no fault in good logs; python-can wrote some of them, and the frames of others are known."""
+    require(target)
+    with contextlib.closing(can_logs.LOG_TARGETS[target]()) as found:
+        for seed in found.seeds():
+            records = list(found.read(seed[1:]))
+            assert {record.need for record in records} <= {can_logs.MUST, can_logs.FREE, can_logs.EVENT}
+            assert sum(record.need == can_logs.MUST for record in records) > 5
+
+
+def test_a_log_that_is_read_wrongly_is_found(tmp_path, monkeypatch):
+    pytest.importorskip("can", reason="logs are read by python-can")
+    rows = can_log.Frames.rows
+
+    def wrong(self):
+        for *before, data in rows(self):
+            yield *before, data[:5]
+
+    monkeypatch.setattr(can_log.Frames, "rows", wrong)
+    with pytest.raises(AssertionError, match="the child failed"):
+        fuzz.fuzz("candump", seed=1, inputs=1, cases=tmp_path)
+
+
+def test_an_input_that_takes_for_ever_is_found(tmp_path, monkeypatch):
+    class Slow(fuzz.DecoderTarget):
+        def check(self, data):
+            if len(self.split(data)[1]) > 8:
+                signal.pause()
+
+    monkeypatch.setattr(fuzz, "WATCHDOG", 1)
+    found("decoder", tmp_path, 1000, f"the child ended by signal {signal.SIGALRM}; seed", target=Slow())

@@ -1,12 +1,14 @@
-"""A fuzzer over what comes from outside: the datagrams of the F1 games, and recording files.
+"""A fuzzer over what comes from outside: the datagrams of the F1 games, recording files, and logs of CAN frames.
 
-    python tools/fuzz.py decoder|recording [--seconds N] [--seed S] [--cases DIR] [--input FILE]
+    python tools/fuzz.py TARGET [--seconds N] [--seed S] [--cases DIR] [--input FILE]
 
 It changes good inputs at random; one whose outcome is new is kept, to be changed further. Each is checked against what
 is known without the code under test: datagrams by a second decoder, written here from the specification by other means;
 recordings by the rows that were written, by where in the file each of them lies, and by those that the damaged file's
-pages still hold. It works in a child process, so that a crash is a finding, too. An input that fails is kept as a case,
-a file in `tests/cases`, or in another folder; the tests try each one in `tests/cases` again. `--input` tries one alone.
+pages still hold; logs, a target for each format, by the readers of `can_logs`. It works in a child process of limited
+memory that may spend some time on an input, so that a crash is a finding, too, and what goes on for ever. An input that
+fails is kept as a case, a file in `tests/cases`, or in another folder; the tests try each one in `tests/cases` again.
+`--input` tries one alone.
 """
 
 import argparse
@@ -15,9 +17,12 @@ import functools
 import hashlib
 import math
 import mmap
+import os
 import random
 import re
+import resource
 import shutil
+import signal
 import sqlite3
 import struct
 import sys
@@ -33,6 +38,7 @@ import numpy as np
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(TESTS))  # for what it shares with the tests
 
+from can_logs import LOG_TARGETS
 from helpers import WATCHDOG, in_fork, recordings_folder
 from test_f1game import blank
 from test_recording import SCHEMA
@@ -709,7 +715,8 @@ def _spot(base, cell):
 
 # The fuzzer -----------------------------------------------------------------------------------------------------------
 
-TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget}
+TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget, **LOG_TARGETS}
+MEMORY = 4 << 30  # [bytes] of addresses
 
 
 CASES = TESTS / "cases"
@@ -755,11 +762,15 @@ def try_case(file, target=None):
 
 
 def _try_inputs(target, inputs, end, rng, shared):
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # which takes as many addresses as there are
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
     corpus, outcomes, count = target.seeds(), set(), 0
 
     def outcome_of(data):
         struct.pack_into("<QQ", shared, 0, count, len(data))
         shared[16 : 16 + len(data)] = data
+        signal.alarm(int(WATCHDOG))  # after which the child is killed, as `in_fork` has it
         return target.check(data)
 
     outcomes.update(map(outcome_of, corpus))

@@ -47,7 +47,9 @@ class _Header:
         if len(start) < self._STRUCT.size or not start.startswith(b"LOGG"):
             raise ValueError("no header of a .blf file")
         _, length, *_, self.size, _, self.objects, _ = self._STRUCT.unpack(start)[:14]
-        self.start = _unix_time(*self._STRUCT.unpack(start)[14:22])
+        when = self._STRUCT.unpack(start)[14:22]
+        self.start = _unix_time(*when)
+        self.no_date = any(when) and self.start == 0.0
         file.read(max(0, length - len(start)))
         self.unfinished = self.objects == 0 and self.size <= length
         """As a writer leaves it that has not come to its end."""
@@ -85,6 +87,8 @@ def blf_frames(
         were yielded. A file that its writer has not finished is no error, for there will be no better one: it is noted.
     """
     header = _Header(file)
+    if header.no_date:
+        note("the log's header says when it began, but not as a date: times count from its start")
     count, tail = 0, b""
     failure: Exception | None = None
     try:

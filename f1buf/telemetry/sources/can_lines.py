@@ -79,7 +79,10 @@ _ASC_HEADER = re.compile(r"\s*(date\s|base\s|//|$)", re.IGNORECASE)
 _ASC_EVENTS = re.compile(r"\s*(no)?\s*internal\s+events\s+logged", re.IGNORECASE)
 _ASC_BLOCK = re.compile(r"\s*(begin|end)\s+triggerblock", re.IGNORECASE)
 _ASC_TIME = re.compile(r"\s*(-?\d+\.\d+)(?=\s)", re.ASCII)
-_ASC_EVENT = re.compile(r"\s*-?\d+\.\d+\s+(?!Start of measurement)", re.ASCII)
+_ASC_REQUEST = re.compile(r"\s*\S+\s+(?:CANFD\s+)?\d+\s+\S+\s+TxRq\s|\s*\S+\s+CANFD\s+\d+\s+TxRq\s", re.IGNORECASE)
+_ASC_QUIET = re.compile(
+    r"\s*(?:$|//|date\s|base\s|(?:no\s*)?internal\s+events|\S+\s+Start\s+of\s+measurement\s*$)", re.IGNORECASE
+)
 
 
 class _Asc:
@@ -114,7 +117,7 @@ class _Asc:
     def passed_over(self, line: str) -> None:
         if block := _ASC_BLOCK.match(line):
             self.open = block[1].lower() == "begin"
-        elif _ASC_EVENT.match(line):
+        elif not _ASC_QUIET.match(line):  # what does not even begin with a time was a frame, maybe
             self._rejected["other event"] += 1
 
     def usual(self, line: str) -> Row | None:
@@ -152,6 +155,8 @@ class _Unsigned:
     def __next__(self) -> str:
         line = next(self._lines).lstrip()
         self.negative = line.startswith("-")
+        if _ASC_REQUEST.match(line):  # another line follows once it was sent; to python-can both are frames
+            return ""
         return line.removeprefix("-")
 
 
@@ -187,8 +192,14 @@ class _Trc:
         self._place: dict[str, int] = {}
 
     def lines(self, source: Iterator[str]) -> Iterator[str]:
-        """Yield lines for python-can; of those of the header take note."""
+        """Yield lines for python-can; of those of the header take note.
+
+        python-can takes the last line of the header, or a blank one behind it, for a frame, where no other follows.
+        """
+        header = []
         for line in source:
+            if not line.strip():
+                continue
             key, _, value = line.strip().partition("=")
             if key == ";$FILEVERSION":
                 self._version = value
@@ -197,9 +208,9 @@ class _Trc:
                 self._start = (start + datetime.timedelta(days=float(value))).timestamp()
             elif key == ";$COLUMNS":
                 self._place = {column: place for place, column in enumerate(value.split(","))}
-            if not line.startswith(";"):
+            header.append(line)
+            if not line.lstrip().startswith(";"):
                 break
-            yield line
         else:
             return
         if self._version == "1.1" and not self._place:
@@ -208,7 +219,7 @@ class _Trc:
             self._size = self._place.get("l", self._place.get("L", -1))
             self._bus = self._place.get("B")
             self._usual = self._usual_2 if self._size >= 0 else None
-        yield line
+        yield from header
         yield from source
 
     def usual(self, line: str) -> Row | None:
