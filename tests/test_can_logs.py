@@ -260,6 +260,13 @@ def test_error_frames_of_every_class(tmp_path):
     assert decoder.rejected == {"error frame": 10}
 
 
+@pytest.mark.parametrize("data", ["-0", "+1", "1_2_", "01-00000"])
+def test_what_is_a_number_for_python_alone_is_no_data(tmp_path, data):
+    rows, _, failure = read(written(tmp_path / "car.log", f"(1.0) can0 100#11\n(2.0) can0 100#{data}\n"))
+    assert [row[4] for row in rows] == [b"\x11"]
+    assert "after frame 1" in failure
+
+
 def test_half_a_byte_is_no_byte(tmp_path):
     lines = "(1.0) can0 100#112\n(2.0) can0 100#1122\n(3.0) can0 100##1112\n(4.0) can0 100##111\n"
     rows, log, _ = read(written(tmp_path / "car.log", lines))
@@ -775,6 +782,14 @@ def test_csv_of_python_can(tmp_path):
     assert whole(written(path, lines[1])) == expected  # python-can takes the first line for a header, whatever it is
 
 
+@pytest.mark.parametrize("row", ["2.0,0x1,0,0,0,8,AQI=", "2.0,0x1,0,0,0,1,A#Q!I=", "2.0,0x1,0,0,1,3,AQI="])
+def test_csv_whose_data_is_not_as_long_as_it_says(tmp_path, row):
+    header = "timestamp,arbitration_id,extended,remote,error,dlc,data"
+    rows, log, failure = read(written(tmp_path / "car.csv", f"{header}\n1.0,0x1,0,0,0,2,AQI=\n{row}\n"))
+    assert ([row[4] for row in rows], failure) == ([b"\1\2"], None)
+    assert log.rejected == {"absurd length": 1}
+
+
 def test_csv_of_something_else(tmp_path):
     path = written(tmp_path / "car.csv", "time;speed\n0.1;12\n")
     _, _, failure = read(path)
@@ -970,6 +985,16 @@ def test_objects_that_cannot_be_read_are_counted(tmp_path):
     rows, log, failure = read(blf(tmp_path / "car.blf", container(unknown, 7) + container(FOUR[0]), 1))
     assert (rows, failure) == (FOUR_ROWS[:1], None)
     assert log.rejected == {"container of unknown compression": 1}
+
+
+def test_what_goes_on_in_a_container_that_cannot_be_read_is_lost_alone(tmp_path):
+    """Objects of 48 bytes: the second begins before such a container, the third ends two containers behind it."""
+    objects = b"".join(FOUR)
+    pieces = [(objects[:70], 0), (objects[70:110], 7), (objects[110:120], 0), (objects[120:], 0)]
+    rows, log, failure = read(blf(tmp_path / "car.blf", b"".join(container(*piece) for piece in pieces), 4))
+    assert (rows, failure) == ([FOUR_ROWS[0], FOUR_ROWS[3]], None)
+    assert log.rejected == {"container of unknown compression": 1, "truncated object": 1}
+    assert log.notes == ["the log's header says 4 objects, 2 are there"]
     others = (
         timed(4, bytes(24))
         + FOUR[0]
@@ -1082,6 +1107,8 @@ def test_a_log_of_python_can_in_blf(tmp_path):
 
 def test_a_frame_longer_than_can_be(tmp_path):
     rows, log, _ = read(blf(tmp_path / "car.blf", container(fd_64(65, bytes(65)) + FOUR[0]), 2))
+    assert (rows, log.rejected) == (FOUR_ROWS[:1], {"absurd length": 1})
+    rows, log, _ = read(blf(tmp_path / "car.blf", container(fd_64(8, bytes(8), behind=20) + FOUR[0]), 2))
     assert (rows, log.rejected) == (FOUR_ROWS[:1], {"absurd length": 1})
 
 

@@ -89,10 +89,19 @@ def blf_frames(
     header = _Header(file)
     if header.no_date:
         note("the log's header says when it began, but not as a date: times count from its start")
-    count, tail = 0, b""
+    count, tail, lost = 0, b"", False
     failure: Exception | None = None
     try:
         for objects, complete in _contents(file, rejected):
+            if objects is None:
+                if b"LOBJ" in tail:
+                    rejected["truncated object"] += 1
+                tail, lost = b"", True
+                continue
+            if lost and not complete:  # it may begin amid an object that is lost
+                if (begin := objects.find(b"LOBJ")) < 0:
+                    continue
+                objects, lost = objects[begin:], False
             data = objects if complete else tail + objects
             places, end, failure = _walk(data)
             count += len(places)
@@ -132,8 +141,11 @@ _TOGETHER = 1 << 18  # bytes of objects outside a container
 _FAILURES = (ValueError, OSError, EOFError, zlib.error)
 
 
-def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes, bool]]:
-    """Yield what is in each container, of which the last object may go on in the next one; or else whole objects."""
+def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes | None, bool]]:
+    """Yield what is in each container, of which the last object may go on in the next one; or else whole objects.
+
+    None stands for what is in a container that cannot be read.
+    """
     bare = bytearray()
     failure = None
     while failure is None and (base := file.read(_BASE.size)):
@@ -173,7 +185,7 @@ def _sizes(data: bytes, at: int) -> tuple[int, int]:
     return size, kind
 
 
-def _unpacked(body: bytes, rejected: Counter[str]) -> tuple[bytes, ValueError | None]:
+def _unpacked(body: bytes, rejected: Counter[str]) -> tuple[bytes | None, ValueError | None]:
     """Return what is in a container, as much of it as can be had, and what is wrong with it."""
     if len(body) < _CONTAINER_HEADER.size:
         return b"", _EndsEarlyError("it ends within a container")
@@ -183,7 +195,7 @@ def _unpacked(body: bytes, rejected: Counter[str]) -> tuple[bytes, ValueError | 
         return content, None
     if method != _DEFLATED:
         rejected["container of unknown compression"] += 1
-        return b"", None
+        return None, None
     unpacking = zlib.decompressobj()
     content = unpacking.decompress(content, _LARGEST)
     return content, None if unpacking.eof else ValueError("a container that does not come to its end")
@@ -292,7 +304,7 @@ def _seconds(header: Array) -> Array:
 
 
 def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Array) -> tuple[Frames, Array]:
-    """Return the frames of objects of one type, and which of them have no more data than a frame can.
+    """Return the frames of objects of one type, and which of them have as much data as a frame can, where it can be.
 
     Parameters
     ----------
@@ -300,9 +312,11 @@ def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Ar
         Bytes of each body.
     """
     length = body["length"]
+    sound = length <= _ROOM
     if number == _FD_MESSAGE_64:  # what its length says beyond its data is zeros; behind its data may be more
         behind = np.where(body["behind"] > 0, body["behind"].astype(np.int64) - header_size, room)
         there = np.clip(behind - 40, 0, length)
+        sound &= behind >= 40
     else:
         length = there = np.minimum(length, _ROOM if number == _FD_MESSAGE else 8)
     width = _ROOM if length.max(initial=0) > 8 else 8
@@ -327,4 +341,4 @@ def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Ar
         payload,
         tuple(str(each) for each in buses.tolist()),
     )
-    return frames, length <= _ROOM
+    return frames, sound

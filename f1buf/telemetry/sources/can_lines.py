@@ -292,9 +292,13 @@ def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
     if header.startswith(_CANEDGE):
         return framed(map(_Table(header, ";").canedge, lines), rejected)
 
-    def messages(rest: Lines) -> "Iterable[can.Message]":
+    def messages(rest: Lines) -> "Iterator[can.Message]":
         rest.put_back(_PYTHON_CAN)  # for it the first line that it reads is a header, whatever is there
-        return can.CSVReader(rest)  # type: ignore[arg-type]
+        for message in can.CSVReader(rest):  # type: ignore[arg-type]
+            if message.is_remote_frame or len(message.data) == message.dlc:
+                yield message
+            else:
+                rejected["absurd length"] += 1
 
     source = itertools.chain([header] if _NUMBER.match(header) else [], lines)
     frames = framed(_rows(source, _csv_row, messages), rejected)

@@ -5,6 +5,7 @@ one, is read by python-can, which also says what is wrong with it.
 """
 
 import functools
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -314,6 +315,9 @@ class Lines:
         """Nothing is open."""
 
 
+_HEX_DIGITS = frozenset(string.hexdigits)
+
+
 def is_error(can_id: int) -> bool:
     """Whether an id as Linux writes it, with its flags, is that of an error frame, of whatever class."""
     return bool(can_id & _ERROR_FLAG)
@@ -357,8 +361,10 @@ def _checked(row: Row, line: str, rejected: Counter[str]) -> Row | None:
     id_text, _, rest = line.split()[2].partition("#")
     if is_error(int(id_text, 16)):  # python-can knows one class of errors by its bits
         return (timestamp, can_id, kind | ERROR | EXTENDED, bus, data) if is_sound(row, rejected) else None
-    digits = len(rest.removeprefix("#")) - rest.startswith("#")  # of CAN FD flags are before the data
-    if data and digits % 2:
+    digits = rest[2:] if rest.startswith("#") else rest  # of CAN FD flags are before the data
+    if data and not _HEX_DIGITS.issuperset(digits) and not rest.startswith(("R", "r")):
+        raise ValueError("data that is not hexadecimal")  # int("-0", 16) is a number for Python
+    if data and len(digits) % 2:
         rejected["half a byte"] += 1
         return None
     return row if is_sound(row, rejected) else None
