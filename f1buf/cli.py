@@ -183,7 +183,7 @@ def database(text: str) -> str | tuple[str, str]:
 
 def bus_names(text: str) -> list[str]:
     """Convert a list such as ``can0,can1``."""
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r}: expected names of buses such as can0,can1")
     return names
@@ -362,7 +362,7 @@ def add_replay_options(replay: argparse.ArgumentParser) -> None:
         type=path_name,
         metavar="FILE|DIR",
         help="an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
-        "a folder that --record has made",
+        "a folder that --record has made, or a part of it",
     )
     replay.add_argument(
         "--speed",
@@ -492,12 +492,11 @@ def classic_feed(name: str, runner: Runner, args: argparse.Namespace, sensors: S
 def replay_command(args: argparse.Namespace) -> int:
     path = Path(args.file)
     try:
-        if args.dbc:
-            return replay_can_log(args)
-        kind = kind_of(path)
-        if kind == "CAN log":
+        kind = "CAN log" if args.dbc else kind_of(path)
+        if kind == "CAN log" and not args.dbc:
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
-        return replay_recorded(args) if kind == "recorded" else replay_game(args)
+        refuse_what_is_of_no_use(args, kind)
+        return REPLAYS[kind](args)
     except (RecordingError, CanError) as error:
         raise UsageError(str(error)) from None
 
@@ -545,7 +544,7 @@ def replay_game(args: argparse.Namespace) -> int:
             details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **said_sessions(decoder)},
             lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
             notices=SessionNotices(decoder).notices,
-            unusable=lambda: why_unusable("datagram", decoder.rejected),
+            unusable=lambda: why_unusable("datagram", added_up(recording.unusable(), decoder.rejected)),
         )
         return Runner(args).run(feed)
 
@@ -560,7 +559,6 @@ def gap_lines(recording: Recording) -> Iterable[str]:
 
 
 def replay_can_log(args: argparse.Namespace) -> int:
-    no_cars(args, "a CAN log")
     args.default_thresholds = ()
     decoder = CanDecoder(args.dbc, j1939=args.j1939)
     log = open_can_log(args.file)
@@ -611,7 +609,6 @@ def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
 
 
 def replay_recorded(args: argparse.Namespace) -> int:
-    no_cars(args, "what --record has made")
     recording = open_parquet(args.file)
     args.default_thresholds = recording.thresholds
     source = ParquetReplay(recording, args.speed)
@@ -625,10 +622,24 @@ def replay_recorded(args: argparse.Namespace) -> int:
     return Runner(args).run(feed)
 
 
-def no_cars(args: argparse.Namespace, what: str) -> None:
-    for option, value in (("--cars", args.cars), ("--session", args.session)):
-        if value is not None:
-            raise UsageError(f"{option} is for recordings of the game; {args.file} is {what}")
+OPTIONS = {
+    "cars": ("game",),
+    "session": ("game",),
+    "j1939": ("CAN log",),
+    "channels": ("CAN log",),
+    "ids": ("CAN log",),
+}
+"""What each is for, of the options that are not for everything that is replayed."""
+
+KINDS = {"game": "a recording of the game", "CAN log": "a CAN log", "recorded": "what --record has made"}
+REPLAYS = {"game": replay_game, "CAN log": replay_can_log, "recorded": replay_recorded}
+
+
+def refuse_what_is_of_no_use(args: argparse.Namespace, kind: str) -> None:
+    for option, kinds in OPTIONS.items():
+        if getattr(args, option) not in (None, False, []) and kind not in kinds:
+            meant = " or ".join(KINDS[each] for each in kinds)
+            raise UsageError(f"--{option} is for {meant}; {args.file} is {KINDS[kind]}")
 
 
 def game_decoder(args: argparse.Namespace) -> Decoder:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 import pytest
-from cli_helpers import call
+from cli_helpers import call, participants, write_recording
 
 from f1buf import cli
 from f1buf.telemetry.sources.can_frames import EXTENDED, Frames, Selection
@@ -186,3 +186,21 @@ def test_a_selection_leaves_frames_as_they_are():
     assert list(chosen.rows()) == [(1.0, 1, 0, "can1", b""), (3.0, 3, EXTENDED, "can3", b"")]
     assert select.rejected == {"not asked for": 3}
     assert not len(select(frames[:0]))
+
+
+@pytest.mark.parametrize("option", [("--channels", "can0"), ("--ids", "100"), ("--j1939",)])
+@pytest.mark.parametrize("what", ["game", "recorded"])
+def test_options_for_can_are_refused_for_what_is_none(tmp_path, option, what):
+    path = tmp_path / what
+    if what == "game":
+        write_recording(path, [(1.0, participants(1.0, "A"))])
+    else:
+        path.mkdir()
+    done = call("replay", path, *option)
+    assert done.status == 2
+    kind = {"game": "a recording of the game", "recorded": "what --record has made"}[what]
+    assert f"{option[0]} is for a CAN log; {path} is {kind}" in done.err
+
+
+def test_names_of_channels_may_have_spaces_around_them():
+    assert cli.bus_names("can0, can1 ") == ["can0", "can1"]

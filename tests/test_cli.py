@@ -651,6 +651,13 @@ def test_an_empty_recording(tmp_path):
     assert done.summary["latency_s"] == {"p50": None, "p99": None, "max": None}
 
 
+def test_a_recording_of_rows_that_hold_nothing(tmp_path):
+    path = write_recording(tmp_path / "text.sqlite3", [(1.0, "no datagram"), (2.0, "none either")])
+    done = call("replay", path, "--speed", "max")
+    assert done.status == 2
+    assert done.err.endswith(f"f1buf: {path}: no datagram in it could be used: 2 x unreadable row\n")
+
+
 def test_replaying_leaves_the_recording_as_it_was(race):
     before = race.read_bytes()
     assert call("replay", race, "--speed", "max").status == 0

@@ -153,7 +153,7 @@ def test_a_recording_of_a_recording_is_the_same(race, tmp_path):
 def test_cars_are_for_the_game(race):
     done = call("replay", race, "--cars", "player")
     assert done.status == 2
-    assert "--cars is for recordings of the game; " in done.err
+    assert "--cars is for a recording of the game; " in done.err
 
 
 def test_an_empty_recording(tmp_path):

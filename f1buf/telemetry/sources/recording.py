@@ -123,6 +123,11 @@ class Recording:
         if verdict != "ok":
             raise _damaged(self.path, verdict, f"after row {row_number}")
 
+    def unusable(self) -> dict[str, int]:
+        """Return how many of the rows that are there hold no datagram, by reason."""
+        count = dict(self.rejected).get(_UNREADABLE, 0)
+        return {_UNREADABLE: count} if count else {}
+
     @cached_property
     def count(self) -> int:
         try:  # in the table itself: an index of a damaged file may have other rows
