@@ -615,7 +615,8 @@ def test_csv_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
     except Exception as error:
         failure = error
     rows, log, message = read(path)
-    sound = [row for row in python_cans(expected) if np.isfinite(row[0]) and row[1] < 1 << 29]
+    whole = [each for each in expected if each.is_remote_frame or len(each.data) == each.dlc]
+    sound = [row for row in python_cans(whole) if np.isfinite(row[0]) and row[1] < 1 << 29]
     assert rows == sound
     assert log.rejected.total() == len(expected) - len(sound)
     assert (message is None) == (failure is None)
