@@ -590,6 +590,8 @@ def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection,
 ADVICE = {
     "no database entry": "is the database another car's, or of J1939 (--j1939)?",
     "not asked for": "see --channels and --ids",
+    "car not there": "no car that --cars names is there; without --cars every car is read",
+    "no cars": "the game says that there is no car in its session",
     "nobody plays": "the session is watched; without --cars player every car is read",
     "other session": "another session is heard, not the one chosen; without --session every one is read, and named",
 }

@@ -297,6 +297,8 @@ class Ears:
 @pytest.mark.parametrize(
     ("ears", "said"),
     [
+        (Ears(car_not_there=9), "no car that --cars names is there; without --cars every car is read"),
+        (Ears(no_cars=9), "the game says that there is no car in its session"),
         (Ears(nobody_plays=9), "the session is watched; without --cars player every car is read"),
         (
             Ears(other_session=9),
@@ -341,6 +343,37 @@ def test_a_car_whose_slot_empties_has_no_puncture(tmp_path, status):
     tyres = next(each for each in done.summary["thresholds"] if each["channel"] == "TIRE_PRESSURE")
     assert (tyres["readings"], tyres["samples"]) == (4 * (3 * 30 + 2 * 30), 0)
     assert done.summary["rejected"] == {}
+
+
+def zeroed(packet, slot):
+    """A datagram of 2026 in which a slot is empty."""
+    starts = {0: (29, 54), 6: (29, 59), 7: (29, 59)}  # of the first car, and bytes a car
+    if packet[6] not in starts:
+        return packet
+    start, size = starts[packet[6]]
+    assert len(packet) - start >= 24 * size
+    return packet[: start + slot * size] + bytes(size) + packet[start + (slot + 1) * size :]
+
+
+def test_an_empty_slot_of_a_race_without_lap_data_has_no_puncture(recordings_dir, tmp_path):
+    with open_recording(recordings_dir / "f1_2026_race.sqlite3") as recording:
+        rows = [(time, zeroed(packet, 5)) for time, packet in recording.datagrams() if packet[6] != 2]
+    done = call("replay", write_recording(tmp_path / "out.sqlite3", rows), "--speed", "max", "--json")
+    tyres = next(each for each in done.summary["thresholds"] if each["channel"] == "TIRE_PRESSURE")
+    assert (tyres["rises"], done.summary["rejected"]) == (0, {})
+    assert done.summary["readings"] == 210_000  # of 21 cars
+
+
+def test_cars_that_are_not_there_are_told(two):
+    done = call("replay", two, "--speed", "max", "--cars", "23")
+    assert done.status == 2
+    assert "rejected   100 x car not there" in done.err.splitlines()
+    assert done.err.splitlines()[-1] == (
+        f"f1buf: {two}: no datagram in it could be used: 100 x car not there; no car that --cars names is there; "
+        "without --cars every car is read"
+    )
+    done = call("replay", two, "--speed", "max", "--cars", "0,23", "--json")
+    assert (done.summary["readings"], done.summary["rejected"]) == (600, {})
 
 
 def test_the_recorded_race_has_as_many_cars_as_its_lap_data_say(recordings_dir):

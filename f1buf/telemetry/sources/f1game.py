@@ -9,16 +9,17 @@ Five packets are decoded: motion (0), lap data (2), participants (4), car teleme
 format is adding an entry to `FORMATS`; adding a packet is adding its layout there and, if it holds readings, a
 `_Recipe`.
 
-Anybody can send a datagram: size, format, packet id and version, session time, player and car count are checked before
-one is used, and each value after.
+Anybody can send a datagram: size, format, packet id and version, session time and car count are checked before one is
+used, and each value after. Who plays matters to who asks for the player's car alone, so an index that is no car's is no
+reason to reject a datagram: its player is not there.
 
 Which slots of a packet are cars
     A car keeps its slot for the whole session, and a slot that empties amid the others stays where it is. EA's
     specification, among its questions and answers, says to look at each car's result status in the lap data: where that
     is neither "invalid" nor "inactive" the slot holds valid data. So a car that has finished or retired is still read.
     The number of active cars in the participants packet says how many there are, not where; it counts until the lap
-    data have called a slot a car's. From then on a slot of which a packet has nothing but zeros is empty there,
-    whatever its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
+    data have called a slot a car's. Always a slot of which a packet has nothing but zeros is empty there, whatever
+    its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
 """
 
 import operator
@@ -370,14 +371,15 @@ class _Extractor:
         template["flags"] = flags
         return template.tobytes()
 
-    def without_empty(self, datagram: Datagram, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
-        """Return `cars` and `template` without those whose slot is all zero."""
+    def full(self, datagram: Datagram, cars: _Cars) -> Array | None:
+        """Return which of `cars` have a slot that is not all zero, by their places there; None: all of them."""
         slots = np.frombuffer(datagram, self._whole, self._form.slots, self._offset)[cars]
-        if np.count_nonzero(slots) == len(slots):
-            return cars, template
-        full = slots.nonzero()[0]
-        readings = np.frombuffer(template, READING).reshape(len(slots), -1)
-        return np.arange(self._form.slots)[cars][full], readings[full].tobytes()
+        return None if np.count_nonzero(slots) == len(slots) else slots.nonzero()[0]
+
+    def only(self, full: Array, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
+        """Return `cars` and `template` without those that are not `full`."""
+        its = np.arange(self._form.slots)[cars]
+        return its[full], np.frombuffer(template, READING).reshape(len(its), -1)[full].tobytes()
 
     def __call__(self, datagram: Datagram, cars: _Cars, template: bytes, time: float) -> tuple[Array, int]:
         """Return the readings of these cars, and how many absurd ones were left out."""
@@ -530,8 +532,10 @@ class Decoder:
     rejected : collections.Counter
         How many datagrams were not used, by reason; and under "absurd value" how many single readings were left out of
         datagrams that were used: NaN, infinite or physically impossible values, such as fuel with a capacity of 0.
-        Packets that the game sends and that hold nothing for us are not counted, nor are empty slots. With the player's
-        car chosen and nobody playing, the session being watched, the reason is "nobody plays".
+        Packets that the game sends and that hold nothing for us are not counted, nor are empty slots beside one that is
+        read. Of a datagram in which no car is there the reason is "no cars"; with a choice of cars, where none of these
+        is there, "car not there"; with the player's car chosen and nobody playing, the session being watched, "nobody
+        plays".
     lost : int
         How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
@@ -816,20 +820,19 @@ class Decoder:
         if self._cars == "player" and session.player == _NO_PLAYER:
             return self._reject("nobody plays")
         cars = session.cars
-        if cars is None:
-            return _nothing()
-        if not session.heard and not self._begin_readings(session, header.session_uid):
-            return self._reject("too many sessions")
         packet_id = header.packet_id
         extract = _EXTRACTORS[header.packet_format, packet_id]
+        full = None if cars is None else extract.full(datagram, cars)
+        if cars is None or (full is not None and not len(full)):
+            return self._reject("no cars" if self._cars == "all" else "car not there")
+        if not session.heard and not self._begin_readings(session, header.session_uid):
+            return self._reject("too many sessions")
         if packet_id not in session.templates:
             first_id = session.number * _IDS_PER_SESSION
             session.templates[packet_id] = extract.template(cars, first_id, self._flags_of(session))
         template = session.templates[packet_id]
-        if session.statuses is not None:
-            cars, template = extract.without_empty(datagram, cars, template)
-            if not template:
-                return _nothing()
+        if full is not None:
+            cars, template = extract.only(full, cars, template)
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
             readings, absurd = extract(datagram, cars, template, time)
         if absurd:
@@ -848,8 +851,6 @@ def _fault(form: Format, header: _Header, size: int) -> str | None:
         return "unknown packet version"
     if not 0.0 <= header.session_time < float("inf"):
         return "absurd session time"
-    if form.slots <= header.player_car_index != _NO_PLAYER:
-        return "impossible player index"
     return None
 
 
