@@ -547,10 +547,12 @@ def _heads(board: Board, cars: Mapping[_Car, Iterable[int]], width: int) -> list
     laps = ["" if each.get("lap") is None else f" L{each['lap']}" for each in known]
     driver = min(max(map(cell_len, drivers)), 8 if width < 72 else 10 if width < 110 else 18)
     lap = max(map(len, laps)) if width >= 50 else 0
-    several = len({each.session for each in board.series}) > 1
-    sessions = ["" if session is None or not several else f"{short_session(session)} " for session, _ in cars]
+    known_sessions = {each.session for each in board.series if each.session is not None}
+    names = {uid: f"{short_session(uid, known_sessions)} " for uid in known_sessions if len(known_sessions) > 1}
+    sessions = ["" if session is None else names.get(session, "") for session, _ in cars]
+    wide = max(map(len, sessions))
     return [
-        [Segment(f"{session}{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
+        [Segment(f"{session:>{wide}}{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
         for session, (_, car), name, its_lap in zip(sessions, cars, drivers, laps, strict=True)
     ]
 

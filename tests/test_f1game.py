@@ -554,14 +554,32 @@ def test_one_session_may_be_chosen(wanted):
     assert decoder.rejected == {"other session": 3}
 
 
-@pytest.mark.parametrize(("wanted", "is_read"), [("99", True), ("0099", True), ("9", False), ("099", False)])
-def test_a_short_number_is_chosen_as_it_is(wanted, is_read):
+@pytest.mark.parametrize(("wanted", "is_read"), [(99, True), ("0099", True), ("0" * 18 + "99", True), ("1099", False)])
+def test_a_short_number_has_zeros_before_it(wanted, is_read):
     decoder = Decoder(session=wanted)
     decoder.decode(datagram(2026, PARTICIPANTS))
     assert (len(decoder.decode(datagram(2026, MOTION))) > 0) is is_read
 
 
-@pytest.mark.parametrize("session", ["", "latest", "-1", -1, "0x1f", "1.5", " 99", "٣٣٣٣", "1" * 21])
+def test_of_two_numbers_that_end_alike_more_digits_choose_one():
+    long, short = 9645314088496810282, 10282
+    for wanted, expected in (("0282", (long, short)), ("810282", (long,)), ("010282", (short,))):
+        decoder = Decoder(session=wanted)
+        for uid in (long, short):
+            session_of(decoder, uid)
+        assert (decoder.session, decoder.sessions) == (wanted, expected)
+        assert set(decoder.others) == {long, short} - set(expected)
+
+
+def test_the_latest_sessions_that_were_not_wanted_are_known():
+    decoder = Decoder(session="1154")
+    for uid in (*range(10, 60), 55):
+        decoder.decode(datagram(2026, MOTION, uid=uid))
+    assert decoder.others == tuple(range(44, 60))
+    assert decoder.rejected == {"other session": 51}
+
+
+@pytest.mark.parametrize("session", ["", "9", "099", "latest", "-1", -1, "0x1f", "1.5", " 99", "٣٣٣٣", "1" * 21])
 def test_senseless_choice_of_a_session(session):
     with pytest.raises(ValueError, match=r"^session is .*: expected a session's number, or at least its last 4 digits"):
         Decoder(session=session)

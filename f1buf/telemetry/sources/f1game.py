@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from f1buf._reading import READING
 
-from .._text import clean
+from .._text import LONGEST_SESSION, SHORTEST_SESSION, clean, fits_session
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
 
@@ -524,8 +524,8 @@ class Decoder:
     cars : "all", "player" or iterable of int
         Whose readings to return, of each session: those of every car, the player's, or these car indices'.
     session : str or int, optional
-        The one session to read: its number, or the last digits of it, four at least. Datagrams of others are rejected
-        ("other session").
+        The one session to read: its number, or the last digits of it, four at least; a shorter number has zeros before
+        it, ``"0099"``. Datagrams of others are rejected ("other session"). What fits several reads them all.
 
     Attributes
     ----------
@@ -540,8 +540,12 @@ class Decoder:
         How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
         datagrams come late. See `FrameGaps`.
+    session : str or None
+        The digits that a session's number must end with to be read; None: each is read.
     sessions : tuple of int
         The game's numbers of the sessions that readings came of, in that order: the latest 16.
+    others : tuple of int
+        Those of the sessions that were heard and not wanted: the latest 16.
 
     Raises
     ------
@@ -550,16 +554,17 @@ class Decoder:
 
     Notes
     -----
-    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost`, `sessions` and a copy
-    of `rejected`, ``dict(decoder.rejected)``.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost`, `sessions`, `others`
+    and a copy of `rejected`, ``dict(decoder.rejected)``.
     """
 
     def __init__(self, cars: str | Iterable[int] = "all", session: str | int | None = None) -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
-        self._wanted = _checked_session(session)
+        self.session = _checked_session(session)
         self.lost = 0
         self.sessions: tuple[int, ...] = ()
+        self.others: tuple[int, ...] = ()
         self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
         self._last_key: tuple[int, int] | None = None  # and this is its key; None where another datagram came since
         self._datagrams = 0  # how many of the sessions' have come
@@ -601,8 +606,8 @@ class Decoder:
         if fault is not None:
             return self._reject(fault)
         session = self._known(header.session)
-        if session is None and not self._is_wanted(header.session_uid):
-            return self._reject("other session")
+        if session is None and self.session is not None and not fits_session(self.session, header.session_uid):
+            return self._reject_other(header.session_uid)
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(session, form, header, datagram)
         if session is None:
@@ -664,9 +669,10 @@ class Decoder:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def _is_wanted(self, uid: int) -> bool:
-        wanted = self._wanted
-        return wanted is None or wanted == str(uid) or (len(wanted) >= _SHORT and f"{uid:04}".endswith(wanted))
+    def _reject_other(self, uid: int) -> Array:
+        if uid not in self.others:
+            self.others = (*self.others, uid)[-_SESSIONS:]
+        return self._reject("other session")
 
     def _known(self, key: tuple[int, int]) -> _Session | None:
         self._datagrams += 1
@@ -873,13 +879,14 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
     return tuple(indices)
 
 
-_SHORT = 4  # digits of a session's number are enough to name it; see `short_session`
-
-
 def _checked_session(session: str | int | None) -> str | None:
-    text = None if session is None else str(session)
-    if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError(f"session is {session!r}: expected a session's number, or at least its last {_SHORT} digits")
+    if session is None:
+        return None
+    text = session if isinstance(session, str) else f"{session:0{SHORTEST_SESSION}}"
+    if not (text.isascii() and text.isdigit() and SHORTEST_SESSION <= len(text) <= LONGEST_SESSION):
+        raise ValueError(
+            f"session is {session!r}: expected a session's number, or at least its last {SHORTEST_SESSION} digits"
+        )
     return text
 
 
