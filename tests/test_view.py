@@ -505,7 +505,42 @@ def test_any_number_of_sessions_one_after_another_finds_room():
 
 def test_an_alert_names_its_session():
     lines = shown(board_of(session(0), describe=describe_session), alerts=[alert_of(1, car=3, session=SESSIONS[0])])
-    assert "car 3 session 0282  SPEED" in "\n".join(lines)
+    assert "0282 3  SPEED" in "\n".join(lines)
+
+
+def test_the_value_and_message_of_an_alert_of_several_sessions_fit_into_a_line():
+    alert = alert_of(95.089, car=2, driver="HULKENBERG", lap=2, part="longitudinal", session=SESSIONS[0])
+    [line] = [line for line in shown(board_of(), alerts=[alert]) if "HULKENBERG" in line]
+    assert line == "95.089  0282 2 HULKENBERG L2 longitudinal  SPEED 341.5 km/h (>340)  Too fast"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (120, 40)])
+def test_each_session_is_seen(width, height):
+    board = board_of(session(0, 22), session(1, 22), describe=describe_session)
+    lines = shown(board, width, height, notes=[("a note", "")] * 2)
+    seen = cars_in(lines)
+    counts = {name: [int(car) for session, car in seen if session == name] for name in ("0282", "0154")}
+    assert [session for session, _ in seen] == sorted((session for session, _ in seen), reverse=True)
+    assert all(its == list(range(len(its))) and its for its in counts.values())
+    assert 0 <= len(counts["0282"]) - len(counts["0154"]) <= 1
+    assert f"... {44 - len(seen)} more cars" in lines
+
+
+def test_what_a_smaller_session_does_not_need_is_the_other_s():
+    board = board_of(session(0, 22), session(1, 2), describe=describe_session)
+    seen = cars_in(shown(board))
+    assert [car for session, car in seen if session == "0154"] == ["0", "1"]
+    assert len([car for session, car in seen if session == "0282"]) > 4
+
+
+def test_sessions_whose_numbers_end_alike_are_told_apart():
+    alike = {0: 9645314088496810282, 1: 77770282}
+    board = board_of(
+        session(0, 1),
+        session(1, 2),
+        describe=lambda sensor_id, flags: {**describe_session(sensor_id, flags), "session": alike[sensor_id // 512]},
+    )
+    assert cars_in(shown(board)) == [["10282", "0"], ["70282", "0"], ["70282", "1"]]
 
 
 # The board -----------------------------------------------------------------------------------------------------------
