@@ -531,7 +531,10 @@ def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
         cells.setdefault((series.session, series.car), {})[series.channel, series.part] = row
     above = _above(height)
     cars = list(cells)
-    shown = cars if len(cars) <= height - above else _shared_out(cars, max(height - above - 1, 1))
+    shown = cars
+    if len(cars) > height - above:
+        stale = {car: bool(board.stale(np.array(list(its.values()))).all()) for car, its in cells.items()}
+        shown = _shared_out(stale, max(height - above - 1, 1))
     lines = _table(
         board,
         _heads(board, {car: cells[car].values() for car in shown}, width),
@@ -542,12 +545,15 @@ def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
     return [*lines, _more(board, len(cars) - len(shown), " cars")] if len(shown) < len(cars) else lines
 
 
-def _shared_out(cars: list[_Car], count: int) -> list[_Car]:
-    """So many of them: the first one of each session, then the second one of each, and so on; in their order."""
+def _shared_out(cars: Mapping[_Car, bool], count: int) -> list[_Car]:
+    """So many of the cars: the first one of each session, then the second one of each, and so on; in their order.
+
+    Those that are stale come last: they are a game's that was started again, or is paused.
+    """
     sessions: Counter[int | None] = Counter()
     turns = {}
-    for session, car in cars:
-        turns[session, car] = sessions[session]
+    for (session, car), stale in cars.items():
+        turns[session, car] = stale, sessions[session]
         sessions[session] += 1
     chosen = set(sorted(cars, key=turns.__getitem__)[:count])
     return [each for each in cars if each in chosen]
