@@ -511,6 +511,36 @@ def test_a_session_is_named_from_the_first_reading_of_another_one_on():
     assert [(each["session"], each["several"]) for each in said] == expected
 
 
+def test_a_session_is_known_to_who_describes_it_while_another_one_is_decoded():
+    decoder = Decoder()
+
+    class Watched(dict):
+        """Describes the sensors at each change, as another thread may."""
+
+        def pop(self, key):
+            session = super().pop(key)
+            described.extend(decoder.describe(sensor_id)["session"] for sensor_id in (0, 512))
+            return session
+
+    described = []
+    for uid in (99, 100):
+        session_of(decoder, uid)
+    decoder._sessions = Watched(decoder._sessions)
+    for uid in (99, 100, 99):
+        decoder.decode(datagram(2026, MOTION, uid=uid))
+        described += [decoder.describe(sensor_id)["session"] for sensor_id in (0, 512)]
+    assert described == [99, 100] * 3
+
+
+def test_a_session_without_readings_is_not_described_in_place_of_one_that_has_them():
+    decoder = Decoder()
+    for uid in (99, 100):
+        decoder.decode(participants(str(uid), uid=uid))
+    decoder.decode(datagram(2026, MOTION))
+    decoder.decode(participants("100", uid=100))
+    assert decoder.describe(0)["driver"] == "99"
+
+
 def test_a_change_of_the_format_makes_no_second_session():
     decoder = Decoder()
     for year in YEARS:

@@ -487,7 +487,7 @@ class _Session:
     def __init__(self, uid: int, number: int) -> None:
         self.number = number  # its own from its first reading on; until then the next that is free
         self.heard = False  # whether there has been a reading
-        self.last_used = 0  # which of the decoder's datagrams was its last, once another one's has come
+        self.last_used = 0  # which of the decoder's datagrams was its latest
         self.active = 0  # how many cars there are, as the participants say
         self.statuses: bytes | None = None  # by slot; None until the lap data have called a slot a car's
         self.player = _NO_PLAYER
@@ -565,8 +565,7 @@ class Decoder:
         self.lost = 0
         self.sessions: tuple[int, ...] = ()
         self.others: tuple[int, ...] = ()
-        self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
-        self._last_key: tuple[int, int] | None = None  # and this is its key; None where another datagram came since
+        self._sessions: dict[tuple[int, int], _Session] = {}
         self._datagrams = 0  # how many of the sessions' have come
         self._numbers = 0  # how many sessions have had readings
         self._rosters: dict[int, _Roster] = {}  # by number; see `describe`
@@ -649,8 +648,9 @@ class Decoder:
             )
         # `decode` may go on in another thread: each is looked at once.
         if roster is None:
-            sessions = reversed(list(self._sessions.values()))
-            known = next((session.roster for session in sessions if session.number == number), _NOBODY)
+            its = [session for session in list(self._sessions.values()) if session.number == number]
+            # Those without a reading have a number that another one may have got by now.
+            known = max(its, key=lambda session: (session.heard, session.last_used)).roster if its else _NOBODY
         else:
             known = self._rosters.get(roster, _NOBODY)
         drivers, laps, uid, several = known
@@ -676,15 +676,10 @@ class Decoder:
 
     def _known(self, key: tuple[int, int]) -> _Session | None:
         self._datagrams += 1
-        if key == self._last_key:
-            return self._sessions[key]
-        if self._last_key is not None:
-            self._sessions[self._last_key].last_used = self._datagrams - 1
-            self._last_key = None
         if key not in self._sessions:
             return None
-        session = self._sessions[key] = self._sessions.pop(key)
-        self._last_key = key
+        session = self._sessions[key]
+        session.last_used = self._datagrams
         return session
 
     def _new_session(self, key: tuple[int, int]) -> _Session | None:
@@ -692,13 +687,13 @@ class Decoder:
         if len(self._sessions) == _SESSIONS and not self._forget_one():
             return None
         session = self._sessions[key] = _Session(key[1], self._numbers)
-        self._last_key = key
+        session.last_used = self._datagrams
         return session
 
     def _forget_one(self) -> bool:
         """Forget a session: one of which there was no reading, or else one that is not in use any more."""
         unheard = [key for key, session in self._sessions.items() if not session.heard]
-        oldest = (unheard or list(self._sessions))[0]
+        oldest = min(unheard or self._sessions, key=lambda key: self._sessions[key].last_used)
         if not unheard and self._datagrams - self._sessions[oldest].last_used < _IN_USE:
             return False
         del self._sessions[oldest]
