@@ -27,6 +27,7 @@ NOBODY = -1
 """The row of a series that is not followed: its values are NaN."""
 
 _STALE = 5.0  # [s] without a reading
+_OVER = 60.0  # [s] without a reading of the whole session
 _WIDEST_RANGE = 1e7  # a wider one is what somebody's data type can hold, not what is to be expected
 _WIDTHS = 4, 9  # characters: nan and -inf fit; longer numbers are written with an exponent
 _LATEST, _HIGHEST, _LOWEST, _LARGEST = range(4)  # which of the readings between two updates a sparkline shows
@@ -78,8 +79,8 @@ class Board:
     """
     What is known of each series; for one thread.
 
-    A session of which nothing has come for 5 s, while another one is heard, is over, and its series are forgotten: the
-    game was started again.
+    A session of which nothing has come for a minute, while other readings come, is over, and its series are forgotten:
+    the game was started again. One that is paused comes back earlier, as a rule.
 
     Parameters
     ----------
@@ -158,8 +159,8 @@ class Board:
         heard: dict[int | None, float] = {}
         for series, last in zip(self.series, self.heard.tolist(), strict=False):
             heard[series.session] = max(last, heard.get(series.session, last))
-        over = {session for session, last in heard.items() if self._now - last > _STALE}
-        if over and len(over) < len(heard):
+        over = {session for session, last in heard.items() if self._now - last > _OVER}
+        if over:
             self._keep([row for row, series in enumerate(self.series) if series.session not in over])
 
     def _keep(self, rows: list[int]) -> None:

@@ -7,8 +7,9 @@ How it is divided
     takes, and what was there before is there again afterwards.
 
 What is shown of the series
-    Of cars a table, one line each. Of one car, and of other sensors, a line each, deeper ones where there is room, and
-    where there is too little a table, one column a channel. What does not fit is counted.
+    Of cars a table, one line each; where there are more of them, each session has its share of the lines. Of one car,
+    and of other sensors, a line each, deeper ones where there is room, and where there is too little a table, one
+    column a channel. What does not fit is counted.
 
 What it costs
     Frames are made by the one thread that calls `View.draw`, four a second at most, and after one that took t seconds
@@ -24,6 +25,7 @@ import os
 import select
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -529,7 +531,10 @@ def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
         cells.setdefault((series.session, series.car), {})[series.channel, series.part] = row
     above = _above(height)
     cars = list(cells)
-    shown = cars if len(cars) <= height - above else cars[: max(height - above - 1, 1)]
+    shown = cars
+    if len(cars) > height - above:
+        stale = {car: bool(board.stale(np.array(list(its.values()))).all()) for car, its in cells.items()}
+        shown = _shared_out(stale, max(height - above - 1, 1))
     lines = _table(
         board,
         _heads(board, {car: cells[car].values() for car in shown}, width),
@@ -540,6 +545,26 @@ def _cars(board: Board, rows: list[int], width: int, height: int) -> list[Line]:
     return [*lines, _more(board, len(cars) - len(shown), " cars")] if len(shown) < len(cars) else lines
 
 
+def _shared_out(cars: Mapping[_Car, bool], count: int) -> list[_Car]:
+    """So many of the cars: the first one of each session, then the second one of each, and so on; in their order.
+
+    Those that are stale come last: they are a game's that was started again, or is paused.
+    """
+    sessions: Counter[int | None] = Counter()
+    turns = {}
+    for (session, car), stale in cars.items():
+        turns[session, car] = stale, sessions[session]
+        sessions[session] += 1
+    chosen = set(sorted(cars, key=turns.__getitem__)[:count])
+    return [each for each in cars if each in chosen]
+
+
+def _session_names(board: Board) -> dict[int | None, str]:
+    """What to call the sessions, where there are several."""
+    sessions = {each.session for each in board.series if each.session is not None}
+    return {uid: short_session(uid, sessions) for uid in sessions if len(sessions) > 1}
+
+
 def _heads(board: Board, cars: Mapping[_Car, Iterable[int]], width: int) -> list[Line]:
     """Who drives each car, and its lap, by what is known of the latest of its rows; of several sessions which."""
     known = [board.describe(max(rows, key=board.heard.item)) for rows in cars.values()]
@@ -547,8 +572,10 @@ def _heads(board: Board, cars: Mapping[_Car, Iterable[int]], width: int) -> list
     laps = ["" if each.get("lap") is None else f" L{each['lap']}" for each in known]
     driver = min(max(map(cell_len, drivers)), 8 if width < 72 else 10 if width < 110 else 18)
     lap = max(map(len, laps)) if width >= 50 else 0
-    several = len({each.session for each in board.series}) > 1
-    sessions = ["" if session is None or not several else f"{short_session(session)} " for session, _ in cars]
+    names = _session_names(board)
+    sessions = [names.get(session, "") for session, _ in cars]
+    wide = max(map(len, sessions))
+    sessions = [f"{session:>{wide}} " if wide else "" for session in sessions]
     return [
         [Segment(f"{session}{car:>2} ", DIM), _padded(name, driver, BOLD), _padded(its_lap, lap, DIM)]
         for session, (_, car), name, its_lap in zip(sessions, cars, drivers, laps, strict=True)
@@ -571,9 +598,18 @@ def _sensors(board: Board, rows: list[int], width: int, height: int) -> list[Lin
 # -- the whole frame --------------------------------------------------------------------------------------------------
 
 
-def _alert_lines(alerts: Sequence[Alert]) -> list[Line]:
+def _origin(alert: Alert, names: Mapping[int | None, str]) -> str:
+    """As `Alert.origin` says it; of several sessions shorter, as the table does, so that the value is seen, too."""
+    if alert.session is None or alert.car is None:
+        return alert.origin
+    session = names.get(alert.session) or short_session(alert.session)
+    lap = None if alert.lap is None else f"L{alert.lap}"
+    return " ".join(filter(None, (session, str(alert.car), alert.driver, lap, alert.part)))
+
+
+def _alert_lines(alerts: Sequence[Alert], names: Mapping[int | None, str]) -> list[Line]:
     times = [clock(each.time) for each in alerts]
-    origins = [clean(each.origin) for each in alerts]
+    origins = [clean(_origin(each, names)) for each in alerts]
     readings = [clean(f"{each.channel} {each.value:.6g} {each.unit}".rstrip()) for each in alerts]
     widths = [max(map(cell_len, texts), default=0) for texts in (times, origins, readings)]
     return [
@@ -626,7 +662,10 @@ def frame(
     left = height - len(lines) - 1
     if left > 0:
         said = f"── {f'{alert_count:,}' if alert_count else 'no'} alert{'s' * (alert_count != 1)} "
-        lines += [[Segment(said + "─" * (width - len(said)), DIM)], *_alert_lines(alerts[-left:])]
+        lines += [
+            [Segment(said + "─" * (width - len(said)), DIM)],
+            *_alert_lines(alerts[-left:], _session_names(board)),
+        ]
     lines += [[]] * (height - len(lines))
     return [Segment.adjust_line_length(line, width) for line in lines[:height]]
 

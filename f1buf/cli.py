@@ -588,6 +588,8 @@ def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection,
 ADVICE = {
     "no database entry": "is the database another car's, or of J1939 (--j1939)?",
     "not asked for": "see --channels and --ids",
+    "car not there": "no car that --cars names is there; without --cars every car is read",
+    "no cars": "the game says that there is no car in its session",
     "nobody plays": "the session is watched; without --cars player every car is read",
     "other session": "another session is heard, not the one chosen; without --session every one is read, and named",
 }
@@ -655,13 +657,15 @@ def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
 
 
 def session_lines(decoder: Decoder) -> Iterator[str]:
-    """What the summary says of several sessions."""
+    """What the summary says of several sessions, and of others where there is none that was wanted."""
     if len(decoder.sessions) > 1:
         yield f"sessions   {', '.join(map(str, decoder.sessions))}"
+    elif decoder.others and not decoder.sessions:
+        yield f"sessions   heard, but not read: {', '.join(map(str, decoder.others))}"
 
 
 class SessionNotices:
-    """Tells people of the sessions that are read, from the second one on.
+    """Tells people of the sessions that are read, from the second one on, and by how many digits they differ.
 
     Parameters
     ----------
@@ -673,15 +677,22 @@ class SessionNotices:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._said: set[int] = set()
+        self._said: set[tuple[int, str]] = set()  # sessions and the digits that name them
+        self._is_one_wanted = decoder.session is not None
 
     def notices(self) -> Iterator[str]:
         """Yield the lines that are to be said now."""
         sessions = self._decoder.sessions
-        for uid in sessions if len(sessions) > 1 else ():
-            if uid not in self._said and len(self._said) < self.MOST:
-                self._said.add(uid)
-                yield f"session {uid} is read; --session {short_session(uid)} reads it alone"
+        if len(sessions) < 2:
+            return
+        if self._is_one_wanted:
+            self._is_one_wanted = False
+            yield f"--session {self._decoder.session} fits more than one session that is heard"
+        for uid in sessions:
+            said = uid, short_session(uid, sessions)
+            if said not in self._said and len(self._said) < self.MOST:
+                self._said.add(said)
+                yield f"session {uid} is read; --session {said[1]} reads it alone"
 
 
 def listen_command(args: argparse.Namespace) -> int:

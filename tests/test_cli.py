@@ -702,7 +702,6 @@ DAMAGED = {
     "NaN": (corrupt(11.0, tyres_pressure=float("nan")), "absurd value"),
     "infinity": (corrupt(11.0, tyres_pressure=float("inf")), "absurd value"),
     "session time": (telemetry(11.0, 1, session_time=float("nan")), "absurd session time"),
-    "player": (telemetry(11.0, 1, player_car_index=99), "impossible player index"),
     "no blob": (17, "unreadable row"),
     "text": ("datagram", "unreadable row"),
     "NULL": (None, "unreadable row"),

@@ -96,7 +96,10 @@ def test_slots_and_size_of_a_car(year, slots, telemetry_size):
 
 
 def blank(year: int, packet_id: int, *, time: float = 12.5, frame: int = 7, player: int = 1, uid: int = 99) -> Any:
-    """A packet as a numpy record, all zero but for the header and, in participants, the car count."""
+    """A packet as a numpy record: the header, in participants the car count, and one other value a car, no reading's.
+
+    So no slot is empty, which is all zero.
+    """
     packet = np.zeros((), FORMATS[year].packets[packet_id])
     header = packet["header"]
     header["packet_format"] = year
@@ -109,8 +112,13 @@ def blank(year: int, packet_id: int, *, time: float = 12.5, frame: int = 7, play
     header["secondary_player_car_index"] = 255
     if packet_id == PARTICIPANTS:
         packet["num_active_cars"] = ACTIVE
+    if packet_id == MOTION:
+        packet["car_motion_data"]["world_forward_dir_x"] = 32767
+    if packet_id == CAR_TELEMETRY:
+        packet["car_telemetry_data"]["tyres_surface_temperature"] = 80
     if packet_id == CAR_STATUS:
         packet["car_status_data"]["fuel_capacity"] = 110.0
+        packet["car_status_data"]["max_gears"] = 9
     return packet
 
 
@@ -248,10 +256,50 @@ def test_choice_of_cars(year, packet_id):
     assert len(primed(year, [21]).decode(packet.tobytes())) == 0
 
 
-def test_player_outside_the_active_cars_gives_nothing():
+@pytest.mark.parametrize("player", [ACTIVE, 23, 24, 254])
+def test_a_player_who_is_no_car_is_not_there(player):
     decoder = primed(2026, "player")
-    assert len(decoder.decode(datagram(2026, MOTION, player=ACTIVE))) == 0
+    for packet_id in (MOTION, CAR_TELEMETRY, CAR_STATUS):
+        assert len(decoder.decode(datagram(2026, packet_id, player=player))) == 0
+    assert decoder.rejected == {"car not there": 3}
+    assert decoder.sessions == ()
+    assert cars_of(decoder.decode(datagram(2026, MOTION, player=3))) == [3]
+
+
+@each_year
+@pytest.mark.parametrize("player", [22, 24, 254, 255])
+@pytest.mark.parametrize("packet_id", PARTS)
+def test_who_plays_matters_to_the_player_s_car_alone(year, player, packet_id):
+    for choice, count in (("all", ACTIVE), ([0, 23], 1)):
+        decoder = Decoder(choice)
+        for each in (PARTICIPANTS, LAP_DATA):
+            decoder.decode(datagram(year, each, player=player))
+        assert len(decoder.decode(datagram(year, packet_id, player=player))) == count * PARTS[packet_id]
+        assert not decoder.rejected
+
+
+@pytest.mark.parametrize("choice", [[23], [21, 22], "player"])
+def test_cars_that_are_not_there_are_told(choice):
+    decoder = Decoder(choice)
+    for packet_id in (MOTION, PARTICIPANTS, LAP_DATA, CAR_TELEMETRY, CAR_STATUS):
+        assert len(decoder.decode(datagram(2026, packet_id, player=22))) == 0
+    assert decoder.rejected == {"car not there": 3}
+
+
+def test_a_chosen_car_whose_slot_is_empty_is_not_there():
+    decoder = primed(2026, [1, 2])
+    assert cars_of(decoder.decode(telemetry(2026, 100, 200, -1))) == [1]
     assert not decoder.rejected
+    assert len(decoder.decode(telemetry(2026, 100, -1, -1))) == 0
+    assert decoder.rejected == {"car not there": 1}
+
+
+def test_a_session_without_cars_is_told():
+    decoder = Decoder()
+    decoder.decode(participants(cars=0))
+    for packet_id in (MOTION, CAR_TELEMETRY, CAR_STATUS):
+        assert len(decoder.decode(datagram(2026, packet_id))) == 0
+    assert decoder.rejected == {"no cars": 3}
 
 
 @pytest.mark.parametrize("cars", ["leader", "", [], [-1], [24], [1.5], ["1"], 3, None])
@@ -339,6 +387,7 @@ def statuses(year: int, *values: int, **header: Any) -> bytes:
 def telemetry(year: int, *speeds: int, **header: Any) -> bytes:
     """Car telemetry of cars at these speeds; -1: the slot is empty."""
     packet = blank(year, CAR_TELEMETRY, **header)
+    packet["car_telemetry_data"] = np.zeros((), packet["car_telemetry_data"].dtype)
     for car, speed in zip(packet["car_telemetry_data"], speeds, strict=False):
         if speed >= 0:
             car["speed"], car["engine_temperature"], car["tyres_pressure"] = speed, 110, 22.5
@@ -379,17 +428,37 @@ def test_a_slot_is_a_car_unless_it_is_invalid_or_inactive(status, packet_id):
 
 
 @each_year
-@pytest.mark.parametrize("status", [RACING, FINISHED, OUT, DISQUALIFIED, UNCLASSIFIED, RETIRED])
+@pytest.mark.parametrize("status", [None, RACING, FINISHED, OUT, DISQUALIFIED, UNCLASSIFIED, RETIRED])
 def test_an_empty_slot_has_no_readings(year, status):
     decoder = primed(year)
-    decoder.decode(statuses(year, RACING, status, RACING))
+    if status is not None:  # else there are no lap data
+        decoder.decode(statuses(year, RACING, status, RACING))
     readings = decoder.decode(telemetry(year, 100, -1, 300))
     assert cars_of(readings) == [0, 2]
     assert (readings["value"][readings["channel"] == TIRE_PRESSURE.number] > 1).all()
     assert cars_of(decoder.decode(telemetry(year, 100, 0, 300))) == [0, 1, 2]  # it stands, and is no empty slot
     assert cars_of(decoder.decode(telemetry(year, -1, 200, -1))) == [1]
-    assert len(decoder.decode(telemetry(year, -1, -1, -1))) == 0
     assert not decoder.rejected
+    assert len(decoder.decode(telemetry(year, -1, -1, -1))) == 0
+    assert decoder.rejected == {"no cars": 1}
+
+
+@each_year
+@pytest.mark.parametrize("packet_id", PARTS)
+def test_a_slot_is_empty_in_each_packet_that_has_nothing_of_it(year, packet_id):
+    decoder = primed(year)
+    packet = blank(year, packet_id)
+    packet[CARS[packet_id]][5] = np.zeros((), packet[CARS[packet_id]].dtype)
+    assert cars_of(decoder.decode(packet.tobytes())) == [car for car in range(ACTIVE) if car != 5]
+    assert not decoder.rejected
+
+
+def test_empty_slots_alone_are_no_session_that_was_heard():
+    decoder = primed(2026)
+    decoder.decode(participants("ONE", uid=100))
+    assert len(decoder.decode(telemetry(2026, -1, uid=100))) == 0
+    assert decoder.sessions == ()
+    assert set(decoder.decode(datagram(2026, MOTION))["sensor_id"] // 512) == {0}
 
 
 @pytest.mark.parametrize("packet_id", PARTS)
@@ -404,7 +473,7 @@ def test_choice_of_cars_among_slots_with_gaps(choice, packet_id):
 def test_lap_data_that_call_no_slot_a_cars_say_nothing_until_others_have_done_so():
     decoder = primed(2026)
     decoder.decode(statuses(2026))
-    assert cars_of(decoder.decode(telemetry(2026))) == [*range(ACTIVE)]  # as many as the participants say
+    assert cars_of(decoder.decode(datagram(2026, CAR_TELEMETRY))) == [*range(ACTIVE)]  # as many as the participants say
     decoder.decode(statuses(2026, RACING))
     assert cars_of(decoder.decode(telemetry(2026, 100))) == [0]
     decoder.decode(statuses(2026))
@@ -440,6 +509,36 @@ def test_a_session_is_named_from_the_first_reading_of_another_one_on():
     said = [decoder.describe(*each) for each in found]
     expected = [(99, False), (99, False), (100, True), (99, True), (100, True)]
     assert [(each["session"], each["several"]) for each in said] == expected
+
+
+def test_a_session_is_known_to_who_describes_it_while_another_one_is_decoded():
+    decoder = Decoder()
+
+    class Watched(dict):
+        """Describes the sensors at each change, as another thread may."""
+
+        def pop(self, key):
+            session = super().pop(key)
+            described.extend(decoder.describe(sensor_id)["session"] for sensor_id in (0, 512))
+            return session
+
+    described = []
+    for uid in (99, 100):
+        session_of(decoder, uid)
+    decoder._sessions = Watched(decoder._sessions)
+    for uid in (99, 100, 99):
+        decoder.decode(datagram(2026, MOTION, uid=uid))
+        described += [decoder.describe(sensor_id)["session"] for sensor_id in (0, 512)]
+    assert described == [99, 100] * 3
+
+
+def test_a_session_without_readings_is_not_described_in_place_of_one_that_has_them():
+    decoder = Decoder()
+    for uid in (99, 100):
+        decoder.decode(participants(str(uid), uid=uid))
+    decoder.decode(datagram(2026, MOTION))
+    decoder.decode(participants("100", uid=100))
+    assert decoder.describe(0)["driver"] == "99"
 
 
 def test_a_change_of_the_format_makes_no_second_session():
@@ -485,14 +584,32 @@ def test_one_session_may_be_chosen(wanted):
     assert decoder.rejected == {"other session": 3}
 
 
-@pytest.mark.parametrize(("wanted", "is_read"), [("99", True), ("0099", True), ("9", False), ("099", False)])
-def test_a_short_number_is_chosen_as_it_is(wanted, is_read):
+@pytest.mark.parametrize(("wanted", "is_read"), [(99, True), ("0099", True), ("0" * 18 + "99", True), ("1099", False)])
+def test_a_short_number_has_zeros_before_it(wanted, is_read):
     decoder = Decoder(session=wanted)
     decoder.decode(datagram(2026, PARTICIPANTS))
     assert (len(decoder.decode(datagram(2026, MOTION))) > 0) is is_read
 
 
-@pytest.mark.parametrize("session", ["", "latest", "-1", -1, "0x1f", "1.5", " 99", "٣٣٣٣", "1" * 21])
+def test_of_two_numbers_that_end_alike_more_digits_choose_one():
+    long, short = 9645314088496810282, 10282
+    for wanted, expected in (("0282", (long, short)), ("810282", (long,)), ("010282", (short,))):
+        decoder = Decoder(session=wanted)
+        for uid in (long, short):
+            session_of(decoder, uid)
+        assert (decoder.session, decoder.sessions) == (wanted, expected)
+        assert set(decoder.others) == {long, short} - set(expected)
+
+
+def test_the_latest_sessions_that_were_not_wanted_are_known():
+    decoder = Decoder(session="1154")
+    for uid in (*range(10, 60), 55):
+        decoder.decode(datagram(2026, MOTION, uid=uid))
+    assert decoder.others == tuple(range(44, 60))
+    assert decoder.rejected == {"other session": 51}
+
+
+@pytest.mark.parametrize("session", ["", "9", "099", "latest", "-1", -1, "0x1f", "1.5", " 99", "٣٣٣٣", "1" * 21])
 def test_senseless_choice_of_a_session(session):
     with pytest.raises(ValueError, match=r"^session is .*: expected a session's number, or at least its last 4 digits"):
         Decoder(session=session)
@@ -713,7 +830,7 @@ def test_what_is_unfit_fills_no_gap_and_makes_none():
     for frame in (1, 2, 5):
         decoder.decode(datagram(2026, MOTION, frame=frame))
     for frame in range(1, 3000, 3):
-        for bad in ({"uid": frame}, {"player": 30}, {"time": -1.0}):
+        for bad in ({"uid": frame}, {"time": float("nan")}, {"time": -1.0}):
             decoder.decode(datagram(2026, MOTION, frame=frame, **bad))
     assert decoder.lost == 2
     decoder.decode(datagram(2026, MOTION, frame=4))  # late
@@ -829,6 +946,7 @@ def test_car_counts(year):
         packet["num_active_cars"] = count
         decoder.decode(packet.tobytes())
         assert len(decoder.decode(datagram(year, CAR_TELEMETRY))) == count * 6
+    assert decoder.rejected.pop("no cars") == 1
     packet["num_active_cars"] = 3
     decoder.decode(packet.tobytes())
     packet["num_active_cars"] = slots + 1
@@ -874,8 +992,6 @@ def test_packets_that_hold_nothing_for_us_are_not_counted(year):
         ("session_time", float("nan"), "absurd session time"),
         ("session_time", float("inf"), "absurd session time"),
         ("session_time", -1.0, "absurd session time"),
-        ("player_car_index", 24, "impossible player index"),
-        ("player_car_index", 254, "impossible player index"),
     ],
 )
 @each_packet

@@ -433,7 +433,6 @@ def unfit(datagram, rng):
         yield bytes(data) + rng.bytes(int(rng.integers(2048 - len(data), 5000))), "oversized datagram"
         yield changed("<B", 5, 2), "unknown packet version"
         yield changed("<f", 15, -np.inf), "absurd session time"
-        yield changed("<B", 27, 24), "impossible player index"
     if datagram[6] == 4:
         yield changed("<B", 29, 25), "impossible car count"
 

@@ -22,6 +22,7 @@ from helpers import WATCHDOG, wait_until
 
 from f1buf import cli
 from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold, thresholds
+from f1buf.telemetry._text import short_session
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import Listener
 from f1buf.telemetry.sources.recording import open_recording
@@ -216,10 +217,44 @@ def test_each_of_several_sessions_is_told_once():
     ]
     decoder.sessions = (ONE, OTHER, 5)
     assert list(told.notices()) == ["session 5 is read; --session 0005 reads it alone"]
+    decoder.sessions = (ONE, OTHER, 77770282)
+    assert list(told.notices()) == [
+        f"session {ONE} is read; --session 10282 reads it alone",  # 0282 does not any more
+        "session 77770282 is read; --session 70282 reads it alone",
+    ]
+    assert list(told.notices()) == []
     for forged in range(100, 200):
         decoder.sessions = (ONE, OTHER, forged)
         told_now = list(told.notices())
     assert told_now == []
+
+
+def test_digits_that_fit_several_sessions_are_told():
+    decoder = Decoder(session="0282")
+    told = cli.SessionNotices(decoder)
+    decoder.sessions = (ONE,)
+    assert list(told.notices()) == []
+    decoder.sessions = (ONE, 10282)
+    assert list(told.notices()) == [
+        "--session 0282 fits more than one session that is heard",
+        f"session {ONE} is read; --session 810282 reads it alone",
+        "session 10282 is read; --session 010282 reads it alone",
+    ]
+    assert list(told.notices()) == []
+
+
+@pytest.mark.parametrize(
+    ("uid", "among", "digits"),
+    [
+        (5, (), "0005"),
+        (ONE, (ONE, OTHER), "0282"),
+        (ONE, (ONE, 77770282), "10282"),
+        (0, (0, 10**19), "0" * 20),
+        (10**19, (0, 10**19), "1" + "0" * 19),
+    ],
+)
+def test_as_many_digits_name_a_session_as_tell_it_from_others(uid, among, digits):
+    assert short_session(uid, among) == digits
 
 
 # One of several, or nobody --------------------------------------------------------------------------------------------
@@ -238,7 +273,7 @@ def test_one_session_is_chosen(two, tmp_path, choice, speed):
 
 
 @pytest.mark.parametrize("name", ["replay", "listen"])
-@pytest.mark.parametrize("choice", ["", "latest", "-1", "0x85da"])
+@pytest.mark.parametrize("choice", ["", "28", "282", "latest", "-1", "0x85da"])
 def test_bad_choice_of_a_session(two, name, choice):
     done = call(name, *([two] if name == "replay" else []), f"--session={choice}")
     assert done.status == 2
@@ -256,6 +291,7 @@ def test_a_choice_of_sessions_is_for_the_game_alone(tmp_path):
 def test_a_session_that_is_not_there(two):
     done = call("replay", two, "--speed", "max", "--session", "7777")
     assert "rejected   102 x other session" in done.err.splitlines()
+    assert f"sessions   heard, but not read: {ONE}, {OTHER}" in done.err.splitlines()
     assert done.status == 2
     assert done.err.splitlines()[-1] == (
         f"f1buf: {two}: no datagram in it could be used: 102 x other session; another session is heard, not the one "
@@ -297,6 +333,8 @@ class Ears:
 @pytest.mark.parametrize(
     ("ears", "said"),
     [
+        (Ears(car_not_there=9), "no car that --cars names is there; without --cars every car is read"),
+        (Ears(no_cars=9), "the game says that there is no car in its session"),
         (Ears(nobody_plays=9), "the session is watched; without --cars player every car is read"),
         (
             Ears(other_session=9),
@@ -341,6 +379,37 @@ def test_a_car_whose_slot_empties_has_no_puncture(tmp_path, status):
     tyres = next(each for each in done.summary["thresholds"] if each["channel"] == "TIRE_PRESSURE")
     assert (tyres["readings"], tyres["samples"]) == (4 * (3 * 30 + 2 * 30), 0)
     assert done.summary["rejected"] == {}
+
+
+def zeroed(packet, slot):
+    """A datagram of 2026 in which a slot is empty."""
+    starts = {0: (29, 54), 6: (29, 59), 7: (29, 59)}  # of the first car, and bytes a car
+    if packet[6] not in starts:
+        return packet
+    start, size = starts[packet[6]]
+    assert len(packet) - start >= 24 * size
+    return packet[: start + slot * size] + bytes(size) + packet[start + (slot + 1) * size :]
+
+
+def test_an_empty_slot_of_a_race_without_lap_data_has_no_puncture(recordings_dir, tmp_path):
+    with open_recording(recordings_dir / "f1_2026_race.sqlite3") as recording:
+        rows = [(time, zeroed(packet, 5)) for time, packet in recording.datagrams() if packet[6] != 2]
+    done = call("replay", write_recording(tmp_path / "out.sqlite3", rows), "--speed", "max", "--json")
+    tyres = next(each for each in done.summary["thresholds"] if each["channel"] == "TIRE_PRESSURE")
+    assert (tyres["rises"], done.summary["rejected"]) == (0, {})
+    assert done.summary["readings"] == 210_000  # of 21 cars
+
+
+def test_cars_that_are_not_there_are_told(two):
+    done = call("replay", two, "--speed", "max", "--cars", "23")
+    assert done.status == 2
+    assert "rejected   100 x car not there" in done.err.splitlines()
+    assert done.err.splitlines()[-1] == (
+        f"f1buf: {two}: no datagram in it could be used: 100 x car not there; no car that --cars names is there; "
+        "without --cars every car is read"
+    )
+    done = call("replay", two, "--speed", "max", "--cars", "0,23", "--json")
+    assert (done.summary["readings"], done.summary["rejected"]) == (600, {})
 
 
 def test_the_recorded_race_has_as_many_cars_as_its_lap_data_say(recordings_dir):

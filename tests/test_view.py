@@ -472,7 +472,7 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     board.update(2.0)
     assert len(cars_in(shown(board))) == 5
     board._ring.put_many(session(1, 2, SPEED=160.0))
-    board.update(6.5)  # the first one was heard at 1.0
+    board.update(61.5)  # the first one was heard at 1.0
     assert cars_in(shown(board)) == [["0"], ["1"]]
     assert {each.session for each in board.series} == {SESSIONS[1]}
     assert len(board.series) == 20
@@ -484,13 +484,46 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     assert np.isnan(board.history[20:]).all()
     assert board.over(np.array(speeds), np.array([341.0, 339.0])).tolist() == [True, False]
     board._ring.put_many(session(0, 1))  # it goes on after all
-    board.update(7.0)
+    board.update(62.0)
     assert cars_in(shown(board)) == [["0282", "0"], ["0154", "0"], ["0154", "1"]]
+
+
+def test_a_session_that_is_paused_keeps_its_history():
+    board = board_of(session(0, SPEED=100.0), session(0, SPEED=101.0), describe=describe_session)
+    for second in range(2, 61):
+        board._ring.put_many(session(1, 1))
+        board.update(float(second))
+    lines = drawn(board)
+    assert styles_of([line for line in lines if text_of(line).startswith("0282")], "101") == ["dim"] * 3
+    board._ring.put_many(session(0, SPEED=102.0))
+    board.update(61.0)
+    speeds = [row for row, each in enumerate(board.series) if each.channel is SPEED and each.session == SESSIONS[0]]
+    assert board.low[speeds].tolist() == [100.0] * 3
+    assert board.history[speeds, -2:].tolist() == [[101.0, 102.0]] * 3
+
+
+def test_where_there_is_little_room_those_that_are_heard_come_first():
+    board = board_of(session(0, 22), describe=describe_session)
+    board._ring.put_many(session(1, 22))
+    board.update(6.0)
+    lines = shown(board)
+    assert {name for name, _ in cars_in(lines)} == {"0154"}
+    assert f"... {44 - len(cars_in(lines))} more cars" in lines
+
+
+def test_a_full_board_has_room_again_when_all_of_it_is_over():
+    board = board_of(readings(np.arange(MOST_SERIES + 10.0), sensors=MOST_SERIES + 10))
+    assert board.overfull
+    for second in (61.0, 62.0):
+        board._ring.put_many(one(7.0, sensor=10_000))
+        board.update(second)
+    assert [each.sensor_id for each in board.series] == [10_000]
+    assert not board.overfull
 
 
 def test_the_only_session_stays_when_it_is_over():
     board = board_of(session(0), describe=describe_session)
-    board.update(60.0)
+    board.update(600.0)
     assert len(cars_in(shown(board))) == 3
 
 
@@ -498,14 +531,49 @@ def test_any_number_of_sessions_one_after_another_finds_room():
     board = board_of(describe=describe_session)
     for number in range(100):
         board._ring.put_many(session(number, 22))
-        board.update(10.0 * number)
+        board.update(61.0 * number)
     assert not board.overfull
     assert cars_in(shown(board, 80, 60)) == [[str(car)] for car in range(22)]
 
 
 def test_an_alert_names_its_session():
     lines = shown(board_of(session(0), describe=describe_session), alerts=[alert_of(1, car=3, session=SESSIONS[0])])
-    assert "car 3 session 0282  SPEED" in "\n".join(lines)
+    assert "0282 3  SPEED" in "\n".join(lines)
+
+
+def test_the_value_and_message_of_an_alert_of_several_sessions_fit_into_a_line():
+    alert = alert_of(95.089, car=2, driver="HULKENBERG", lap=2, part="longitudinal", session=SESSIONS[0])
+    [line] = [line for line in shown(board_of(), alerts=[alert]) if "HULKENBERG" in line]
+    assert line == "95.089  0282 2 HULKENBERG L2 longitudinal  SPEED 341.5 km/h (>340)  Too fast"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (120, 40)])
+def test_each_session_is_seen(width, height):
+    board = board_of(session(0, 22), session(1, 22), describe=describe_session)
+    lines = shown(board, width, height, notes=[("a note", "")] * 2)
+    seen = cars_in(lines)
+    counts = {name: [int(car) for session, car in seen if session == name] for name in ("0282", "0154")}
+    assert [session for session, _ in seen] == sorted((session for session, _ in seen), reverse=True)
+    assert all(its == list(range(len(its))) and its for its in counts.values())
+    assert 0 <= len(counts["0282"]) - len(counts["0154"]) <= 1
+    assert f"... {44 - len(seen)} more cars" in lines
+
+
+def test_what_a_smaller_session_does_not_need_is_the_other_s():
+    board = board_of(session(0, 22), session(1, 2), describe=describe_session)
+    seen = cars_in(shown(board))
+    assert [car for session, car in seen if session == "0154"] == ["0", "1"]
+    assert len([car for session, car in seen if session == "0282"]) > 4
+
+
+def test_sessions_whose_numbers_end_alike_are_told_apart():
+    alike = {0: 9645314088496810282, 1: 77770282}
+    board = board_of(
+        session(0, 1),
+        session(1, 2),
+        describe=lambda sensor_id, flags: {**describe_session(sensor_id, flags), "session": alike[sensor_id // 512]},
+    )
+    assert cars_in(shown(board)) == [["10282", "0"], ["70282", "0"], ["70282", "1"]]
 
 
 # The board -----------------------------------------------------------------------------------------------------------

@@ -152,8 +152,6 @@ class Reference:
             return self.reject("unknown packet version")
         if not (math.isfinite(time) and time >= 0):
             return self.reject("absurd session time")
-        if layout.slots <= player < 255:
-            return self.reject("impossible player index")
         self.datagrams += 1
         if packet_id == PARTICIPANTS:
             return self.meet(layout, data, (year, uid), frame)
@@ -254,15 +252,15 @@ class Reference:
         else:
             slots = range(session.active)
         chosen = {"all": slots, "player": [player]}.get(str(self.cars), self.cars)
-        chosen = sorted(set(chosen) & set(slots))
-        if chosen:
-            self.begin_to_read(session)
-        fields = layout.unpacked(packet_id, data)
         size, first = layout.cars[packet_id].size, HEADER.size + AROUND[packet_id][0]
+        there = [car for car in slots if any(data[first + car * size : first + (car + 1) * size])]
+        chosen = sorted(set(chosen) & set(there))
+        if not chosen:
+            return self.reject("no cars" if self.cars == "all" else "car not there")
+        self.begin_to_read(session)
+        fields = layout.unpacked(packet_id, data)
         readings = []
         for car in chosen:
-            if session.statuses and not any(data[first + car * size : first + (car + 1) * size]):
-                continue
             values = _values(layout, packet_id, fields[car])
             for (part, channel, low, high), value in zip(PARTS[packet_id], values, strict=True):
                 if low <= value <= high:

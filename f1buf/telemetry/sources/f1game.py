@@ -9,16 +9,17 @@ Five packets are decoded: motion (0), lap data (2), participants (4), car teleme
 format is adding an entry to `FORMATS`; adding a packet is adding its layout there and, if it holds readings, a
 `_Recipe`.
 
-Anybody can send a datagram: size, format, packet id and version, session time, player and car count are checked before
-one is used, and each value after.
+Anybody can send a datagram: size, format, packet id and version, session time and car count are checked before one is
+used, and each value after. Who plays matters to who asks for the player's car alone, so an index that is no car's is no
+reason to reject a datagram: its player is not there.
 
 Which slots of a packet are cars
     A car keeps its slot for the whole session, and a slot that empties amid the others stays where it is. EA's
     specification, among its questions and answers, says to look at each car's result status in the lap data: where that
     is neither "invalid" nor "inactive" the slot holds valid data. So a car that has finished or retired is still read.
     The number of active cars in the participants packet says how many there are, not where; it counts until the lap
-    data have called a slot a car's. From then on a slot of which a packet has nothing but zeros is empty there,
-    whatever its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
+    data have called a slot a car's. Always a slot of which a packet has nothing but zeros is empty there, whatever
+    its status: no car has tyres at 0 psi and 0 °C, or looks in no direction.
 """
 
 import operator
@@ -32,7 +33,7 @@ import numpy.typing as npt
 
 from f1buf._reading import READING
 
-from .._text import clean
+from .._text import LONGEST_SESSION, SHORTEST_SESSION, clean, fits_session
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
 
@@ -370,14 +371,15 @@ class _Extractor:
         template["flags"] = flags
         return template.tobytes()
 
-    def without_empty(self, datagram: Datagram, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
-        """Return `cars` and `template` without those whose slot is all zero."""
+    def full(self, datagram: Datagram, cars: _Cars) -> Array | None:
+        """Return which of `cars` have a slot that is not all zero, by their places there; None: all of them."""
         slots = np.frombuffer(datagram, self._whole, self._form.slots, self._offset)[cars]
-        if np.count_nonzero(slots) == len(slots):
-            return cars, template
-        full = slots.nonzero()[0]
-        readings = np.frombuffer(template, READING).reshape(len(slots), -1)
-        return np.arange(self._form.slots)[cars][full], readings[full].tobytes()
+        return None if np.count_nonzero(slots) == len(slots) else slots.nonzero()[0]
+
+    def only(self, full: Array, cars: _Cars, template: bytes) -> tuple[_Cars, bytes]:
+        """Return `cars` and `template` without those that are not `full`."""
+        its = np.arange(self._form.slots)[cars]
+        return its[full], np.frombuffer(template, READING).reshape(len(its), -1)[full].tobytes()
 
     def __call__(self, datagram: Datagram, cars: _Cars, template: bytes, time: float) -> tuple[Array, int]:
         """Return the readings of these cars, and how many absurd ones were left out."""
@@ -485,7 +487,7 @@ class _Session:
     def __init__(self, uid: int, number: int) -> None:
         self.number = number  # its own from its first reading on; until then the next that is free
         self.heard = False  # whether there has been a reading
-        self.last_used = 0  # which of the decoder's datagrams was its last, once another one's has come
+        self.last_used = 0  # which of the decoder's datagrams was its latest
         self.active = 0  # how many cars there are, as the participants say
         self.statuses: bytes | None = None  # by slot; None until the lap data have called a slot a car's
         self.player = _NO_PLAYER
@@ -522,22 +524,28 @@ class Decoder:
     cars : "all", "player" or iterable of int
         Whose readings to return, of each session: those of every car, the player's, or these car indices'.
     session : str or int, optional
-        The one session to read: its number, or the last digits of it, four at least. Datagrams of others are rejected
-        ("other session").
+        The one session to read: its number, or the last digits of it, four at least; a shorter number has zeros before
+        it, ``"0099"``. Datagrams of others are rejected ("other session"). What fits several reads them all.
 
     Attributes
     ----------
     rejected : collections.Counter
         How many datagrams were not used, by reason; and under "absurd value" how many single readings were left out of
         datagrams that were used: NaN, infinite or physically impossible values, such as fuel with a capacity of 0.
-        Packets that the game sends and that hold nothing for us are not counted, nor are empty slots. With the player's
-        car chosen and nobody playing, the session being watched, the reason is "nobody plays".
+        Packets that the game sends and that hold nothing for us are not counted, nor are empty slots beside one that is
+        read. Of a datagram in which no car is there the reason is "no cars"; with a choice of cars, where none of these
+        is there, "car not there"; with the player's car chosen and nobody playing, the session being watched, "nobody
+        plays".
     lost : int
         How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
         datagrams come late. See `FrameGaps`.
+    session : str or None
+        The digits that a session's number must end with to be read; None: each is read.
     sessions : tuple of int
         The game's numbers of the sessions that readings came of, in that order: the latest 16.
+    others : tuple of int
+        Those of the sessions that were heard and not wanted: the latest 16.
 
     Raises
     ------
@@ -546,18 +554,18 @@ class Decoder:
 
     Notes
     -----
-    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost`, `sessions` and a copy
-    of `rejected`, ``dict(decoder.rejected)``.
+    One thread at a time may call `decode`; others may call `describe` meanwhile, and read `lost`, `sessions`, `others`
+    and a copy of `rejected`, ``dict(decoder.rejected)``.
     """
 
     def __init__(self, cars: str | Iterable[int] = "all", session: str | int | None = None) -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
-        self._wanted = _checked_session(session)
+        self.session = _checked_session(session)
         self.lost = 0
         self.sessions: tuple[int, ...] = ()
-        self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
-        self._last_key: tuple[int, int] | None = None  # and this is its key; None where another datagram came since
+        self.others: tuple[int, ...] = ()
+        self._sessions: dict[tuple[int, int], _Session] = {}
         self._datagrams = 0  # how many of the sessions' have come
         self._numbers = 0  # how many sessions have had readings
         self._rosters: dict[int, _Roster] = {}  # by number; see `describe`
@@ -597,8 +605,8 @@ class Decoder:
         if fault is not None:
             return self._reject(fault)
         session = self._known(header.session)
-        if session is None and not self._is_wanted(header.session_uid):
-            return self._reject("other session")
+        if session is None and self.session is not None and not fits_session(self.session, header.session_uid):
+            return self._reject_other(header.session_uid)
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(session, form, header, datagram)
         if session is None:
@@ -640,8 +648,9 @@ class Decoder:
             )
         # `decode` may go on in another thread: each is looked at once.
         if roster is None:
-            sessions = reversed(list(self._sessions.values()))
-            known = next((session.roster for session in sessions if session.number == number), _NOBODY)
+            its = [session for session in list(self._sessions.values()) if session.number == number]
+            # Those without a reading have a number that another one may have got by now.
+            known = max(its, key=lambda session: (session.heard, session.last_used)).roster if its else _NOBODY
         else:
             known = self._rosters.get(roster, _NOBODY)
         drivers, laps, uid, several = known
@@ -660,21 +669,17 @@ class Decoder:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def _is_wanted(self, uid: int) -> bool:
-        wanted = self._wanted
-        return wanted is None or wanted == str(uid) or (len(wanted) >= _SHORT and f"{uid:04}".endswith(wanted))
+    def _reject_other(self, uid: int) -> Array:
+        if uid not in self.others:
+            self.others = (*self.others, uid)[-_SESSIONS:]
+        return self._reject("other session")
 
     def _known(self, key: tuple[int, int]) -> _Session | None:
         self._datagrams += 1
-        if key == self._last_key:
-            return self._sessions[key]
-        if self._last_key is not None:
-            self._sessions[self._last_key].last_used = self._datagrams - 1
-            self._last_key = None
         if key not in self._sessions:
             return None
-        session = self._sessions[key] = self._sessions.pop(key)
-        self._last_key = key
+        session = self._sessions[key]
+        session.last_used = self._datagrams
         return session
 
     def _new_session(self, key: tuple[int, int]) -> _Session | None:
@@ -682,13 +687,13 @@ class Decoder:
         if len(self._sessions) == _SESSIONS and not self._forget_one():
             return None
         session = self._sessions[key] = _Session(key[1], self._numbers)
-        self._last_key = key
+        session.last_used = self._datagrams
         return session
 
     def _forget_one(self) -> bool:
         """Forget a session: one of which there was no reading, or else one that is not in use any more."""
         unheard = [key for key, session in self._sessions.items() if not session.heard]
-        oldest = (unheard or list(self._sessions))[0]
+        oldest = min(unheard or self._sessions, key=lambda key: self._sessions[key].last_used)
         if not unheard and self._datagrams - self._sessions[oldest].last_used < _IN_USE:
             return False
         del self._sessions[oldest]
@@ -816,20 +821,19 @@ class Decoder:
         if self._cars == "player" and session.player == _NO_PLAYER:
             return self._reject("nobody plays")
         cars = session.cars
-        if cars is None:
-            return _nothing()
-        if not session.heard and not self._begin_readings(session, header.session_uid):
-            return self._reject("too many sessions")
         packet_id = header.packet_id
         extract = _EXTRACTORS[header.packet_format, packet_id]
+        full = None if cars is None else extract.full(datagram, cars)
+        if cars is None or (full is not None and not len(full)):
+            return self._reject("no cars" if self._cars == "all" else "car not there")
+        if not session.heard and not self._begin_readings(session, header.session_uid):
+            return self._reject("too many sessions")
         if packet_id not in session.templates:
             first_id = session.number * _IDS_PER_SESSION
             session.templates[packet_id] = extract.template(cars, first_id, self._flags_of(session))
         template = session.templates[packet_id]
-        if session.statuses is not None:
-            cars, template = extract.without_empty(datagram, cars, template)
-            if not template:
-                return _nothing()
+        if full is not None:
+            cars, template = extract.only(full, cars, template)
         with np.errstate(all="ignore"):  # NaN and division by zero are expected, and counted
             readings, absurd = extract(datagram, cars, template, time)
         if absurd:
@@ -848,8 +852,6 @@ def _fault(form: Format, header: _Header, size: int) -> str | None:
         return "unknown packet version"
     if not 0.0 <= header.session_time < float("inf"):
         return "absurd session time"
-    if form.slots <= header.player_car_index != _NO_PLAYER:
-        return "impossible player index"
     return None
 
 
@@ -872,13 +874,14 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
     return tuple(indices)
 
 
-_SHORT = 4  # digits of a session's number are enough to name it; see `short_session`
-
-
 def _checked_session(session: str | int | None) -> str | None:
-    text = None if session is None else str(session)
-    if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError(f"session is {session!r}: expected a session's number, or at least its last {_SHORT} digits")
+    if session is None:
+        return None
+    text = session if isinstance(session, str) else f"{session:0{SHORTEST_SESSION}}"
+    if not (text.isascii() and text.isdigit() and SHORTEST_SESSION <= len(text) <= LONGEST_SESSION):
+        raise ValueError(
+            f"session is {session!r}: expected a session's number, or at least its last {SHORTEST_SESSION} digits"
+        )
     return text
 
 
