@@ -80,10 +80,14 @@ def whole(path):
     return rows
 
 
-def python_cans(messages):
-    """The rows of python-can's messages."""
+def python_cans(messages, suffix=""):
+    """The rows of python-can's messages; where it takes one off the channels' numbers, these are the file's again."""
     rows = map(row_of, messages)
-    return [(timestamp, can_id, kind, str(bus), bytes(data)) for timestamp, can_id, kind, bus, data in rows]
+    off = int(suffix in (".asc", ".blf"))
+    return [
+        (timestamp, can_id, kind, str(bus + off if off else bus), bytes(data))
+        for timestamp, can_id, kind, bus, data in rows
+    ]
 
 
 def frame(frame_id, *data, time=1.0, **options):
@@ -490,9 +494,10 @@ def test_other_lines_of_asc_are_read_as_python_can_reads_them(tmp_path, base):
         text = text.replace("18FEF100x", "419361024x")
     path = written(tmp_path / "car.asc", text)
     with can.LogReader(path) as reader:
-        expected = python_cans(reader)
+        expected = python_cans(reader, ".asc")
     assert len(expected) == 12
     assert whole(path) == expected
+    assert {row[3] for row in expected} == {"1", "2"}
 
 
 SPACE = st.sampled_from([" ", " ", "  ", "\t", "   ", "\xa0", ""])
@@ -546,7 +551,7 @@ def compared_with_the_reader(path, text):
     except Exception as error:
         failure = error
     rows, _, message = read(path)
-    sound = [row for row in python_cans(expected) if row[1] < 1 << 29 and len(row[4]) <= 64]
+    sound = [row for row in python_cans(expected, path.suffix) if row[1] < 1 << 29 and len(row[4]) <= 64]
     assert [row for row in rows if row[0] >= 0] == sound  # of negative times python-can reads none
     assert (message is None) == (failure is None)
 
@@ -565,7 +570,7 @@ def compared_with_the_reader(path, text):
 def test_lines_of_asc_without_a_frame_on_the_bus_are_counted(tmp_path, line):
     first, last = ("   0.400000 1  123             Rx   d 1 04", "   0.600000 1  123             Tx   d 1 06")
     rows, log, failure = read(written(tmp_path / "car.asc", ASC_HEADER + "\n".join([first, line, last])))
-    assert rows == [(0.4, 0x123, 0, "0", b"\4"), (0.6, 0x123, 0, "0", b"\6")]
+    assert rows == [(0.4, 0x123, 0, "1", b"\4"), (0.6, 0x123, 0, "1", b"\6")]
     assert (log.rejected, log.notes, failure) == ({"other event": 1}, [], None)
 
 
@@ -810,7 +815,7 @@ class Stuck:
     def __iter__(self):
         next(self._lines)
         while True:
-            yield frame(0x123, 1)
+            yield frame(0x123, 1, channel=0)
 
 
 @pytest.mark.parametrize(
@@ -943,7 +948,7 @@ def blf(path, payload, objects, size=None, start=(2026, 11, 6, 28, 9, 0, 0, 0)):
 
 BEGAN = datetime.datetime(2026, 11, 28, 9, tzinfo=datetime.UTC).timestamp()
 FOUR = [can_object(n) for n in range(4)]
-FOUR_ROWS = [(BEGAN + n / 2, 0x100 + n, 0, "0", bytes([n] * 8)) for n in range(4)]
+FOUR_ROWS = [(BEGAN + n / 2, 0x100 + n, 0, "1", bytes([n] * 8)) for n in range(4)]
 
 
 def test_a_blf_log_that_began_on_no_day_is_noted(tmp_path):
@@ -1087,7 +1092,7 @@ def test_objects_are_read_as_python_can_reads_them(tmp_path):
     ]
     path = blf(tmp_path / "car.blf", container(b"".join(objects), 2), len(objects))
     with can.LogReader(path) as reader:
-        expected = python_cans(reader)
+        expected = python_cans(reader, ".blf")
     assert len(expected) == len(objects)
     assert whole(path) == expected
 
@@ -1100,7 +1105,7 @@ def test_a_log_of_python_can_in_blf(tmp_path):
             writer(frame(n, *range(n % 65), time=1700000000.2 + n / 7, is_fd=True))
             writer(frame(n, time=1700000000.2 + n / 7, is_error_frame=n % 3 == 0, is_remote_frame=n % 3 == 1, dlc=0))
     with can.LogReader(path) as reader:
-        expected = python_cans(reader)
+        expected = python_cans(reader, ".blf")
     assert whole(path) == expected
     assert len(expected) == 3000
 

@@ -330,8 +330,7 @@ def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Ar
         kind |= np.where(remote, REMOTE, 0).astype(np.uint8)
         length = np.where(remote, 0, length)
         payload[remote] = 0
-    channel = body["channel"].astype(np.int64) - 1
-    buses, bus = np.unique(channel, return_inverse=True)
+    buses, bus = np.unique(body["channel"], return_inverse=True)
     frames = Frames(
         timestamp,
         can_id & np.uint32(_ID_BITS),

@@ -128,7 +128,7 @@ class _Asc:
         data = _data(line, found.end(), int(size))
         if data is None:
             return None
-        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, data
+        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel), data
 
 
 def _absolute(source: Iterator[str]) -> Iterator[str]:
@@ -167,6 +167,7 @@ def _asc_messages(lines: Lines) -> "Iterator[can.Message]":
     for message in can.ASCReader(unsigned):  # type: ignore[arg-type]
         if unsigned.negative:
             message.timestamp = -message.timestamp
+        message.channel += 1  # type: ignore[operator]  # python-can takes one off; people know the file's number
         yield message
 
 
