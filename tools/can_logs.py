@@ -484,14 +484,15 @@ class AscTarget(TextTarget):
         if re.fullmatch(r"[1-9]\d* +ErrorFrame", rest, re.ASCII):
             return Record(MUST, (None, None, ERROR, str(int(words[0])), None))
         digit = "[0-9A-Fa-f]" if base == 16 else "[0-9]"
+        octet = f"{digit}{{2}}" if base == 16 else "[0-9]{1,3}"
         head = rf"([1-9]\d*) +({digit}+)(x?) +(?:Rx|Tx) +"
         kind = 0
         if match := re.fullmatch(head + rf"r(?: ({digit}))?(?:  +Length = .*)?", rest, re.ASCII):
             kind, octets, length = REMOTE, "", 0
-        elif match := re.fullmatch(head + rf"d ([0-8])((?: +{digit}{{1,3}})*) *(?:  Length = .*)?", rest, re.ASCII):
+        elif match := re.fullmatch(head + rf"d ([0-8])((?: +{octet})*) *(?:  Length = .*)?", rest, re.ASCII):
             octets, length = match[5], int(match[4])
         elif match := re.fullmatch(
-            rf"CANFD +([1-9]\d*) +(?:Rx|Tx) +({digit}+)(x?) +([01]) [01] ({digit}) +([0-9]+)((?: +{digit}{{1,3}})*)",
+            rf"CANFD +([1-9]\d*) +(?:Rx|Tx) +({digit}+)(x?) +([01]) [01] ({digit}) +([0-9]+)((?: +{octet})*)",
             re.sub(r" +(?:[0-9A-F]+ +){7}[0-9A-F]+$", "", rest),
             re.ASCII,
         ):
