@@ -20,7 +20,7 @@ from cli_helpers import watchdog
 from hypothesis import strategies as st
 
 from f1buf.telemetry import F1TelemetrySystem, Threshold
-from f1buf.telemetry.sources import can_log, can_mf4, can_text
+from f1buf.telemetry.sources import can_blf, can_log, can_mf4, can_text
 from f1buf.telemetry.sources.can_database import CanDecoder
 from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, row_of
 from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
@@ -44,7 +44,6 @@ def read(path):
     rows = []
     try:
         for frames in log.frames():
-            assert len(frames)
             check(frames)
             rows += frames.rows()
     except RecordingError as error:
@@ -1084,7 +1083,78 @@ def test_an_object_without_room_for_itself(tmp_path):
     for payload in (container(b"".join(FOUR) + bad + FOUR[0]), b"".join(FOUR) + bad):
         rows, _, failure = read(blf(tmp_path / "car.blf", payload, 6))
         assert rows == FOUR_ROWS
-        assert failure == DAMAGED.format(4) + "an object of 12 bytes; expected 16 to 268,435,456"
+        assert failure == DAMAGED.format(4) + "an object of type 1 that has 12 bytes; expected 16 to 1,024"
+
+
+@pytest.mark.parametrize("bit", range(10, 32))
+def test_a_damaged_size_of_a_frame_swallows_no_others(tmp_path, bit):
+    bad = bytearray(FOUR[1])
+    bad[8:12] = struct.pack("<I", len(bad) | 1 << bit)
+    rows, _, failure = read(blf(tmp_path / "car.blf", container(FOUR[0] + bad + FOUR[2] * 100, 2), 102))
+    assert rows == FOUR_ROWS[:1]
+    what = f"an object of type 1 that has {48 | 1 << bit:,} bytes; expected 16 to 1,024"
+    assert failure == DAMAGED.format(1) + what
+
+
+def test_a_large_object_is_put_together_once(tmp_path, monkeypatch):
+    walked = []
+    real = can_blf._walk
+    monkeypatch.setattr(can_blf, "_walk", lambda data: walked.append(len(data)) or real(data))
+    stream = FOUR[0] + timed(65, bytes(1_000_000)) + FOUR[1]
+    pieces = b"".join(container(stream[i : i + 1000]) for i in range(0, len(stream), 1000))
+    rows, log, failure = read(blf(tmp_path / "car.blf", pieces, 3))
+    assert (rows, log.rejected, failure) == (FOUR_ROWS[:2], {"other event": 1}, None)
+    assert sum(walked) < 2 * len(stream)
+    too_large = struct.pack("<4sHHII", b"LOBJ", 16, 1, 1 << 30, 65)
+    rows, _, failure = read(blf(tmp_path / "car.blf", container(FOUR[0] + too_large + bytes(100)), 2))
+    what = "an object of type 65 that has 1,073,741,824 bytes; expected 16 to 16,777,216"
+    assert (rows, failure) == (FOUR_ROWS[:1], DAMAGED.format(1) + what)
+
+
+def test_a_container_is_unpacked_piece_by_piece(tmp_path, monkeypatch):
+    """A few bytes of it may stand for any number."""
+    monkeypatch.setattr(can_blf, "_PIECE", 5000)
+    walked = []
+    real = can_blf._walk
+    monkeypatch.setattr(can_blf, "_walk", lambda data: walked.append(len(data)) or real(data))
+    for count in (104, 105, 20_000):  # 5000 bytes are 104 objects and a part
+        stream = b"".join(can_object(n % 4) for n in range(count))
+        assert whole(blf(tmp_path / "car.blf", container(stream, 2), count)) == [FOUR_ROWS[n % 4] for n in range(count)]
+    assert max(walked) < 5000 + 48
+    packed = container(stream, 2)
+    rows, _, failure = read(blf(tmp_path / "car.blf", packed[: len(packed) // 2], 20_000))
+    assert 1000 < len(rows) < 20_000
+    assert failure == DAMAGED.format(len(rows)) + "it ends within an object"
+    monkeypatch.setattr(can_blf, "_PACKED", 7)
+    assert len(whole(blf(tmp_path / "car.blf", packed, 20_000))) == 20_000
+
+
+class StopsSoon:
+    """An event that is set when it has been looked at some times."""
+
+    def __init__(self, times):
+        self._times = times
+
+    def is_set(self):
+        self._times -= 1
+        return self._times < 0
+
+
+@pytest.mark.parametrize("speed", [None, 1.0])
+def test_a_log_can_be_stopped_where_it_holds_no_frames(tmp_path, speed):
+    events = container(timed(4, bytes(24)) * 10, 2)
+    log = open_can_log(blf(tmp_path / "car.blf", events * 100, 1000))
+    decoder = CanDecoder([written(tmp_path / "engine.dbc", ENGINE)])
+    assert list(CanReplay(log, decoder, speed).batches(StopsSoon(5))) == []
+    assert log.rejected == {"other event": 60}
+
+
+@pytest.mark.parametrize("length", [0, 71, 1 << 31])
+def test_a_header_of_absurd_length(tmp_path, length):
+    path = blf(tmp_path / "car.blf", container(b"".join(FOUR)), 4)
+    data = path.read_bytes()
+    rows, _, failure = read(written(path, data[:4] + struct.pack("<I", length) + data[8:]))
+    assert (rows, failure) == ([], DAMAGED.format(0) + f"a header of {length:,} bytes; expected 72 to 65,536")
 
 
 def test_no_object_where_one_must_begin(tmp_path):
