@@ -572,7 +572,8 @@ def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection,
         return added_up(log.rejected if log else {}, select.rejected, decoder.rejected)
 
     def notes() -> list[str]:
-        silent = (f"nothing came from bus {bus}, which --dbc names" for bus in sorted(decoder.unheard))
+        heard = ", ".join(sorted(decoder.heard)) or "none"
+        silent = (f"nothing came from bus {bus}, which --dbc names; heard: {heard}" for bus in sorted(decoder.unheard))
         return [*(log.notes if log else ()), *select.notes(), *silent]
 
     return Feed(

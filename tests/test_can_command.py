@@ -128,7 +128,29 @@ def test_each_bus_by_its_own_database(tmp_path, log):
     assert done.status == 0, done.err
     found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
     assert sorted(found) == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
-    assert done.summary["notes"] == ["nothing came from bus can7, which --dbc names"]
+    assert done.summary["notes"] == ["nothing came from bus can7, which --dbc names; heard: can0, can1"]
+
+
+@pytest.mark.parametrize("suffix", ["asc", "blf"])
+def test_buses_have_the_numbers_that_the_log_gives_them(tmp_path, suffix):
+    """python-can counts them from 0; such logs, and whoever looks at them, from 1."""
+    log = tmp_path / f"drive.{suffix}"
+    with can.Logger(log) as writer:
+        for n in (0, 1):  # 1 and 2 in the file
+            options = {"is_extended_id": False, "channel": n, "data": [n + 1, 0]}
+            writer(can.Message(timestamp=1700000000.0 + n, arbitration_id=0x100, **options))
+    one, two = (database(tmp_path, name, 0x100) for name in "AB")
+    thresholds, alerts = tmp_path / "all.toml", tmp_path / "alerts.jsonl"
+    thresholds.write_text(
+        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0\nmessage = "!"\n' for name in "AB")
+    )
+    options = ["--dbc", f"1={one}", "--dbc", f"2={two}", "--thresholds", thresholds, "--alerts", alerts]
+    done = call("replay", log, *options, "--alert-samples", "--speed", "max", "--json")
+    assert (done.status, done.summary["notes"]) == (0, []), done.err
+    found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
+    assert found == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
+    done = call("replay", log, "--dbc", one, "--dbc", f"0={two}", "--speed", "max", "--json")
+    assert done.summary["notes"] == ["nothing came from bus 0, which --dbc names; heard: 1, 2"]
 
 
 def test_j1939_by_an_option(tmp_path):

@@ -88,7 +88,9 @@ def test_buses_that_are_not_heard_are_known(write):
     decoder = CanDecoder([("can1", path), ("cam2", path), path])
     assert decoder.unheard == {"can1", "cam2"}
     decoder.decode(frames_of(frame(1, bus="can1"), frame(1, bus="can2")))  # what the frame means is of no account
-    assert decoder.unheard == {"cam2"}
+    assert (decoder.unheard, decoder.heard) == ({"cam2"}, {"can1", "can2"})
+    decoder.decode(frames_of(*(frame(1, bus=f"bus{n}") for n in range(1000))))
+    assert len(decoder.heard) == 256
 
 
 @pytest.mark.parametrize("own_first", [True, False])

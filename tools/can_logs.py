@@ -482,16 +482,17 @@ class AscTarget(TextTarget):
         """What stands behind the time; None for what is no frame."""
         words = rest.split()
         if re.fullmatch(r"[1-9]\d* +ErrorFrame", rest, re.ASCII):
-            return Record(MUST, (None, None, ERROR, str(int(words[0]) - 1), None))
+            return Record(MUST, (None, None, ERROR, str(int(words[0])), None))
         digit = "[0-9A-Fa-f]" if base == 16 else "[0-9]"
+        octet = f"{digit}{{2}}" if base == 16 else "[0-9]{1,3}"
         head = rf"([1-9]\d*) +({digit}+)(x?) +(?:Rx|Tx) +"
         kind = 0
         if match := re.fullmatch(head + rf"r(?: ({digit}))?(?:  +Length = .*)?", rest, re.ASCII):
             kind, octets, length = REMOTE, "", 0
-        elif match := re.fullmatch(head + rf"d ([0-8])((?: +{digit}{{1,3}})*) *(?:  Length = .*)?", rest, re.ASCII):
+        elif match := re.fullmatch(head + rf"d ([0-8])((?: +{octet})*) *(?:  Length = .*)?", rest, re.ASCII):
             octets, length = match[5], int(match[4])
         elif match := re.fullmatch(
-            rf"CANFD +([1-9]\d*) +(?:Rx|Tx) +({digit}+)(x?) +([01]) [01] ({digit}) +([0-9]+)((?: +{digit}{{1,3}})*)",
+            rf"CANFD +([1-9]\d*) +(?:Rx|Tx) +({digit}+)(x?) +([01]) [01] ({digit}) +([0-9]+)((?: +{octet})*)",
             re.sub(r" +(?:[0-9A-F]+ +){7}[0-9A-F]+$", "", rest),
             re.ASCII,
         ):
@@ -505,7 +506,7 @@ class AscTarget(TextTarget):
         kind |= EXTENDED if match[3] else 0
         if len(data) != length or max(data, default=0) > 255 or can_id >= (1 << 29 if match[3] else 1 << 11):
             return None
-        return Record(MUST, (None, can_id, kind, str(int(match[1]) - 1), bytes(data)))
+        return Record(MUST, (None, can_id, kind, str(int(match[1])), bytes(data)))
 
 
 class TrcTarget(TextTarget):
@@ -1044,7 +1045,7 @@ class BlfTarget(LogTarget):
     def row_1(fields, _):
         channel, flags, dlc, can_id, data = fields
         remote = bool(flags & 0x80)
-        return (can_id, REMOTE * remote, str(channel - 1), b"" if remote else data[:dlc]), dlc <= 8, 0
+        return (can_id, REMOTE * remote, str(channel), b"" if remote else data[:dlc]), dlc <= 8, 0
 
     @classmethod
     def row_86(cls, fields, behind):
@@ -1052,14 +1053,14 @@ class BlfTarget(LogTarget):
 
     @staticmethod
     def row_73(fields, _):
-        return (fields[7], ERROR, str(fields[0] - 1), None), fields[5] <= 8, 0
+        return (fields[7], ERROR, str(fields[0]), None), fields[5] <= 8, 0
 
     @staticmethod
     def row_100(fields, _):
         channel, flags, dlc, can_id, _, fd_flags, valid, data = fields
         remote = bool(flags & 0x80)
         sound = dlc < 16 and FD_LENGTHS[dlc] == valid and not (remote and fd_flags & 1)
-        return (can_id, REMOTE * remote, str(channel - 1), b"" if remote else data[:valid]), sound, 0
+        return (can_id, REMOTE * remote, str(channel), b"" if remote else data[:valid]), sound, 0
 
     @staticmethod
     def row_101(fields, data):
@@ -1067,7 +1068,7 @@ class BlfTarget(LogTarget):
         remote = bool(flags & 0x10)
         sound = dlc < 16 and FD_LENGTHS[dlc] == valid and behind == 0 and not remote
         payload = b"" if remote else data[:valid].ljust(valid, b"\0") if not behind else None
-        return (can_id, REMOTE * remote, str(channel - 1), payload), sound, valid
+        return (can_id, REMOTE * remote, str(channel), payload), sound, valid
 
 
 def _is_part(rest):

@@ -21,6 +21,9 @@ __all__ = ["blf_frames"]
 Array = NDArray[Any]
 
 
+_LONGEST_HEADER = 1 << 16  # bytes; writers make one of 144
+
+
 class _Header:
     """
     What a file's first bytes say.
@@ -50,7 +53,9 @@ class _Header:
         when = self._STRUCT.unpack(start)[14:22]
         self.start = _unix_time(*when)
         self.no_date = any(when) and self.start == 0.0
-        file.read(max(0, length - len(start)))
+        if not len(start) <= length <= _LONGEST_HEADER:
+            raise ValueError(f"a header of {length:,} bytes; expected {len(start)} to {_LONGEST_HEADER:,}")
+        file.read(length - len(start))
         self.unfinished = self.objects == 0 and self.size <= length
         """As a writer leaves it that has not come to its end."""
 
@@ -66,7 +71,7 @@ def _unix_time(year: int, month: int, _: int, day: int, hour: int, minute: int, 
 def blf_frames(
     file: BinaryIO, size: int | None, rejected: Counter[str], note: Callable[[str], None]
 ) -> Iterator[Frames]:
-    """Read a log as frames, in its order.
+    """Read a log as frames, in its order; without any where a piece of it holds none.
 
     Parameters
     ----------
@@ -89,30 +94,38 @@ def blf_frames(
     header = _Header(file)
     if header.no_date:
         note("the log's header says when it began, but not as a date: times count from its start")
-    count, tail, lost = 0, b"", False
+    count, lost = 0, False
+    tail: list[bytes] = []  # what has been read of the last object
+    needed = 0  # bytes until it is whole
     failure: Exception | None = None
     try:
         for objects, complete in _contents(file, rejected):
             if objects is None:
-                if b"LOBJ" in tail:
+                if b"LOBJ" in b"".join(tail):
                     rejected["truncated object"] += 1
-                tail, lost = b"", True
+                tail, needed, lost = [], 0, True
                 continue
             if lost and not complete:  # it may begin amid an object that is lost
                 if (begin := objects.find(b"LOBJ")) < 0:
                     continue
                 objects, lost = objects[begin:], False
-            data = objects if complete else tail + objects
-            places, end, failure = _walk(data)
+            if not complete:
+                tail.append(objects)
+                needed -= len(objects)
+                if needed > 0:  # put together once, not with each piece
+                    yield Frames.joined([])
+                    continue
+                objects = b"".join(tail)
+            places, end, more, failure = _walk(objects)
             count += len(places)
-            yield _frames(data, places, header.start, rejected)
+            yield _frames(objects, places, header.start, rejected)
             if failure is not None:
                 break
             if not complete:
-                tail = data[end:]
+                tail, needed = [objects[end:]], more
     except _FAILURES as error:
         failure = error
-    if failure is None and b"LOBJ" in tail:
+    if failure is None and b"LOBJ" in b"".join(tail):
         failure = _EndsEarlyError("it ends within an object")
     if size is not None and header.size > size:
         raise ValueError(f"cut off: {size:,} bytes, expected {header.size:,} by its header; copy it again")
@@ -136,18 +149,20 @@ class _EndsEarlyError(ValueError):
 _BASE = struct.Struct("<4sHHLL")  # "LOBJ", the header's size and version, the object's size and type
 _CONTAINER, _CONTAINER_HEADER = 10, struct.Struct("<H6xL4x")  # compression, size of what is in it
 _STORED, _DEFLATED = 0, 2
-_LARGEST = 1 << 28  # bytes of an object, or of what is in it; writers make containers of some hundred thousand
+_LARGEST = 1 << 24  # bytes of an object; containers have some hundred thousand, texts and Ethernet's frames fewer
+_LARGEST_FRAME = 1 << 10  # bytes of one that holds a frame: so that a damaged size does not swallow what is behind it
+_PACKED, _PIECE = 1 << 16, 1 << 20  # bytes of a container that are unpacked at once, and that may come of them
 _TOGETHER = 1 << 18  # bytes of objects outside a container
 _FAILURES = (ValueError, OSError, EOFError, zlib.error)
 
 
 def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes | None, bool]]:
-    """Yield what is in each container, of which the last object may go on in the next one; or else whole objects.
+    """Yield what is in containers, piece by piece, of which the last object may go on in the next; or whole objects.
 
     None stands for what is in a container that cannot be read.
     """
     bare = bytearray()
-    failure = None
+    failure: Exception | None = None
     while failure is None and (base := file.read(_BASE.size)):
         try:
             size, kind = _sizes(base, 0)
@@ -164,9 +179,11 @@ def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes | 
             yield bytes(bare), True
             bare.clear()
         if kind == _CONTAINER:
-            content, wrong = _unpacked(body, rejected)
-            yield content, False
-            failure = failure or wrong
+            try:
+                for content in _unpacked(body, rejected):
+                    yield content, False
+            except _FAILURES as error:
+                failure = failure or error
     if bare:
         yield bytes(bare), True
     if failure is not None:
@@ -180,43 +197,67 @@ def _sizes(data: bytes, at: int) -> tuple[int, int]:
     signature, _, _, size, kind = _BASE.unpack_from(data, at)
     if signature != b"LOBJ":
         raise ValueError(f"{signature!r} where an object must begin, expected b'LOBJ'")
-    if not _BASE.size <= size <= _LARGEST:
-        raise ValueError(f"an object of {size:,} bytes; expected {_BASE.size} to {_LARGEST:,}")
+    largest = _LARGEST_FRAME if kind in _LAYOUTS else _LARGEST
+    if not _BASE.size <= size <= largest:
+        raise ValueError(f"an object of type {kind} that has {size:,} bytes; expected {_BASE.size} to {largest:,}")
     return size, kind
 
 
-def _unpacked(body: bytes, rejected: Counter[str]) -> tuple[bytes | None, ValueError | None]:
-    """Return what is in a container, as much of it as can be had, and what is wrong with it."""
+def _unpacked(body: bytes, rejected: Counter[str]) -> Iterator[bytes | None]:
+    """Yield what is in a container, as much of it as can be had; then raise what is wrong with it."""
     if len(body) < _CONTAINER_HEADER.size:
-        return b"", _EndsEarlyError("it ends within a container")
+        raise _EndsEarlyError("it ends within a container")
     method, _ = _CONTAINER_HEADER.unpack_from(body)
-    content = body[_CONTAINER_HEADER.size :]
     if method == _STORED:
-        return content, None
-    if method != _DEFLATED:
+        yield body[_CONTAINER_HEADER.size :]
+    elif method == _DEFLATED:
+        yield from _inflated(body, _CONTAINER_HEADER.size)
+    else:
         rejected["container of unknown compression"] += 1
-        return None, None
+        yield None
+
+
+def _inflated(packed: bytes, begin: int) -> Iterator[bytes]:
+    """Unpack piece by piece: some bytes can stand for any number."""
     unpacking = zlib.decompressobj()
-    content = unpacking.decompress(content, _LARGEST)
-    return content, None if unpacking.eof else ValueError("a container that does not come to its end")
+    for place in range(begin, len(packed), _PACKED):
+        rest = packed[place : place + _PACKED]
+        piece = b""
+        while rest or len(piece) == _PIECE:  # more of that may be waiting to come out
+            yield (piece := unpacking.decompress(rest, _PIECE))
+            rest = unpacking.unconsumed_tail
+    if not unpacking.eof:
+        raise ValueError("a container that does not come to its end")
 
 
-def _walk(data: bytes) -> tuple[Array, int, ValueError | None]:
-    """Return where objects begin, where the rest begins that goes on elsewhere, and what is wrong with that."""
+def _walk(data: bytes) -> tuple[Array, int, int, ValueError | None]:
+    """Return where objects begin, and what is behind them.
+
+    Returns
+    -------
+    places : numpy.ndarray of intp
+        Of whole ones.
+    end : int
+        Where the rest begins, that goes on elsewhere.
+    needed : int
+        How many bytes the rest lacks at least, as far as it says that.
+    error : ValueError or None
+        What is wrong with it.
+    """
     places = []
-    end = 0
+    end = needed = 0
     try:
         while (place := data.find(b"LOBJ", end, end + 8)) >= 0 and len(data) - place >= _BASE.size:
             size, _ = _sizes(data, place)
-            if place + size > len(data):
+            if (needed := place + size - len(data)) > 0:
                 break
             places.append(place)
             end = place + size
         if place < 0 and len(data) - end >= 8:
             raise ValueError(f"{data[end : end + 4]!r} where an object must begin, expected b'LOBJ'")
     except ValueError as error:
-        return np.array(places, np.intp), end, error
-    return np.array(places, np.intp), end, None
+        return np.array(places, np.intp), end, 0, error
+    return np.array(places, np.intp), end, needed, None
 
 
 # What they hold -------------------------------------------------------------------------------------------------------
@@ -330,8 +371,7 @@ def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Ar
         kind |= np.where(remote, REMOTE, 0).astype(np.uint8)
         length = np.where(remote, 0, length)
         payload[remote] = 0
-    channel = body["channel"].astype(np.int64) - 1
-    buses, bus = np.unique(channel, return_inverse=True)
+    buses, bus = np.unique(body["channel"], return_inverse=True)
     frames = Frames(
         timestamp,
         can_id & np.uint32(_ID_BITS),

@@ -7,6 +7,7 @@ Frames are matched by their bus and their whole id, a standard (11 bits) or an e
 their parameter group.
 """
 
+import itertools
 import math
 import operator
 import os
@@ -250,6 +251,8 @@ class CanDecoder:
         that, or for an error, and that is beyond the signal's range in the database).
     unheard : set of str
         The buses for which a database was given alone, and of which there has been no frame: is that their name?
+    heard : set of str
+        The buses of which there have been frames; 256 at most.
 
     Raises
     ------
@@ -293,6 +296,7 @@ class CanDecoder:
         self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
         self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
         self.unheard = {entry.for_bus for entry in known if entry.for_bus is not None}
+        self.heard: set[str] = set()
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
         self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
@@ -312,7 +316,7 @@ class CanDecoder:
             The caller's own, one for each signal that is in a frame (of multiplexed ones those that are sent), with the
             frame's timestamp [s] and values in the units of the database; none of a frame that holds nothing for us.
         """
-        self.unheard.difference_update(frames.buses)
+        self._hear(frames.buses)
         frames = self._with_data(frames)
         if not len(frames):
             return np.empty(0, READING)
@@ -367,6 +371,11 @@ class CanDecoder:
             behind += [clean(bus)] if bus != first_bus else []
         part = self._parts[index]
         return {"part": f"{part} ({', '.join(behind)})" if behind else part}
+
+    def _hear(self, buses: Iterable[str]) -> None:
+        self.unheard.difference_update(buses)
+        if not self.heard.issuperset(buses) and len(self.heard) < _MOST_BUSES:
+            self.heard.update(itertools.islice(buses, _MOST_BUSES - len(self.heard)))
 
     def _with_data(self, frames: Frames) -> Frames:
         odd = frames.kind & (ERROR | REMOTE)

@@ -54,13 +54,34 @@ def _rows(
         yield row
 
 
+_BYTE = re.compile(r"[0-9A-F]{1,2}|[0-9]{3}", re.ASCII | re.IGNORECASE)
+_BEHIND_DATA = re.compile(rf"\S|\s+(?:{_BYTE.pattern})(?!\S)", re.ASCII | re.IGNORECASE)
+"""What is behind data where its length is another one."""
+
+
+def _fault(cells: list[str], size: int, data: "bytes | bytearray", hexadecimal: bool = True) -> str | None:
+    """Return what is wrong with data that python-can has read: it looks neither at its length nor at half bytes.
+
+    Parameters
+    ----------
+    cells : list of str
+        The words where the data is, and behind it.
+    size : int
+        How many bytes there are to be.
+    """
+    if hexadecimal and any(len(cell) < 2 for cell in cells[:size]):
+        return "half a byte"
+    more = len(cells) > size and _BYTE.fullmatch(cells[size])
+    return "absurd length" if more or len(data) != size else None
+
+
 def _data(line: str, begin: int, size: int) -> bytes | None:
     """Return a frame's bytes, written there as ``00 01 0A`` behind white space; None if they are not."""
     if size == 0:
         return b"" if begin == len(line) else None
     end = begin - 1 + 3 * size
     text = line[begin - 1 : end]
-    if not text[::3].isspace() or line[end : end + 1].strip():
+    if not text[::3].isspace() or _BEHIND_DATA.match(line, end):
         return None
     try:
         data = bytes.fromhex(text)
@@ -117,8 +138,8 @@ class _Asc:
     def passed_over(self, line: str) -> None:
         if block := _ASC_BLOCK.match(line):
             self.open = block[1].lower() == "begin"
-        elif not _ASC_QUIET.match(line):  # what does not even begin with a time was a frame, maybe
-            self._rejected["other event"] += 1
+        elif not _ASC_QUIET.match(line):
+            self._rejected["other event" if _ASC_TIME.match(line) else "unreadable line"] += 1
 
     def usual(self, line: str) -> Row | None:
         found = _ASC_FRAME.match(line)
@@ -128,7 +149,32 @@ class _Asc:
         data = _data(line, found.end(), int(size))
         if data is None:
             return None
-        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel) - 1, data
+        return float(time), int(can_id, 16), EXTENDED if extended else 0, int(channel), data
+
+    def messages(self, lines: Lines) -> "Iterator[can.Message]":
+        import can
+
+        unsigned = _Unsigned(lines)
+        for message in can.ASCReader(unsigned):  # type: ignore[arg-type]
+            if fault := self._fault((lines.line or "").lstrip().removeprefix("-").split(), message):
+                self._rejected[fault] += 1
+                lines.line = None  # it is not passed over
+                continue
+            if unsigned.negative:
+                message.timestamp = -message.timestamp
+            message.channel += 1  # type: ignore[operator]  # python-can takes one off; people know the file's number
+            yield message
+
+    def _fault(self, words: list[str], message: "can.Message") -> str | None:
+        if message.is_remote_frame or message.is_error_frame:
+            return None
+        size = message.dlc
+        if message.is_fd:  # behind time, CANFD, channel, direction, id, mostly a name, and four numbers; before others
+            begin = 9 if words[5].isdigit() else 10
+            cells = words[begin : begin + size]
+        else:
+            size, cells = min(8, size), words[6:]
+        return _fault(cells, size, message.data, self._hexadecimal)
 
 
 def _absolute(source: Iterator[str]) -> Iterator[str]:
@@ -160,21 +206,23 @@ class _Unsigned:
         return line.removeprefix("-")
 
 
-def _asc_messages(lines: Lines) -> "Iterator[can.Message]":
-    import can
-
-    unsigned = _Unsigned(lines)
-    for message in can.ASCReader(unsigned):  # type: ignore[arg-type]
-        if unsigned.negative:
-            message.timestamp = -message.timestamp
-        yield message
-
-
 def asc_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
-    """Read an .asc log; times [s] count from its start. `note` is called with a line for people if it has no end."""
+    """Read an .asc log; times [s] count from its start.
+
+    Parameters
+    ----------
+    file : binary file
+        It has `read1`.
+    rejected : collections.Counter
+        Counts what is left out: see `Frames.of_rows`; "half a byte" (of one hexadecimal digit), "absurd length" also
+        where there are not as many bytes as the line says, "other event", and "unreadable line" (that does not even
+        begin with a time).
+    note : callable
+        Called with a line for people if the log has no end.
+    """
     asc = _Asc(rejected)
     source = asc.lines(_lines(text_blocks(file)))
-    yield from framed(_rows(source, asc.usual, _asc_messages, asc.passed_over), rejected)
+    yield from framed(_rows(source, asc.usual, asc.messages, asc.passed_over), rejected)
     if asc.open:
         note("the log's last block has no end: its writer was stopped before that, or it is cut off")
 
@@ -182,10 +230,15 @@ def asc_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], Non
 # .trc -----------------------------------------------------------------------------------------------------------------
 
 
+_TRC_FRAMES = ("", "Rx", "Tx", "DT", "FD", "FB", "FE", "BI", "RR")
+"""What says that a line is a frame's; or nothing, as where a line is cut off."""
+
+
 class _Trc:
     """A .trc file: what its header says. Lines are split as python-can splits them, by far the fastest way."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejected: Counter[str]) -> None:
+        self._rejected = rejected
         self._usual: Usual | None = None
         self._version = ""
         self._start = 0.0
@@ -252,19 +305,48 @@ class _Trc:
         except (IndexError, ValueError):
             return None
 
+    def messages(self, lines: Lines) -> "Iterator[can.Message]":
+        import can
+
+        for message in can.TRCReader(lines):  # type: ignore[arg-type]
+            if fault := self._fault((lines.line or "").split(), message):
+                self._rejected[fault] += 1
+                lines.line = None  # it is not passed over
+            else:
+                yield message
+
+    def _fault(self, words: list[str], message: "can.Message") -> str | None:
+        from can.util import dlc2len
+
+        if message.is_remote_frame:
+            return None
+        if self._version not in ("2.0", "2.1"):
+            return _fault(words[{"1.1": 5, "1.3": 7}.get(self._version, 4) :], message.dlc, message.data)
+        size = dlc2len(message.dlc) if message.is_fd else min(8, message.dlc)  # python-can has the code for the length
+        return _fault(words[self._place["D"] :], size, message.data)
+
+    def passed_over(self, line: str) -> None:
+        """Count a line that python-can has made no frame of: it tells of something else, or it is damaged."""
+        if not line.strip() or line.lstrip().startswith(";"):
+            return
+        place = {"1.1": 2, "1.3": 3}.get(self._version, self._place.get("T", 2))
+        kind = "".join(line.split()[place : place + 1])
+        self._rejected["unreadable line" if kind in _TRC_FRAMES else "other event"] += 1
+
 
 def trc_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
-    """Read a .trc log; times [s] are Unix time where its header says when it began."""
-    import can
+    """Read a .trc log; times [s] are Unix time where its header says when it began.
 
-    trc = _Trc()
+    Parameters
+    ----------
+    file : binary file
+        It has `read1`.
+    rejected : collections.Counter
+        Counts what is left out: see `asc_frames`; and "unreadable line" (a frame's that is damaged).
+    """
+    trc = _Trc(rejected)
     source = trc.lines(_lines(text_blocks(file)))
-
-    def passed_over(line: str) -> None:
-        if line.strip() and not line.lstrip().startswith(";"):
-            rejected["other event"] += 1
-
-    return framed(_rows(source, trc.usual, can.TRCReader, passed_over), rejected)
+    return framed(_rows(source, trc.usual, trc.messages, trc.passed_over), rejected)
 
 
 # .csv -----------------------------------------------------------------------------------------------------------------

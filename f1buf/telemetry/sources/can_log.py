@@ -76,7 +76,8 @@ class CanLog:
         Yields
         ------
         Frames
-            Never empty. Their timestamps [s] are Unix time, or in some formats since the log's start.
+            Empty where a piece of the log holds none, so that whoever iterates can stop there. Their timestamps [s] are
+            Unix time, or in some formats since the log's start.
 
         Raises
         ------
@@ -95,9 +96,8 @@ class CanLog:
                         frames = next(reader, None)
                     if frames is None:
                         break
-                    if len(frames):
-                        self.frames_read += len(frames)
-                        yield frames
+                    self.frames_read += len(frames)
+                    yield frames
         except RecordingError:
             raise
         except Exception as error:  # each format fails in ways of its own
