@@ -5,8 +5,9 @@ Names, units and who drove stand in the rows, for programs that know nothing of 
 something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
 version of all that is said here), "version" (of the f1buf that wrote it), "recording" (a random text, the same in all
 parts of a recording), "source" (where the readings came from), "thresholds" (what they were checked against, a TOML
-text), "last" (whether the recording ended with this part), "channels", in the order of their numbers from 1, each with
-"name", "unit" and "range" (null where it is infinite), and "crc32", the checksums.
+text), "number" (the part's in the recording, from 1, as in its name), "last" (whether the recording ended with it),
+"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
+"crc32", the checksums.
 
 Whoever reads the folder must find only complete parts. So a part is written to a file that has no name, brought to the
 disk, and only then given one; where the file system knows no such files, to one with a hidden name.
@@ -190,9 +191,9 @@ class PartWriter:
         }
         self._writer.write_table(pa.table(columns, SCHEMA))
 
-    def complete(self, notes: dict[str, str], *, last: bool) -> int:
+    def complete(self, notes: dict[str, str], *, number: int, last: bool) -> int:
         """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
-        self._writer.add_key_value_metadata({KEY: _metadata(notes, last)})
+        self._writer.add_key_value_metadata({KEY: _metadata({**notes, "number": number, "last": last})})
         self._writer.close()
         size = self._file.tell()
         _fill_in_checksums(self._file)
@@ -236,7 +237,7 @@ def _open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
     return temporary.open("x+b"), temporary  # x: so that no link of somebody else's is followed
 
 
-def _metadata(notes: dict[str, str], last: bool) -> bytes:
+def _metadata(notes: dict[str, Any]) -> bytes:
     channels = [
         {
             "name": channel.name,
@@ -245,7 +246,7 @@ def _metadata(notes: dict[str, str], last: bool) -> bytes:
         }
         for channel in known_channels()
     ]
-    said = {"schema": VERSION, "version": __version__, **notes, "last": last, "channels": channels, **_NO_CHECKSUMS}
+    said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **_NO_CHECKSUMS}
     return json.dumps(said).encode()
 
 
@@ -336,6 +337,8 @@ class Footer(NamedTuple):
     """How many readings it holds."""
     data: Data | None
     """What the rest of it must be; None where it has no checksums, so in version 1."""
+    number: int | None
+    """Which of the recording's parts it is, from 1; None where it does not say so, as older ones."""
     last: bool | None
     """Whether the recording ended with it; None where nobody knows, so in version 1."""
     recording: str | None
@@ -399,8 +402,11 @@ def read_footer(path: Path) -> Footer:
             raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
         last, recording = (said["last"], said["recording"]) if version > 1 else (None, None)
+        number = said.get("number")
+        if not isinstance(number, int | None):
+            raise TypeError(f"number is {number!r}")
         source, numbers = str(said["source"]), np.array(numbers, READING["channel"])
-        return Footer(path, rows, data, last, recording, source, thresholds, numbers)
+        return Footer(path, rows, data, number, last, recording, source, thresholds, numbers)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 

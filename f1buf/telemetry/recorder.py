@@ -173,7 +173,7 @@ class Recorder:
         with _failure_explained(self.folder, "expected a folder that can be written to"):
             part = self._new_part()
             try:
-                part.complete(self._notes, last=False)
+                part.complete(self._notes, number=1, last=False)
             finally:
                 part.discard()
 
@@ -257,7 +257,7 @@ class Recorder:
             self._write()
         assert self._part is not None
         with self._part_failure_explained():
-            size = self._part.complete(self._notes, last=last)
+            size = self._part.complete(self._notes, number=self.parts + 1, last=last)
             self._part.show()
             os.fsync(self._descriptor)
         self.written += self._part_rows

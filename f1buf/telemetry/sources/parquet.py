@@ -3,9 +3,9 @@
 Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
 when it is opened. Hidden files that a crash left behind are not looked at. A single part is read, too.
 
-Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts
-with their numbers: what is damaged is refused, and what is missing said. Recordings of f1buf 0.1.0 before there were
-checksums are read all the same, and this is said, too.
+Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts of
+a folder with the numbers in them: what is damaged or under another part's name is refused, and what is missing said.
+Recordings of f1buf 0.1.0 before there were checksums or these numbers are read all the same, and this is said, too.
 """
 
 import os
@@ -73,7 +73,11 @@ class ParquetRecording:
             self.rejected["missing end"] = 1
             self.notes.append("the recording goes on: it is still recorded, was cut off, or its last parts are missing")
         if any(part.data is None for part in parts):
-            self.notes.append("an older f1buf recorded it, without checksums: damage and a missing end go unnoticed")
+            self.notes.append(
+                "an older f1buf recorded it, without checksums: damage, wrong names and a missing end go unnoticed"
+            )
+        elif whole and any(part.number is None for part in parts):
+            self.notes.append("an older f1buf recorded it, without numbers in its parts: wrong names go unnoticed")
 
     def batches(self) -> Iterator[tuple[NDArray[Any], Described]]:
         """Iterate over the recording, in the order in which it was recorded.
@@ -120,7 +124,7 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     ------
     RecordingError
         There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version or of another
-        recording than the first one, or pyarrow is not installed.
+        recording than the first one, has another part's name, or pyarrow is not installed.
     """
     path = Path(path)
     whole = not path.is_file()
@@ -129,13 +133,11 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
         from f1buf.telemetry._parts import read_footer
     except ImportError:
         raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
-    parts = [read_footer(each) for _, each in found]
-    for part in parts:
-        if part.recording != parts[0].recording:
-            raise RecordingError(
-                f"{part.path}: is of another recording than {parts[0].path.name}; expected one recording in a folder: "
-                "move its parts apart"
-            )
+    parts: list[Footer] = []
+    for number, each in found:
+        parts.append(read_footer(each))
+        if whole:
+            _check_place(parts, number)
     gaps = [(before + 1, number - 1) for before, number in pairwise([0, *(number for number, _ in found)])]
     return ParquetRecording(path, parts, [(first, last) for first, last in gaps if first <= last], whole=whole)
 
@@ -148,7 +150,30 @@ def _parts_in(folder: Path) -> list[tuple[int, Path]]:
         raise RecordingError(f"{folder}: {error.strerror}; expected a folder with the parts of a recording") from error
     if not found:
         raise RecordingError(f"{folder}: holds no part of a recording; expected part-000001.parquet and so on")
-    return sorted(found)
+    found.sort()
+    for (before, other), (number, path) in pairwise(found):
+        if number == before:
+            raise RecordingError(f"{path}: has the number of {other.name}, too; expected each once: move one away")
+    return found
+
+
+def _check_place(parts: "list[Footer]", number: int) -> None:
+    """Refuse the last of these parts where it is not what comes after the others, or not what its name says."""
+    first, part = parts[0], parts[-1]
+    if part.recording != first.recording:
+        raise RecordingError(
+            f"{part.path}: is of another recording than {first.path.name}; expected one recording in a folder: "
+            "move its parts apart"
+        )
+    if part.number not in (None, number):
+        raise RecordingError(
+            f"{part.path}: is part {part.number} under the name of part {number}; "
+            f"rename it part-{part.number:06}.parquet, or move it away if that is there"
+        )
+    if len(parts) > 1 and parts[-2].last:
+        raise RecordingError(
+            f"{part.path}: comes after {parts[-2].path.name}, with which the recording ended; move it away"
+        )
 
 
 class ParquetReplay:
