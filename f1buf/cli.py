@@ -620,7 +620,7 @@ def replay_recorded(args: argparse.Namespace) -> int:
         [source],
         source.describe,
         rejected=lambda: added_up(recording.rejected),
-        lines=lambda: [f"note       {each}" for each in recording.notes],
+        notes=lambda: recording.notes,
     )
     return Runner(args).run(feed)
 

@@ -132,14 +132,15 @@ def test_a_recording_that_goes_on_is_played_and_this_is_said(race):
     (race / "part-000004.parquet").unlink()
     done = replay(race)
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {"missing end": 1})
-    assert (
-        "note       the recording goes on: it is still recorded, was cut off, or its last parts are missing" in done.err
-    )
+    note = "the recording goes on: it is still recorded, was cut off, or its last parts are missing"
+    assert done.summary["notes"] == [note]
+    assert done.err.count(f"note       {note}\n") == 1
 
 
 def test_a_whole_recording_needs_no_note(race):
     done = replay(race)
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {})
+    assert done.summary["notes"] == []
     assert "note " not in done.err
 
 
