@@ -542,8 +542,12 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **said_sessions(decoder)},
-            lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
+            details=lambda: {
+                "network": {"lost": decoder.lost},
+                "gaps": recording.gaps,
+                **said_sessions(decoder.sessions),
+            },
+            lines=lambda: [*gap_lines(recording), *session_lines(decoder.sessions)],
             notices=SessionNotices(decoder).notices,
             unusable=lambda: why_unusable("datagram", decoder.rejected),
         )
@@ -560,7 +564,7 @@ def gap_lines(recording: Recording) -> Iterable[str]:
 
 
 def replay_can_log(args: argparse.Namespace) -> int:
-    no_cars(args, "a CAN log")
+    of_the_game(args, "a CAN log", "cars", "session")
     args.default_thresholds = ()
     decoder = CanDecoder(args.dbc, j1939=args.j1939)
     log = open_can_log(args.file)
@@ -611,24 +615,32 @@ def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
 
 
 def replay_recorded(args: argparse.Namespace) -> int:
-    no_cars(args, "what --record has made")
+    of_the_game(args, "what --record has made", "cars")
     recording = open_parquet(args.file)
     args.default_thresholds = recording.thresholds
-    source = ParquetReplay(recording, args.speed)
+    try:
+        source = ParquetReplay(recording, args.speed, args.session)
+    except ValueError as error:
+        raise UsageError(f"--{one_line(error)}") from None
     feed = Feed(
         source.name,
         [source],
         source.describe,
-        rejected=lambda: added_up(recording.rejected),
+        rejected=lambda: added_up(source.rejected),
+        details=lambda: said_sessions(source.sessions),
+        lines=lambda: session_lines(source.sessions),
+        notices=SessionNotices(source).notices,
         notes=lambda: recording.notes,
+        unusable=lambda: None if args.session is None else why_unusable("reading", source.rejected),
     )
     return Runner(args).run(feed)
 
 
-def no_cars(args: argparse.Namespace, what: str) -> None:
-    for option, value in (("--cars", args.cars), ("--session", args.session)):
-        if value is not None:
-            raise UsageError(f"{option} is for recordings of the game; {args.file} is {what}")
+def of_the_game(args: argparse.Namespace, what: str, *options: str) -> None:
+    """Refuse options that recordings of the game alone have."""
+    for option in options:
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for recordings of the game; {args.file} is {what}")
 
 
 def game_decoder(args: argparse.Namespace) -> Decoder:
@@ -638,15 +650,15 @@ def game_decoder(args: argparse.Namespace) -> Decoder:
         raise UsageError(f"--{one_line(error)}") from None
 
 
-def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
+def said_sessions(sessions: Sequence[int]) -> dict[str, list[str]]:
     """Return the sessions that readings came of, for JSON, where they are several."""
-    return {"sessions": list(map(str, decoder.sessions))} if len(decoder.sessions) > 1 else {}
+    return {"sessions": list(map(str, sessions))} if len(sessions) > 1 else {}
 
 
-def session_lines(decoder: Decoder) -> Iterator[str]:
+def session_lines(sessions: Sequence[int]) -> Iterator[str]:
     """What the summary says of several sessions."""
-    if len(decoder.sessions) > 1:
-        yield f"sessions   {', '.join(map(str, decoder.sessions))}"
+    if len(sessions) > 1:
+        yield f"sessions   {', '.join(map(str, sessions))}"
 
 
 class SessionNotices:
@@ -654,19 +666,19 @@ class SessionNotices:
 
     Parameters
     ----------
-    decoder : Decoder
+    source : Decoder or ParquetReplay
         What reads them.
     """
 
     MOST = 16  # forged ones may come without end
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, source: Decoder | ParquetReplay) -> None:
+        self._source = source
         self._said: set[int] = set()
 
     def notices(self) -> Iterator[str]:
         """Yield the lines that are to be said now."""
-        sessions = self._decoder.sessions
+        sessions = self._source.sessions
         for uid in sessions if len(sessions) > 1 else ():
             if uid not in self._said and len(self._said) < self.MOST:
                 self._said.add(uid)
@@ -702,7 +714,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         failed = by_destination(listener.not_forwarded)
         for where, count in by_destination(listener.forwarded).items():
             yield f"forwarded  {count:,} to {where}, {failed[where]:,} not"
-        yield from session_lines(decoder)
+        yield from session_lines(decoder.sessions)
         if not decoder.sessions and (why := mostly(decoder.rejected)) in ADVICE:
             yield f"nothing    {why}: {ADVICE[why]}"
 
@@ -714,7 +726,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network(), **said_sessions(decoder)},
+        details=lambda: {"network": network(), **said_sessions(decoder.sessions)},
         lines=lines,
         notices=lambda: [*silence.notices(), *sessions.notices()],
     )

@@ -6,7 +6,7 @@ import sqlite3
 import zipfile
 
 import pytest
-from cli_helpers import call, watchdog
+from cli_helpers import call, json_lines, watchdog
 from helpers import WATCHDOG
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 
@@ -155,6 +155,59 @@ def test_cars_are_for_the_game(race):
     done = call("replay", race, "--cars", "player")
     assert done.status == 2
     assert "--cars is for recordings of the game; " in done.err
+
+
+# Sessions in them -----------------------------------------------------------------------------------------------------
+
+ONE, OTHER = 9645314088496810282, 1234567890123450099
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A recording of 40 readings: of a session the even ones, of another one each fourth, of none the rest."""
+    pytest.importorskip("pyarrow", reason="recording needs pyarrow")
+    batch = numbered(40)
+    batch["sensor_id"] = batch["value"] % 4
+    known = {0: {"session": ONE, "driver": "A"}, 1: {"session": OTHER}, 2: {"session": ONE, "driver": "B"}}
+    limit = Threshold("SPEED", above=-1, message="Any")
+    record(tmp_path / "two", batch, describe=lambda sensor_id, _: known.get(sensor_id, {}), thresholds=[limit])
+    return tmp_path / "two"
+
+
+def test_several_recorded_sessions_are_named(two):
+    done = replay(two)
+    assert done.summary["sessions"] == [str(ONE), str(OTHER)]
+    assert f"sessions   {ONE}, {OTHER}" in done.err.splitlines()
+    assert (done.summary["readings"], done.summary["rejected"]) == (40, {})
+
+
+@pytest.mark.parametrize(
+    ("choice", "values"), [(str(ONE), range(0, 40, 2)), ("0282", range(0, 40, 2)), ("0099", range(1, 40, 4))]
+)
+def test_one_recorded_session_is_chosen(two, tmp_path, choice, values):
+    done = replay(two, "--session", choice, "--alert-samples", "--alerts", tmp_path / "alerts")
+    alerts = json_lines((tmp_path / "alerts").read_text())
+    assert [alert["value"] for alert in alerts] == list(values)
+    assert not any("session" in alert for alert in alerts)
+    assert done.status == 0
+    assert done.summary["rejected"] == {"no session": 10, "other session": 30 - len(values)}
+    assert "sessions" not in done.summary
+
+
+def test_a_recorded_session_that_is_not_there(two):
+    done = replay(two, "--session", "7777")
+    assert (done.status, done.summary["readings"]) == (2, 0)
+    assert done.err.splitlines()[-1] == (
+        f"f1buf: {two}: no reading in it could be used: 30 x other session; another session is heard, not the one "
+        "chosen; without --session every one is read, and named"
+    )
+
+
+def test_a_bad_choice_of_a_recorded_session(two):
+    done = call("replay", two, "--session", "latest")
+    assert (done.status, done.out) == (2, "")
+    expected = "--session is 'latest': expected a session's number, or at least its last 4 digits"
+    assert done.err == f"f1buf replay: error: {expected}\n"
 
 
 def test_an_empty_recording(tmp_path):

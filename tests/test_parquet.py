@@ -268,6 +268,40 @@ def test_what_is_known_of_sensors_is_forgotten_in_time(tmp_path, monkeypatch):
         assert all(replay.describe(sensor, 0) == {"lap": sensor} for sensor in known)
 
 
+def test_one_session_is_played_however_its_sensors_are_numbered(tmp_path):
+    """What is known of a sensor is of the session that is played, also where others' rows have its number."""
+    batch = numbered(200_000)  # more than a row group
+    batch["sensor_id"] = 1
+    said = iter(({"session": 12345, "lap": 1}, {"session": 2345, "lap": 2}))
+    record(tmp_path, batch, describe=lambda *_: next(said), part_seconds=np.inf)
+    for choice, lap, values in ((12345, 1, range(131_072)), ("2345", None, range(200_000)), (1, None, ())):
+        replay = ParquetReplay(open_parquet(tmp_path), None, choice)
+        assert replayed(replay)["value"].tolist() == list(values)
+        assert replay.rejected == ({"other session": 200_000 - len(values)} if len(values) < 200_000 else {})
+        assert lap is None or replay.describe(1, 0) == {"session": 12345, "lap": 1}
+    with pytest.raises(ValueError, match=r"^session is '-1': expected a session's number"):
+        ParquetReplay(open_parquet(tmp_path), None, "-1")
+
+
+def test_a_recording_that_knows_no_sessions_has_none_to_choose(tmp_path):
+    record(tmp_path, numbered(10))
+    for rewritten in (False, True):
+        if rewritten:
+            as_by_version_1(tmp_path / "part-000001.parquet")
+        replay = ParquetReplay(open_parquet(tmp_path), None, "2345")
+        assert len(replayed(replay)) == 0
+        assert (replay.rejected, replay.sessions) == ({"no session": 10}, ())
+
+
+def test_stop_ends_what_passes_over_readings(tmp_path):
+    record(tmp_path, numbered(10))
+    stop = threading.Event()
+    stop.set()
+    replay = ParquetReplay(open_parquet(tmp_path), None, "2345")
+    assert list(replay.batches(stop)) == []
+    assert replay.rejected == {}
+
+
 # Pace -----------------------------------------------------------------------------------------------------------------
 
 

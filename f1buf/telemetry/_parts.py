@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ from f1buf.telemetry.channels import Channel, known_channels
 from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.thresholds import Threshold, loads
 
-__all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "read_footer", "read_rows"]
+__all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "Rows", "read_footer", "read_rows"]
 
 Array = NDArray[Any]
 Describe = Callable[[int, int], dict[str, Any]]
@@ -416,14 +417,33 @@ def _channel(name: str, unit: str, range: Sequence[float | None]) -> Channel:
     return Channel(name, unit, (-math.inf if low is None else low, math.inf if high is None else high))
 
 
-def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, dict[str, Any]]]]:
+class Rows(NamedTuple):
+    """What some rows of a part hold."""
+
+    readings: Array
+    """Those of the sessions that are wanted; of READING, the channels numbered as in this process."""
+    described: dict[int, dict[str, Any]]
+    """What was known of their sensors by ``sensor_id << 16 | flags``, without what was not known."""
+    passed_over: dict[int | None, int]
+    """How many readings there were of each other session; None is the one of those that say none."""
+
+
+def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | None = None) -> Iterator[Rows]:
     """Iterate over a part.
+
+    Parameters
+    ----------
+    part : Footer
+        As `read_footer` returned it.
+    max_count : int
+        How many rows are read together, at most.
+    is_wanted : callable, optional
+        Whether the readings of a session, by its number, are wanted; None for all readings.
 
     Yields
     ------
-    (ndarray of READING, dict)
-        At most `max_count` readings, their channels numbered as in this process; and what was known of their sensors by
-        ``sensor_id << 16 | flags``, without what was not known.
+    Rows
+        In the order of the part; there may be no reading in them.
 
     Raises
     ------
@@ -434,12 +454,28 @@ def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, d
         _check_data(part)
     with _damage_explained(part.path), pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(max_count, use_threads=False):
+            passed_over: dict[int | None, int] = {}
+            if is_wanted is not None:
+                batch, passed_over = _only_wanted(batch, is_wanted)
             readings = np.empty(len(batch), READING)
             for field in ("timestamp", "sensor_id", "value", "flags"):
                 readings[field] = batch.column(field).to_numpy()
             numbers = batch.column("channel_number").to_numpy()
             readings["channel"] = part.numbers[np.where(numbers < len(part.numbers), numbers, 0)]
-            yield readings, _described(readings, batch)
+            yield Rows(readings, _described(readings, batch), passed_over)
+
+
+def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dict[int | None, int]]:
+    """Return the rows of the sessions that are wanted, and how many of each other one there are."""
+    if "session" not in batch.schema.names:  # version 1
+        return batch.slice(0, 0), {None: len(batch)}
+    column = batch.column("session")
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+    wanted = [uid for uid in counts if uid is not None and is_wanted(uid)]
+    passed_over = {uid: count for uid, count in counts.items() if uid not in wanted}
+    if passed_over:
+        batch = batch.filter(pc.is_in(column, value_set=pa.array(wanted, column.type)))
+    return batch, passed_over
 
 
 def _described(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:

@@ -35,6 +35,7 @@ from f1buf._reading import READING
 from .._text import clean
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
+from .sessions import checked_session, is_wanted, with_session
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
 
@@ -553,7 +554,7 @@ class Decoder:
     def __init__(self, cars: str | Iterable[int] = "all", session: str | int | None = None) -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
-        self._wanted = _checked_session(session)
+        self._wanted = checked_session(session)
         self.lost = 0
         self.sessions: tuple[int, ...] = ()
         self._sessions: dict[tuple[int, int], _Session] = {}  # the one that was used last is the last
@@ -597,7 +598,7 @@ class Decoder:
         if fault is not None:
             return self._reject(fault)
         session = self._known(header.session)
-        if session is None and not self._is_wanted(header.session_uid):
+        if session is None and not is_wanted(header.session_uid, self._wanted):
             return self._reject("other session")
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(session, form, header, datagram)
@@ -660,10 +661,6 @@ class Decoder:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def _is_wanted(self, uid: int) -> bool:
-        wanted = self._wanted
-        return wanted is None or wanted == str(uid) or (len(wanted) >= _SHORT and f"{uid:04}".endswith(wanted))
-
     def _known(self, key: tuple[int, int]) -> _Session | None:
         self._datagrams += 1
         if key == self._last_key:
@@ -700,8 +697,7 @@ class Decoder:
             return False
         session.number, session.heard = self._numbers, True
         self._numbers += 1
-        if uid not in self.sessions:  # it is where a player has changed the format
-            self.sessions = (*self.sessions, uid)[-_SESSIONS:]
+        self.sessions = with_session(self.sessions, uid)  # it is there where a player has changed the format
         if len(self.sessions) > 1:
             for each in self._sessions.values():
                 self._note(each, each.roster._replace(several=True))
@@ -870,16 +866,6 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
         if not 0 <= index < _MAX_SLOTS:
             raise ValueError(f"cars holds {index}: {expected}")
     return tuple(indices)
-
-
-_SHORT = 4  # digits of a session's number are enough to name it; see `short_session`
-
-
-def _checked_session(session: str | int | None) -> str | None:
-    text = None if session is None else str(session)
-    if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError(f"session is {session!r}: expected a session's number, or at least its last {_SHORT} digits")
-    return text
 
 
 def _driver(name: bytes) -> str | None:

@@ -13,7 +13,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -23,9 +24,10 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.pace import Pace, wait_until
 from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources.sessions import checked_session, is_wanted, with_session
 
 if TYPE_CHECKING:
-    from f1buf.telemetry._parts import Footer
+    from f1buf.telemetry._parts import Footer, Rows
 
 __all__ = ["ParquetRecording", "ParquetReplay", "open_parquet"]
 
@@ -79,14 +81,20 @@ class ParquetRecording:
         elif whole and any(part.number is None for part in parts):
             self.notes.append("an older f1buf recorded it, without numbers in its parts: wrong names go unnoticed")
 
-    def batches(self) -> Iterator[tuple[NDArray[Any], Described]]:
+    def batches(self, is_wanted: Callable[[int], bool] | None = None) -> "Iterator[Rows]":
         """Iterate over the recording, in the order in which it was recorded.
+
+        Parameters
+        ----------
+        is_wanted : callable, optional
+            Whether the readings of a session, by its number, are wanted; None for all readings.
 
         Yields
         ------
-        (ndarray of READING, dict)
-            Up to 65,536 readings, the caller's own, their channels numbered as in this process; and what was known of
-            their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``.
+        (ndarray of READING, dict, dict)
+            Up to 65,536 readings, the caller's own, their channels numbered as in this process; what was known of
+            their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``; and how
+            many readings of each other session were passed over, None where they say none.
 
         Raises
         ------
@@ -97,7 +105,7 @@ class ParquetRecording:
         from f1buf.telemetry._parts import read_rows
 
         for part in self._parts:
-            yield from read_rows(part, _ROWS)
+            yield from read_rows(part, _ROWS, is_wanted)
         if self._missing:
             raise RecordingError(f"{self.path}: {self._what_is_missing()}; the others were read: copy the folder again")
 
@@ -186,26 +194,43 @@ class ParquetReplay:
         What to play.
     speed : float or None
         How many times as fast as recorded; None for as fast as it goes.
+    session : str or int, optional
+        The one session to play: its number, or the last digits of it, four at least.
 
     Attributes
     ----------
     rejected : collections.Counter
-        The recording's.
+        The recording's, and how many readings were passed over: of an "other session", or of "no session" where they
+        say none.
+    sessions : tuple of int
+        The game's numbers of the sessions that readings came of, in that order: the latest 16.
+
+    Raises
+    ------
+    ValueError
+        `session` is no such number.
     """
 
-    def __init__(self, recording: ParquetRecording, speed: float | None = 1.0) -> None:
+    def __init__(
+        self, recording: ParquetRecording, speed: float | None = 1.0, session: str | int | None = None
+    ) -> None:
         self.name = f"replay of {recording.path.name}"
-        self.rejected = recording.rejected
+        self.rejected = Counter(recording.rejected)
+        self.sessions: tuple[int, ...] = ()
         self._recording = recording
         self._speed = speed
+        wanted = checked_session(session)
+        self._is_wanted = None if wanted is None else partial(is_wanted, wanted=wanted)
         self._described: tuple[Described, Described] = {}, {}  # the latest, and what was the latest before
-        self._first_session: int | None = None
-        self._several = False  # whether there has been a reading of another one
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
         pace = None if self._speed is None else Pace(self._speed)
-        for readings, described in self._recording.batches():
+        for readings, described, passed_over in self._recording.batches(self._is_wanted):
+            if stop.is_set():
+                return
+            for session, count in passed_over.items():
+                self.rejected["no session" if session is None else "other session"] += count
             self._remember(described)
             for due in [readings] if pace is None else self._paced(readings, pace, stop):
                 for start in range(0, len(due), _BATCH):
@@ -256,9 +281,8 @@ class ParquetReplay:
         """Before the readings are yielded; in the order in which each was first read."""
         for each in described.values():
             if "session" in each:
-                self._first_session = each["session"] if self._first_session is None else self._first_session
-                self._several = self._several or each["session"] != self._first_session
-                if self._several:
+                self.sessions = with_session(self.sessions, each["session"])
+                if len(self.sessions) > 1:
                     each["several"] = True
         latest, before = self._described
         if len(latest) >= _DESCRIBED:
