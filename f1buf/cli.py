@@ -94,7 +94,15 @@ examples:
 
 
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
-CAN_BEGINNINGS = (b"LOGG", b"MDF ")  # of a .blf and an .mf4 of another name
+BEGINNINGS = {
+    b"PAR1": "recorded",
+    b"SQLite": "game",
+    b"LOGG": "CAN log",  # a .blf
+    b"MDF ": "CAN log",  # an .mf4, and one that was not finished
+    b"UnFinMF": "CAN log",
+}
+"""What a file is by its first bytes, whatever its name."""
+NO_CAN_LOGS = {"recorded": "a part that --record has made", "game": "an SQLite database, such as the game's recordings"}
 OTHERS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
 REPLAYED = (
     "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
@@ -493,6 +501,7 @@ def replay_command(args: argparse.Namespace) -> int:
     path = Path(args.file)
     try:
         if args.dbc:
+            check_can_log(path)
             return replay_can_log(args)
         kind = kind_of(path)
         if kind == "CAN log":
@@ -502,8 +511,33 @@ def replay_command(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
 
 
+def check_can_log(path: Path) -> None:
+    """Refuse a recording that a database is given for; whatever else is wrong with it, the log's reader tells.
+
+    Raises
+    ------
+    UsageError
+        It is none of a CAN bus.
+    """
+    with suppress(OSError):
+        kind = kind_by_content(first_bytes(path)) if path.is_file() else None
+        if kind in NO_CAN_LOGS and not (kind == "game" and path.suffix.lower() == ".db"):  # python-can's database
+            raise UsageError(f"{path}: {NO_CAN_LOGS[kind]}; expected a CAN log (without --dbc recordings are played)")
+
+
+def first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def kind_by_content(begin: bytes) -> str | None:
+    return next((kind for known, kind in BEGINNINGS.items() if begin.startswith(known)), None)
+
+
 def kind_of(path: Path) -> str:
     """Tell what a file is that no database is given for: "recorded" readings, a "CAN log" or the "game"'s datagrams.
+
+    What it begins with says so; where that may be anything, its name does.
 
     Raises
     ------
@@ -516,18 +550,17 @@ def kind_of(path: Path) -> str:
             return "recorded"
         if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
             raise UsageError(f"{path}: not a regular file; {REPLAYED}")
-        with path.open("rb") as file:
-            begin = file.read(16)
+        begin = first_bytes(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; {REPLAYED}") from None
     if not begin:
         raise UsageError(f"{path}: empty; {REPLAYED}")
-    if can_log_format(path) in CAN_LOGS or begin.startswith(CAN_BEGINNINGS):
+    if (kind := kind_by_content(begin)) is not None:
+        return kind
+    if can_log_format(path) in CAN_LOGS:
         return "CAN log"
-    if begin.startswith(b"PAR1") or path.suffix == ".parquet":
+    if path.suffix == ".parquet":
         return "recorded"
-    if begin.startswith(b"SQLite"):
-        return "game"
     what = next((what for known, what in OTHERS.items() if begin.startswith(known)), "nothing that f1buf knows")
     raise UsageError(f"{path}: {what}; {REPLAYED}")
 

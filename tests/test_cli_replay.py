@@ -6,7 +6,7 @@ import sqlite3
 import zipfile
 
 import pytest
-from cli_helpers import call, json_lines, watchdog
+from cli_helpers import call, json_lines, participants, telemetry, watchdog, write_recording
 from helpers import WATCHDOG
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 
@@ -51,6 +51,8 @@ MADE = {
     "log.gz": ("drive.LOG.gz", lambda path: path.write_bytes(gzip.compress(b"(1.0) can0 100#00\n")), A_CAN_LOG),
     "asc.gz": ("drive.asc.gz", lambda path: path.write_bytes(gzip.compress(b"date")), A_CAN_LOG),
     "blf": ("drive", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
+    "blf as a part": ("drive.parquet", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
+    "mf4 not finished": ("drive.mdf", lambda path: path.write_bytes(b"UnFinMF 4.10    "), A_CAN_LOG),
     "mf4": ("drive.mdf", lambda path: path.write_bytes(b"MDF     4.10    "), A_CAN_LOG),
     "db": (
         "drive.db",
@@ -70,7 +72,33 @@ def test_what_is_no_recording(tmp_path, what):
     assert done.err == f"f1buf replay: error: {tmp_path / name}: {message}\n"
 
 
-@pytest.mark.parametrize("name", ["other.parquet", "other"])
+BY_CONTENT = {
+    b"SQLite format 3\0" + bytes(84): ("an SQLite database, such as the game's recordings", "log", "blf", "csv"),
+    b"PAR1" + bytes(100): ("a part that --record has made", "log", "mf4", "db"),
+}
+
+
+@pytest.mark.parametrize("content", BY_CONTENT, ids=["game", "part"])
+def test_a_database_of_can_for_what_is_a_recording(tmp_path, content):
+    """Whatever its name: its lines would all be bad ones, or its frames none."""
+    what, *suffixes = BY_CONTENT[content]
+    for suffix in suffixes:
+        path = tmp_path / f"race.{suffix}"
+        path.write_bytes(content)
+        done = call("replay", path, "--dbc", tmp_path / "car.dbc")
+        assert (done.status, done.out) == (2, "")
+        message = f"{what}; expected a CAN log (without --dbc recordings are played)"
+        assert done.err == f"f1buf replay: error: {path}: {message}\n"
+
+
+@pytest.mark.parametrize("name", ["race.log", "race.blf", "race.parquet"])
+def test_a_game_is_played_whatever_its_name(tmp_path, name):
+    write_recording(tmp_path / name, [(0.0, participants(0.0, "A")), (0.1, telemetry(0.1, 100))])
+    done = replay(tmp_path / name)
+    assert (done.status, done.summary["readings"]) == (0, 6)
+
+
+@pytest.mark.parametrize("name", ["other.parquet", "other", "other.log"])
 def test_a_parquet_file_that_is_none_of_f1bufs(tmp_path, name):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table({"lap": [1]}), tmp_path / name)
