@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from f1buf import __version__
 from f1buf._reading import READING
+from f1buf.telemetry._text import one_line
 from f1buf.telemetry.channels import Channel, known_channels
 from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.thresholds import Threshold, loads
@@ -108,9 +109,15 @@ class Descriptions:
     describe : callable or None
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session``.
+
+    Attributes
+    ----------
+    notes : dict of str to str
+        By column a sentence on the first value that it could not hold.
     """
 
     def __init__(self, describe: Describe | None) -> None:
+        self.notes: dict[str, str] = {}
         self._describe = describe
         self._codes: dict[int, int] = {}
         self._said: list[dict[str, Any]] = [{}]
@@ -136,11 +143,29 @@ class Descriptions:
         """Return the columns car, driver, lap, part and session of readings with these codes."""
         columns = []
         for name in _DESCRIBED:
-            values = [each.get(name) for each in self._said]
-            kind = SCHEMA.field(name).type
-            column = _texts(values) if kind == _TEXT else pa.array(values, kind)
+            column = self._column(name, [each.get(name) for each in self._said])
             columns.append(column.take(pa.array(codes)))
         return columns
+
+    def _column(self, name: str, values: list[Any]) -> Any:
+        kind = SCHEMA.field(name).type
+        try:
+            return _faithful(values, kind)
+        except Exception:  # a source may say anything; pyarrow fails in several ways
+            return _array([self._holdable(name, kind, value) for value in values], kind)
+
+    def _holdable(self, name: str, kind: Any, value: Any) -> Any:
+        """Return what a column holds of a value: no reading is lost for what is said of it."""
+        try:
+            return _faithful([value], kind)[0].as_py()
+        except Exception:
+            held = _text(value) if kind == _TEXT and isinstance(value, str) else None
+            kind = "text" if kind == _TEXT else kind
+            instead = "null" if held is None else "replacement characters"
+            self.notes.setdefault(
+                name, f"{name} {one_line(Exception(repr(value)))[:40]} is no {kind}: {instead} instead"
+            )
+            return held
 
     def clear(self) -> None:
         """Forget all answers, and what the codes meant."""
@@ -148,8 +173,24 @@ class Descriptions:
         del self._said[1:]
 
 
-def _texts(values: Sequence[str | None]) -> Any:
-    return pa.array(values, pa.string()).dictionary_encode()  # each text once: a Parquet dictionary has no doubles
+def _array(values: Sequence[Any], kind: Any) -> Any:
+    # Each text once: a Parquet dictionary has no doubles.
+    return pa.array(values, pa.string()).dictionary_encode() if kind == _TEXT else pa.array(values, kind)
+
+
+def _faithful(values: list[Any], kind: Any) -> Any:
+    """Return the column of these values; what pyarrow would make something else of, such as 0 of 0.5, is an error."""
+    column = _array(values, kind)
+    if column.to_pylist() != values:
+        raise ValueError(f"no {kind}")
+    return column
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
+
+
+def _text(text: str) -> str:
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -176,8 +217,8 @@ class PartWriter:
     def write(self, readings: Array, described: Sequence[Any]) -> None:
         """Write readings and the columns of their `Descriptions` as a row group."""
         channels = known_channels()
-        names = _texts([None, *(channel.name for channel in channels)])
-        units = _texts([None, *(channel.unit for channel in channels)])
+        names = _array([None, *(_text(channel.name) for channel in channels)], _TEXT)
+        units = _array([None, *(_text(channel.unit) for channel in channels)], _TEXT)
         numbers = readings["channel"]
         places = pa.array(np.where(numbers <= len(channels), numbers, 0))
         columns = {

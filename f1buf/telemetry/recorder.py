@@ -56,7 +56,7 @@ class Recorder:
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless it is
-        behind.
+        behind. What its column cannot hold becomes null, or text with replacement characters, and `notes` says so.
     capacity : int
         How many readings the ring holds, of 24 bytes: what may come while the disk is waited for. A race at 20 times
         its speed makes 210,000 a second.
@@ -273,6 +273,11 @@ class Recorder:
     # -- afterwards ---------------------------------------------------------------------------------------------------
 
     @property
+    def notes(self) -> list[str]:
+        """For each column the first value that `describe` has said and it cannot hold; for people."""
+        return list(self._described.notes.values())
+
+    @property
     def lost(self) -> int:
         """Readings that were put and are in no complete part; while it runs, those on their way are among them."""
         return self.ring.stats().offered - self.written
@@ -288,13 +293,16 @@ class Recorder:
             "dropped": stats.dropped,
             "put_waits": stats.put_waits,
             "put_wait_seconds": stats.put_wait_seconds,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
         stats = self.ring.stats()
+        notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"{self.written:,} readings in {self.parts:,} parts, {self.bytes / 1e6:,.1f} MB, in {self.folder}; "
             f"{stats.dropped:,} dropped, puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"
+            f"{notes}"
         )
 
 
