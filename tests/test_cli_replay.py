@@ -179,6 +179,13 @@ def test_a_recording_of_a_recording_is_the_same(race, tmp_path):
     assert replay(tmp_path / "again").summary["thresholds"] == replay(race).summary["thresholds"]
 
 
+def test_no_recording_is_made_inside_of_one(race):
+    done = replay(race, "--record", race / "sub")
+    assert (done.status, done.out) == (2, "")
+    assert f"--record {race / 'sub'}: is inside the recording {race}, whose readers would read both; " in done.err
+    assert sorted(os.listdir(race)) == part_names(4)
+
+
 def test_cars_are_for_the_game(race):
     done = call("replay", race, "--cars", "player")
     assert done.status == 2

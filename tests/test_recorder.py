@@ -607,6 +607,27 @@ def test_a_folder_that_holds_a_recording(tmp_path):
     assert "recording" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("where", ["sub", "sub/of/it", "link/sub"])
+def test_a_folder_inside_a_recording(tmp_path, monkeypatch, where):
+    """Programs that read whole folders, such as pandas, would take both for one."""
+    folder = tmp_path / "race"
+    record(folder, numbered(10))
+    (tmp_path / "link").symlink_to(folder)
+    place = tmp_path / where if "link" in where else folder / where
+    message = f"is inside the recording {folder.resolve()}, whose readers would read both; choose a folder outside"
+    assert refusal(place) == message
+    monkeypatch.chdir(folder)
+    assert refusal(Path("sub")) == message
+    assert names(folder) == part_names(1)  # nothing was made
+
+
+def test_a_folder_beside_files_of_other_names(tmp_path):
+    for name in ("laps.parquet", "part-1.parquet", "part.0.parquet"):
+        (tmp_path / name).write_text("somebody's own")
+    record(tmp_path / "race", numbered(10))
+    assert len(read(tmp_path / "race")) == 10
+
+
 def test_a_folder_that_is_being_recorded_to(tmp_path):
     first = Recorder(tmp_path)
     assert refusal(tmp_path) == "is being recorded to; choose another folder"

@@ -30,6 +30,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf._reading import READING
+from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Recorder:
     Parameters
     ----------
     folder : path-like
-        Made where it is missing; it must not hold a recording.
+        Made where it is missing; it must not hold a recording, nor be inside of one.
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless it is
@@ -88,8 +89,8 @@ class Recorder:
     Raises
     ------
     RecorderError
-        The folder cannot be made or written to, holds a recording already or is being recorded to, or pyarrow is not
-        installed.
+        The folder cannot be made or written to, holds a recording already, is inside one or is being recorded to, or
+        pyarrow is not installed.
 
     Notes
     -----
@@ -149,6 +150,7 @@ class Recorder:
 
     def _claim(self) -> None:
         """Make the folder; see that nobody has recorded to it, and that nobody else does."""
+        self._check_above()
         with _failure_explained(self.folder, "expected a new or empty folder that can be written to"):
             made = [each for each in self.folder.parents if not each.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -167,6 +169,16 @@ class Recorder:
             raise RecorderError(f"{self.folder}: is being recorded to; choose another folder") from None
         except OSError:
             pass  # a file system that knows no locks
+
+    def _check_above(self) -> None:
+        """Refuse a place inside another recording: programs that read that read its subfolders, too."""
+        for above in Path(os.path.realpath(self.folder)).parents:
+            with contextlib.suppress(OSError):  # it may not be looked at
+                if any(map(PART_NAME.fullmatch, os.listdir(above))):
+                    raise RecorderError(
+                        f"{self.folder}: is inside the recording {above}, whose readers would read both; "
+                        "choose a folder outside"
+                    )
 
     def _try_out(self) -> None:
         """Write an empty part and remove it."""

@@ -29,11 +29,11 @@ from f1buf.telemetry.sources.sessions import checked_session, is_wanted, with_se
 if TYPE_CHECKING:
     from f1buf.telemetry._parts import Footer, Rows
 
-__all__ = ["ParquetRecording", "ParquetReplay", "open_parquet"]
+__all__ = ["PART_NAME", "ParquetRecording", "ParquetReplay", "open_parquet"]
 
 Described = dict[int, dict[str, Any]]
 
-_PART = re.compile(r"part-(\d{6,})\.parquet")
+PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 _ROWS = 65_536  # readings read together
 _GAPS = 10  # named: for people, who have seen enough then
 _BATCH = 4096  # readings put together
@@ -153,7 +153,7 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
 def _parts_in(folder: Path) -> list[tuple[int, Path]]:
     """Return the number and path of each part, in their order."""
     try:
-        found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := _PART.fullmatch(name))]
+        found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := PART_NAME.fullmatch(name))]
     except OSError as error:
         raise RecordingError(f"{folder}: {error.strerror}; expected a folder with the parts of a recording") from error
     if not found:
