@@ -94,7 +94,15 @@ examples:
 
 
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
-CAN_BEGINNINGS = (b"LOGG", b"MDF ")  # of a .blf and an .mf4 of another name
+BEGINNINGS = {
+    b"PAR1": "recorded",
+    b"SQLite": "game",
+    b"LOGG": "CAN log",  # a .blf
+    b"MDF ": "CAN log",  # an .mf4, and one that was not finished
+    b"UnFinMF": "CAN log",
+}
+"""What a file is by its first bytes, whatever its name."""
+NO_CAN_LOGS = {"recorded": "a part that --record has made", "game": "an SQLite database, such as the game's recordings"}
 OTHERS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
 REPLAYED = (
     "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
@@ -492,6 +500,8 @@ def classic_feed(name: str, runner: Runner, args: argparse.Namespace, sensors: S
 def replay_command(args: argparse.Namespace) -> int:
     path = Path(args.file)
     try:
+        if args.dbc:
+            check_can_log(path)
         kind = "CAN log" if args.dbc else kind_of(path)
         if kind == "CAN log" and not args.dbc:
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
@@ -501,8 +511,33 @@ def replay_command(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
 
 
+def check_can_log(path: Path) -> None:
+    """Refuse a recording that a database is given for; whatever else is wrong with it, the log's reader tells.
+
+    Raises
+    ------
+    UsageError
+        It is none of a CAN bus.
+    """
+    with suppress(OSError):
+        kind = kind_by_content(first_bytes(path)) if path.is_file() else None
+        if kind in NO_CAN_LOGS and not (kind == "game" and path.suffix.lower() == ".db"):  # python-can's database
+            raise UsageError(f"{path}: {NO_CAN_LOGS[kind]}; expected a CAN log (without --dbc recordings are played)")
+
+
+def first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def kind_by_content(begin: bytes) -> str | None:
+    return next((kind for known, kind in BEGINNINGS.items() if begin.startswith(known)), None)
+
+
 def kind_of(path: Path) -> str:
     """Tell what a file is that no database is given for: "recorded" readings, a "CAN log" or the "game"'s datagrams.
+
+    What it begins with says so; where that may be anything, its name does.
 
     Raises
     ------
@@ -515,18 +550,17 @@ def kind_of(path: Path) -> str:
             return "recorded"
         if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
             raise UsageError(f"{path}: not a regular file; {REPLAYED}")
-        with path.open("rb") as file:
-            begin = file.read(16)
+        begin = first_bytes(path)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; {REPLAYED}") from None
     if not begin:
         raise UsageError(f"{path}: empty; {REPLAYED}")
-    if can_log_format(path) in CAN_LOGS or begin.startswith(CAN_BEGINNINGS):
+    if (kind := kind_by_content(begin)) is not None:
+        return kind
+    if can_log_format(path) in CAN_LOGS:
         return "CAN log"
-    if begin.startswith(b"PAR1") or path.suffix == ".parquet":
+    if path.suffix == ".parquet":
         return "recorded"
-    if begin.startswith(b"SQLite"):
-        return "game"
     what = next((what for known, what in OTHERS.items() if begin.startswith(known)), "nothing that f1buf knows")
     raise UsageError(f"{path}: {what}; {REPLAYED}")
 
@@ -541,7 +575,11 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **said_sessions(decoder)},
+            details=lambda: {
+                "network": {"lost": decoder.lost},
+                "gaps": recording.gaps,
+                **said_sessions(decoder.sessions),
+            },
             lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
             notices=SessionNotices(decoder).notices,
             unusable=lambda: why_unusable("datagram", added_up(recording.unusable(), decoder.rejected)),
@@ -614,20 +652,27 @@ def why_unusable(item: str, rejected: Mapping[str, int]) -> str:
 def replay_recorded(args: argparse.Namespace) -> int:
     recording = open_parquet(args.file)
     args.default_thresholds = recording.thresholds
-    source = ParquetReplay(recording, args.speed)
+    try:
+        source = ParquetReplay(recording, args.speed, args.session)
+    except ValueError as error:
+        raise UsageError(f"--{one_line(error)}") from None
     feed = Feed(
         source.name,
         [source],
         source.describe,
-        rejected=lambda: added_up(recording.rejected),
-        lines=lambda: [f"note       {each}" for each in recording.notes],
+        rejected=lambda: added_up(source.rejected),
+        details=lambda: said_sessions(source.sessions),
+        lines=lambda: session_lines(source),
+        notices=SessionNotices(source).notices,
+        notes=lambda: recording.notes,
+        unusable=lambda: None if args.session is None else why_unusable("reading", source.rejected),
     )
     return Runner(args).run(feed)
 
 
 OPTIONS = {
     "cars": ("game",),
-    "session": ("game",),
+    "session": ("game", "recorded"),
     "j1939": ("CAN log",),
     "channels": ("CAN log",),
     "ids": ("CAN log",),
@@ -652,17 +697,17 @@ def game_decoder(args: argparse.Namespace) -> Decoder:
         raise UsageError(f"--{one_line(error)}") from None
 
 
-def said_sessions(decoder: Decoder) -> dict[str, list[str]]:
+def said_sessions(sessions: Sequence[int]) -> dict[str, list[str]]:
     """Return the sessions that readings came of, for JSON, where they are several."""
-    return {"sessions": list(map(str, decoder.sessions))} if len(decoder.sessions) > 1 else {}
+    return {"sessions": list(map(str, sessions))} if len(sessions) > 1 else {}
 
 
-def session_lines(decoder: Decoder) -> Iterator[str]:
+def session_lines(source: Decoder | ParquetReplay) -> Iterator[str]:
     """What the summary says of several sessions, and of others where there is none that was wanted."""
-    if len(decoder.sessions) > 1:
-        yield f"sessions   {', '.join(map(str, decoder.sessions))}"
-    elif decoder.others and not decoder.sessions:
-        yield f"sessions   heard, but not read: {', '.join(map(str, decoder.others))}"
+    if len(source.sessions) > 1:
+        yield f"sessions   {', '.join(map(str, source.sessions))}"
+    elif source.others and not source.sessions:
+        yield f"sessions   heard, but not read: {', '.join(map(str, source.others))}"
 
 
 class SessionNotices:
@@ -670,25 +715,25 @@ class SessionNotices:
 
     Parameters
     ----------
-    decoder : Decoder
+    source : Decoder or ParquetReplay
         What reads them.
     """
 
     MOST = 16  # forged ones may come without end
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, source: Decoder | ParquetReplay) -> None:
+        self._source = source
         self._said: set[tuple[int, str]] = set()  # sessions and the digits that name them
-        self._is_one_wanted = decoder.session is not None
+        self._is_one_wanted = source.session is not None
 
     def notices(self) -> Iterator[str]:
         """Yield the lines that are to be said now."""
-        sessions = self._decoder.sessions
+        sessions = self._source.sessions
         if len(sessions) < 2:
             return
         if self._is_one_wanted:
             self._is_one_wanted = False
-            yield f"--session {self._decoder.session} fits more than one session that is heard"
+            yield f"--session {self._source.session} fits more than one session that is heard"
         for uid in sessions:
             said = uid, short_session(uid, sessions)
             if said not in self._said and len(self._said) < self.MOST:
@@ -737,7 +782,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network(), **said_sessions(decoder)},
+        details=lambda: {"network": network(), **said_sessions(decoder.sessions)},
         lines=lines,
         notices=lambda: [*silence.notices(), *sessions.notices()],
     )

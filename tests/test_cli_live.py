@@ -457,7 +457,7 @@ def test_bad_usage_of_record(pq, tmp_path):
         (("replay", folder, "--record", folder), "holds a recording already"),
         (("run", *FEW, "--record-overflow", "block"), "--record DIR"),
         (("run", *FEW, "--record", ""), "the name is empty"),
-        (("run", *FEW, "--record", folder / "part-000001.parquet"), "cannot be written"),
+        (("run", *FEW, "--record", folder / "part-000001.parquet"), "is inside the recording"),
         (("replay", folder, "--cars", "player"), "--cars"),
         (("replay", tmp_path), "part-000001.parquet"),
         (("replay", folder, "--alerts", folder / "part-000001.parquet"), "recorded parts"),

@@ -6,7 +6,7 @@ import sqlite3
 import zipfile
 
 import pytest
-from cli_helpers import call, watchdog
+from cli_helpers import call, json_lines, participants, telemetry, watchdog, write_recording
 from helpers import WATCHDOG
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 
@@ -51,6 +51,8 @@ MADE = {
     "log.gz": ("drive.LOG.gz", lambda path: path.write_bytes(gzip.compress(b"(1.0) can0 100#00\n")), A_CAN_LOG),
     "asc.gz": ("drive.asc.gz", lambda path: path.write_bytes(gzip.compress(b"date")), A_CAN_LOG),
     "blf": ("drive", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
+    "blf as a part": ("drive.parquet", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
+    "mf4 not finished": ("drive.mdf", lambda path: path.write_bytes(b"UnFinMF 4.10    "), A_CAN_LOG),
     "mf4": ("drive.mdf", lambda path: path.write_bytes(b"MDF     4.10    "), A_CAN_LOG),
     "db": (
         "drive.db",
@@ -70,7 +72,33 @@ def test_what_is_no_recording(tmp_path, what):
     assert done.err == f"f1buf replay: error: {tmp_path / name}: {message}\n"
 
 
-@pytest.mark.parametrize("name", ["other.parquet", "other"])
+BY_CONTENT = {
+    b"SQLite format 3\0" + bytes(84): ("an SQLite database, such as the game's recordings", "log", "blf", "csv"),
+    b"PAR1" + bytes(100): ("a part that --record has made", "log", "mf4", "db"),
+}
+
+
+@pytest.mark.parametrize("content", BY_CONTENT, ids=["game", "part"])
+def test_a_database_of_can_for_what_is_a_recording(tmp_path, content):
+    """Whatever its name: its lines would all be bad ones, or its frames none."""
+    what, *suffixes = BY_CONTENT[content]
+    for suffix in suffixes:
+        path = tmp_path / f"race.{suffix}"
+        path.write_bytes(content)
+        done = call("replay", path, "--dbc", tmp_path / "car.dbc")
+        assert (done.status, done.out) == (2, "")
+        message = f"{what}; expected a CAN log (without --dbc recordings are played)"
+        assert done.err == f"f1buf replay: error: {path}: {message}\n"
+
+
+@pytest.mark.parametrize("name", ["race.log", "race.blf", "race.parquet"])
+def test_a_game_is_played_whatever_its_name(tmp_path, name):
+    write_recording(tmp_path / name, [(0.0, participants(0.0, "A")), (0.1, telemetry(0.1, 100))])
+    done = replay(tmp_path / name)
+    assert (done.status, done.summary["readings"]) == (0, 6)
+
+
+@pytest.mark.parametrize("name", ["other.parquet", "other", "other.log"])
 def test_a_parquet_file_that_is_none_of_f1bufs(tmp_path, name):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table({"lap": [1]}), tmp_path / name)
@@ -132,14 +160,15 @@ def test_a_recording_that_goes_on_is_played_and_this_is_said(race):
     (race / "part-000004.parquet").unlink()
     done = replay(race)
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {"missing end": 1})
-    assert (
-        "note       the recording goes on: it is still recorded, was cut off, or its last parts are missing" in done.err
-    )
+    note = "the recording goes on: it is still recorded, was cut off, or its last parts are missing"
+    assert done.summary["notes"] == [note]
+    assert done.err.count(f"note       {note}\n") == 1
 
 
 def test_a_whole_recording_needs_no_note(race):
     done = replay(race)
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 30, {})
+    assert done.summary["notes"] == []
     assert "note " not in done.err
 
 
@@ -150,10 +179,70 @@ def test_a_recording_of_a_recording_is_the_same(race, tmp_path):
     assert replay(tmp_path / "again").summary["thresholds"] == replay(race).summary["thresholds"]
 
 
+def test_no_recording_is_made_inside_of_one(race):
+    done = replay(race, "--record", race / "sub")
+    assert (done.status, done.out) == (2, "")
+    assert f"--record {race / 'sub'}: is inside the recording {race}, whose readers would read both; " in done.err
+    assert sorted(os.listdir(race)) == part_names(4)
+
+
 def test_cars_are_for_the_game(race):
     done = call("replay", race, "--cars", "player")
     assert done.status == 2
     assert "--cars is for a recording of the game; " in done.err
+
+
+# Sessions in them -----------------------------------------------------------------------------------------------------
+
+ONE, OTHER = 9645314088496810282, 1234567890123450099
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A recording of 40 readings: of a session the even ones, of another one each fourth, of none the rest."""
+    pytest.importorskip("pyarrow", reason="recording needs pyarrow")
+    batch = numbered(40)
+    batch["sensor_id"] = batch["value"] % 4
+    known = {0: {"session": ONE, "driver": "A"}, 1: {"session": OTHER}, 2: {"session": ONE, "driver": "B"}}
+    limit = Threshold("SPEED", above=-1, message="Any")
+    record(tmp_path / "two", batch, describe=lambda sensor_id, _: known.get(sensor_id, {}), thresholds=[limit])
+    return tmp_path / "two"
+
+
+def test_several_recorded_sessions_are_named(two):
+    done = replay(two)
+    assert done.summary["sessions"] == [str(ONE), str(OTHER)]
+    assert f"sessions   {ONE}, {OTHER}" in done.err.splitlines()
+    assert (done.summary["readings"], done.summary["rejected"]) == (40, {})
+
+
+@pytest.mark.parametrize(
+    ("choice", "values"), [(str(ONE), range(0, 40, 2)), ("0282", range(0, 40, 2)), ("0099", range(1, 40, 4))]
+)
+def test_one_recorded_session_is_chosen(two, tmp_path, choice, values):
+    done = replay(two, "--session", choice, "--alert-samples", "--alerts", tmp_path / "alerts")
+    alerts = json_lines((tmp_path / "alerts").read_text())
+    assert [alert["value"] for alert in alerts] == list(values)
+    assert not any("session" in alert for alert in alerts)
+    assert done.status == 0
+    assert done.summary["rejected"] == {"no session": 10, "other session": 30 - len(values)}
+    assert "sessions" not in done.summary
+
+
+def test_a_recorded_session_that_is_not_there(two):
+    done = replay(two, "--session", "7777")
+    assert (done.status, done.summary["readings"]) == (2, 0)
+    assert done.err.splitlines()[-1] == (
+        f"f1buf: {two}: no reading in it could be used: 30 x other session; another session is heard, not the one "
+        "chosen; without --session every one is read, and named"
+    )
+
+
+def test_a_bad_choice_of_a_recorded_session(two):
+    done = call("replay", two, "--session", "latest")
+    assert (done.status, done.out) == (2, "")
+    expected = "--session is 'latest': expected a session's number, or at least its last 4 digits"
+    assert done.err == f"f1buf replay: error: {expected}\n"
 
 
 def test_an_empty_recording(tmp_path):

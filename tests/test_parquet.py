@@ -14,6 +14,7 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.channels import known_channels
+from f1buf.telemetry.recorder import Recorder
 from f1buf.telemetry.sources import parquet
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.pace import Pace
@@ -32,14 +33,16 @@ def bounded():
         yield
 
 
-def in_parts(folder, *batches, **options):
-    """Record each batch as a part of its own, as if one recorder had."""
-    for number, batch in enumerate(batches, 1):
-        with recording_to(folder / "one", **options) as recorder:
-            recorder._notes["recording"] = "one"
-            recorder.ring.put_many(batch)
-        (folder / "one" / "part-000001.parquet").rename(folder / f"part-{number:06}.parquet")
-    (folder / "one").rmdir()
+def in_parts(folder, *batches, describe=None, numbers=None):
+    """Record each batch as a part of its own, with these numbers."""
+    numbers = list(numbers or range(1, len(batches) + 1))
+    recorder = Recorder(folder, describe, capacity=15)  # so it takes at once what there is
+    for number, batch in zip(numbers, batches, strict=True):
+        recorder.parts = number - 1
+        for piece in pieces(batch, 15):
+            recorder.ring.put_many(piece)
+            recorder._take()
+        recorder._complete(last=number == numbers[-1])
     return folder
 
 
@@ -47,9 +50,8 @@ def in_parts(folder, *batches, **options):
 
 
 def test_parts_come_in_the_order_of_their_numbers(tmp_path):
-    in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20))
-    for number, new in ((3, 1_000_000), (2, 999_999), (1, 999_998)):  # names that sort the other way
-        (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{new:06}.parquet")
+    # names that sort the other way
+    in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20), numbers=range(999_998, 1_000_001))
     with pytest.raises(RecordingError, match="missing parts: 1 to 999997; "):
         read(tmp_path)
     (tmp_path / "laps.parquet").write_text("somebody's own")
@@ -84,9 +86,7 @@ def test_missing_parts_are_counted_and_said_once_the_others_are_played(tmp_path)
 
 
 def test_many_missing_parts(tmp_path):
-    in_parts(tmp_path, *[numbered(1)] * 15)
-    for number in range(15, 0, -1):
-        (tmp_path / f"part-{number:06}.parquet").rename(tmp_path / f"part-{2 * number:06}.parquet")
+    in_parts(tmp_path, *[numbered(1)] * 15, numbers=range(2, 31, 2))
     assert "missing parts: 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and others; " in played(open_parquet(tmp_path))[1]
 
 
@@ -107,10 +107,11 @@ def test_a_recording_whose_end_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_parts_of_several_recordings(part, older):
+def test_parts_of_several_recordings(part, older, tmp_path_factory):
     """As where one is copied over another, longer one."""
-    record(part.parent / "another", numbered(10))
-    other = (part.parent / "another" / part.name.replace("2", "1")).rename(part)
+    another = tmp_path_factory.mktemp("another")
+    record(another, numbered(10))
+    other = (another / "part-000001.parquet").rename(part)
     if older:
         as_by_version_1(other)
     message = (
@@ -118,6 +119,67 @@ def test_parts_of_several_recordings(part, older):
     )
     assert refusal(part.parent, part) == message
     assert len(read(part)) == 10
+
+
+def renamed(folder, *pairs):
+    """Give parts each other's names: `pairs` of an old and a new one, copies where an old one stays."""
+    contents = {new: (folder / f"part-{old}.parquet").read_bytes() for old, new in pairs}
+    for new, content in contents.items():
+        (folder / f"part-{new}.parquet").write_bytes(content)
+
+
+WRONG_NAMES = {
+    "twice": (
+        [("000002", "000003")],
+        "000003",
+        "is part 2 under the name of part 3; rename it part-000002.parquet, or move it away if that is there",
+    ),
+    "swapped": (
+        [("000001", "000002"), ("000002", "000001")],
+        "000001",
+        "is part 2 under the name of part 1; rename it part-000002.parquet, or move it away if that is there",
+    ),
+    "behind the last": (
+        [("000003", "000004")],
+        "000004",
+        "is part 3 under the name of part 4; rename it part-000003.parquet, or move it away if that is there",
+    ),
+    "seven digits": (
+        [("000001", "0000001")],
+        "000001",
+        "has the number of part-0000001.parquet, too; expected each once: move one away",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_NAMES)
+def test_a_part_under_another_parts_name(tmp_path, what):
+    """Silently it would be played twice, or instead of another one, or in another order."""
+    pairs, named, message = WRONG_NAMES[what]
+    in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20))
+    renamed(tmp_path, *pairs)
+    assert refusal(tmp_path, tmp_path / f"part-{named}.parquet") == message
+    assert len(read(tmp_path / f"part-{named}.parquet")) == 10  # by itself it may have any name
+
+
+def without_number(part):
+    rewrite(part, lambda table, said: (table, {name: said[name] for name in said if name != "number"}))
+
+
+def test_parts_that_do_not_say_their_number(tmp_path):
+    """They are read, and it is said; one that says that it is the last must be that all the same."""
+    in_parts(tmp_path, numbered(10), numbered(10, 10))
+    for name in os.listdir(tmp_path):
+        without_number(tmp_path / name)
+    recording = open_parquet(tmp_path)
+    assert recording.notes == [
+        "an older f1buf recorded it, without numbers in its parts: wrong names go unnoticed",
+    ]
+    assert played(recording) == (list(range(20)), None)
+    assert open_parquet(tmp_path / "part-000001.parquet").notes == []
+    renamed(tmp_path, ("000002", "000003"))
+    message = "comes after part-000002.parquet, with which the recording ended; move it away"
+    assert refusal(tmp_path, tmp_path / "part-000003.parquet") == message
 
 
 def test_a_part_by_itself(part):
@@ -184,11 +246,8 @@ def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
     """The meaning of flags changes, once their numbers are used up."""
     batch = numbered(10)
     batch["sensor_id"] = 1
-    for number in (1, 2):
-        with recording_to(tmp_path / "one", lambda *_, number=number: {"lap": number}) as recorder:
-            recorder._notes["recording"] = "one"
-            recorder.ring.put_many(batch)
-        (tmp_path / "one" / "part-000001.parquet").rename(tmp_path / f"part-{number:06}.parquet")
+    laps = iter((1, 2))
+    in_parts(tmp_path, batch, batch, describe=lambda *_: {"lap": next(laps)})
     replay = ParquetReplay(open_parquet(tmp_path), None)
     batches = replay.batches(threading.Event())
     assert [(len(batch), replay.describe(1, 0)["lap"]) for batch in batches] == [(10, 1), (10, 2)]
@@ -208,6 +267,40 @@ def test_what_is_known_of_sensors_is_forgotten_in_time(tmp_path, monkeypatch):
         assert min(newest, 99) <= len(known) <= 250
         assert known == list(range(known[0], newest + 1))
         assert all(replay.describe(sensor, 0) == {"lap": sensor} for sensor in known)
+
+
+def test_one_session_is_played_however_its_sensors_are_numbered(tmp_path):
+    """What is known of a sensor is of the session that is played, also where others' rows have its number."""
+    batch = numbered(200_000)  # more than a row group
+    batch["sensor_id"] = 1
+    said = iter(({"session": 12345, "lap": 1}, {"session": 2345, "lap": 2}))
+    record(tmp_path, batch, describe=lambda *_: next(said), part_seconds=np.inf)
+    for choice, lap, values in ((12345, 1, range(131_072)), ("2345", None, range(200_000)), (1, None, ())):
+        replay = ParquetReplay(open_parquet(tmp_path), None, choice)
+        assert replayed(replay)["value"].tolist() == list(values)
+        assert replay.rejected == ({"other session": 200_000 - len(values)} if len(values) < 200_000 else {})
+        assert lap is None or replay.describe(1, 0) == {"session": 12345, "lap": 1}
+    with pytest.raises(ValueError, match=r"^session is '-1': expected a session's number"):
+        ParquetReplay(open_parquet(tmp_path), None, "-1")
+
+
+def test_a_recording_that_knows_no_sessions_has_none_to_choose(tmp_path):
+    record(tmp_path, numbered(10))
+    for rewritten in (False, True):
+        if rewritten:
+            as_by_version_1(tmp_path / "part-000001.parquet")
+        replay = ParquetReplay(open_parquet(tmp_path), None, "2345")
+        assert len(replayed(replay)) == 0
+        assert (replay.rejected, replay.sessions) == ({"no session": 10}, ())
+
+
+def test_stop_ends_what_passes_over_readings(tmp_path):
+    record(tmp_path, numbered(10))
+    stop = threading.Event()
+    stop.set()
+    replay = ParquetReplay(open_parquet(tmp_path), None, "2345")
+    assert list(replay.batches(stop)) == []
+    assert replay.rejected == {}
 
 
 # Pace -----------------------------------------------------------------------------------------------------------------
@@ -465,6 +558,10 @@ CHANGED = {
     ),
     "no channels": (lambda table, said: (table, {**said, "channels": None}), NO_CHANNEL),
     "thresholds of another kind": (lambda table, said: (table, {**said, "thresholds": 5}), NO_CHANNEL),
+    "a number of another kind": (
+        lambda table, said: (table, {**said, "number": "2"}),
+        NO_CHANNEL + "TypeError: number is '2'",
+    ),
     "no thresholds": (lambda table, said: (table, {**said, "thresholds": "[[threshold]]"}), NO_CHANNEL),
     "no range": (lambda table, said: (table, {**said, "channels": [{"name": "A", "unit": ""}]}), NO_CHANNEL),
     "an empty range": (
@@ -501,7 +598,9 @@ def test_a_recording_without_checksums_is_read_and_that_is_said(tmp_path):
     record(tmp_path, batch, describe=lambda *_: {**said, "session": 7})
     as_by_version_1(tmp_path / "part-000001.parquet")
     recording = open_parquet(tmp_path)
-    assert recording.notes == ["an older f1buf recorded it, without checksums: damage and a missing end go unnoticed"]
+    assert recording.notes == [
+        "an older f1buf recorded it, without checksums: damage, wrong names and a missing end go unnoticed"
+    ]
     assert recording.rejected == {}
     replay = ParquetReplay(recording, None)
     assert replayed(replay).tobytes() == batch.tobytes()

@@ -20,7 +20,7 @@ from recorder_helpers import child, names, numbered, part_names, put_numbered, r
 
 import f1buf
 from f1buf import READING
-from f1buf.telemetry import SPEED, Channel, recorder
+from f1buf.telemetry import SPEED, Channel, Threshold, recorder
 from f1buf.telemetry.recorder import Recorder, RecorderError
 from f1buf.telemetry.sources.parquet import open_parquet
 
@@ -150,6 +150,60 @@ def test_rows_say_who_drove(tmp_path):
     rows = table(tmp_path)
     for name in ("car", "driver", "lap", "part", "session"):
         assert rows[name] == [each.get(name) for each in said.values()] * 100
+
+
+UNFIT = {
+    "lap": (40_000, None, "lap 40000 is no int16: null instead"),
+    "car": (0.5, None, "car 0.5 is no int16: null instead"),
+    "session": (-1, None, "session -1 is no uint64: null instead"),
+    "driver": ("A\ud800\udfff", "A\ufffd\ufffd", r"driver 'A\ud800\udfff' is no text: replacement characters instead"),
+    "part": (5, None, "part 5 is no text: null instead"),
+}
+FIT = {"car": 3, "driver": "Ä", "lap": -1, "part": "RL", "session": (1 << 64) - 1}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_a_column_cannot_hold_costs_no_reading(tmp_path, name):
+    value, held, note = UNFIT[name]
+    batch = numbered(21)
+    recorder = record(tmp_path, batch, describe=lambda sensor_id, _: {**FIT, name: value} if sensor_id % 2 else FIT)
+    assert (recorder.written, recorder.lost) == (21, 0)
+    assert read(tmp_path).tobytes() == batch.tobytes()
+    rows = table(tmp_path)
+    expected = {**FIT, name: held}
+    for column in FIT:
+        assert rows[column] == [(expected if sensor % 2 else FIT)[column] for sensor in batch["sensor_id"]]
+    assert recorder.notes == recorder.as_dict()["notes"] == [note]
+    assert str(recorder).endswith(f" s); {note}")
+
+
+def test_values_that_fit_need_no_note(tmp_path):
+    recorder = record(tmp_path, numbered(7), describe=lambda sensor_id, _: {"lap": np.int64(sensor_id)})
+    assert table(tmp_path)["lap"] == list(range(7))
+    assert recorder.notes == []
+    assert str(recorder).endswith(" s)")
+
+
+def test_a_note_tells_of_a_column_once(tmp_path):
+    laps = iter(range(40_000, 50_000))
+    batch = numbered(1000)
+    batch["sensor_id"] = np.arange(1000)
+    recorder = record(tmp_path, batch, describe=lambda *_: {"lap": next(laps), "driver": "\n" * 1000 + "\udc80"})
+    assert recorder.notes[1] == "lap 40000 is no int16: null instead"
+    assert len(recorder.notes) == 2
+    assert max(map(len, recorder.notes)) < 120
+
+
+def test_a_channel_whose_name_is_no_text(tmp_path):
+    """In the rows it has replacement characters; a replay has it back as it was."""
+    channel = Channel("ODD\ud800", "\udfff")
+    batch = numbered(10)
+    batch["channel"] = channel.number
+    limit = Threshold("ODD\ud800", above=5, message="High")
+    record(tmp_path, batch, thresholds=[limit])
+    assert set(zip(table(tmp_path)["channel"], table(tmp_path)["unit"], strict=True)) == {("ODD\ufffd", "\ufffd")}
+    assert read(tmp_path).tobytes() == batch.tobytes()
+    assert open_parquet(tmp_path).thresholds == (limit,)
 
 
 def test_it_asks_again_what_a_sensor_is_in_each_row_group(tmp_path):
@@ -551,6 +605,27 @@ def test_a_folder_that_holds_a_recording(tmp_path):
     assert (tmp_path / "part-000001.parquet").read_bytes() == before
     (tmp_path / "part-000001.parquet").rename(tmp_path / "another name.parquet")
     assert "recording" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["sub", "sub/of/it", "link/sub"])
+def test_a_folder_inside_a_recording(tmp_path, monkeypatch, where):
+    """Programs that read whole folders, such as pandas, would take both for one."""
+    folder = tmp_path / "race"
+    record(folder, numbered(10))
+    (tmp_path / "link").symlink_to(folder)
+    place = tmp_path / where if "link" in where else folder / where
+    message = f"is inside the recording {folder.resolve()}, whose readers would read both; choose a folder outside"
+    assert refusal(place) == message
+    monkeypatch.chdir(folder)
+    assert refusal(Path("sub")) == message
+    assert names(folder) == part_names(1)  # nothing was made
+
+
+def test_a_folder_beside_files_of_other_names(tmp_path):
+    for name in ("laps.parquet", "part-1.parquet", "part.0.parquet"):
+        (tmp_path / name).write_text("somebody's own")
+    record(tmp_path / "race", numbered(10))
+    assert len(read(tmp_path / "race")) == 10
 
 
 def test_a_folder_that_is_being_recorded_to(tmp_path):

@@ -282,10 +282,9 @@ def test_bad_choice_of_a_session(two, name, choice):
 
 
 def test_a_choice_of_sessions_is_for_the_game_alone(tmp_path):
-    (tmp_path / "empty").mkdir()
-    done = call("replay", tmp_path / "empty", "--session", "1234")
+    done = call("replay", tmp_path / "drive.log", "--dbc", tmp_path / "car.dbc", "--session", "1234")
     assert done.status == 2
-    assert "--session is for a recording of the game; " in done.error
+    assert "--session is for a recording of the game or what --record has made; " in done.error
 
 
 def test_a_session_that_is_not_there(two):

@@ -5,8 +5,9 @@ Names, units and who drove stand in the rows, for programs that know nothing of 
 something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
 version of all that is said here), "version" (of the f1buf that wrote it), "recording" (a random text, the same in all
 parts of a recording), "source" (where the readings came from), "thresholds" (what they were checked against, a TOML
-text), "last" (whether the recording ended with this part), "channels", in the order of their numbers from 1, each with
-"name", "unit" and "range" (null where it is infinite), and "crc32", the checksums.
+text), "number" (the part's in the recording, from 1, as in its name), "last" (whether the recording ended with it),
+"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
+"crc32", the checksums.
 
 Whoever reads the folder must find only complete parts. So a part is written to a file that has no name, brought to the
 disk, and only then given one; where the file system knows no such files, to one with a hidden name.
@@ -31,16 +32,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from f1buf import __version__
 from f1buf._reading import READING
+from f1buf.telemetry._text import one_line
 from f1buf.telemetry.channels import Channel, known_channels
 from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.thresholds import Threshold, loads
 
-__all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "read_footer", "read_rows"]
+__all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "Rows", "read_footer", "read_rows"]
 
 Array = NDArray[Any]
 Describe = Callable[[int, int], dict[str, Any]]
@@ -106,9 +109,15 @@ class Descriptions:
     describe : callable or None
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session``.
+
+    Attributes
+    ----------
+    notes : dict of str to str
+        By column a sentence on the first value that it could not hold.
     """
 
     def __init__(self, describe: Describe | None) -> None:
+        self.notes: dict[str, str] = {}
         self._describe = describe
         self._codes: dict[int, int] = {}
         self._said: list[dict[str, Any]] = [{}]
@@ -134,11 +143,29 @@ class Descriptions:
         """Return the columns car, driver, lap, part and session of readings with these codes."""
         columns = []
         for name in _DESCRIBED:
-            values = [each.get(name) for each in self._said]
-            kind = SCHEMA.field(name).type
-            column = _texts(values) if kind == _TEXT else pa.array(values, kind)
+            column = self._column(name, [each.get(name) for each in self._said])
             columns.append(column.take(pa.array(codes)))
         return columns
+
+    def _column(self, name: str, values: list[Any]) -> Any:
+        kind = SCHEMA.field(name).type
+        try:
+            return _faithful(values, kind)
+        except Exception:  # a source may say anything; pyarrow fails in several ways
+            return _array([self._holdable(name, kind, value) for value in values], kind)
+
+    def _holdable(self, name: str, kind: Any, value: Any) -> Any:
+        """Return what a column holds of a value: no reading is lost for what is said of it."""
+        try:
+            return _faithful([value], kind)[0].as_py()
+        except Exception:
+            held = _text(value) if kind == _TEXT and isinstance(value, str) else None
+            kind = "text" if kind == _TEXT else kind
+            instead = "null" if held is None else "replacement characters"
+            self.notes.setdefault(
+                name, f"{name} {one_line(Exception(repr(value)))[:40]} is no {kind}: {instead} instead"
+            )
+            return held
 
     def clear(self) -> None:
         """Forget all answers, and what the codes meant."""
@@ -146,8 +173,24 @@ class Descriptions:
         del self._said[1:]
 
 
-def _texts(values: Sequence[str | None]) -> Any:
-    return pa.array(values, pa.string()).dictionary_encode()  # each text once: a Parquet dictionary has no doubles
+def _array(values: Sequence[Any], kind: Any) -> Any:
+    # Each text once: a Parquet dictionary has no doubles.
+    return pa.array(values, pa.string()).dictionary_encode() if kind == _TEXT else pa.array(values, kind)
+
+
+def _faithful(values: list[Any], kind: Any) -> Any:
+    """Return the column of these values; what pyarrow would make something else of, such as 0 of 0.5, is an error."""
+    column = _array(values, kind)
+    if column.to_pylist() != values:
+        raise ValueError(f"no {kind}")
+    return column
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
+
+
+def _text(text: str) -> str:
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -174,8 +217,8 @@ class PartWriter:
     def write(self, readings: Array, described: Sequence[Any]) -> None:
         """Write readings and the columns of their `Descriptions` as a row group."""
         channels = known_channels()
-        names = _texts([None, *(channel.name for channel in channels)])
-        units = _texts([None, *(channel.unit for channel in channels)])
+        names = _array([None, *(_text(channel.name) for channel in channels)], _TEXT)
+        units = _array([None, *(_text(channel.unit) for channel in channels)], _TEXT)
         numbers = readings["channel"]
         places = pa.array(np.where(numbers <= len(channels), numbers, 0))
         columns = {
@@ -190,9 +233,9 @@ class PartWriter:
         }
         self._writer.write_table(pa.table(columns, SCHEMA))
 
-    def complete(self, notes: dict[str, str], *, last: bool) -> int:
+    def complete(self, notes: dict[str, str], *, number: int, last: bool) -> int:
         """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
-        self._writer.add_key_value_metadata({KEY: _metadata(notes, last)})
+        self._writer.add_key_value_metadata({KEY: _metadata({**notes, "number": number, "last": last})})
         self._writer.close()
         size = self._file.tell()
         _fill_in_checksums(self._file)
@@ -236,7 +279,7 @@ def _open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
     return temporary.open("x+b"), temporary  # x: so that no link of somebody else's is followed
 
 
-def _metadata(notes: dict[str, str], last: bool) -> bytes:
+def _metadata(notes: dict[str, Any]) -> bytes:
     channels = [
         {
             "name": channel.name,
@@ -245,7 +288,7 @@ def _metadata(notes: dict[str, str], last: bool) -> bytes:
         }
         for channel in known_channels()
     ]
-    said = {"schema": VERSION, "version": __version__, **notes, "last": last, "channels": channels, **_NO_CHECKSUMS}
+    said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **_NO_CHECKSUMS}
     return json.dumps(said).encode()
 
 
@@ -336,6 +379,8 @@ class Footer(NamedTuple):
     """How many readings it holds."""
     data: Data | None
     """What the rest of it must be; None where it has no checksums, so in version 1."""
+    number: int | None
+    """Which of the recording's parts it is, from 1; None where it does not say so, as older ones."""
     last: bool | None
     """Whether the recording ended with it; None where nobody knows, so in version 1."""
     recording: str | None
@@ -399,8 +444,11 @@ def read_footer(path: Path) -> Footer:
             raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
         last, recording = (said["last"], said["recording"]) if version > 1 else (None, None)
+        number = said.get("number")
+        if not isinstance(number, int | None):
+            raise TypeError(f"number is {number!r}")
         source, numbers = str(said["source"]), np.array(numbers, READING["channel"])
-        return Footer(path, rows, data, last, recording, source, thresholds, numbers)
+        return Footer(path, rows, data, number, last, recording, source, thresholds, numbers)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 
@@ -410,14 +458,33 @@ def _channel(name: str, unit: str, range: Sequence[float | None]) -> Channel:
     return Channel(name, unit, (-math.inf if low is None else low, math.inf if high is None else high))
 
 
-def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, dict[str, Any]]]]:
+class Rows(NamedTuple):
+    """What some rows of a part hold."""
+
+    readings: Array
+    """Those of the sessions that are wanted; of READING, the channels numbered as in this process."""
+    described: dict[int, dict[str, Any]]
+    """What was known of their sensors by ``sensor_id << 16 | flags``, without what was not known."""
+    passed_over: dict[int | None, int]
+    """How many readings there were of each other session; None is the one of those that say none."""
+
+
+def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | None = None) -> Iterator[Rows]:
     """Iterate over a part.
+
+    Parameters
+    ----------
+    part : Footer
+        As `read_footer` returned it.
+    max_count : int
+        How many rows are read together, at most.
+    is_wanted : callable, optional
+        Whether the readings of a session, by its number, are wanted; None for all readings.
 
     Yields
     ------
-    (ndarray of READING, dict)
-        At most `max_count` readings, their channels numbered as in this process; and what was known of their sensors by
-        ``sensor_id << 16 | flags``, without what was not known.
+    Rows
+        In the order of the part; there may be no reading in them.
 
     Raises
     ------
@@ -428,12 +495,28 @@ def read_rows(part: Footer, max_count: int) -> Iterator[tuple[Array, dict[int, d
         _check_data(part)
     with _damage_explained(part.path), pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(max_count, use_threads=False):
+            passed_over: dict[int | None, int] = {}
+            if is_wanted is not None:
+                batch, passed_over = _only_wanted(batch, is_wanted)
             readings = np.empty(len(batch), READING)
             for field in ("timestamp", "sensor_id", "value", "flags"):
                 readings[field] = batch.column(field).to_numpy()
             numbers = batch.column("channel_number").to_numpy()
             readings["channel"] = part.numbers[np.where(numbers < len(part.numbers), numbers, 0)]
-            yield readings, _described(readings, batch)
+            yield Rows(readings, _described(readings, batch), passed_over)
+
+
+def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dict[int | None, int]]:
+    """Return the rows of the sessions that are wanted, and how many of each other one there are."""
+    if "session" not in batch.schema.names:  # version 1
+        return batch.slice(0, 0), {None: len(batch)}
+    column = batch.column("session")
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+    wanted = [uid for uid in counts if uid is not None and is_wanted(uid)]
+    passed_over = {uid: count for uid, count in counts.items() if uid not in wanted}
+    if passed_over:
+        batch = batch.filter(pc.is_in(column, value_set=pa.array(wanted, column.type)))
+    return batch, passed_over
 
 
 def _described(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:

@@ -30,6 +30,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf._reading import READING
+from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ class Recorder:
     Parameters
     ----------
     folder : path-like
-        Made where it is missing; it must not hold a recording.
+        Made where it is missing; it must not hold a recording, nor be inside of one.
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless it is
-        behind.
+        behind. What its column cannot hold becomes null, or text with replacement characters, and `notes` says so.
     capacity : int
         How many readings the ring holds, of 24 bytes: what may come while the disk is waited for. A race at 20 times
         its speed makes 210,000 a second.
@@ -88,8 +89,8 @@ class Recorder:
     Raises
     ------
     RecorderError
-        The folder cannot be made or written to, holds a recording already or is being recorded to, or pyarrow is not
-        installed.
+        The folder cannot be made or written to, holds a recording already, is inside one or is being recorded to, or
+        pyarrow is not installed.
 
     Notes
     -----
@@ -149,6 +150,7 @@ class Recorder:
 
     def _claim(self) -> None:
         """Make the folder; see that nobody has recorded to it, and that nobody else does."""
+        self._check_above()
         with _failure_explained(self.folder, "expected a new or empty folder that can be written to"):
             made = [each for each in self.folder.parents if not each.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -168,12 +170,22 @@ class Recorder:
         except OSError:
             pass  # a file system that knows no locks
 
+    def _check_above(self) -> None:
+        """Refuse a place inside another recording: programs that read that read its subfolders, too."""
+        for above in Path(os.path.realpath(self.folder)).parents:
+            with contextlib.suppress(OSError):  # it may not be looked at
+                if any(map(PART_NAME.fullmatch, os.listdir(above))):
+                    raise RecorderError(
+                        f"{self.folder}: is inside the recording {above}, whose readers would read both; "
+                        "choose a folder outside"
+                    )
+
     def _try_out(self) -> None:
         """Write an empty part and remove it."""
         with _failure_explained(self.folder, "expected a folder that can be written to"):
             part = self._new_part()
             try:
-                part.complete(self._notes, last=False)
+                part.complete(self._notes, number=1, last=False)
             finally:
                 part.discard()
 
@@ -257,7 +269,7 @@ class Recorder:
             self._write()
         assert self._part is not None
         with self._part_failure_explained():
-            size = self._part.complete(self._notes, last=last)
+            size = self._part.complete(self._notes, number=self.parts + 1, last=last)
             self._part.show()
             os.fsync(self._descriptor)
         self.written += self._part_rows
@@ -271,6 +283,11 @@ class Recorder:
         )
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    @property
+    def notes(self) -> list[str]:
+        """For each column the first value that `describe` has said and it cannot hold; for people."""
+        return list(self._described.notes.values())
 
     @property
     def lost(self) -> int:
@@ -288,13 +305,16 @@ class Recorder:
             "dropped": stats.dropped,
             "put_waits": stats.put_waits,
             "put_wait_seconds": stats.put_wait_seconds,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
         stats = self.ring.stats()
+        notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"{self.written:,} readings in {self.parts:,} parts, {self.bytes / 1e6:,.1f} MB, in {self.folder}; "
             f"{stats.dropped:,} dropped, puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"
+            f"{notes}"
         )
 
 

@@ -33,9 +33,10 @@ import numpy.typing as npt
 
 from f1buf._reading import READING
 
-from .._text import LONGEST_SESSION, SHORTEST_SESSION, clean, fits_session
+from .._text import clean
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
+from .sessions import checked_session, is_wanted, with_session
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
 
@@ -561,7 +562,7 @@ class Decoder:
     def __init__(self, cars: str | Iterable[int] = "all", session: str | int | None = None) -> None:
         self.rejected: Counter[str] = Counter()
         self._cars = _checked_cars(cars)
-        self.session = _checked_session(session)
+        self.session = checked_session(session)
         self.lost = 0
         self.sessions: tuple[int, ...] = ()
         self.others: tuple[int, ...] = ()
@@ -605,8 +606,9 @@ class Decoder:
         if fault is not None:
             return self._reject(fault)
         session = self._known(header.session)
-        if session is None and self.session is not None and not fits_session(self.session, header.session_uid):
-            return self._reject_other(header.session_uid)
+        if session is None and not is_wanted(header.session_uid, self.session):
+            self.others = with_session(self.others, header.session_uid)
+            return self._reject("other session")
         if header.packet_id == PARTICIPANTS:
             return self._take_participants(session, form, header, datagram)
         if session is None:
@@ -669,11 +671,6 @@ class Decoder:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def _reject_other(self, uid: int) -> Array:
-        if uid not in self.others:
-            self.others = (*self.others, uid)[-_SESSIONS:]
-        return self._reject("other session")
-
     def _known(self, key: tuple[int, int]) -> _Session | None:
         self._datagrams += 1
         if key not in self._sessions:
@@ -705,8 +702,7 @@ class Decoder:
             return False
         session.number, session.heard = self._numbers, True
         self._numbers += 1
-        if uid not in self.sessions:  # it is where a player has changed the format
-            self.sessions = (*self.sessions, uid)[-_SESSIONS:]
+        self.sessions = with_session(self.sessions, uid)  # it is there where a player has changed the format
         if len(self.sessions) > 1:
             for each in self._sessions.values():
                 self._note(each, each.roster._replace(several=True))
@@ -872,17 +868,6 @@ def _checked_cars(cars: str | Iterable[int]) -> str | tuple[int, ...]:
         if not 0 <= index < _MAX_SLOTS:
             raise ValueError(f"cars holds {index}: {expected}")
     return tuple(indices)
-
-
-def _checked_session(session: str | int | None) -> str | None:
-    if session is None:
-        return None
-    text = session if isinstance(session, str) else f"{session:0{SHORTEST_SESSION}}"
-    if not (text.isascii() and text.isdigit() and SHORTEST_SESSION <= len(text) <= LONGEST_SESSION):
-        raise ValueError(
-            f"session is {session!r}: expected a session's number, or at least its last {SHORTEST_SESSION} digits"
-        )
-    return text
 
 
 def _driver(name: bytes) -> str | None:

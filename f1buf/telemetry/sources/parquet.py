@@ -3,9 +3,9 @@
 Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
 when it is opened. Hidden files that a crash left behind are not looked at. A single part is read, too.
 
-Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts
-with their numbers: what is damaged is refused, and what is missing said. Recordings of f1buf 0.1.0 before there were
-checksums are read all the same, and this is said, too.
+Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts of
+a folder with the numbers in them: what is damaged or under another part's name is refused, and what is missing said.
+Recordings of f1buf 0.1.0 before there were checksums or these numbers are read all the same, and this is said, too.
 """
 
 import os
@@ -13,7 +13,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -23,15 +24,16 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.pace import Pace, wait_until
 from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources.sessions import checked_session, is_wanted, with_session
 
 if TYPE_CHECKING:
-    from f1buf.telemetry._parts import Footer
+    from f1buf.telemetry._parts import Footer, Rows
 
-__all__ = ["ParquetRecording", "ParquetReplay", "open_parquet"]
+__all__ = ["PART_NAME", "ParquetRecording", "ParquetReplay", "open_parquet"]
 
 Described = dict[int, dict[str, Any]]
 
-_PART = re.compile(r"part-(\d{6,})\.parquet")
+PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 _ROWS = 65_536  # readings read together
 _GAPS = 10  # named: for people, who have seen enough then
 _BATCH = 4096  # readings put together
@@ -73,16 +75,26 @@ class ParquetRecording:
             self.rejected["missing end"] = 1
             self.notes.append("the recording goes on: it is still recorded, was cut off, or its last parts are missing")
         if any(part.data is None for part in parts):
-            self.notes.append("an older f1buf recorded it, without checksums: damage and a missing end go unnoticed")
+            self.notes.append(
+                "an older f1buf recorded it, without checksums: damage, wrong names and a missing end go unnoticed"
+            )
+        elif whole and any(part.number is None for part in parts):
+            self.notes.append("an older f1buf recorded it, without numbers in its parts: wrong names go unnoticed")
 
-    def batches(self) -> Iterator[tuple[NDArray[Any], Described]]:
+    def batches(self, is_wanted: Callable[[int], bool] | None = None) -> "Iterator[Rows]":
         """Iterate over the recording, in the order in which it was recorded.
+
+        Parameters
+        ----------
+        is_wanted : callable, optional
+            Whether the readings of a session, by its number, are wanted; None for all readings.
 
         Yields
         ------
-        (ndarray of READING, dict)
-            Up to 65,536 readings, the caller's own, their channels numbered as in this process; and what was known of
-            their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``.
+        (ndarray of READING, dict, dict)
+            Up to 65,536 readings, the caller's own, their channels numbered as in this process; what was known of
+            their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``; and how
+            many readings of each other session were passed over, None where they say none.
 
         Raises
         ------
@@ -93,7 +105,7 @@ class ParquetRecording:
         from f1buf.telemetry._parts import read_rows
 
         for part in self._parts:
-            yield from read_rows(part, _ROWS)
+            yield from read_rows(part, _ROWS, is_wanted)
         if self._missing:
             raise RecordingError(f"{self.path}: {self._what_is_missing()}; the others were read: copy the folder again")
 
@@ -120,7 +132,7 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     ------
     RecordingError
         There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version or of another
-        recording than the first one, or pyarrow is not installed.
+        recording than the first one, has another part's name, or pyarrow is not installed.
     """
     path = Path(path)
     whole = not path.is_file()
@@ -129,13 +141,11 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
         from f1buf.telemetry._parts import read_footer
     except ImportError:
         raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
-    parts = [read_footer(each) for _, each in found]
-    for part in parts:
-        if part.recording != parts[0].recording:
-            raise RecordingError(
-                f"{part.path}: is of another recording than {parts[0].path.name}; expected one recording in a folder: "
-                "move its parts apart"
-            )
+    parts: list[Footer] = []
+    for number, each in found:
+        parts.append(read_footer(each))
+        if whole:
+            _check_place(parts, number)
     gaps = [(before + 1, number - 1) for before, number in pairwise([0, *(number for number, _ in found)])]
     return ParquetRecording(path, parts, [(first, last) for first, last in gaps if first <= last], whole=whole)
 
@@ -143,12 +153,35 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
 def _parts_in(folder: Path) -> list[tuple[int, Path]]:
     """Return the number and path of each part, in their order."""
     try:
-        found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := _PART.fullmatch(name))]
+        found = [(int(match[1]), folder / name) for name in os.listdir(folder) if (match := PART_NAME.fullmatch(name))]
     except OSError as error:
         raise RecordingError(f"{folder}: {error.strerror}; expected a folder with the parts of a recording") from error
     if not found:
         raise RecordingError(f"{folder}: holds no part of a recording; expected part-000001.parquet and so on")
-    return sorted(found)
+    found.sort()
+    for (before, other), (number, path) in pairwise(found):
+        if number == before:
+            raise RecordingError(f"{path}: has the number of {other.name}, too; expected each once: move one away")
+    return found
+
+
+def _check_place(parts: "list[Footer]", number: int) -> None:
+    """Refuse the last of these parts where it is not what comes after the others, or not what its name says."""
+    first, part = parts[0], parts[-1]
+    if part.recording != first.recording:
+        raise RecordingError(
+            f"{part.path}: is of another recording than {first.path.name}; expected one recording in a folder: "
+            "move its parts apart"
+        )
+    if part.number not in (None, number):
+        raise RecordingError(
+            f"{part.path}: is part {part.number} under the name of part {number}; "
+            f"rename it part-{part.number:06}.parquet, or move it away if that is there"
+        )
+    if len(parts) > 1 and parts[-2].last:
+        raise RecordingError(
+            f"{part.path}: comes after {parts[-2].path.name}, with which the recording ended; move it away"
+        )
 
 
 class ParquetReplay:
@@ -161,26 +194,50 @@ class ParquetReplay:
         What to play.
     speed : float or None
         How many times as fast as recorded; None for as fast as it goes.
+    session : str or int, optional
+        The one session to play: its number, or the last digits of it, four at least.
 
     Attributes
     ----------
     rejected : collections.Counter
-        The recording's.
+        The recording's, and how many readings were passed over: of an "other session", or of "no session" where they
+        say none.
+    sessions : tuple of int
+        The game's numbers of the sessions that readings came of, in that order: the latest 16.
+    session : str or None
+        The choice of one, as it was given.
+    others : tuple of int
+        The sessions that were passed over: the latest 16.
+
+    Raises
+    ------
+    ValueError
+        `session` is no such number.
     """
 
-    def __init__(self, recording: ParquetRecording, speed: float | None = 1.0) -> None:
+    def __init__(
+        self, recording: ParquetRecording, speed: float | None = 1.0, session: str | int | None = None
+    ) -> None:
         self.name = f"replay of {recording.path.name}"
-        self.rejected = recording.rejected
+        self.rejected = Counter(recording.rejected)
+        self.session = checked_session(session)
+        self.sessions: tuple[int, ...] = ()
+        self.others: tuple[int, ...] = ()
         self._recording = recording
         self._speed = speed
+        self._is_wanted = None if self.session is None else partial(is_wanted, wanted=self.session)
         self._described: tuple[Described, Described] = {}, {}  # the latest, and what was the latest before
-        self._first_session: int | None = None
-        self._several = False  # whether there has been a reading of another one
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
         pace = None if self._speed is None else Pace(self._speed)
-        for readings, described in self._recording.batches():
+        for readings, described, passed_over in self._recording.batches(self._is_wanted):
+            if stop.is_set():
+                return
+            for session, count in passed_over.items():
+                self.rejected["no session" if session is None else "other session"] += count
+                if session is not None:
+                    self.others = with_session(self.others, session)
             self._remember(described)
             for due in [readings] if pace is None else self._paced(readings, pace, stop):
                 for start in range(0, len(due), _BATCH):
@@ -231,9 +288,8 @@ class ParquetReplay:
         """Before the readings are yielded; in the order in which each was first read."""
         for each in described.values():
             if "session" in each:
-                self._first_session = each["session"] if self._first_session is None else self._first_session
-                self._several = self._several or each["session"] != self._first_session
-                if self._several:
+                self.sessions = with_session(self.sessions, each["session"])
+                if len(self.sessions) > 1:
                     each["several"] = True
         latest, before = self._described
         if len(latest) >= _DESCRIBED:
