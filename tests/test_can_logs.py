@@ -270,6 +270,19 @@ def test_what_is_a_number_for_python_alone_is_no_data(tmp_path, data):
     assert "after frame 1" in failure
 
 
+def test_lengths_beyond_8_that_a_frame_gave(tmp_path):
+    """As candump -8 writes them."""
+    lines = ["(1.0) can0 123#E8035A0000000000_9", "(2.0) can0 18FEF100#E8035A0000000000_f R", "(3.0) can0 123#R8_A"]
+    assert whole(written(tmp_path / "car.log", "\n".join(lines))) == [
+        (1.0, 0x123, 0, "can0", bytes.fromhex("E8035A0000000000")),
+        (2.0, 0x18FEF100, EXTENDED, "can0", bytes.fromhex("E8035A0000000000")),
+        (3.0, 0x123, REMOTE, "can0", b""),
+    ]
+    for line in ("(1.0) can0 123#E8_9", "(1.0) can0 123#E8035A0000000000_8", "(1.0) can0 123#E8035A0000000000_99"):
+        rows, _, failure = read(written(tmp_path / "car.log", line))
+        assert (rows, failure.startswith(DAMAGED.format(0))) == ([], True)
+
+
 def test_half_a_byte_is_no_byte(tmp_path):
     lines = "(1.0) can0 100#112\n(2.0) can0 100#1122\n(3.0) can0 100##1112\n(4.0) can0 100##111\n"
     rows, log, _ = read(written(tmp_path / "car.log", lines))

@@ -5,6 +5,7 @@ one, is read by python-can, which also says what is wrong with it.
 """
 
 import functools
+import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -315,6 +316,8 @@ class Lines:
         """Nothing is open."""
 
 
+_RAW_DLC = re.compile(r"(#(?:[0-9A-F]{16}|R8))_[9A-F](?!\S)", re.IGNORECASE)
+"""What `candump -8` writes behind 8 bytes: the length that the frame gave, which has no meaning beyond 8."""
 _HEX_DIGITS = frozenset(string.hexdigits)
 
 
@@ -337,7 +340,7 @@ def _unusual(
     import can
 
     numbers = [number for number in numbers if block[number]]
-    lines = [block[number].decode(errors="replace") for number in numbers]
+    lines = [_RAW_DLC.sub(r"\1", block[number].decode(errors="replace")) for number in numbers]
     given = Lines(iter(lines))
     rows: list[Row] = []
     found: list[int] = []
