@@ -141,10 +141,16 @@ _UNKNOWN = "no database entry"
 
 def _ambiguous(one: _Entry, other: _Entry) -> str:
     frame_id = one.message.frame_id
+    names, behind = f"{one.name} and {other.name}", ""
+    buses = one.message.bus_name, other.message.bus_name
+    if all(buses) and buses[0] != buses[1]:
+        one_bus, other_bus = (clean(str(bus)) for bus in buses)
+        names = f"{one.name} (of bus {one_bus}) and {other.name} (of bus {other_bus})"
+        behind = ", which the frame's bus does not tell apart"
     if one.j1939:
-        return f"ambiguous parameter group: {one.name} and {other.name} both have 0x{group_of(frame_id):X}"
+        return f"ambiguous parameter group: {names} both have 0x{group_of(frame_id):X}{behind}"
     kind = "the extended id " if one.message.is_extended_frame else ""
-    return f"ambiguous id: {one.name} and {other.name} both have {kind}0x{frame_id:X}"
+    return f"ambiguous id: {names} both have {kind}0x{frame_id:X}{behind}"
 
 
 def _one_of(entries: Sequence[_Entry]) -> _Meaning:
