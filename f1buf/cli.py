@@ -40,6 +40,7 @@ from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError
 from f1buf.telemetry.sources.can_frames import Selection
+from f1buf.telemetry.sources.can_j1939 import carry_messages
 from f1buf.telemetry.sources.can_log import CanLog, CanReplay, can_log_format, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
@@ -422,7 +423,7 @@ def add_game_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session",
         metavar="N",
-        help="of several sessions this one alone: its number, or the last digits of it, four at least",
+        help="of several of the game's sessions this one alone: its number, or the last digits of it, four at least",
     )
 
 
@@ -447,7 +448,7 @@ def add_dbc_options(parser: argparse.ArgumentParser, *, required: bool = False) 
         action="extend",
         default=[],
         metavar="BUS,...",
-        help="only frames of these buses, named as in the log: can0,can1",
+        help="only frames of these buses, named as in the log: can0,can1, or 1,2",
     )
     parser.add_argument(
         "--ids",
@@ -600,9 +601,15 @@ def replay_can_log(args: argparse.Namespace) -> int:
     args.default_thresholds = ()
     decoder = CanDecoder(args.dbc, j1939=args.j1939)
     log = open_can_log(args.file)
-    select = Selection(args.channels, args.ids)
+    select = selection(args, decoder)
     source = CanReplay(log, decoder, args.speed, select)
     return Runner(args).run(can_feed(source, decoder, select, log))
+
+
+def selection(args: argparse.Namespace, decoder: CanDecoder) -> Selection:
+    select = Selection(args.channels, args.ids, carry_messages if decoder.has_j1939 else None)
+    decoder.wanted = select.wants
+    return select
 
 
 def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection, log: CanLog | None = None) -> Feed:
@@ -840,7 +847,7 @@ class Silence:
 def can_command(args: argparse.Namespace) -> int:
     try:
         decoder = CanDecoder(args.dbc, j1939=args.j1939)
-        select = Selection(args.channels, args.ids)
+        select = selection(args, decoder)
         runner = Runner(args)
         with open_bus(args) as bus:
             return runner.run(can_feed(CanBus(bus, decoder, select), decoder, select))

@@ -164,6 +164,18 @@ def test_j1939_by_an_option(tmp_path):
     assert done.err.endswith("2 x no database entry; is the database another car's, or of J1939 (--j1939)?\n")
 
 
+def test_a_message_of_j1939_in_several_frames_is_asked_for_by_its_id(tmp_path):
+    path = database(tmp_path, "GROUP", 0x18FEC900 | 1 << 31)
+    log = tmp_path / "truck.log"
+    pieces = ["1CECFF17#20090002FFC9FE00", "1CEBFF17#0101000000000000", "1CEBFF17#020000FFFFFFFFFF"]
+    log.write_text("".join(f"({n}.0) can0 {piece}\n" for n, piece in enumerate(pieces, 1)))
+    done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--ids", "18FEC917", "--json")
+    assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 1, {})
+    done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--ids", "18FEC918")
+    assert done.status == 2
+    assert done.err.endswith("no frame in it could be used: 1 x not asked for; see --channels and --ids\n")
+
+
 def test_alerts_do_not_destroy_a_database(log, tmp_path):
     path = database(tmp_path, "A", 0x100)
     before = path.read_bytes()

@@ -130,6 +130,10 @@ KCD = """\
 """
 
 
+TELLS_NOTHING = "which the frame's bus does not tell apart"
+BOTH = f"ambiguous id: ENGINE (of bus Motor) and DOORS (of bus Comfort) both have 0x100, {TELLS_NOTHING}"
+
+
 def test_a_file_with_several_buses(write):
     decoder = CanDecoder([write("car.kcd", KCD)])
     ids = (0x100, 0x101, 0x102)
@@ -148,7 +152,7 @@ def test_a_file_whose_buses_have_other_names_is_for_all_and_one_doubled_id_refus
         ("ONLY_MOTOR", "RPM", 7.0),
         ("ONLY_COMFORT", "SEAT", 7.0),
     ]
-    assert decoder.rejected == {"ambiguous id: ENGINE and DOORS both have 0x100": 1}
+    assert decoder.rejected == {BOTH: 1}
 
 
 def test_a_message_of_no_bus_in_a_file_with_buses_is_for_all(write, monkeypatch):
@@ -169,7 +173,7 @@ def test_a_file_with_several_buses_for_one_bus(write):
     assert named(decoder, frame(0x101, 7), frame(0x100, 7), frame(0x101, 7, bus="Motor")) == [
         ("ONLY_MOTOR", "RPM", 7.0)
     ]
-    assert decoder.rejected == {"ambiguous id: ENGINE and DOORS both have 0x100": 1, "no database entry": 1}
+    assert decoder.rejected == {BOTH: 1, "no database entry": 1}
 
 
 def test_a_file_that_names_one_bus_comes_first_there_and_is_for_all_others(write):
@@ -184,7 +188,9 @@ def test_a_file_that_names_one_bus_comes_first_there_and_is_for_all_others(write
         ("ENGINE", "OIL_TEMP", 1.0),
         ("WHEELS (can1)", "WHEEL_FL", 0.1),
     ]
-    assert decoder.rejected == {"ambiguous id: ENGINE and WHEELS both have 0x100": 1}
+    assert decoder.rejected == {
+        f"ambiguous id: ENGINE (of bus can0) and WHEELS (of bus can1) both have 0x100, {TELLS_NOTHING}": 1
+    }
     assert named(CanDecoder([wheels]), frame(256, 10, *bytes(7))) == [("WHEELS", "WHEEL_FL", 0.1)]
 
 

@@ -11,7 +11,8 @@ from helpers import Task
 
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.sources.can_database import CanDecoder
-from f1buf.telemetry.sources.can_frames import Frames
+from f1buf.telemetry.sources.can_frames import Frames, Selection
+from f1buf.telemetry.sources.can_j1939 import carry_messages, is_transport
 from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
 
 can = pytest.importorskip("can", reason="python-can is not installed")
@@ -270,6 +271,35 @@ def test_a_message_over_several_batches_and_between_other_frames(decoder, size):
     assert found == [("EEC1 (21)", 1.0), ("EEC1 (21)", 2.0), *WHOLE, ("EEC1 (21)", 3.0)]
     decoder.finish()
     assert not decoder.rejected
+
+
+@pytest.mark.parametrize(
+    ("ids", "found", "left_out"),
+    [
+        ([(0x18FECA21, 0x18FECA21, True)], WHOLE, 1),
+        ([(0x0CF00400, 0x18FECAFF, True)], [*WHOLE, ("EEC1 (21)", 1.0)], 0),
+        ([(0x18FECA22, 0x18FECAFF, True)], [], 2),
+        ([(0x0CF00421, 0x0CF00421, True)], [("EEC1 (21)", 1.0)], 1),
+        ([(0x100, 0x100, False)], [], 7),
+        ([], [*WHOLE, ("EEC1 (21)", 1.0)], 0),
+    ],
+)
+def test_a_message_in_several_frames_is_asked_for_by_its_own_id(decoder, ids, found, left_out):
+    select = Selection(ids=ids, carries=carry_messages)
+    decoder.wanted = select.wants
+    messages = [announced(), *packets(1, 5), speed(0x0CF00421, 1)]
+    readings = decoder.decode(select(Frames.of_messages(messages, decoder.rejected)))
+    names = [(decoder.describe(sensor)["part"], value) for _, sensor, _, _, value in readings.tolist()]
+    assert names == found
+    rejected = select.rejected + decoder.rejected
+    assert rejected == ({"not asked for": left_out} if left_out else {})
+
+
+def test_frames_that_carry_others_are_known_as_single_ones_are():
+    ids = np.random.default_rng(1).integers(0, 1 << 29, 10_000, np.uint32)
+    ids[:5000] = ids[:5000] & 0x1C00FFFF | np.uint32(0xEB0000) + (ids[:5000] & 3) * np.uint32(0x8000)
+    assert carry_messages(ids).tolist() == [is_transport(can_id) for can_id in ids.tolist()]
+    assert 1000 < np.count_nonzero(carry_messages(ids)) < 9000
 
 
 def test_messages_at_once_of_several_senders_to_several_receivers_on_several_buses(decoder):

@@ -664,9 +664,8 @@ class CsvTarget(TextTarget):
 
     @classmethod
     def read(cls, log):
-        for number, line in enumerate(_lines(log)):
-            text = line.strip()
-            if number and text not in ("", cls.HEADER):
+        for number, text in enumerate(filter(None, map(str.strip, _lines(log)))):
+            if number and text != cls.HEADER:
                 yield cls.record(text)
             elif text != cls.HEADER or number:  # lines that others than python-can may write, or a header that is lost
                 record = cls.record(text)
@@ -674,18 +673,13 @@ class CsvTarget(TextTarget):
 
     @classmethod
     def record(cls, line):
-        words = line.split(",")
-        if len(words) == 7 and len(_base64(words[6]) or b"") == _number(words[5], 10):
-            line = ",".join(
-                [*words[:6], re.sub("[^A-Za-z0-9+/=]", "", words[6])]
-            )  # what else is in there may not count
         damaged = Record(TOLD, None, line)
         if not (match := cls.LINE.fullmatch(line)):
             return damaged
         timestamp, can_id = _finite(match[1]), int(match[2], 16)
         extended, remote, error = (match[number] == "1" for number in (3, 4, 5))
         try:
-            data = base64.b64decode(match[7], validate=True)
+            data = binascii.a2b_base64(match[7], strict_mode=True)
         except binascii.Error:
             return damaged
         sound = timestamp is not None and can_id < (1 << 29 if extended else 1 << 11) and not (remote and error)

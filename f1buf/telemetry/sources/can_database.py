@@ -12,7 +12,7 @@ import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -141,10 +141,16 @@ _UNKNOWN = "no database entry"
 
 def _ambiguous(one: _Entry, other: _Entry) -> str:
     frame_id = one.message.frame_id
+    names, behind = f"{one.name} and {other.name}", ""
+    buses = one.message.bus_name, other.message.bus_name
+    if all(buses) and buses[0] != buses[1]:
+        one_bus, other_bus = (clean(str(bus)) for bus in buses)
+        names = f"{one.name} (of bus {one_bus}) and {other.name} (of bus {other_bus})"
+        behind = ", which the frame's bus does not tell apart"
     if one.j1939:
-        return f"ambiguous parameter group: {one.name} and {other.name} both have 0x{group_of(frame_id):X}"
+        return f"ambiguous parameter group: {names} both have 0x{group_of(frame_id):X}{behind}"
     kind = "the extended id " if one.message.is_extended_frame else ""
-    return f"ambiguous id: {one.name} and {other.name} both have {kind}0x{frame_id:X}"
+    return f"ambiguous id: {names} both have {kind}0x{frame_id:X}{behind}"
 
 
 def _one_of(entries: Sequence[_Entry]) -> _Meaning:
@@ -251,6 +257,11 @@ class CanDecoder:
         that, or for an error, and that is beyond the signal's range in the database).
     unheard : set of str
         The buses for which a database was given alone, and of which there has been no frame: is that their name?
+    has_j1939 : bool
+        There is a message of J1939: then frames may carry others, in pieces.
+    wanted : callable
+        Says whether a message of J1939 that came in several frames is asked for, by its extended id; it is True unless
+        somebody puts another one here, such as `Selection.wants`. Others are counted as "not asked for".
     heard : set of str
         The buses of which there have been frames; 256 at most.
 
@@ -296,6 +307,8 @@ class CanDecoder:
         self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
         self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
         self.unheard = {entry.for_bus for entry in known if entry.for_bus is not None}
+        self.has_j1939 = any(table.has_j1939 for table in self._tables.values())
+        self.wanted: Callable[[int], bool] = lambda can_id: True
         self.heard: set[str] = set()
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
@@ -418,6 +431,8 @@ class CanDecoder:
             if extended and self._table(bus).has_j1939 and is_transport(can_id):
                 transport[i] = True
                 self._sender(bus, source_of(can_id))  # it is heard now, whenever its message is complete
+            if transport[i] and not self.wanted(can_id):
+                continue  # let through for what it carries alone
             meaning = self._meaning(bus, can_id, bool(extended))
             if not isinstance(meaning, str):
                 message[i], sensor[i] = meaning
@@ -488,7 +503,7 @@ class CanDecoder:
             message = self._transport.take(bus, can_id, data)
             if message is None:
                 continue
-            meaning = self._meaning(bus, message.can_id, True)
+            meaning = self._meaning(bus, message.can_id, True) if self.wanted(message.can_id) else "not asked for"
             if isinstance(meaning, str):
                 self._reject(meaning, 1)
             else:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,9 @@ class Selection:
         Names of buses; without them every bus.
     ids : iterable of (int, int, bool), optional
         First and last id, and whether they are extended ones; without them every id.
+    carries : callable, optional
+        Says of extended ids (an array) which are of frames that carry others in pieces; these are let through, if any
+        extended id is asked for. Whoever puts the pieces together asks `wants`.
 
     Attributes
     ----------
@@ -165,10 +168,16 @@ class Selection:
         How many frames were left out, as "not asked for".
     """
 
-    def __init__(self, buses: Iterable[str] = (), ids: Iterable[tuple[int, int, bool]] = ()) -> None:
+    def __init__(
+        self,
+        buses: Iterable[str] = (),
+        ids: Iterable[tuple[int, int, bool]] = (),
+        carries: Callable[[Array], Array] | None = None,
+    ) -> None:
         self.rejected: Counter[str] = Counter()
         self._buses = frozenset(buses)
         self._ids = tuple(ids)
+        self._carries = carries if any(is_extended for *_, is_extended in self._ids) else None
         self._heard: set[str] = set()
 
     def __call__(self, frames: Frames) -> Frames:
@@ -181,15 +190,27 @@ class Selection:
             chosen &= np.array([name in self._buses for name in frames.buses], bool)[frames.bus]
         if self._ids:
             extended = frames.kind & EXTENDED != 0
-            chosen &= np.logical_or.reduce(
+            wanted = np.logical_or.reduce(
                 [
                     (frames.can_id >= low) & (frames.can_id <= high) & (extended == is_extended)
                     for low, high, is_extended in self._ids
                 ]
             )
+            if self._carries is not None:
+                wanted |= extended & self._carries(frames.can_id)
+            chosen &= wanted
         if left_out := len(frames) - int(np.count_nonzero(chosen)):
             self.rejected["not asked for"] += left_out
         return frames[chosen]
+
+    def wants(self, can_id: int) -> bool:
+        """Say whether a message with this extended id is asked for, whatever its priority (the highest three bits)."""
+        return not self._ids or any(
+            low <= (priority << 26 | can_id & 0x3FFFFFF) <= high
+            for low, high, is_extended in self._ids
+            if is_extended
+            for priority in range(8)
+        )
 
     def notes(self) -> list[str]:
         """Say which of the buses no frame came from."""

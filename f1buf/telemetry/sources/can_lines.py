@@ -6,6 +6,7 @@ every other line, and the headers; of what it passes over in silence this module
 
 import binascii
 import datetime
+import functools
 import itertools
 import re
 from collections import Counter
@@ -367,20 +368,22 @@ def csv_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
     """
     import can
 
-    lines = _lines(text_blocks(file))
+    lines = (line for line in _lines(text_blocks(file)) if line.strip())
     header = next(lines, "")
     if header.startswith(_SAVVYCAN):
-        return framed(map(_Table(header, ",").savvycan, lines), rejected)
+        return framed(_table_rows(_Table(header, ",").savvycan, lines), rejected)
     if header.startswith(_CANEDGE):
-        return framed(map(_Table(header, ";").canedge, lines), rejected)
+        return framed(_table_rows(_Table(header, ";").canedge, lines), rejected)
 
     def messages(rest: Lines) -> "Iterator[can.Message]":
         rest.put_back(_PYTHON_CAN)  # for it the first line that it reads is a header, whatever is there
         for message in can.CSVReader(rest):  # type: ignore[arg-type]
-            if message.is_remote_frame or len(message.data) == message.dlc:
-                yield message
-            else:
+            if not _is_base64(rest.line or ""):  # python-can passes over what is none
+                rejected["unreadable line"] += 1
+            elif not message.is_remote_frame and len(message.data) != message.dlc:
                 rejected["absurd length"] += 1
+            else:
+                yield message
 
     source = itertools.chain([header] if _NUMBER.match(header) else [], lines)
     frames = framed(_rows(source, _csv_row, messages), rejected)
@@ -398,14 +401,37 @@ def _doubtful(frames: Iterator[Frames], header: str) -> Iterator[Frames]:
     yield from frames
 
 
+_base64 = functools.partial(binascii.a2b_base64, strict_mode=True)
+
+
+def _is_base64(line: str) -> bool:
+    try:
+        _base64(line.rpartition(",")[2].strip())
+    except ValueError:
+        return False
+    return True
+
+
 def _csv_row(line: str) -> Row | None:
     try:
         time, can_id, extended, remote, error, size, data = line.split(",")
-        if remote == "1" or error == "1" or len(payload := binascii.a2b_base64(data)) != int(size):
+        if remote == "1" or error == "1" or len(payload := _base64(data)) != int(size):
             return None
         return float(time), int(can_id, 16), EXTENDED * (extended == "1"), None, payload
     except ValueError:
         return None
+
+
+def _table_rows(row: Callable[[str], tuple[Row, int]], lines: Iterator[str]) -> Iterator[Row]:
+    """Read what is written in each line, and how many bytes of data are to be there."""
+    for line in lines:
+        try:
+            found, size = row(line)
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"a row that cannot be read: {line[:100]!r}") from error
+        if len(found[-1]) != size:
+            raise ValueError(f"{len(found[-1])} bytes of data, expected {size}: {line[:100]!r}")
+        yield found
 
 
 class _Table:
@@ -415,38 +441,27 @@ class _Table:
         self._delimiter = delimiter
         self._place = {name.strip(): place for place, name in enumerate(header.split(delimiter))}
 
-    def savvycan(self, line: str) -> Row:
+    def savvycan(self, line: str) -> tuple[Row, int]:
         """Read a row such as ``166064000,0000021A,false,Rx,0,2,FE,36,``; time is in microseconds."""
         cells, place = line.split(self._delimiter), self._place
         size, first = int(cells[place["LEN"]]), place["D1"]
         kind = EXTENDED * _BOOL[cells[place["Extended"]].strip().lower()]
         data = bytes([int(cell, 16) for cell in cells[first : first + size]])
-        if len(data) != size:
-            raise ValueError(f"{len(data)} bytes of data, expected {size}: {line[:100]!r}")
-        return (
-            int(cells[place["Time Stamp"]]) / 1e6,
-            int(cells[place["ID"]], 16),
-            kind,
-            cells[place["Bus"]].strip(),
-            data,
-        )
+        time = int(cells[place["Time Stamp"]]) / 1e6
+        return (time, int(cells[place["ID"]], 16), kind, cells[place["Bus"]].strip(), data), size
 
-    def canedge(self, line: str) -> Row:
+    def canedge(self, line: str) -> tuple[Row, int]:
         """Read a row such as ``1579876676.605300;1;14FF0121;1;8;8;0;0;0;0;0;AFFEFFFF00000000``."""
         cells, place = line.split(self._delimiter), self._place
         kind = EXTENDED * _BOOL[cells[place["IDE"]]]
         if "RTR" in place:
             kind |= REMOTE * _BOOL[cells[place["RTR"]]]
         data = bytes.fromhex(cells[place["DataBytes"]])
-        if "DataLength" in place and not kind & REMOTE and len(data) != int(cells[place["DataLength"]]):
-            raise ValueError(f"{len(data)} bytes of data, expected {cells[place['DataLength']]}: {line[:100]!r}")
-        return (
-            float(cells[place["TimestampEpoch"]]),
-            int(cells[place["ID"]], 16),
-            kind,
-            cells[place["BusChannel"]],
-            data,
-        )
+        size = len(data)
+        if "DataLength" in place and not kind & REMOTE:
+            size = int(cells[place["DataLength"]])
+        time = float(cells[place["TimestampEpoch"]])
+        return (time, int(cells[place["ID"]], 16), kind, cells[place["BusChannel"]], data), size
 
 
 _BOOL = {"0": False, "1": True, "false": False, "true": True}

@@ -252,7 +252,8 @@ class _Libraries(logging.Handler):
     ----------
     measurement : bool
         Whether asammdf reads. Its logger and Python's filters of warnings, which belong to all threads, are changed
-        for that: such logs are read one at a time, each piece for itself.
+        for that: such logs are read one at a time, each piece for itself; and what other threads warn of meanwhile is
+        taken for asammdf's, and not printed.
     """
 
     _MOST = 20  # different ones

@@ -5,6 +5,7 @@ one, is read by python-can, which also says what is wrong with it.
 """
 
 import functools
+import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -289,13 +290,21 @@ class Lines:
         Raises
         ------
         ValueError
-            It makes messages without reading on.
+            It cannot read a line, which is quoted, or it makes messages without reading on.
         """
-        for message in reader(self):
+        for message in self._read_by(reader):
             if self.line is None or self._back:
                 raise ValueError("python-can's reader repeats itself: more than one frame of one line")
             self.line = None
             yield message
+
+    def _read_by(self, reader: "Callable[[Any], Iterable[can.Message]]") -> "Iterator[can.Message]":
+        try:
+            yield from reader(self)
+        except (LookupError, TypeError, ValueError) as error:  # whose text is Python's mostly, not for people
+            if self.line is None:  # not the reader failed, but the file
+                raise
+            raise ValueError(f"a line that cannot be read: {self.line[:80]!r}") from error
 
     def put_back(self, line: str) -> None:
         self._back.append(line)
@@ -315,6 +324,8 @@ class Lines:
         """Nothing is open."""
 
 
+_RAW_DLC = re.compile(r"(#(?:[0-9A-F]{16}|R8))_[9A-F](?!\S)", re.IGNORECASE)
+"""What `candump -8` writes behind 8 bytes: the length that the frame gave, which has no meaning beyond 8."""
 _HEX_DIGITS = frozenset(string.hexdigits)
 
 
@@ -337,7 +348,7 @@ def _unusual(
     import can
 
     numbers = [number for number in numbers if block[number]]
-    lines = [block[number].decode(errors="replace") for number in numbers]
+    lines = [_RAW_DLC.sub(r"\1", block[number].decode(errors="replace")) for number in numbers]
     given = Lines(iter(lines))
     rows: list[Row] = []
     found: list[int] = []
@@ -350,8 +361,9 @@ def _unusual(
                 found.append(numbers[given.count - 1])
     except Exception as error:  # a line that makes no sense fails in many ways
         place = max(0, given.count - 1)
-        number, line = numbers[place], lines[place]
-        failure = _Failure(number, ValueError(f"{error}: {line[:80]!r}; expected lines of candump -L"))
+        number, quoted = numbers[place], f": {lines[place][:80]!r}"
+        quoted = "" if str(error).endswith(quoted) else quoted
+        failure = _Failure(number, ValueError(f"{error}{quoted}; expected lines of candump -L"))
     return (Frames.of_rows(rows, rejected), np.array(found, np.intp)), failure
 
 
