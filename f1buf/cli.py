@@ -503,8 +503,8 @@ def replay_command(args: argparse.Namespace) -> int:
     try:
         if args.dbc:
             check_can_log(path)
-        kind = "CAN log" if args.dbc else kind_of(path)
-        if kind == "CAN log" and not args.dbc:
+            kind = "CAN log"
+        elif (kind := kind_of(path)) == "CAN log":
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
         refuse_what_is_of_no_use(args, kind)
         return REPLAYS[kind](args)

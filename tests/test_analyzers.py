@@ -389,11 +389,11 @@ def race(recordings_dir):
     return path
 
 
-def replay(path, analyzers, cars="all", **options):
+def replay(path, analyzers, cars="all", rejected=None, **options):
     with open_recording(path) as recording:
         decoder = Decoder(cars)
         alerts, summary = analyse(Replay(recording, decoder, None), analyzers, describe=decoder.describe, **options)
-    assert not decoder.rejected
+    assert decoder.rejected == (rejected or {})
     assert not recording.rejected
     return alerts, summary
 
@@ -483,7 +483,9 @@ def test_only_the_players_engine_varies(race):
     ids=["player", "5", "21,0", "23"],
 )
 def test_cars_of_the_race(race, cars, found):
-    alerts, summary = replay(race, 3, cars, thresholds=[Threshold("FUEL_LEVEL", below=100.0, message="not full")])
+    thresholds = [Threshold("FUEL_LEVEL", below=100.0, message="not full")]
+    rejected = None if found else {"car not there": 3000}
+    alerts, summary = replay(race, 3, cars, rejected, thresholds=thresholds)
     assert summary.analysed == 10_000 * len(found)
     assert {alert.car for alert in alerts} == found
 
