@@ -882,7 +882,7 @@ def test_csv_whose_data_is_not_as_long_as_it_says(tmp_path, row):
 @pytest.mark.parametrize(("data", "size"), [("!!!", 0), ("A#Q!I=", 2)])
 @pytest.mark.parametrize("remote", [0, 1])
 def test_csv_whose_data_is_not_in_base64(tmp_path, data, size, remote):
-    """python-can passes over what is none. (Behind padding it fails from Python 3.14 on, and then the line is quoted.)"""
+    """python-can passes over what is none. (Behind padding it fails from Python 3.14 on; then the line is quoted.)"""
     rows, log, failure = read(written(tmp_path / "car.csv", f"{PYTHON_CAN}2.0,0x1,0,{remote},0,{size},{data}\n{ROW}"))
     assert ([row[4] for row in rows], failure) == ([b"\1\2"], None)
     assert log.rejected == {"unreadable line": 1}
