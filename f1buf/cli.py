@@ -38,9 +38,7 @@ from f1buf._runner import (
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry._text import clean, one_line, short_session
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError
-from f1buf.telemetry.sources.can_frames import Selection
-from f1buf.telemetry.sources.can_j1939 import carry_messages
+from f1buf.telemetry.sources.can_database import CanDecoder, CanError, Selection
 from f1buf.telemetry.sources.can_log import CanLog, CanReplay, can_log_format, open_can_log
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
@@ -599,27 +597,24 @@ def gap_lines(recording: Recording) -> Iterable[str]:
 
 def replay_can_log(args: argparse.Namespace) -> int:
     args.default_thresholds = ()
-    decoder = CanDecoder(args.dbc, j1939=args.j1939)
+    decoder = can_decoder(args)
     log = open_can_log(args.file)
-    select = selection(args, decoder)
-    source = CanReplay(log, decoder, args.speed, select)
-    return Runner(args).run(can_feed(source, decoder, select, log))
+    return Runner(args).run(can_feed(CanReplay(log, decoder, args.speed), decoder, log))
 
 
-def selection(args: argparse.Namespace, decoder: CanDecoder) -> Selection:
-    select = Selection(args.channels, args.ids, carry_messages if decoder.has_j1939 else None)
-    decoder.wanted = select.wants
-    return select
+def can_decoder(args: argparse.Namespace) -> CanDecoder:
+    select = Selection(frozenset(args.channels), tuple(args.ids))
+    return CanDecoder(args.dbc, j1939=args.j1939, select=select)
 
 
-def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, select: Selection, log: CanLog | None = None) -> Feed:
+def can_feed(source: CanReplay | CanBus, decoder: CanDecoder, log: CanLog | None = None) -> Feed:
     def rejected() -> dict[str, int]:
-        return added_up(log.rejected if log else {}, select.rejected, decoder.rejected)
+        return added_up(log.rejected if log else {}, decoder.rejected)
 
     def notes() -> list[str]:
         heard = ", ".join(sorted(decoder.heard)) or "none"
-        silent = (f"nothing came from bus {bus}, which --dbc names; heard: {heard}" for bus in sorted(decoder.unheard))
-        return [*(log.notes if log else ()), *select.notes(), *silent]
+        silent = (f"nothing came from bus {bus}; heard: {heard}" for bus in sorted(decoder.unheard))
+        return [*(log.notes if log else ()), *silent]
 
     return Feed(
         source.name,
@@ -846,11 +841,10 @@ class Silence:
 
 def can_command(args: argparse.Namespace) -> int:
     try:
-        decoder = CanDecoder(args.dbc, j1939=args.j1939)
-        select = selection(args, decoder)
+        decoder = can_decoder(args)
         runner = Runner(args)
         with open_bus(args) as bus:
-            return runner.run(can_feed(CanBus(bus, decoder, select), decoder, select))
+            return runner.run(can_feed(CanBus(bus, decoder), decoder))
     except CanError as error:
         raise UsageError(str(error)) from None
 

@@ -1,14 +1,14 @@
 """`f1buf replay LOG` and `f1buf can`: what their options ask for, and what is said where nothing can be used."""
 
 import argparse
+import itertools
 import json
-from collections import Counter
 
 import pytest
 from cli_helpers import call, participants, write_recording
 
 from f1buf import cli
-from f1buf.telemetry.sources.can_frames import EXTENDED, Frames, Selection
+from f1buf.telemetry.sources.can_database import Selection
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")
@@ -128,7 +128,7 @@ def test_each_bus_by_its_own_database(tmp_path, log):
     assert done.status == 0, done.err
     found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
     assert sorted(found) == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
-    assert done.summary["notes"] == ["nothing came from bus can7, which --dbc names; heard: can0, can1"]
+    assert done.summary["notes"] == ["nothing came from bus can7; heard: can0, can1"]
 
 
 @pytest.mark.parametrize("suffix", ["asc", "blf"])
@@ -150,7 +150,7 @@ def test_buses_have_the_numbers_that_the_log_gives_them(tmp_path, suffix):
     found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
     assert found == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
     done = call("replay", log, "--dbc", one, "--dbc", f"0={two}", "--speed", "max", "--json")
-    assert done.summary["notes"] == ["nothing came from bus 0, which --dbc names; heard: 1, 2"]
+    assert done.summary["notes"] == ["nothing came from bus 0; heard: 1, 2"]
 
 
 def test_j1939_by_an_option(tmp_path):
@@ -208,18 +208,19 @@ def test_a_replay_that_was_stopped_before_the_first_reading_is_no_failure(tmp_pa
     assert call("replay", log, *options).status == 0
 
 
-def test_a_selection_leaves_frames_as_they_are():
-    frames = Frames.of_messages(
-        [can.Message(timestamp=n, arbitration_id=n, is_extended_id=n > 2, channel=f"can{n}") for n in range(5)],
-        rejected := Counter(),
-    )
-    assert not rejected
-    assert Selection()(frames) is frames
-    select = Selection(["can1", "can3", "can4"], [(1, 3, False), (3, 3, True)])
-    chosen = select(frames)
-    assert list(chosen.rows()) == [(1.0, 1, 0, "can1", b""), (3.0, 3, EXTENDED, "can3", b"")]
-    assert select.rejected == {"not asked for": 3}
-    assert not len(select(frames[:0]))
+def test_a_selection():
+    """By bus, by id, and by whether that is an extended one; all of it without either."""
+    asked = itertools.product(["can0", "can1"], [1, 2, 3, 4], [False, True])
+    select = Selection(frozenset(["can1"]), ((2, 3, False), (3, 3, True)))
+    assert [each for each in asked if select.wants(*each)] == [
+        ("can1", 2, False),
+        ("can1", 3, False),
+        ("can1", 3, True),
+    ]
+    assert Selection().wants("any", 0x1FFFFFFF, True)
+    groups = Selection(ids=((0x18FECA21, 0x18FECA21, True),))  # of priority 6
+    assert groups.wants_group("can0", 0x00FECA21)
+    assert not groups.wants_group("can0", 0x00FECA22)
 
 
 @pytest.mark.parametrize("option", [("--channels", "can0"), ("--ids", "100"), ("--j1939",)])

@@ -10,9 +10,8 @@ import pytest
 from helpers import Task
 
 from f1buf.telemetry.channels import channel_by_number
-from f1buf.telemetry.sources.can_database import CanDecoder
-from f1buf.telemetry.sources.can_frames import Frames, Selection
-from f1buf.telemetry.sources.can_j1939 import carry_messages, is_transport
+from f1buf.telemetry.sources.can_database import CanDecoder, Selection
+from f1buf.telemetry.sources.can_frames import Frames
 from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
 
 can = pytest.importorskip("can", reason="python-can is not installed")
@@ -280,26 +279,22 @@ def test_a_message_over_several_batches_and_between_other_frames(decoder, size):
         ([(0x0CF00400, 0x18FECAFF, True)], [*WHOLE, ("EEC1 (21)", 1.0)], 0),
         ([(0x18FECA22, 0x18FECAFF, True)], [], 2),
         ([(0x0CF00421, 0x0CF00421, True)], [("EEC1 (21)", 1.0)], 1),
-        ([(0x100, 0x100, False)], [], 7),
+        ([(0x100, 0x100, False)], [], 2),
         ([], [*WHOLE, ("EEC1 (21)", 1.0)], 0),
     ],
 )
-def test_a_message_in_several_frames_is_asked_for_by_its_own_id(decoder, ids, found, left_out):
-    select = Selection(ids=ids, carries=carry_messages)
-    decoder.wanted = select.wants
+def test_a_message_in_several_frames_is_asked_for_by_its_own_id(write, ids, found, left_out):
+    decoder = CanDecoder([write(MESSAGES + OF_EACH)], select=Selection(ids=tuple(ids)))
     messages = [announced(), *packets(1, 5), speed(0x0CF00421, 1)]
-    readings = decoder.decode(select(Frames.of_messages(messages, decoder.rejected)))
-    names = [(decoder.describe(sensor)["part"], value) for _, sensor, _, _, value in readings.tolist()]
-    assert names == found
-    rejected = select.rejected + decoder.rejected
-    assert rejected == ({"not asked for": left_out} if left_out else {})
+    assert parts_and_values(decoder, *messages) == found
+    assert decoder.rejected == ({"not asked for": left_out} if left_out else {})
 
 
-def test_frames_that_carry_others_are_known_as_single_ones_are():
-    ids = np.random.default_rng(1).integers(0, 1 << 29, 10_000, np.uint32)
-    ids[:5000] = ids[:5000] & 0x1C00FFFF | np.uint32(0xEB0000) + (ids[:5000] & 3) * np.uint32(0x8000)
-    assert carry_messages(ids).tolist() == [is_transport(can_id) for can_id in ids.tolist()]
-    assert 1000 < np.count_nonzero(carry_messages(ids)) < 9000
+def test_what_a_bus_that_is_not_asked_for_carries_is_not_put_together(write):
+    decoder = CanDecoder([write(MESSAGES + OF_EACH)], select=Selection(frozenset(["can1"])))
+    assert parts_and_values(decoder, announced(), *packets(1, 5)) == []
+    decoder.finish()
+    assert decoder.rejected == {"not asked for": 6}
 
 
 def test_messages_at_once_of_several_senders_to_several_receivers_on_several_buses(decoder):

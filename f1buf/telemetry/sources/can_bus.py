@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
@@ -37,21 +37,13 @@ class CanBus:
         Open; to be shut down by whoever opened it, after this source has ended.
     decoder : CanDecoder
         What turns frames into readings, and counts those that it cannot use.
-    select : callable, optional
-        Returns the frames that are asked for, such as a `Selection`; without it all are.
     """
 
-    def __init__(
-        self,
-        bus: "can.BusABC",
-        decoder: CanDecoder,
-        select: Callable[[Frames], Frames] = lambda frames: frames,
-    ) -> None:
+    def __init__(self, bus: "can.BusABC", decoder: CanDecoder) -> None:
         known = bus.channel_info not in ("", "unknown")
         self.name = f"CAN bus ({bus.channel_info if known else type(bus).__name__})"
         self._bus = bus
         self._decoder = decoder
-        self._select = select
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they come in; their timestamps are the bus's, Unix time [s] for most adapters."""
@@ -66,7 +58,7 @@ class CanBus:
             stopping = stop.is_set()  # before looking: what came before the stop is seen
             messages, failure = self._received(0.0 if stopping else _LISTEN)
             frames = Frames.of_messages(messages, self._decoder.rejected)
-            if len(readings := self._decoder.decode(self._select(frames))):
+            if len(readings := self._decoder.decode(frames)):
                 yield readings
             if failure is not None:
                 raise failure

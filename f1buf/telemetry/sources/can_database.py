@@ -12,7 +12,8 @@ import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from cantools.database import Message as DatabaseMessage
     from cantools.database import Signal
 
-__all__ = ["CanDecoder", "CanError", "reason_of", "require_packages"]
+__all__ = ["CanDecoder", "CanError", "Selection", "reason_of", "require_packages"]
 
 Array = NDArray[Any]
 DatabaseFile = str | os.PathLike[str]
@@ -217,6 +218,40 @@ def _key_of(entry: _Entry) -> _Key:
 
 # Frames ---------------------------------------------------------------------------------------------------------------
 
+
+@dataclass(frozen=True)
+class Selection:
+    """
+    Which frames are asked for.
+
+    Parameters
+    ----------
+    buses : frozenset of str, optional
+        Names of buses; without them every bus.
+    ids : tuple of (int, int, bool), optional
+        First and last id, and whether they are extended ones; without them every id.
+    """
+
+    buses: frozenset[str] = frozenset()
+    ids: tuple[tuple[int, int, bool], ...] = ()
+
+    def wants_bus(self, bus: str) -> bool:
+        """Say whether any frame of a bus is asked for."""
+        return not self.buses or bus in self.buses
+
+    def wants(self, bus: str, can_id: int, extended: bool) -> bool:
+        """Say whether a frame is asked for."""
+        if not self.wants_bus(bus):
+            return False
+        return not self.ids or any(low <= can_id <= high and extended == each for low, high, each in self.ids)
+
+    def wants_group(self, bus: str, can_id: int) -> bool:
+        """Say whether a message of J1939 that came in several frames is asked for, at any priority: it has none."""
+        return any(self.wants(bus, priority << 26 | without_priority(can_id), True) for priority in range(8))
+
+
+_ALL = Selection()
+_NOT_ASKED_FOR = "not asked for"
 _MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
 _MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
 
@@ -236,6 +271,8 @@ class CanDecoder:
         name; for buses whose names it does not have, all are.
     j1939 : bool, optional
         All messages with an extended id are J1939's. Otherwise those are of which the database says so.
+    select : Selection, optional
+        Which frames are asked for; without it all are.
 
     Attributes
     ----------
@@ -244,8 +281,8 @@ class CanDecoder:
     rejected : collections.Counter
         How many frames were not used, or not all of them, by reason:
 
-        - "no database entry" (of this id), "error frame", "remote frame", "container message" (of AUTOSAR), "too many
-          buses" (more than 256), "too many senders";
+        - "not asked for", "no database entry" (of this id), "error frame", "remote frame", "container message" (of
+          AUTOSAR), "too many buses" (more than 256), "too many senders";
         - "ambiguous id: ..." or "ambiguous parameter group: ..." (databases have two different messages for it),
           "unusable database entry: ..." (cantools finds that its signals overlap, or do not fit);
         - "too short" (no signal is wholly inside the frame), "too short (some signals left out)", "unknown multiplexer
@@ -255,15 +292,11 @@ class CanDecoder:
         And how many single readings were left out of frames that were used: "not a number", "integer that float64 does
         not hold exactly" (beyond 2**53 not each is one), "not available (J1939)" (a number that the standard keeps for
         that, or for an error, and that is beyond the signal's range in the database).
-    unheard : set of str
-        The buses for which a database was given alone, and of which there has been no frame: is that their name?
-    has_j1939 : bool
-        There is a message of J1939: then frames may carry others, in pieces.
-    wanted : callable
-        Says whether a message of J1939 that came in several frames is asked for, by its extended id; it is True unless
-        somebody puts another one here, such as `Selection.wants`. Others are counted as "not asked for".
     heard : set of str
         The buses of which there have been frames; 256 at most.
+    unheard : set of str
+        The buses that are asked for, or for which a database was given alone, and of which there has been no frame: is
+        that their name?
 
     Raises
     ------
@@ -282,7 +315,11 @@ class CanDecoder:
     """
 
     def __init__(
-        self, database_files: Iterable[DatabaseFile | tuple[str, DatabaseFile]], *, j1939: bool = False
+        self,
+        database_files: Iterable[DatabaseFile | tuple[str, DatabaseFile]],
+        *,
+        j1939: bool = False,
+        select: Selection = _ALL,
     ) -> None:
         require_packages()
         self.rejected: Counter[str] = Counter()
@@ -306,9 +343,8 @@ class CanDecoder:
             raise CanError(f"the CAN databases have no signal that can be decoded{why}; expected messages with signals")
         self.channels = tuple(dict.fromkeys(each for entry in self._entries for each in entry.channels))
         self._layout = Layout([entry.signals for entry in self._entries], self.rejected)
-        self.unheard = {entry.for_bus for entry in known if entry.for_bus is not None}
-        self.has_j1939 = any(table.has_j1939 for table in self._tables.values())
-        self.wanted: Callable[[int], bool] = lambda can_id: True
+        self._select = select
+        self._named = {entry.for_bus for entry in known if entry.for_bus is not None} | select.buses
         self.heard: set[str] = set()
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
@@ -385,8 +421,11 @@ class CanDecoder:
         part = self._parts[index]
         return {"part": f"{part} ({', '.join(behind)})" if behind else part}
 
+    @property
+    def unheard(self) -> set[str]:
+        return self._named - self.heard
+
     def _hear(self, buses: Iterable[str]) -> None:
-        self.unheard.difference_update(buses)
         if not self.heard.issuperset(buses) and len(self.heard) < _MOST_BUSES:
             self.heard.update(itertools.islice(buses, _MOST_BUSES - len(self.heard)))
 
@@ -428,11 +467,13 @@ class CanDecoder:
         rows = zip(heard.tolist(), *(column[first[heard]].tolist() for column in columns), strict=True)
         for i, bus_number, can_id, extended in rows:
             bus = frames.buses[bus_number]
-            if extended and self._table(bus).has_j1939 and is_transport(can_id):
+            if extended and self._table(bus).has_j1939 and is_transport(can_id) and self._select.wants_bus(bus):
                 transport[i] = True
                 self._sender(bus, source_of(can_id))  # it is heard now, whenever its message is complete
-            if transport[i] and not self.wanted(can_id):
-                continue  # let through for what it carries alone
+            if not self._select.wants(bus, can_id, bool(extended)):
+                if not transport[i]:  # which are let through for what they carry
+                    self._reject(_NOT_ASKED_FOR, int(counts[i]))
+                continue
             meaning = self._meaning(bus, can_id, bool(extended))
             if not isinstance(meaning, str):
                 message[i], sensor[i] = meaning
@@ -503,7 +544,8 @@ class CanDecoder:
             message = self._transport.take(bus, can_id, data)
             if message is None:
                 continue
-            meaning = self._meaning(bus, message.can_id, True) if self.wanted(message.can_id) else "not asked for"
+            wanted = self._select.wants_group(bus, message.can_id)
+            meaning = self._meaning(bus, message.can_id, True) if wanted else _NOT_ASKED_FOR
             if isinstance(meaning, str):
                 self._reject(meaning, 1)
             else:

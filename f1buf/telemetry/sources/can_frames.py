@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import can
 
-__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "Selection", "framed", "is_sound", "row_of"]
+__all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "framed", "is_sound", "row_of"]
 
 Array = NDArray[Any]
 
@@ -146,78 +146,6 @@ class Frames:
         columns = (self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data)
         for timestamp, can_id, kind, bus, length, data in zip(*(column.tolist() for column in columns), strict=True):
             yield timestamp, can_id, kind, self.buses[bus], bytes(data[:length])
-
-
-class Selection:
-    """
-    Which frames are asked for.
-
-    Parameters
-    ----------
-    buses : iterable of str, optional
-        Names of buses; without them every bus.
-    ids : iterable of (int, int, bool), optional
-        First and last id, and whether they are extended ones; without them every id.
-    carries : callable, optional
-        Says of extended ids (an array) which are of frames that carry others in pieces; these are let through, if any
-        extended id is asked for. Whoever puts the pieces together asks `wants`.
-
-    Attributes
-    ----------
-    rejected : collections.Counter
-        How many frames were left out, as "not asked for".
-    """
-
-    def __init__(
-        self,
-        buses: Iterable[str] = (),
-        ids: Iterable[tuple[int, int, bool]] = (),
-        carries: Callable[[Array], Array] | None = None,
-    ) -> None:
-        self.rejected: Counter[str] = Counter()
-        self._buses = frozenset(buses)
-        self._ids = tuple(ids)
-        self._carries = carries if any(is_extended for *_, is_extended in self._ids) else None
-        self._heard: set[str] = set()
-
-    def __call__(self, frames: Frames) -> Frames:
-        """Return those that are asked for, in their order."""
-        if not self._buses and not self._ids:
-            return frames
-        chosen = np.ones(len(frames), bool)
-        if self._buses:
-            self._heard.update(frames.buses)
-            chosen &= np.array([name in self._buses for name in frames.buses], bool)[frames.bus]
-        if self._ids:
-            extended = frames.kind & EXTENDED != 0
-            wanted = np.logical_or.reduce(
-                [
-                    (frames.can_id >= low) & (frames.can_id <= high) & (extended == is_extended)
-                    for low, high, is_extended in self._ids
-                ]
-            )
-            if self._carries is not None:
-                wanted |= extended & self._carries(frames.can_id)
-            chosen &= wanted
-        if left_out := len(frames) - int(np.count_nonzero(chosen)):
-            self.rejected["not asked for"] += left_out
-        return frames[chosen]
-
-    def wants(self, can_id: int) -> bool:
-        """Say whether a message with this extended id is asked for, whatever its priority (the highest three bits)."""
-        return not self._ids or any(
-            low <= (priority << 26 | can_id & 0x3FFFFFF) <= high
-            for low, high, is_extended in self._ids
-            if is_extended
-            for priority in range(8)
-        )
-
-    def notes(self) -> list[str]:
-        """Say which of the buses no frame came from."""
-        silent = sorted(self._buses - self._heard)
-        if not silent:
-            return []
-        return [f"nothing came from bus {', '.join(silent)}; heard: {', '.join(sorted(self._heard)) or 'none'}"]
 
 
 _AT_ONCE = 4096  # frames

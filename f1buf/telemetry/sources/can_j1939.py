@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ __all__ = [
     "LARGEST",
     "Group",
     "Transport",
-    "carry_messages",
     "group_of",
     "is_transport",
     "no_measurement_from",
@@ -59,11 +57,6 @@ def _destination_of(can_id: int) -> int:
 def is_transport(can_id: int) -> bool:
     """Say whether the frame announces or carries a message that comes in several frames."""
     return group_of(can_id) in (_ANNOUNCES, _CARRIES)
-
-
-def carry_messages(can_ids: Array) -> Array:
-    """Say which of many extended ids `is_transport` is true of."""
-    return np.isin(can_ids >> 16 & 0x3FF, (_ANNOUNCES >> 8, _CARRIES >> 8))
 
 
 def no_measurement_from(signal: "Signal") -> float:

@@ -319,22 +319,13 @@ class CanReplay:
         What turns frames into readings, and counts those that it cannot use.
     speed : float or None
         How many times as fast as recorded; None for as fast as it goes.
-    select : callable, optional
-        Returns the frames that are asked for, such as a `Selection`; without it all are.
     """
 
-    def __init__(
-        self,
-        log: CanLog,
-        decoder: CanDecoder,
-        speed: float | None = 1.0,
-        select: Callable[[Frames], Frames] = lambda frames: frames,
-    ) -> None:
+    def __init__(self, log: CanLog, decoder: CanDecoder, speed: float | None = 1.0) -> None:
         self.name = f"replay of {log.path.name}"
         self._log = log
         self._decoder = decoder
         self._speed = speed
-        self._select = select
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they become due."""
@@ -345,7 +336,7 @@ class CanReplay:
 
     def _batches(self, stop: threading.Event) -> Iterator[Array]:
         pace = None if self._speed is None else Pace(self._speed)
-        for frames in map(self._select, self._log.frames()):
+        for frames in self._log.frames():
             for due in [frames] if pace is None else _paced(frames, pace, stop):
                 if stop.is_set():
                     return
