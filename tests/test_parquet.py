@@ -15,7 +15,7 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.recorder import Recorder
-from f1buf.telemetry.sources import parquet
+from f1buf.telemetry.sources import pace, parquet
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
@@ -320,7 +320,7 @@ def test_what_is_due_together_comes_together(tmp_path, monkeypatch):
         return False
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(parquet, "wait_until", wait)
+    monkeypatch.setattr(pace, "wait_until", wait)
     got = [piece["value"].tolist() for piece in ParquetReplay(open_parquet(tmp_path), 2.0).batches(threading.Event())]
     assert got == [[0, 1], [2, 3, 4], [5, 6, 7], [8, 9]]  # the last timestamp is no time to wait for
     assert waits == [0.25, 0.5, 0.625]

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import stat
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -24,7 +23,7 @@ from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, 
 from f1buf.telemetry.sources.can_lines import asc_frames, csv_frames, is_screen, screen_frames, trc_frames
 from f1buf.telemetry.sources.can_mf4 import mf4_frames
 from f1buf.telemetry.sources.can_text import candump_frames
-from f1buf.telemetry.sources.pace import Pace, wait_until
+from f1buf.telemetry.sources.pace import Pace, due_pieces
 from f1buf.telemetry.sources.recording import RecordingError
 
 __all__ = ["CanLog", "CanReplay", "can_log_format", "open_can_log"]
@@ -337,23 +336,9 @@ class CanReplay:
     def _batches(self, stop: threading.Event) -> Iterator[Array]:
         pace = None if self._speed is None else Pace(self._speed)
         for frames in self._log.frames():
-            for due in [frames] if pace is None else _paced(frames, pace, stop):
+            for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
                 if stop.is_set():
                     return
-                readings = self._decoder.decode(due)
+                readings = self._decoder.decode(frames[piece])
                 if len(readings):
                     yield readings
-
-
-def _paced(frames: Frames, pace: Pace, stop: threading.Event) -> Iterator[Frames]:
-    """Yield frames in pieces: all that is due together; fewer than there are once `stop` is set."""
-    begin = 0
-    for end, timestamp in enumerate(frames.timestamp.tolist()):
-        due = pace.due(timestamp)
-        if due > time.monotonic():
-            if end > begin:
-                yield frames[begin:end]
-                begin = end
-            if wait_until(due, stop):
-                return
-    yield frames[begin:]

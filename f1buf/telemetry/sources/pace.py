@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.recording import RecordingError
 
-__all__ = ["Pace", "replayed", "wait_until"]
+__all__ = ["Pace", "due_pieces", "replayed", "wait_until"]
 
 _LONGEST_GAP = 60.0  # [s] of recorded time: a longer one is a pause, a new session or nonsense, and not waited for
 _LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
@@ -55,6 +55,26 @@ def wait_until(due: float, stop: threading.Event) -> bool:
         if stop.wait(min(left, _LONGEST_WAIT)):
             return True
     return stop.is_set()
+
+
+def due_pieces(timestamps: Array, pace: Pace, stop: threading.Event) -> Iterator[slice]:
+    """Wait until things are due that were recorded at these times, and yield where they are: all that is due together.
+
+    Fewer than there are once `stop` is set.
+    """
+    changed = np.ones(len(timestamps), bool)
+    changed[1:] = timestamps[1:] != timestamps[:-1]
+    changes = np.flatnonzero(changed)
+    begin = 0
+    for start, timestamp in zip(changes.tolist(), timestamps[changes].tolist(), strict=True):
+        due = pace.due(timestamp)
+        if due > time.monotonic():
+            if start > begin:
+                yield slice(begin, start)
+                begin = start
+            if wait_until(due, stop):
+                return
+    yield slice(begin, None)
 
 
 def replayed(

@@ -11,7 +11,6 @@ Recordings of f1buf 0.1.0 before there were checksums or these numbers are read 
 import os
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,10 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-import numpy as np
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.pace import Pace, wait_until
+from f1buf.telemetry.sources.pace import Pace, due_pieces
 from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.sources.sessions import checked_session, is_wanted, with_session
 
@@ -239,28 +237,12 @@ class ParquetReplay:
                 if session is not None:
                     self.others = with_session(self.others, session)
             self._remember(described)
-            for due in [readings] if pace is None else self._paced(readings, pace, stop):
+            for piece in [slice(None)] if pace is None else due_pieces(readings["timestamp"], pace, stop):
+                due = readings[piece]
                 for start in range(0, len(due), _BATCH):
                     if stop.is_set():
                         return
                     yield due[start : start + _BATCH]
-
-    def _paced(self, readings: NDArray[Any], pace: Pace, stop: threading.Event) -> Iterator[NDArray[Any]]:
-        """Yield them in pieces: all that is due together; fewer than there are once `stop` is set."""
-        timestamps = readings["timestamp"]
-        changed = np.ones(len(readings), bool)
-        changed[1:] = timestamps[1:] != timestamps[:-1]
-        changes = np.flatnonzero(changed)
-        begin = 0
-        for start, timestamp in zip(changes.tolist(), timestamps[changes].tolist(), strict=True):
-            due = pace.due(timestamp)
-            if due > time.monotonic():
-                if start > begin:
-                    yield readings[begin:start]
-                    begin = start
-                if wait_until(due, stop):
-                    return
-        yield readings[begin:]
 
     def describe(self, sensor_id: SupportsIndex, flags: SupportsIndex) -> dict[str, Any]:
         """Say what was known of a sensor when it was recorded.
