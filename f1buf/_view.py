@@ -44,7 +44,8 @@ from rich.style import Style
 from f1buf._board import HISTORY, NOBODY, Board, Bools, Rows, Scale
 from f1buf._console import short_time
 from f1buf.telemetry import Alert, Channel, Threshold
-from f1buf.telemetry._text import clean, clock, short_session
+from f1buf.telemetry._sessions import short_session
+from f1buf.telemetry._text import clean, clock
 
 __all__ = ["Frame", "Status", "View", "frame"]
 

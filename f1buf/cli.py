@@ -36,7 +36,8 @@ from f1buf._runner import (
     write_stdout,
 )
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
-from f1buf.telemetry._text import clean, one_line, short_session
+from f1buf.telemetry._sessions import short_session
+from f1buf.telemetry._text import clean, one_line
 from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
 from f1buf.telemetry.sources.can_database import CanDecoder, CanError, Selection
 from f1buf.telemetry.sources.can_log import CanLog, CanReplay, can_log_format, open_can_log

@@ -22,7 +22,7 @@ from helpers import WATCHDOG, wait_until
 
 from f1buf import cli
 from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold, thresholds
-from f1buf.telemetry._text import short_session
+from f1buf.telemetry._sessions import short_session
 from f1buf.telemetry.sources.f1game import Decoder
 from f1buf.telemetry.sources.listen import Listener
 from f1buf.telemetry.sources.recording import open_recording

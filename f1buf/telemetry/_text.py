@@ -1,9 +1,8 @@
 """Texts for people: names come from anybody, errors from anywhere."""
 
 import time
-from collections.abc import Iterable
 
-__all__ = ["LONGEST_SESSION", "SHORTEST_SESSION", "clean", "clock", "fits_session", "one_line", "short_session"]
+__all__ = ["clean", "clock", "one_line"]
 
 
 def clean(text: str) -> str:
@@ -14,28 +13,6 @@ def clean(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return what an error says, in one line whatever it says; the name of its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-SHORTEST_SESSION, LONGEST_SESSION = 4, 20
-"""Digits by which a session may be named: the last ones of its number."""
-
-
-def fits_session(digits: str, uid: int) -> bool:
-    """Tell whether a session's number, with zeros before it, ends so."""
-    return f"{uid:0{LONGEST_SESSION}}".endswith(digits)
-
-
-def short_session(uid: int, among: Iterable[int] = ()) -> str:
-    """Return the last digits of a session's number: what people call it, and may tell `Decoder` to read.
-
-    They are four, or as many as tell it from the others of `among`.
-    """
-    others = [each for each in among if each != uid]
-    number = f"{uid:0{LONGEST_SESSION}}"
-    for count in range(SHORTEST_SESSION, LONGEST_SESSION):
-        if not any(fits_session(number[-count:], each) for each in others):
-            return number[-count:]
-    return number
 
 
 def clock(seconds: float) -> str:

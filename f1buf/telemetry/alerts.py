@@ -4,7 +4,8 @@ import json
 import math
 from typing import Any, Literal, NamedTuple
 
-from f1buf.telemetry._text import clock, short_session
+from f1buf.telemetry._sessions import short_session
+from f1buf.telemetry._text import clock
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.thresholds import Event, Threshold
 

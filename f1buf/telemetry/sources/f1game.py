@@ -33,10 +33,10 @@ import numpy.typing as npt
 
 from f1buf._reading import READING
 
+from .._sessions import checked_session, is_wanted, with_session
 from .._text import clean
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
 from .frames import FrameGaps
-from .sessions import checked_session, is_wanted, with_session
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from numpy.typing import NDArray
 
+from f1buf.telemetry._sessions import checked_session, is_wanted, with_session
 from f1buf.telemetry.sources.pace import Pace, due_pieces
 from f1buf.telemetry.sources.recording import RecordingError
-from f1buf.telemetry.sources.sessions import checked_session, is_wanted, with_session
 
 if TYPE_CHECKING:
     from f1buf.telemetry._parts import Footer, Rows
