@@ -5,15 +5,15 @@ the queue's own attributes: `mutex`, the conditions `not_empty`, `not_full` and 
 `_qsize`, `_put`, `_get`, and `maxsize`, `unfinished_tasks`, `is_shutdown`. So all that others do to these, and to
 `queue.time`, has the effect that it has there. What the standard library does not have stands on the same parts.
 
-Who waits here waits on a condition, coroutines too: a `LoopWait` is among its waiters, which only need a `release`. A
-`get_many` that waits for more than one item waits on a fourth condition, `not_empty.enough`, of which all are told
-whenever `not_empty` is notified: on `not_empty` itself it would take notifications that it cannot use.
+Each wait here is one on a condition, a coroutine's too: a `LoopWait` is among the condition's waiters, which only need
+a `release`. A `get_many` that waits for more than one item waits on a fourth condition, `not_empty.enough`, of which
+all are told whenever `not_empty` is notified: on `not_empty` itself it would take notifications that it cannot use.
 
 Why no wake-up is lost. All of this looks, and waits or changes something, under one mutex, which a condition's wait
-gives up and takes again. Each put notifies one who waits for an item, each get one who waits for room, a shutdown and a
-new `maxsize` all. Who is told looks again; one who then ends without having acted (a hook that raises, a coroutine that
-is cancelled) notifies the next. The standard library's own `get` and `put` do not, where a hook or a signal handler
-raises: what was told is lost there, as with `queue.Queue`.
+gives up and takes again. Each put notifies one waiter for an item, each get one waiter for room, a shutdown and a new
+`maxsize` all. A waiter that is notified looks again; one that then ends without having acted (a hook that raises, a
+coroutine that is cancelled) notifies the next. The standard library's own `get` and `put` do not, where a hook or a
+signal handler raises: what was told is lost there, as with `queue.Queue`.
 """
 
 import builtins

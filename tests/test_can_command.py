@@ -133,7 +133,7 @@ def test_each_bus_by_its_own_database(tmp_path, log):
 
 @pytest.mark.parametrize("suffix", ["asc", "blf"])
 def test_buses_have_the_numbers_that_the_log_gives_them(tmp_path, suffix):
-    """python-can counts them from 0; such logs, and whoever looks at them, from 1."""
+    """python-can counts them from 0; such logs, and the programs that show them, from 1."""
     log = tmp_path / f"drive.{suffix}"
     with can.Logger(log) as writer:
         for n in (0, 1):  # 1 and 2 in the file

@@ -1127,7 +1127,7 @@ def test_what_goes_on_in_a_container_that_cannot_be_read_is_lost_alone(tmp_path)
 
 
 def test_an_object_without_room_for_itself(tmp_path):
-    """Whoever goes on behind it must not come back to it."""
+    """A reader that goes on behind it must not come back to it."""
     bad = lobj(1, bytes(32), size=12)
     for payload in (container(b"".join(FOUR) + bad + FOUR[0]), b"".join(FOUR) + bad):
         rows, _, failure = read(blf(tmp_path / "car.blf", payload, 6))

@@ -658,7 +658,7 @@ def test_a_part_of_which_a_bit_is_flipped_is_refused(tmp_path, where, bits):
 
 
 def test_a_threshold_that_is_another_one_is_not_replayed(tmp_path):
-    """As readable as before, for whoever does not look at the checksum."""
+    """A reader that does not look at the checksum would find nothing wrong."""
     part = small_part(tmp_path)
     content = part.read_bytes()
     assert content.count(b"118.0") == 1

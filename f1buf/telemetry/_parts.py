@@ -9,7 +9,7 @@ text), "number" (the part's in the recording, from 1, as in its name), "last" (w
 "channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
 "crc32", the checksums.
 
-Whoever reads the folder must find only complete parts. So a part is written to a file that has no name, brought to the
+A reader of the folder must find only complete parts. So a part is written to a file that has no name, brought to the
 disk, and only then given one; where the file system knows no such files, to one with a hidden name.
 
 Two CRC-32 cover every byte of a part: of what lies before the footer, and of the footer, from its first byte to the

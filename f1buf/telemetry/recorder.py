@@ -5,8 +5,8 @@ What is safe when
     its name: what is there is complete and stays as it is, whatever happens to the process or the machine. The folder's
     own name, and those of folders that had to be made for it, are brought to the disk before the first part.
     A part is begun by the first reading that comes and completed some seconds later. After a SIGKILL or a power cut the
-    readings of these last seconds are missing, and so is the part that says that it is the last: whoever reads the
-    recording is told. (Where the file system, such as NFS, knows no files without a name, a part has a hidden one until
+    readings of these last seconds are missing, and so is the part that says that it is the last: a replay of the
+    recording says so. (Where the file system, such as NFS, knows no files without a name, a part has a hidden one until
     it is complete, ``.part-*.tmp``, and a crash leaves that; it is never read, and may be removed.)
 
 Who waits for whom
@@ -230,7 +230,7 @@ class Recorder:
                 self._write()
             if self._left() == 0:
                 self._complete()
-        self._complete(last=True)  # whatever is in it: so whoever reads it knows that there is no more
+        self._complete(last=True)  # even an empty one: a reader then knows that there is no more
 
     def _left(self) -> float:
         """Seconds until the part is to be completed."""

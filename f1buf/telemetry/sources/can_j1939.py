@@ -46,7 +46,7 @@ def group_of(can_id: int) -> int:
 
 
 def source_of(can_id: int) -> int:
-    """Return the address of who sent the frame, 0 to 255."""
+    """Return the sender's address, 0 to 255."""
     return can_id & 0xFF
 
 
@@ -161,7 +161,7 @@ class Complete(NamedTuple):
 class Transport:
     """Puts messages together from the frames of others' conversations: it only listens.
 
-    Both kinds are understood: to all (BAM) and to one, who asks for packets, also again (RTS and CTS).
+    Both kinds are understood: to all receivers (BAM), and to one, which asks for packets, also again (RTS and CTS).
 
     Parameters
     ----------

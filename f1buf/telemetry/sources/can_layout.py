@@ -56,7 +56,7 @@ class Rows:
     timestamp : numpy.ndarray of float64, shape (n,)
         [s].
     first_sensor : numpy.ndarray of uint32, shape (n,)
-        Is added to the numbers of the layout's sensors: who sent the frame.
+        Is added to the numbers of the layout's sensors: it stands for the sender.
     length : numpy.ndarray of integers, shape (m,)
         How many bytes of `data` are a frame's.
     data : numpy.ndarray of uint8, shape (m, width)
@@ -78,8 +78,8 @@ class Layout:
     Parameters
     ----------
     messages : sequence of (sequence of cantools.database.Signal, sequence of (int, int, float))
-        Each one's signals, in its order, which fit in it and do not overlap; and each signal's sensor, without the
-        number that says who sent it, its channel's number, and from which value on it is no measurement.
+        Each one's signals, in its order, which fit in it and do not overlap; and each signal's sensor, counted from
+        its sender's first one, its channel's number, and from which value on it is no measurement.
     rejected : collections.Counter
         Counts what is left out: how many frames, or how many readings of frames, by reason.
     """

@@ -75,7 +75,7 @@ class CanLog:
         Yields
         ------
         Frames
-            Empty where a piece of the log holds none, so that whoever iterates can stop there. Their timestamps [s] are
+            Empty where a piece of the log holds none, so that the caller can stop there. Their timestamps [s] are
             Unix time, or in some formats since the log's start.
 
         Raises

@@ -10,8 +10,8 @@ format is adding an entry to `FORMATS`; adding a packet is adding its layout the
 `_Recipe`.
 
 Anybody can send a datagram: size, format, packet id and version, session time and car count are checked before one is
-used, and each value after. Who plays matters to who asks for the player's car alone, so an index that is no car's is no
-reason to reject a datagram: its player is not there.
+used, and each value after. The player's index is looked at for `cars="player"` alone: an index that is no car's rejects
+no datagram, the player is then not there.
 
 Which slots of a packet are cars
     A car keeps its slot for the whole session, and a slot that empties amid the others stays where it is. EA's

@@ -33,7 +33,7 @@ Described = dict[int, dict[str, Any]]
 
 PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 _ROWS = 65_536  # readings read together
-_GAPS = 10  # named: for people, who have seen enough then
+_GAPS = 10  # that an error names: more would help nobody
 _BATCH = 4096  # readings put together
 _DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
 
@@ -55,7 +55,7 @@ class ParquetRecording:
         What is missing. "missing part" counts the parts before the last one that are not there; "missing end" is 1
         where that is not the one with which the recording ended.
     notes : list of str
-        What else somebody should know who trusts in it, a line each.
+        What a user of the recording should know besides, a line each.
     """
 
     def __init__(self, path: Path, parts: "list[Footer]", missing: list[tuple[int, int]], *, whole: bool) -> None:
