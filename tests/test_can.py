@@ -591,11 +591,11 @@ def test_a_replay_keeps_its_pace(tmp_path, decoder):
     """Never ahead of time; how late it is depends on the machine."""
     frames = [frame(260, n, 0, time=100 + n / 10) for n in range(4)]
     log = open_can_log(write_log(tmp_path / "car.log", frames))
-    began = time.monotonic()
-    for n, batch in enumerate(CanReplay(log, decoder, 2.0).batches(threading.Event())):
-        assert batch["value"].tolist() == [n]
-        assert time.monotonic() - began >= n / 20 - 1e-3
-    assert n == 3
+    began, found = time.monotonic(), []
+    for batch in CanReplay(log, decoder, 2.0).batches(threading.Event()):  # of several frames, where it is late
+        found += batch["value"].tolist()
+        assert time.monotonic() - began >= found[-1] / 20 - 1e-3
+    assert found == [0, 1, 2, 3]
 
 
 def test_a_stop_ends_a_replay_at_once(tmp_path, decoder):
