@@ -516,13 +516,16 @@ LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (64 << 20,))])  # no put is c
 def midway(ring, call):
     """A task that is held in the middle of its call's large copy, or None where that was over too soon.
 
-    One whose copy is over may be waiting for the GIL. It must not be held there: the C library's condition variables
+    The task is nice (on Linux: a thread alone): on a busy machine this thread would else be woken after the copy.
+
+    A task whose copy is over may be waiting for the GIL. It must not be held there: the C library's condition variables
     wait for a waiter that was woken to leave, so that whoever next hands the GIL over would wait for ever. Hence from
     the signal on, this thread keeps the GIL until it knows that the copy is not over, or has let the task go.
     """
     copied, over, moved, began = threading.Event(), threading.Event(), moved_so_far(ring), []
 
     def call_and_stay():  # for a thread that has ended cannot be asked for its clock, nor be sent a signal
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         began.append((time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_minflt))
         try:
             return call()
