@@ -42,19 +42,19 @@ directives = {
     "cdivision": True,
 }
 
-modules = ["f1buf._sync", "f1buf._loop", "f1buf._ring", "f1buf._queue", "f1buf.telemetry.sources._udp"]
+modules = ["f1buf.core.sync", "f1buf.core.loop", "f1buf.ring.ring", "f1buf.queue.queue", "f1buf.telemetry.sources.udp"]
 
 extensions = [
     Extension(
         name,
         [name.replace(".", "/") + ".pyx"],
         depends=[
-            "f1buf/_sync.hpp",
-            "f1buf/_queue.hpp",
-            "f1buf/_heap.hpp",
-            "f1buf/_arrays.hpp",
-            "f1buf/_int.hpp",
-            "f1buf/_interpreter.hpp",
+            "f1buf/core/sync.hpp",
+            "f1buf/queue/queue.hpp",
+            "f1buf/queue/heap.hpp",
+            "f1buf/ring/arrays.hpp",
+            "f1buf/core/int.hpp",
+            "f1buf/core/interpreter.hpp",
         ],
         include_dirs=["f1buf", numpy.get_include()],
         language="c++",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
     FuelLevelSensor,

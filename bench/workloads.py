@@ -22,7 +22,8 @@ from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks, 
 from pipelines import PIPELINES, Pipeline
 
 import f1buf
-from f1buf import READING, RingBuffer, _sync  # type: ignore[attr-defined]
+from f1buf import READING, RingBuffer
+from f1buf.core import sync  # type: ignore[attr-defined]
 
 HUNG_S = 120.0
 RECORD = (1.5, 7, 2, 0, 311.25)
@@ -143,12 +144,12 @@ def move(flow: Flow, records: int, *, full: bool = False) -> Run:
 
 @contextmanager
 def spinning(allowed: bool) -> Iterator[None]:
-    before = None if allowed else _sync._spin_for(0)
+    before = None if allowed else sync._spin_for(0)
     try:
         yield
     finally:
         if before is not None:
-            _sync._spin_for(before)
+            sync._spin_for(before)
 
 
 def move_by_memcpy(flow: Flow, records: int) -> Run:

@@ -8,18 +8,18 @@ for the standard library's `queue`. C speed without the GIL, from another projec
 import sys
 from typing import TYPE_CHECKING, Any
 
-from f1buf._shutdown import ShutDown
+from f1buf.core.errors import Empty, Full, ShutDown  # at once, before somebody patches or replaces `queue`
 
 if TYPE_CHECKING:
-    from queue import Empty, Full, SimpleQueue
+    from queue import SimpleQueue
 
-    from f1buf._queue import LifoQueue, PriorityQueue, Queue
-    from f1buf._reading import READING
-    from f1buf._ring import PeekedBlock, ReservedBlock, RingBuffer
-    from f1buf._stats import RingStats
-    from f1buf._tee import Tee
+    from f1buf.queue.queue import LifoQueue, PriorityQueue, Queue
+    from f1buf.ring.reading import READING
+    from f1buf.ring.ring import PeekedBlock, ReservedBlock, RingBuffer
+    from f1buf.ring.stats import RingStats
+    from f1buf.ring.tee import Tee
 else:
-    from f1buf._standard import Empty, Full, SimpleQueue  # at once, before somebody patches or replaces `queue`
+    from f1buf.core.standard import SimpleQueue
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,15 +41,15 @@ __all__ = [
 
 # Loaded when it is first used: importing f1buf, or a Queue from it, does not import numpy.
 _HOMES = {
-    "LifoQueue": "f1buf._queue",
-    "PeekedBlock": "f1buf._ring",
-    "PriorityQueue": "f1buf._queue",
-    "Queue": "f1buf._queue",
-    "READING": "f1buf._reading",
-    "ReservedBlock": "f1buf._ring",
-    "RingBuffer": "f1buf._ring",
-    "RingStats": "f1buf._stats",
-    "Tee": "f1buf._tee",
+    "LifoQueue": "f1buf.queue.queue",
+    "PeekedBlock": "f1buf.ring.ring",
+    "PriorityQueue": "f1buf.queue.queue",
+    "Queue": "f1buf.queue.queue",
+    "READING": "f1buf.ring.reading",
+    "ReservedBlock": "f1buf.ring.ring",
+    "RingBuffer": "f1buf.ring.ring",
+    "RingStats": "f1buf.ring.stats",
+    "Tee": "f1buf.ring.tee",
 }
 
 
@@ -75,13 +75,13 @@ def get_include() -> str:
     Returns
     -------
     str
-        For the `include_dirs` of a `setuptools.Extension`. The comments in ``_ring.pxd``, there, describe the C calls.
+        For the `include_dirs` of a `setuptools.Extension`. Comments in ``ring/ring.pxd``, there, describe the C calls.
 
     Examples
     --------
     >>> import f1buf, os
-    >>> sorted(name for name in os.listdir(f1buf.get_include()) if name in ("__init__.pxd", "_ring.pxd", "_sync.hpp"))
-    ['__init__.pxd', '_ring.pxd', '_sync.hpp']
+    >>> all(os.path.exists(os.path.join(f1buf.get_include(), name)) for name in ("ring/ring.pxd", "core/sync.hpp"))
+    True
     """
     from os.path import abspath, dirname
 
@@ -112,8 +112,8 @@ def _check_archive() -> None:
     """Refuse a zip archive that has no way to its compiled modules (some programs that freeze others make one)."""
     from importlib.util import find_spec
 
-    if find_spec("f1buf._sync") is None:
-        raise _missing("f1buf._sync")
+    if find_spec("f1buf.core.sync") is None:
+        raise _missing("f1buf.core.sync")
 
 
 def _missing(name: str) -> ImportError:
@@ -130,15 +130,16 @@ def _missing(name: str) -> ImportError:
             "put the folder on sys.path, or make the archive with shiv or pex, which unpack it by themselves"
         )
     else:
-        why = _what_is_there(name.rpartition(".")[2])
+        why = _what_is_there(name)
     return ImportError(f"f1buf {__version__} cannot load its module {name}: {why}", name=name)
 
 
-def _what_is_there(stem: str) -> str:
+def _what_is_there(name: str) -> str:
     from importlib.machinery import EXTENSION_SUFFIXES
     from pathlib import Path
 
-    folder = Path(__file__).absolute().parent
+    *rooms, stem = name.split(".")[1:]
+    folder = Path(__file__).absolute().parent.joinpath(*rooms)
     found = sorted(path.name for path in folder.glob(f"{stem}.*") if path.suffix in (".so", ".pyd"))
     of_others = f"only {', '.join(found)}, of another Python" if found else "none"
     return (
@@ -167,20 +168,22 @@ def _named_for_freezers() -> None:
 
     import numpy  # noqa: F401
 
-    import f1buf._borrowed
-    import f1buf._classic
-    import f1buf._convert
-    import f1buf._coroutines
-    import f1buf._loop  # type: ignore[import-not-found]
-    import f1buf._queue
-    import f1buf._reading
-    import f1buf._ring
-    import f1buf._shutdown
-    import f1buf._standard
-    import f1buf._stats
-    import f1buf._sync  # type: ignore[import-not-found]
-    import f1buf._tee
-    import f1buf._trio  # noqa: F401
+    import f1buf.core.borrowed
+    import f1buf.core.coroutines
+    import f1buf.core.errors
+    import f1buf.core.loop  # type: ignore[import-not-found]
+    import f1buf.core.standard
+    import f1buf.core.sync  # type: ignore[import-not-found]
+    import f1buf.core.trio
+    import f1buf.queue.classic
+    import f1buf.queue.coroutines
+    import f1buf.queue.queue
+    import f1buf.ring.convert
+    import f1buf.ring.coroutines
+    import f1buf.ring.reading
+    import f1buf.ring.ring
+    import f1buf.ring.stats
+    import f1buf.ring.tee  # noqa: F401
 
 
 # Before any compiled module is loaded: such a module keeps to the interpreter that loads it first, and if that is a

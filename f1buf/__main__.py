@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Run the command; returns the exit status, also where Ctrl-C comes before the command is there to mind it."""
     try:
-        from f1buf.cli import main as run
+        from f1buf.command.cli import main as run
     except KeyboardInterrupt:
         return 130
     return run()

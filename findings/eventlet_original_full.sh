@@ -2,7 +2,7 @@
 # eventlet 0.41.3: of a queue that patcher.original("queue") gives, `except queue.Empty` catches Empty, and
 # `except queue.Full` does not catch Full.
 #
-# `original` runs the module's file once more. Empty is C's (`_queue`), so that both have the same one; Full is made in
+# `original` runs the module's file once more. Empty is C's (`queue.queue`), so that both have the same one; Full is made in
 # the file, so that there are two classes of that name. (ShutDown, from Python 3.13 on, is made there, too.) The same with
 # and without monkey_patch(). f1buf, which takes a private copy of `queue` where eventlet has left none, gives it the
 # exceptions that all others catch.

@@ -22,7 +22,7 @@ import numpy as np
 
 import f1buf
 from f1buf import READING
-from f1buf.cli import main
+from f1buf.command.cli import main
 from f1buf.telemetry import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
 from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.sources.f1game import FORMATS
@@ -249,7 +249,10 @@ def call(*args, stream=Captured):
 
 PROGRAM = ("-m", "f1buf")
 # None in sys.modules makes an import fail as if the package were not installed.
-PROGRAM_WITHOUT_RICH = ("-c", "import sys; sys.modules['rich'] = None; from f1buf.cli import main; sys.exit(main())")
+PROGRAM_WITHOUT_RICH = (
+    "-c",
+    "import sys; sys.modules['rich'] = None; from f1buf.command.cli import main; sys.exit(main())",
+)
 # For rich, and for how Python buffers what is printed.
 PLAIN_ENVIRONMENT = (
     *("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"),

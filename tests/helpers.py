@@ -689,7 +689,7 @@ def run_setup(folder):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "_sync.hpp" not in done.stderr, f"the header has been warned of:\n{done.stderr}"
+    assert "core/sync.hpp" not in done.stderr, f"the header has been warned of:\n{done.stderr}"
     return folder / "built"
 
 

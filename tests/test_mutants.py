@@ -3,17 +3,14 @@
 That the tests notice each of them takes longer: `python tools/mutate.py`.
 """
 
-from pathlib import Path
-
 import pytest
-from mutate import MUTANTS
+from mutate import MUTANTS, ROOT, files_of_tests
 from sanitize import CANARIES
 
-TESTS = Path(__file__).parent
-SOURCES = TESTS.parent / "f1buf"
+SOURCES = ROOT / "f1buf"
 
 pytestmark = pytest.mark.skipif(
-    not (SOURCES / "_sync.pyx").exists(), reason="the sources of f1buf are not beside the tests"
+    not (SOURCES / "core/sync.pyx").exists(), reason="the sources of f1buf are not beside the tests"
 )
 
 
@@ -22,10 +19,11 @@ def test_a_mutant_changes_one_place_and_names_a_test(mutant):
     assert (SOURCES / mutant.file).read_text(encoding="utf-8").count(mutant.old) == 1
     assert mutant.new != mutant.old
     file, name = mutant.test.split("::")
-    marks, found, _ = (TESTS / file).read_text(encoding="utf-8").partition(f"def {name}(")
+    (path,) = files_of_tests([file])
+    marks, found, _ = (ROOT / path).read_text(encoding="utf-8").partition(f"def {name}(")
     assert found
     assert "\n@thorough\n" not in marks.rpartition("\n\n")[2], "the everyday run does not notice it"
-    assert f"tests/{file}" in mutant.suite()
+    assert path in mutant.suite()
 
 
 def test_mutants_are_told_apart_by_name():

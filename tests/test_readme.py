@@ -97,7 +97,7 @@ def test_what_shows_the_feature_tables_entries_exists():
     section = README.partition("\n## Feature table\n")[2].partition("\n## ")[0]
     features, shown = (rows_of(table) for table in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE))
     assert {len(row) for row in features} == {8}
-    tests = {name: re.findall(r"`(tests/\w+\.py)::(\w+)`", cell) for name, cell in shown}
+    tests = {name: re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell) for name, cell in shown}
     without = {"between processes", "made of"}  # which say what f1buf has not
     assert [name for name, *_ in features if name not in without] == list(tests)
     for named in tests.values():

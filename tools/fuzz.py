@@ -7,7 +7,7 @@ is known without the code under test: datagrams by a second decoder, written her
 recordings by the rows that were written, by where in the file each of them lies, and by those that the damaged file's
 pages still hold; logs, a target for each format, by the readers of `can_logs`. It works in a child process of limited
 memory that may spend some time on an input, so that a crash is a finding, too, and what goes on for ever. An input that
-fails is kept as a case, a file in `tests/cases`, or in another folder; the tests try each one in `tests/cases` again.
+fails is kept as a case, a file in `tests/telemetry/cases`, each of which the tests try again, or in another folder.
 `--input` tries one alone.
 """
 
@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(TESTS))  # for what it shares with the tests
+sys.path[:0] = [str(TESTS), str(TESTS / "telemetry")]  # for what it shares with the tests
 
 from can_logs import LOG_TARGETS
 from helpers import WATCHDOG, in_fork, recordings_folder
@@ -717,7 +717,7 @@ TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget, **LOG_TARGETS
 MEMORY = 4 << 30  # [bytes] of addresses
 
 
-CASES = TESTS / "cases"
+CASES = TESTS / "telemetry" / "cases"
 MOST_CASES = 10  # that one run keeps: a fault is met again and again
 
 

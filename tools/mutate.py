@@ -46,6 +46,15 @@ RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py", "test_asy
 QUEUE_TESTS = ("test_queue*.py", "test_coroutines.py", "test_async_frameworks.py")
 
 
+def files_of_tests(patterns):
+    """The files of tests, or the tests in them, that each pattern names, from the root of the project on."""
+    found = set()
+    for pattern in patterns:
+        file, *test = pattern.split("::")
+        found |= {"::".join([str(path.relative_to(ROOT)), *test]) for path in (ROOT / "tests").rglob(file)}
+    return sorted(found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mutant:
     name: str
@@ -56,29 +65,29 @@ class Mutant:
 
     def suite(self):
         """Everything that could notice."""
-        patterns = {"_ring": RING_TESTS, "_queue": QUEUE_TESTS}.get(Path(self.file).stem, RING_TESTS + QUEUE_TESTS)
-        return sorted(f"tests/{path.name}" for pattern in patterns for path in (ROOT / "tests").glob(pattern))
+        room = Path(self.file).parts[0]
+        return files_of_tests({"ring": RING_TESTS, "queue": QUEUE_TESTS}.get(room, RING_TESTS + QUEUE_TESTS))
 
 
 MUTANTS = [
     # Wake-ups, grants -------------------------------------------------------------------------------------------------
     Mutant(
         "of several wake-ups the last is dropped",
-        "_sync.pyx",
+        "core/sync.pyx",
         "chain = chain.next  # before",
         "chain = chain.next if chain.next == NULL or chain.next.next != NULL else NULL  # before",
         "test_ring_waiting.py::test_a_shutdown_wakes_everybody",
     ),
     Mutant(
         "nobody who waits for room is granted",
-        "_sync.pyx",
+        "core/sync.pyx",
         "grant(m, &m.puts, grant(m, &m.gets, NULL))",
         "grant(m, &m.gets, NULL)",
         "test_ring_waiting.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "only the head of the line is granted",
-        "_sync.pyx",
+        "core/sync.pyx",
         "    while node != NULL and node.need != 0 and stock < side.waiters.promised + node.need:\n"
         "        node = node.next\n"
         "    return node",
@@ -89,56 +98,56 @@ MUTANTS = [
     ),
     Mutant(
         "a promise outlives the return of who was granted",
-        "_sync.pyx",
+        "core/sync.pyx",
         "waiters.promised -= node.need",
         "pass",
         "test_ring_waiting.py::test_gets_are_served_in_the_order_they_came",
     ),
     Mutant(
         "a promise outlives the way to allocate",
-        "_sync.pyx",
+        "core/sync.pyx",
         "w.held_side.waiters.promised -= w.held",
         "pass",
         "test_ring_waiting.py::test_what_a_get_was_promised_is_free_once_it_has_it",
     ),
     Mutant(
         "who looks for signals just as it is served does not pass that on",
-        "_sync.pyx",
+        "core/sync.pyx",
         "        w.tick = now + SIGNAL_TICK_NS\n        release(m)",
         "        w.tick = now + SIGNAL_TICK_NS\n        m.lock.unlock()",
         "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
     ),
     Mutant(
         "who is interrupted with a promise does not pass it on",
-        "_sync.pyx",
+        "core/sync.pyx",
         "    unhold(w)\n    release(m)\n\n\n",
         "    unhold(w)\n    m.lock.unlock()\n\n\n",
         "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
     ),
     Mutant(
         "who waits in a signal handler keeps what it was promised before",
-        "_sync.pyx",
+        "core/sync.pyx",
         "    if w.held == 0:\n        lend()\n",
         "",
         "test_ring_signals.py::test_a_handler_that_waits_gives_up_what_the_main_thread_was_promised",
     ),
     Mutant(
         "who comes again goes to the end of the line",
-        "_sync.pyx",
+        "core/sync.pyx",
         "while before != NULL and before.ticket > node.ticket:",
         "while False:",
         "test_ring_signals.py::test_who_looks_for_signals_keeps_its_place_in_the_line",
     ),
     Mutant(
         "the pieces of a large put keep its place in the line",
-        "_sync.pxd",
+        "core/sync.pxd",
         "w.node.ticket = 0",
         "pass",
         "test_ring_waiting.py::test_a_large_put_does_not_hold_up_the_others",
     ),
     Mutant(
         "a wake-up is not followed by another look",
-        "_sync.pyx",
+        "core/sync.pyx",
         "        if status != READY:\n            return status\n    if w.began",
         "        if status != READY:\n            return status\n        break\n    if w.began",
         "test_stress.py::test_every_record_arrives_once_and_in_order",
@@ -146,42 +155,42 @@ MUTANTS = [
     # Locks, turns -----------------------------------------------------------------------------------------------------
     Mutant(
         "a put unlocks without a look at who waits",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
         "        self.fill_and_publish(source, self.admit(n))\n        m.lock.unlock()",
         "test_ring_waiting.py::test_a_get_waits_for_a_put",
     ),
     Mutant(
         "a get that finds nothing does not unlock",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "outcome[0] = self.end_of(&m.gets)\n            release(m)\n            return 0",
         "outcome[0] = self.end_of(&m.gets)\n            return 0",
         "test_ring.py::test_the_nowait_calls_give_up_at_once",
     ),
     Mutant(
         "a large put does not give its turn back",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "            m.puts.turn.store(FREE, memory_order_relaxed)\n            self.publish(admitted)",
         "            self.publish(admitted)",
         "test_ring_waiting.py::test_put_many_may_be_longer_than_the_capacity",
     ),
     Mutant(
         "a large get does not give its turn back",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "begins(m, END)\n        m.gets.turn.store(FREE, memory_order_relaxed)",
         "begins(m, END)",
         "test_ring_waiting.py::test_large_copies_of_several_threads_each_way",
     ),
     Mutant(
         "a large put takes no turn",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "m.puts.turn.store(COPYING, memory_order_relaxed)",
         "pass",
         "test_ring_waiting.py::test_a_non_blocking_put_waits_for_a_copy_in_progress",
     ),
     Mutant(
         "what is being read is overwritten",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "if self.policy != DROP_OLDEST or m.gets.turn.load(memory_order_relaxed):",
         "if self.policy != DROP_OLDEST:",
         "test_ring_waiting.py::test_what_is_being_read_is_not_overwritten",
@@ -189,42 +198,42 @@ MUTANTS = [
     # Bounds, copies ---------------------------------------------------------------------------------------------------
     Mutant(
         "a ring has room for one more than there is",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "room = m.capacity - m.count.load(memory_order_relaxed)\n        if n <= room:\n            return n\n",
         "room = m.capacity + 1 - m.count.load(memory_order_relaxed)\n        if n <= room:\n            return n\n",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(
         "a small batch is put where only a part of it fits",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))",
         "n > m.capacity",
         "test_ring.py::test_capacity_is_exact",
     ),
     Mutant(
         "what goes in around the end begins with what went in before it",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "memcpy(self.slots, source + straight * self.itemsize,",
         "memcpy(self.slots, source,",
         "test_ring.py::test_any_dtype_goes_in_and_out_unchanged",
     ),
     Mutant(
         "what comes out around the end overwrites what came out before it",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "memcpy(out + straight * self.itemsize, self.slots,",
         "memcpy(out, self.slots,",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(
         "gaps between fields are not filled",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        if self.padded:\n",
         "        if False:\n",
         "test_ring.py::test_padding_is_zero",
     ),
     Mutant(
         "a negative number enters an unsigned field",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "return 0 <= number <= UINT32_MAX",
         "return number <= <int64_t> UINT32_MAX",
         "test_ring.py::test_odd_values_are_packed_as_converted",
@@ -232,49 +241,49 @@ MUTANTS = [
     # Counters ---------------------------------------------------------------------------------------------------------
     Mutant(
         "sequence numbers have 32 bits",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "self.write_seq += n",
         "self.write_seq = <unsigned int> (self.write_seq + n)",
         "test_ring.py::test_sequence_numbers_go_on_beyond_32_bits",
     ),
     Mutant(
         "sequence numbers of a batch that was waited for are off by one",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        outcome[0] = DONE\n        first_seq[0] = self.read_seq",
         "        outcome[0] = DONE\n        first_seq[0] = self.read_seq + 1",
         "test_ring_waiting.py::test_each_take_is_one_contiguous_range",
     ),
     Mutant(
         "what is overwritten is not counted",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "self.evicted += n - room",
         "pass",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(
         "what is refused is not counted",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "self.refused += n - room",
         "pass",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(
         "what is discarded is not counted",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "self.discarded += m.count.load(memory_order_relaxed)",
         "pass",
         "test_ring.py::test_an_immediate_shutdown_discards_what_is_left_and_counts_it",
     ),
     Mutant(
         "the high-water mark falls",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "if count > self.high_water:",
         "if True:",
         "test_ring.py::test_high_water_is_the_most_that_it_held",
     ),
     Mutant(
         "waits are not counted",
-        "_sync.pyx",
+        "core/sync.pyx",
         "side.waits += 1",
         "pass",
         "test_ring_waiting.py::test_a_wait_that_ends_at_the_timeout_counts",
@@ -282,28 +291,28 @@ MUTANTS = [
     # Shutdown ---------------------------------------------------------------------------------------------------------
     Mutant(
         "what a put was copying outlives an immediate shutdown",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "            self.discard_if_shut_now()\n        release(m)",
         "        release(m)",
         "test_ring_waiting.py::test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes",
     ),
     Mutant(
         "what a get left outlives an immediate shutdown",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "self.copy_in_turn(out, self.read_pos, n)\n        self.take(n)\n        self.discard_if_shut_now()",
         "self.copy_in_turn(out, self.read_pos, n)\n        self.take(n)",
         "test_ring_waiting.py::test_a_shutdown_beside_a_copy_out_leaves_it_what_it_reads",
     ),
     Mutant(
         "a ring that is shut down is drained before a put has copied",
-        "_sync.pxd",
+        "core/sync.pxd",
         "return how != OPEN and not (how == SHUT and side == &m.gets and m.puts.turn.load(memory_order_relaxed))",
         "return how != OPEN",
         "test_ring_waiting.py::test_gets_after_a_shutdown_wait_for_a_put_that_is_copying",
     ),
     Mutant(
         "a shutdown turns milder",
-        "_sync.pyx",
+        "core/sync.pyx",
         "if how > m.shut.load(memory_order_relaxed):",
         "if True:",
         "test_ring_waiting.py::test_a_shutdown_beside_a_copy_in_does_not_turn_milder",
@@ -311,63 +320,63 @@ MUTANTS = [
     # Blocks -----------------------------------------------------------------------------------------------------------
     Mutant(
         "a put that drops waits for a reservation",
-        "_sync.pyx",
+        "core/sync.pyx",
         "return w.expired or w.need == 0 or how != OPEN",
         "return w.expired or how != OPEN",
         "test_ring_blocks.py::test_puts_under_a_drop_policy_drop_and_count_while_a_reservation_is_out",
     ),
     Mutant(
         "who waits for its own block is not told so",
-        "_sync.pyx",
+        "core/sync.pyx",
         "return is_own(side) or (is_own(other) and available(m, side) < w.need)",
         "return is_own(other) and available(m, side) < w.need",
         "test_ring_blocks.py::test_a_thread_that_has_a_block_out_cannot_enter_its_side_again",
     ),
     Mutant(
         "who waits for what its own block keeps away is not told so",
-        "_sync.pyx",
+        "core/sync.pyx",
         "return is_own(side) or (is_own(other) and available(m, side) < w.need)",
         "return is_own(side)",
         "test_ring_blocks.py::test_a_get_that_waits_for_the_last_records_of_its_own_thread_raises",
     ),
     Mutant(
         "a ring whose last records are peeked at is drained",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:",
         "if False:",
         "test_ring_blocks.py::test_gets_after_a_graceful_shutdown_wait_for_a_peek",
     ),
     Mutant(
         "a block goes on beyond the end of the slots",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "span.count = min(n, m.capacity - self.write_pos)",
         "span.count = n",
         "test_ring_blocks.py::test_a_block_ends_where_the_slots_end",
     ),
     Mutant(
         "a block that an exception left counts",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        if exc_type is not None:\n            self.used = 0",
         "        if False:\n            self.used = 0",
         "test_ring_blocks.py::test_an_exception_that_leaves_the_block_changes_nothing",
     ),
     Mutant(
         "a block that was dropped counts",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "            self.used = 0\n            self.drop_user()",
         "            self.drop_user()",
         "test_ring_blocks.py::test_a_block_that_is_dropped_without_leaving_it_changes_nothing",
     ),
     Mutant(
         "an array does not hold its slots",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        self.add_user(RuntimeError)\n        lease.block = self",
         "        self.must_be_entered(RuntimeError)",
         "test_ring_blocks.py::test_what_is_still_alive_holds_the_slots",
     ),
     Mutant(
         "the child of a fork ends its parent's block",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        if self.forks == forks:  # else the turn was its parent's",
         "        if True:",
         "test_ring_blocks.py::test_arrays_of_the_parents_block_do_no_harm_in_the_child",
@@ -375,35 +384,35 @@ MUTANTS = [
     # Time, signals ----------------------------------------------------------------------------------------------------
     Mutant(
         "a timeout of seconds is one of milliseconds",
-        "_sync.pyx",
+        "core/sync.pyx",
         "return now + <int64_t> ceil(seconds * 1e9)",
         "return now + <int64_t> ceil(seconds * 1e6)",
         "test_ring_waiting.py::test_a_timeout_is_kept",
     ),
     Mutant(
         "a timeout near the end of time overflows",
-        "_sync.pyx",
+        "core/sync.pyx",
         "if seconds * 1e9 >= <double> (FOREVER - now - 2048):",
         "if seconds * 1e9 >= <double> FOREVER:",
         "test_ring_waiting.py::test_timeouts_just_below_the_saturation_do_not_pass_at_once",
     ),
     Mutant(
         "a deadline that has come is not noticed",
-        "_sync.pyx",
+        "core/sync.pyx",
         "    if now >= deadline:\n",
         "    if False:\n",
         "test_ring_waiting.py::test_a_timeout_is_kept",
     ),
     Mutant(
         "the main thread does not look for signals",
-        "_sync.pyx",
+        "core/sync.pyx",
         "now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER",
         "FOREVER",
         "test_ring_signals.py::test_ctrl_c_ends_a_wait_and_leaves_the_ring_as_it_was",
     ),
     Mutant(
         "a get takes before it looks for the signal that came first",
-        "_sync.pyx",
+        "core/sync.pyx",
         "if w.tick != FOREVER and side == &m.gets and w.need != 0",
         "if False and w.tick != FOREVER and side == &m.gets and w.need != 0",
         "test_ring_signals.py::test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get",
@@ -411,28 +420,28 @@ MUTANTS = [
     # Forks, freeing ---------------------------------------------------------------------------------------------------
     Mutant(
         "the child of a fork waits for its parent's threads",
-        "_sync.pyx",
+        "core/sync.pyx",
         "        forget_waiters(&m.gets.waiters)",
         "        pass",
         "test_ring_fork.py::test_a_child_can_use_a_ring_on_which_its_parents_threads_wait",
     ),
     Mutant(
         "the child of a fork trusts a copy that was cut in two",
-        "_sync.pyx",
+        "core/sync.pyx",
         "m.shut.store(TORN, memory_order_relaxed)",
         "pass",
         "test_ring_fork.py::test_a_ring_that_was_being_read_at_the_fork_raises_in_the_child",
     ),
     Mutant(
         "a ring that is freed is visited at the next fork",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "unregister_for_fork(&self.monitor)  # nobody",
         "pass  # nobody",
         "test_ring_fork.py::test_rings_that_were_freed_before_a_fork_are_forgotten",
     ),
     Mutant(
         "a ring that is freed keeps its slots",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        PyMem_RawFree(self.slots)",
         "        pass",
         "test_ring.py::test_a_ring_that_is_freed_gives_its_memory_back",
@@ -440,28 +449,28 @@ MUTANTS = [
     # C calls ----------------------------------------------------------------------------------------------------------
     Mutant(
         "a pop that was late is told that the ring is drained",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "return EMPTY if w.expired else SHUT_DOWN",
         "return SHUT_DOWN",
         "test_ring_nogil.py::test_what_is_there_is_taken",
     ),
     Mutant(
         "who waits without the GIL looks for signals",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "    start_wait(w, need, deadline)\n    w.tick = FOREVER",
         "    start_wait(w, need, deadline)",
         "test_ring_nogil.py::test_the_main_thread_goes_on_behind_a_signal_and_its_handler_runs_then",
     ),
     Mutant(
         "a push that waited leaves its waiter behind",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "done[0] = self.put_records(source, n, &w, &outcome)\n        drop_node(&w)",
         "done[0] = self.put_records(source, n, &w, &outcome)",
         "test_ring_nogil.py::test_waits_leave_no_memory_behind",
     ),
     Mutant(
         "a ring that is shut down is drained while a block shows its records",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:",
         "if False:",
         "test_ring_nogil.py::test_a_ring_is_not_drained_while_records_are_peeked_at",
@@ -469,56 +478,56 @@ MUTANTS = [
     # Queue: waiting ---------------------------------------------------------------------------------------------------
     Mutant(
         "a queue's wake-up is not followed by another look",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "        while not self.may_act(side, w):        # LOOK\n            if w.node",
         "        if not self.may_act(side, w):        # LOOK\n            if w.node",
         "test_queue.py::test_a_timeout_of_who_was_overtaken_is_not_renewed",
     ),
     Mutant(
         "who joins is not woken by the last task",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "chain = grant_all(&self.monitor.joins, chain)",
         "pass",
         "test_queue.py::test_several_joiners_wait_for_the_last_task",
     ),
     Mutant(
         "a lower bound leaves who waits for more",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "node.need = min(node.need, limit)",
         "pass",
         "test_queue.py::test_a_maxsize_that_makes_the_queue_full_serves_who_waits_for_more",
     ),
     Mutant(
         "who looks for signals just as an item comes does not pass that on",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "            self.release()\n            PyErr_CheckSignals()",
         "            self.lock.unlock()\n            PyErr_CheckSignals()",
         "test_queue_signals_fork.py::test_what_the_interrupted_was_told_goes_to_the_next",
     ),
     Mutant(
         "a conversion loses who waits for items",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "shut(&self.monitor, SHUT)  # ends the waiting here",
         "pass",
         "test_queue.py::test_conversion_while_gets_wait",
     ),
     Mutant(
         "a conversion loses who joins",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "chain = grant_all(&self.monitor.joins, NULL)",
         "pass",
         "test_queue.py::test_conversion_while_joins_wait",
     ),
     Mutant(
         "a batch got by the standard algorithm tells nobody who waits for room",
-        "_classic.py",
+        "queue/classic.py",
         "self.not_full.notify(len(batch))",
         "pass",
         "test_queue.py::test_one_large_get_makes_room_for_as_many_as_it_can",
     ),
     Mutant(
         "who waits for several by the standard algorithm is not told of one",
-        "_classic.py",
+        "queue/classic.py",
         "            self.enough.notify_all()",
         "            pass",
         "test_queue.py::test_min_count_waits_for_that_many_and_takes_what_is_there",
@@ -526,70 +535,70 @@ MUTANTS = [
     # Queue: bounds, the fast path -------------------------------------------------------------------------------------
     Mutant(
         "a queue takes one more than it may",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "if self.count() >= self.monitor.capacity:\n            return NOTHING",
         "if self.count() > self.monitor.capacity:\n            return NOTHING",
         "test_queue.py::test_block_and_timeout_have_the_standard_outcomes",
     ),
     Mutant(
         "a fast put does not look at the bound",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "self.put_below = min(self.monitor.capacity, self.room)",
         "self.put_below = self.room",
         "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open while somebody waits",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "            or self.closed\n            or self.somebody_waits()\n",
         "            or self.closed\n",
         "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open after a shutdown",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "            or self.closed\n            or self.somebody_waits()\n",
         "            or self.somebody_waits()\n",
         "test_queue.py::test_a_shutdown_lets_gets_take_what_is_left",
     ),
     Mutant(
         "the fast paths do not see a put or get of the instance's own",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "self.direct.store(direct and not self.own_calls)",
         "self.direct.store(direct)",
         "test_queue.py::test_a_put_or_get_set_on_an_instance_is_seen_by_the_nowait_calls",
     ),
     Mutant(
         "a change of the class is not seen",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)",
         "return self.version.load(memory_order_relaxed) != UNKNOWN",
         "test_queue.py::test_patching_the_class_is_seen",
     ),
     Mutant(
         "a heap gives the larger child",
-        "_heap.hpp",
+        "queue/heap.hpp",
         "child += !smaller;",
         "child += smaller;",
         "test_queue.py::test_items_come_back_in_the_queues_order",
     ),
     Mutant(
         "a heap moves what it has not compared yet",
-        "_heap.hpp",
+        "queue/heap.hpp",
         "    path[++depth] = child;",
         "    path[++depth] = child;\n    heap[path[depth - 1]] = heap[child];",
         "test_queue.py::test_what_cannot_be_compared_loses_nothing",
     ),
     Mutant(
         "items that go around the end are left there as the slots grow",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "if self.head + self.count() > self.room:",
         "if False:",
         "test_queue.py::test_the_order_holds_around_the_end_of_the_slots",
     ),
     Mutant(
         "slots that are empty are kept",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "if self.room > max(self.kept(), 2 * count + SPARE):",
         "if False:",
         "test_queue.py::test_the_memory_limit_holds_along_a_drain",
@@ -597,42 +606,42 @@ MUTANTS = [
     # Queue: references, tasks -----------------------------------------------------------------------------------------
     Mutant(
         "a put that was refused keeps a reference",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "            drop_node(&w)\n            if outcome != DONE:\n                Py_DECREF(item)",
         "            drop_node(&w)",
         "test_queue.py::test_a_refused_put_keeps_no_reference",
     ),
     Mutant(
         "a batch that was put loses a reference too many",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "for i in range(done, n):\n                Py_DECREF",
         "for i in range(n):\n                Py_DECREF",
         "test_queue.py::test_items_that_leave_leave_no_reference",
     ),
     Mutant(
         "a get keeps the reference of the slot",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "    taken = <object> item\n    Py_DECREF(taken)",
         "    taken = <object> item",
         "test_queue.py::test_items_that_leave_leave_no_reference",
     ),
     Mutant(
         "a bound that is replaced keeps a reference",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "        self.release()\n        Py_XDECREF(before)",
         "        self.release()",
         "test_queue.py::test_a_maxsize_that_is_replaced_keeps_no_reference",
     ),
     Mutant(
         "the collector does not see the items",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "stop = visit(self.slots[at], arg)",
         "pass",
         "test_queue.py::test_the_collector_sees_the_items",
     ),
     Mutant(
         "the collector does not see a batch",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "            PyObject_GC_Track(batch)\n        if outcome == DONE:\n            return batch\n"
         "        if outcome == MOVED:\n",
         "            pass\n        if outcome == DONE:\n            return batch\n        if outcome == MOVED:\n",
@@ -640,7 +649,7 @@ MUTANTS = [
     ),
     Mutant(
         "a put is no task",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)\n"
         "        self.unfinished += 1",
         "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)",
@@ -648,77 +657,77 @@ MUTANTS = [
     ),
     Mutant(
         "what is cleared stays to be done",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))",
         "pass",
         "test_queue.py::test_clear_removes_everything_and_does_its_tasks",
     ),
     Mutant(
         "what a coroutine that is cancelled was granted stays with it",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        unhold(w)\n        leave(&side.waiters, w.node)",
         "        unhold(w)",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
         "a coroutine that is cancelled wakes nobody",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        leave(&side.waiters, w.node)\n        release(&self.monitor)",
         "        leave(&side.waiters, w.node)\n        self.monitor.lock.unlock()",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
         "what a coroutine of a queue that is cancelled was granted stays with it",
-        "_queue.pyx",
+        "queue/queue.pyx",
         "        w.returns = False\n        leave(waiters, w.node)\n        self.release()",
         "        w.returns = False\n        self.release()",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
         "what a coroutine on a condition was told stays with it",
-        "_classic.py",
+        "queue/classic.py",
         "            if wait.told:\n",
         "            if False:\n",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
         "a closed loop keeps who waits there",
-        "_loop.pyx",
+        "core/loop.pyx",
         "            end_for_good(wait)",
         "            pass",
         "test_coroutines.py::test_a_loop_that_is_closed_while_it_waits_keeps_nothing",
     ),
     Mutant(
         "a closed loop keeps its file",
-        "_loop.pyx",
+        "core/loop.pyx",
         "            close_bell(bell.file)",
         "            pass",
         "test_coroutines.py::test_a_loop_that_is_closed_lets_go_of_its_file",
     ),
     Mutant(
         "a bell does not ring",
-        "_loop.pyx",
+        "core/loop.pyx",
         "            ring(bell.file)",
         "            pass",
         "test_coroutines.py::test_it_waits_for_min_count",
     ),
     Mutant(
         "a coroutine never lets its loop run",
-        "_loop.pyx",
+        "core/loop.pyx",
         "    tally.paused = now\n    return True",
         "    return False",
         "test_coroutines.py::test_a_timeout_comes_to_a_coroutine_that_never_waits",
     ),
     Mutant(
         "a coroutine puts what there is room for",
-        "_ring.pyx",
+        "ring/ring.pyx",
         "        wait.w.need = step if self.policy == BLOCK else 0",
         "        wait.w.need = 1 if self.policy == BLOCK else 0",
         "test_coroutines.py::test_what_fits_the_ring_enters_together_or_not_at_all",
     ),
     Mutant(
         "a coroutine whose block is out waits for it as a thread",
-        "_sync.pyx",
+        "core/sync.pyx",
         "        if side.turn.load(memory_order_relaxed) != RESERVED or not gives_up(m, side, w):",
         "        if side.turn.load(memory_order_relaxed) != RESERVED:",
         "test_coroutines.py::test_a_coroutine_waits_for_its_own_threads_block",
@@ -750,7 +759,7 @@ def build(tree, **environment):
     run = {"cwd": tree, "check": True, "capture_output": True, "text": True}
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(command, env={**os.environ, **environment}, **run)
-    look = [sys.executable, "-c", "from importlib.util import find_spec; print(find_spec('f1buf._queue').origin)"]
+    look = [sys.executable, "-c", "from importlib.util import find_spec; print(find_spec('f1buf.queue.queue').origin)"]
     origin = subprocess.run(look, env={**os.environ, "PYTHONPATH": str(tree)}, **run).stdout.strip()
     if tree.resolve() not in Path(origin).resolve().parents:
         raise SystemExit(f"{origin} would be tested, not what was built in {tree}")
@@ -787,7 +796,9 @@ def first_failure(tree, tests):
     if status in (4, 5):  # pytest: usage, nothing to run
         raise SystemExit(f"pytest cannot run {' '.join(tests)}:\n{text[-2000:]}")
     how = "hangs" if status is None else "fails" if status > 0 else f"crashes ({signal.Signals(-status).name})"
-    started = re.findall(r"^tests/(\S+\.py::\w+(?:\[.*?\])?)(?= |$)", text, re.MULTILINE)  # the last one ended it
+    started = re.findall(
+        r"^tests/(?:\w+/)*(\S+\.py::\w+(?:\[.*?\])?)(?= |$)", text, re.MULTILINE
+    )  # the last one ended it
     says = re.search(r"^E +(.*)$", text, re.MULTILINE)
     return Failure(started[-1] if started else "importing the tests", how, says[1] if says else "")
 
@@ -815,7 +826,7 @@ def try_mutant(mutant, base, folder):
             tell(f"{mutant.name} does not compile: {error.stdout[-1000:]}{error.stderr[-2000:]}")
             return None
         file, name = mutant.test.split("::")  # by -k, so that what the everyday run leaves out is left out here, too
-        return first_failure(tree, [f"tests/{file}", "-k", name]) or first_failure(tree, mutant.suite())
+        return first_failure(tree, [*files_of_tests([file]), "-k", name]) or first_failure(tree, mutant.suite())
     finally:
         shutil.rmtree(tree)
 

@@ -31,10 +31,10 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit
+from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit, files_of_tests
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
-OURS = re.compile(r"5f1buf|f1buf::|/_(?:sync|loop|ring|queue|udp)\.(?:cpython-|cpp|pyx|pxd|hpp)")
+OURS = re.compile(r"5f1buf|f1buf::|/(?:sync|loop|ring|queue|udp)\.(?:cpython-|cpp|pyx|pxd|hpp)")
 
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
 LISTEN_TESTS = tuple(
@@ -58,7 +58,9 @@ TESTS = {
 # Those that hold a thread amid a large copy, of which one is a scenario: what goes before the copy takes so long there
 # that the thread is held before it, where nobody waits for it, or amid the allocation, with a lock of the sanitizer's.
 HOLDING = {"reading", "writing", "midway"}
-HOLDS = "tests/test_ring_fork.py::test_the_interpreter_exits_beside_daemon_threads[leave_threads_waiting_for_a_copy]"
+HOLDS = (
+    "tests/ring/test_ring_fork.py::test_the_interpreter_exits_beside_daemon_threads[leave_threads_waiting_for_a_copy]"
+)
 
 # Those whose signal handler forks: the thread that sent the signal ends just then, and gives the memory that it kept
 # back to the sanitizer's allocator, without the GIL. That takes locks which the allocator (of gcc 12) does not see to
@@ -81,45 +83,36 @@ class Canary:
 CANARIES = {
     "thread": [
         Canary(  # a counter that is changed without the lock
-            "_ring",
-            "_ring.pyx",
+            "ring",
+            "ring/ring.pyx",
             "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
             "        self.fill_and_publish(source, self.admit(n))\n        release(m)\n"
             "        self.high_water += n % 2",
         ),
         Canary(  # a look without the lock
-            "_queue",
-            "_queue.pyx",
+            "queue",
+            "queue/queue.pyx",
             "    cdef bint fast\n    Py_INCREF(<object> item)",
             "    cdef bint fast\n    if self.unfinished < 0:\n        return False\n    Py_INCREF(<object> item)",
         ),
     ],
     "address": [
         Canary(  # a copy from beyond the slots
-            "_ring",
-            "_ring.pyx",
+            "ring",
+            "ring/ring.pyx",
             "memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)",
             "memcpy(out, self.slots + self.monitor.capacity * self.itemsize, straight * self.itemsize)",
         ),
     ],
     "undefined": [
         Canary(  # a copy of nothing from nowhere
-            "_ring",
-            "_ring.pyx",
+            "ring",
+            "ring/ring.pyx",
             "elif n != 0:  # without slots",
             "else:  # without slots",
         ),
     ],
 }
-
-
-def chosen(patterns):
-    """The files, or tests in them, that each pattern names."""
-    found = set()
-    for pattern in patterns:
-        file, *test = pattern.split("::")
-        found |= {"::".join([f"tests/{path.name}", *test]) for path in (ROOT / "tests").glob(file)}
-    return sorted(found)
 
 
 def environment_of(sanitizer, tree, logs):
@@ -173,7 +166,7 @@ def run(sanitizer, python, arguments, canaries, folder):
     for canary in canaries:
         edit(tree / "f1buf" / canary.file, canary.old, canary.new)
     build(tree, F1BUF_SANITIZE=sanitizer)
-    files = chosen(TESTS[sanitizer])
+    files = files_of_tests(TESTS[sanitizer])
     deselect = []
     if sanitizer == "address":
         holding, forking = [*tests_that_name(HOLDING, files), HOLDS], [*tests_that_name(FORKING, files)]

@@ -1,6 +1,6 @@
 """Sensors, thresholds, analyzers, and the system that starts, runs and stops them."""
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer
 from f1buf.telemetry.channels import (

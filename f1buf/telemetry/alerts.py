@@ -4,9 +4,9 @@ import json
 import math
 from typing import Any, Literal, NamedTuple
 
-from f1buf.telemetry._sessions import short_session
-from f1buf.telemetry._text import clock
 from f1buf.telemetry.channels import channel_by_number
+from f1buf.telemetry.sessions import short_session
+from f1buf.telemetry.text import clock
 from f1buf.telemetry.thresholds import Event, Threshold
 
 __all__ = ["ALERT_SCHEMA", "Alert"]

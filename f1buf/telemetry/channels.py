@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 
 __all__ = [
     "ENGINE_TEMP",

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
 if TYPE_CHECKING:
-    from f1buf.telemetry._parts import PartWriter
+    from f1buf.telemetry.parts import PartWriter
 
 __all__ = ["Recorder", "RecorderError"]
 
@@ -126,7 +126,7 @@ class Recorder:
         part_seconds: float = 2.5,
     ) -> None:
         try:
-            from f1buf.telemetry._parts import Descriptions
+            from f1buf.telemetry.parts import Descriptions
         except ImportError:
             raise RecorderError("recording needs pyarrow: pip install 'f1buf[record]'") from None
         if not part_seconds >= 0:
@@ -190,7 +190,7 @@ class Recorder:
                 part.discard()
 
     def _new_part(self) -> "PartWriter":
-        from f1buf.telemetry._parts import PartWriter
+        from f1buf.telemetry.parts import PartWriter
 
         return PartWriter(self._path)
 

@@ -31,8 +31,8 @@ from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from f1buf._convert import to_records
-from f1buf._reading import READING
+from f1buf.ring.convert import to_records
+from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import (
     ENGINE_TEMP,
     FUEL_LEVEL,

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from f1buf import RingBuffer, RingStats, ShutDown, Tee
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.consumers import Consumer

@@ -53,7 +53,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import MAX_CHANNELS, Channel, known_channels
 
 __all__ = [

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf._reading import READING
-from f1buf.telemetry._text import clean
+from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel
 from f1buf.telemetry.sources.can_files import CanError, Listed, load, reason_of, require_packages
 from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
@@ -36,6 +35,7 @@ from f1buf.telemetry.sources.can_j1939 import (
     without_priority,
 )
 from f1buf.telemetry.sources.can_layout import Layout, Rows
+from f1buf.telemetry.text import clean
 
 if TYPE_CHECKING:
     from cantools.database import Message as DatabaseMessage

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from f1buf.telemetry._text import one_line
+from f1buf.telemetry.text import one_line
 
 if TYPE_CHECKING:
     from cantools.database import Database

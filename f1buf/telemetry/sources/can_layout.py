@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 
 if TYPE_CHECKING:
     from cantools.database import Signal

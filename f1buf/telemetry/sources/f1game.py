@@ -31,11 +31,11 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 
-from .._sessions import checked_session, is_wanted, with_session
-from .._text import clean
 from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+from ..sessions import checked_session, is_wanted, with_session
+from ..text import clean
 from .frames import FrameGaps
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]

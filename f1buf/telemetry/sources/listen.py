@@ -1,6 +1,6 @@
 """The F1 games' telemetry, live over UDP.
 
-Two threads: the receiver, which runs without the GIL (see `_udp.pyx`), takes every datagram from the socket at once,
+Two threads: the receiver, which runs without the GIL (see `udp.pyx`), takes every datagram from the socket at once,
 passes it on, and puts it into a ring of 4,096; the source's own decodes what is in there. So however busy the rest of
 the program is, up to 4,096 datagrams wait in the ring, and the more behind them in the kernel's buffer: at 20 times
 real time the one holds 0.6 s, the other, of 32 MiB where the system grants that, 4 s. What does not fit there either
@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf import RingBuffer
-from f1buf._reading import READING
+from f1buf.ring.reading import READING
 
-from ._udp import SLOT, Receiver
 from .f1game import FORMATS, Decoder
+from .udp import SLOT, Receiver
 
 __all__ = ["DEFAULT_PORT", "RECEIVE_BUFFER", "ListenError", "Listener", "local_addresses"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf._convert import to_records
-from f1buf._reading import READING
+from f1buf.ring.convert import to_records
+from f1buf.ring.reading import READING
 from f1buf.telemetry.sensors import Reading, Sensor, SimulatedSensor, checked_readings
 
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile", "paced_sensors"]

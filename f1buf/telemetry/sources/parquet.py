@@ -3,7 +3,7 @@
 Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
 when it is opened. Hidden files that a crash left behind are not looked at. A single part is read, too.
 
-Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry._parts`), and the parts of
+Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry.parts`), and the parts of
 a folder with the numbers in them: what is damaged or under another part's name is refused, and what is missing said.
 Recordings of f1buf 0.1.0 before there were checksums or these numbers are read all the same, and this is said, too.
 """
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry._sessions import checked_session, is_wanted, with_session
+from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
 from f1buf.telemetry.sources.pace import Pace, due_pieces
 from f1buf.telemetry.sources.recording import RecordingError
 
 if TYPE_CHECKING:
-    from f1buf.telemetry._parts import Footer, Rows
+    from f1buf.telemetry.parts import Footer, Rows
 
 __all__ = ["PART_NAME", "ParquetRecording", "ParquetReplay", "open_parquet"]
 
@@ -100,7 +100,7 @@ class ParquetRecording:
             A part turns out to be damaged, or is not there any more; or behind the last one: parts before it are
             missing.
         """
-        from f1buf.telemetry._parts import read_rows
+        from f1buf.telemetry.parts import read_rows
 
         for part in self._parts:
             yield from read_rows(part, _ROWS, is_wanted)
@@ -136,7 +136,7 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     whole = not path.is_file()
     found = _parts_in(path) if whole else [(1, path)]
     try:
-        from f1buf.telemetry._parts import read_footer
+        from f1buf.telemetry.parts import read_footer
     except ImportError:
         raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
     parts: list[Footer] = []

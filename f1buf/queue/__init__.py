@@ -1,0 +1,1 @@
+"""`Queue`, `LifoQueue`, `PriorityQueue` (`queue`); what they do by the standard library's own algorithm (`classic`)."""

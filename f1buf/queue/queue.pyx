@@ -1,0 +1,2587 @@
+"""Queue, LifoQueue, PriorityQueue: all of Python 3.13's `queue`, and batches.
+
+A `Queue` is in one of four modes:
+
+NEW         `__init__` has not run
+PLAIN       its items lie in an array of pointers, `slots`: `count` of them from `head` on, around the end
+CONVERTING  on its way from PLAIN to CLASSIC: the items are in the slots still, and only who converts it gets past
+            its mutex
+CLASSIC     the standard library's algorithm, by its own code (`classic.py`): a container that the hooks `_init`,
+            `_qsize`, `_put`, `_get` manage, under a mutex and conditions on it
+
+The three classes differ in what a put and a get do with the slots (`Order`): FIRST_IN takes from the head, LAST_IN from
+the other end, SMALLEST has them as a heap, from slot 0 on (`heap.hpp`).
+
+A queue is CLASSIC from the start where its class overrides a hook. A plain queue becomes it (`convert`), for good,
+
+- where somebody acquires its mutex or one of its conditions, replaces a method of one, changes `queue.queue` or sets a
+  hook on it. These objects are there for who looks, and looking changes nothing;
+- where its class has changed (`recheck`): each operation compares the class's version with that for which the hooks
+  were looked at, as part of the fast paths' condition;
+- where it would have to wait while somebody has replaced `queue.time` or `threading.Condition.wait`;
+- where only Python can tell which item of a PriorityQueue is the smaller.
+
+Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
+one, else a PyMutex (`queue.hpp`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
+so that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other
+moment. No reference is let go of; one more is counted only where somebody looks at what stays (`_contents`, `_item`,
+`get_bound`), which nobody could hold otherwise. A heap compares numbers, strings and tuples of them by their types' C
+functions, which run nothing and answer with one of three constants. The lock is never held while waiting, nor across
+anything that may let the GIL go.
+
+The fast path. `put_below` and `get_above` hold every reason to go slow, in one comparison each:
+
+    put    count < put_below    put_below is what has room now: min(maxsize, allocated slots)
+    get    count > get_above    get_above is 0, or below what the slots are to shrink
+
+and nothing passes them (0 and the largest number) while somebody waits, after a shutdown, or in another mode. They are
+set anew (`retune`) before every unlock that could have changed one of these. `put_nowait` and `get_nowait` are fast,
+too, unless they have to call another `put` or `get` (`direct`).
+
+Invariants, whenever the slot lock is free (a debug build checks them after every operation):
+
+Q1  slots[head .. head + count), modulo `room`, are owned references; count <= room; count <= maxsize, unless maxsize
+    was lowered meanwhile; head is 0 where the order is SMALLEST.
+Q2  fast paths are open only in PLAIN mode, with nobody queued for puts or gets, and not shut down.
+Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release`; the fast paths only move it away
+    from 0, unless a program has set it below).
+I2, I3 of `sync`.
+
+Waiting is `sync`'s protocol with the slot lock in place of the monitor's (ENTER, PARK, RETURN, SETTLE, WAKE), without
+SPIN and turns: there is nothing to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up
+is lost is said there: each change of the count, the bound or the shutdown ends in `release`, which settles. The model
+of this, with the fast paths, the joins and the way to CLASSIC, is `tests/models/queue_model.py`.
+
+The collector sees the items through `visit_items`, which only runs while no other thread does (under the GIL, or with
+the world stopped), hence never in the middle of a locked section.
+"""
+
+import _thread
+import collections
+import math
+import operator
+import threading
+import time
+import weakref
+from types import BuiltinFunctionType, MethodDescriptorType
+
+cimport cython
+from cpython.list cimport PyList_New
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.tuple cimport PyTuple_GET_SIZE
+from libc.math cimport isnan
+from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
+from libc.string cimport memmove
+from libcpp.atomic cimport atomic, memory_order_relaxed
+
+from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, Withdraw, attempt, is_due
+from f1buf.core.sync cimport (
+    DEBUG,
+    FAST,
+    FOREVER,
+    LOOK,
+    OPEN,
+    RETURN,
+    RETURN_LATE,
+    SHUT,
+    SIGNAL_TICK_NS,
+    UNHOLD,
+    Monitor,
+    Side,
+    Wait,
+    Waiter,
+    WaitList,
+    as_count,
+    begins,
+    deadline_in,
+    drop_node,
+    enter,
+    forget_place,
+    forks,
+    grant_all,
+    insist,
+    leave,
+    lend_attached,
+    main_thread,
+    make_node,
+    now_ns,
+    over,
+    record,
+    register_for_fork,
+    settle,
+    shut,
+    start_wait,
+    unregister_for_fork,
+    wake_all,
+    waiters_fault,
+)
+
+from f1buf.core import standard
+from f1buf.queue import classic, coroutines
+from f1buf.core.coroutines import functions_of
+from f1buf.core.borrowed import check_list
+from f1buf.core.errors import Empty, Full, ShutDown
+
+cdef extern from "queue/queue.hpp" namespace "f1buf" nogil:
+    cppclass SlotLock:
+        void lock() noexcept
+        void unlock() noexcept
+        void renew() noexcept
+    bint is_ending() noexcept
+    const bint NO_GIL
+    unsigned int version_of(PyObject*) noexcept
+
+cdef extern from "queue/heap.hpp" namespace "f1buf" nogil:
+    bint heap_push(PyObject**, size_t, PyObject*) noexcept
+    PyObject* heap_pop(PyObject**, size_t) noexcept
+
+cdef extern from "core/int.hpp" namespace "f1buf":
+    cppclass LaterInt:
+        int reserve(uint64_t) except -1
+        object become(uint64_t)
+
+cdef extern from *:
+    PyObject** PySequence_Fast_ITEMS(object)  # of a list or a tuple
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef int (*inquiry)(PyObject*) noexcept
+    ctypedef object (*PyCFunction)(object, object)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    ctypedef struct PyMethodDescrObject:
+        PyMethodDef* d_method
+    ctypedef struct PyTypeObject:
+        traverseproc tp_traverse
+        inquiry tp_clear
+    PyTypeObject* Py_TYPE(object)
+    object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
+    int PyObject_GenericSetAttr(object, object, PyObject*) except -1
+    PyObject* PyObject_CallOneArg(PyObject*, PyObject*)
+    void PyErr_Clear()
+    unsigned long PyThread_get_thread_ident()
+    void PyObject_GC_Track(object)
+    void PyObject_GC_UnTrack(object)
+    bint PyObject_GC_IsTracked(object)
+    void Py_SET_SIZE(object, Py_ssize_t)
+    int METH_FASTCALL
+    int METH_KEYWORDS
+
+cdef object Condition = threading.Condition
+cdef object waits = threading.Condition.wait
+cdef object deque = collections.deque
+cdef object get_ident = _thread.get_ident
+cdef object monotonic = time.monotonic
+cdef object QUEUED = classic.QUEUED
+cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
+cdef object SIGNAL_TICK = SIGNAL_TICK_NS * 1e-9  # [s]
+cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
+# What a class must not define: the standard library would set it on the instance, in front of the class's.
+cdef object ATTRIBUTES = (
+    "maxsize", "is_shutdown", "unfinished_tasks", "queue", "mutex", "not_empty", "not_full", "all_tasks_done"
+)
+
+cdef enum Mode:
+    NEW
+    PLAIN
+    CONVERTING
+    CLASSIC
+
+cdef enum Order:
+    FIRST_IN
+    LAST_IN
+    SMALLEST
+    HOOKED        # the class overrides a hook
+
+cdef enum Outcome:
+    DONE
+    NOTHING        # the time is over: the queue is full, or empty
+    ENDED          # the queue is shut down (and empty)
+    MOVED          # the queue is not PLAIN any more, or must not stay so
+    OUT_OF_MEMORY  # nothing was changed
+
+# The bound of a queue that has none.
+cdef uint64_t UNBOUNDED = UINT64_MAX
+# The version of a class that was not looked at.
+cdef unsigned int UNKNOWN = 0xFFFFFFFF
+# A deadline further off than the platform can wait; an error only where the call must wait.
+cdef int64_t TOO_FAR = -1
+
+# Slots are given back so that `room <= 2 * count + SPARE`: 16 bytes an item, and with the object itself less than
+# 1 KiB on top. A bounded queue keeps up to KEPT slots, so that one that fills and drains again and again does not
+# allocate again and again (2 to 3 ns an item).
+cdef size_t FIRST_ROOM = 32
+cdef size_t SPARE = 60
+cdef size_t KEPT = 1024
+
+
+cdef struct Slots:
+    PyObject** at          # `room` pointers, of which `count` from `head` on (around the end) are references
+    size_t room
+    size_t head
+    uint64_t count
+
+
+@cython.final
+cdef class _Mutex:
+    """A queue's mutex: a lock of `threading` that makes the queue classic before it is first held.
+
+    Unlike that, it knows its holder: where that one would wait for itself, it raises RuntimeError; where it is not
+    there any more, as in the child of a fork and at the interpreter's end, the lock is made anew, or taken over.
+    """
+
+    cdef object lock
+    cdef object queue                   # a weak reference to its queue
+    cdef atomic[int] converted          # that is CLASSIC
+    cdef list waiters                   # of each condition on it
+    cdef atomic[unsigned long] holder   # a thread, or 0
+    cdef atomic[long] made_after        # how many `forks` lay behind the process that made the lock
+    cdef object __weakref__
+
+    def __init__(self, queue):
+        self.lock = threading.Lock()
+        self.queue = weakref.ref(queue)
+        self.waiters = []
+        self.made_after.store(forks)
+
+    def acquire(self, blocking=True, timeout=-1):
+        """As `threading.Lock.acquire`."""
+        self.convert()
+        return self.take(blocking, timeout)
+
+    def release(self):
+        """As `threading.Lock.release`."""
+        self.holder.store(0, memory_order_relaxed)
+        self.lock.release()
+
+    def locked(self):
+        """As `threading.Lock.locked`."""
+        return self.lock.locked()
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+    def __repr__(self):
+        return f"<{'locked' if self.lock.locked() else 'unlocked'} mutex of a f1buf queue at {id(self):#x}>"
+
+    def _is_owned(self):
+        """For `threading.Condition`, which asks whether it is locked."""
+        return self.lock.locked()
+
+    def acquire_anyway(self):
+        """Take it whatever signal handlers raise meanwhile; returns the last of that, or None."""
+        raised = None
+        while True:
+            try:
+                self.take(True, -1)
+                return raised
+            except BaseException as error:
+                raised = error
+
+    def _acquire_restore(self, _):
+        """For `threading.Condition`, at the end of a wait: whatever comes, who waited on it has the mutex then."""
+        raised = self.acquire_anyway()
+        if raised is not None:
+            raise raised
+
+    def convert(self):
+        """Make its queue classic."""
+        if not self.converted.load():
+            queue = self.queue()
+            if queue is not None:
+                (<_QueueCore> queue).convert()
+            self.converted.store(1)
+
+    def is_mine(self):
+        """Whether this thread holds it."""
+        return self.holder.load(memory_order_relaxed) == this_thread()
+
+    cdef object take(self, blocking, timeout):
+        """Looks up every tick: a signal handler may have forked, and in the child the holder will never release it."""
+        cdef unsigned long me = this_thread()  # now, for it may fail
+        cdef bint taken = False
+        if not blocking or timeout != -1:
+            self.renew()
+            taken = self.lock.acquire(blocking, timeout)
+        while not taken and blocking and timeout == -1:
+            self.renew()
+            if is_ending() and self.holder.load(memory_order_relaxed) != me:
+                self.lock.acquire(False)  # or it is taken over: no other thread runs any more
+                taken = True
+            else:
+                taken = self.lock.acquire(True, SIGNAL_TICK)
+                if not taken:
+                    PyErr_CheckSignals()  # the lock looks only where a signal ends its wait, not where one came before
+                    if self.holder.load(memory_order_relaxed) == me:
+                        raise_amid_itself()
+        if taken:
+            self.holder.store(me, memory_order_relaxed)
+        return taken
+
+    cdef int renew(self) except -1:
+        """In the child of a fork: whoever held the lock, or waited on its conditions, is not here any more.
+
+        But for the thread that forked, where it did so in a signal handler or a hook: it goes on holding the lock, and
+        is told to look again where it waits.
+        """
+        if self.made_after.load() == forks:
+            return 0
+        self.made_after.store(forks)
+        # (Other threads of the child may have got the names of the parent's.)
+        if self.holder.load(memory_order_relaxed) != main_thread:
+            self.holder.store(0, memory_order_relaxed)
+            self.lock = threading.Lock()
+        for waiters in self.waiters:
+            while waiters:
+                try:
+                    waiters.popleft().release()
+                except RuntimeError:  # released already, or a coroutine of the parent's, which refuses
+                    pass
+        return 0
+
+
+cdef unsigned long this_thread() except? 0:
+    """Or this greenlet, where gevent or eventlet have replaced what `threading` has."""
+    return PyThread_get_thread_ident() if threading.get_ident is get_ident else threading.get_ident()
+
+
+cdef class _QueueCore:
+    """_QueueCore(maxsize=0)\n--\n
+    What `Queue` is made of, as a C structure.
+    """
+
+    cdef SlotLock lock             # guards all up to `bound`, `monitor` apart from its own lock, which is not used
+    cdef uint64_t put_below        # a put is fast while count < put_below
+    cdef uint64_t get_above        # a get is fast while count > get_above
+    cdef PyObject** slots          # `room` pointers, of which `count` from `head` on (around the end) are references
+    cdef size_t room
+    cdef size_t head
+    cdef int64_t unfinished        # items put less `task_done` called; negative only where a program sets it so
+    cdef Monitor monitor           # count, capacity (the bound), waiters
+    cdef bint closed               # shut down
+    cdef PyObject* bound           # `maxsize` as it was given: a reference
+    cdef atomic[int] mode          # changes under `lock`, and after what it says is true
+    cdef atomic[int] direct        # put_nowait and get_nowait need not call `put` and `get`
+    cdef int order                 # an `Order`; a queue whose class changes it becomes CLASSIC first
+    cdef atomic[unsigned int] version  # that of the class when it was looked at; UNKNOWN
+    cdef bint own_calls            # `put` or `get` is set on the instance
+    cdef bint own_hooks            # a hook was set on the instance
+    cdef object items              # `queue` of a classic queue; read and written in a critical section
+    cdef long converter            # how many `forks` lay behind the process that converts it
+    cdef atomic[int] has_locks     # set once the following are there
+    cdef _Mutex own_mutex          # what others may ask for, made for the first who asks
+    cdef object own_not_empty
+    cdef object own_not_full
+    cdef object own_all_tasks_done
+
+    def __cinit__(self, *args, **kwargs):
+        self.get_above = UINT64_MAX
+        self.version.store(UNKNOWN)
+        self.monitor.capacity = UNBOUNDED
+        self.bound = NULL
+        self.monitor.renew = renew_lock
+        self.monitor.renew_arg = &self.lock
+        register_for_fork(&self.monitor)
+
+    def __init__(self, maxsize=0):
+        limit = limit_of(maxsize)
+        self.look_at_class()
+        self.set_bound(maxsize, limit)
+        if self.own_hooks or self.order == HOOKED or not self.start_plain():
+            if self.mode.load() == CONVERTING:
+                self.convert()
+            self.start_classic(maxsize)
+
+    def __dealloc__(self):
+        unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
+        Py_XDECREF(self.bound)
+        drop_items(self.take_slots())
+
+    # -- the standard methods -------------------------------------------------------------------------------------
+
+    def put(self, item, block=True, timeout=None):
+        """
+        Put an item into the queue.
+
+        Parameters
+        ----------
+        item : object
+        block : bool
+            Whether to wait for room.
+        timeout : number or None
+            How long to wait [s]; None and infinity: for ever. Looked at only where the queue is bounded and the call
+            may block.
+
+        Raises
+        ------
+        Full
+            There was no room in time.
+        ShutDown
+            The queue has been shut down.
+        ValueError
+            The timeout is negative.
+        """
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            classic.put(self, item, block, finite(timeout))
+        else:
+            self.plain_put(item, block, timeout)
+
+    def get(self, block=True, timeout=None):
+        """
+        Remove and return the oldest item.
+
+        Parameters
+        ----------
+        block : bool
+            Whether to wait for an item.
+        timeout : number or None
+            How long to wait [s]; None and infinity: for ever. Looked at only where the call may block.
+
+        Raises
+        ------
+        Empty
+            There was no item in time.
+        ShutDown
+            The queue has been shut down and is empty.
+        ValueError
+            The timeout is negative.
+        """
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            return classic.get(self, block, finite(timeout))
+        return self.plain_get(block, timeout)
+
+    def put_nowait(self, item):
+        """
+        Put an item into the queue if there is room now: ``put(item, block=False)``.
+
+        Raises
+        ------
+        Full, ShutDown
+            As `put`.
+        """
+        self.recheck()
+        if not self.direct.load() or self.mode.load() == CLASSIC:
+            return self.put(item, block=False)
+        self.plain_put(item, False, None)
+
+    def get_nowait(self):
+        """
+        Remove and return the oldest item if there is one now: ``get(block=False)``.
+
+        Raises
+        ------
+        Empty, ShutDown
+            As `get`.
+        """
+        self.recheck()
+        if not self.direct.load() or self.mode.load() == CLASSIC:
+            return self.get(block=False)
+        return self.plain_get(False, None)
+
+    def put_many(self, items, block=True, timeout=None):
+        """
+        Put several items, in order, as many as fit before the timeout.
+
+        Parameters
+        ----------
+        items : iterable
+            Taken as a tuple first.
+        block, timeout
+            As `put`, for all of them together.
+
+        Returns
+        -------
+        int
+            How many were put, from the first on: fewer than there are where the timeout or a shutdown came first,
+            memory was short or an override of `_put` raised. The others are still the caller's. 0 where there are none.
+
+        Raises
+        ------
+        Full, ShutDown, ValueError
+            As `put`; only where nothing was put.
+        OverflowError
+            The timeout is finite and beyond `threading.TIMEOUT_MAX`.
+
+        Notes
+        -----
+        Does not call `put`: a subclass that overrides that overrides this, too.
+
+        Examples
+        --------
+        >>> from f1buf import Queue
+        >>> q = Queue(maxsize=4)
+        >>> q.put_many("abcdef", block=False)
+        4
+        >>> q.get_many(3)
+        ['a', 'b', 'c']
+        """
+        cdef LaterInt number
+        cdef Py_ssize_t done
+        items = tuple(items)
+        if not items:
+            return 0
+        deadline = checked_deadline(self.put_deadline(block, timeout))
+        number.reserve(PyTuple_GET_SIZE(items))
+        if self.mode.load() == CLASSIC:
+            done = classic.put_many(self, items, 0, block, finite(timeout))
+        else:
+            done = self.plain_put_many(items, block, timeout, deadline)
+        return number.become(done)
+
+    def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
+        """
+        Remove and return several items: wait for `min_count`, then take what is there, up to `max_count`.
+
+        Parameters
+        ----------
+        max_count : int or None
+            The most to take; None: what is there.
+        min_count : int
+            What to wait for; at least 1, at most `max_count`. A queue that is full is not waited for any longer.
+        block : bool
+            False is the same as a timeout of 0.
+        timeout : number or None
+            As `get`. What is there when it comes is returned.
+
+        Returns
+        -------
+        list
+            Oldest item first.
+
+        Raises
+        ------
+        Empty
+            There was nothing in time.
+        ShutDown
+            The queue has been shut down and is empty.
+        ValueError
+            `min_count` or `max_count` is out of range, or the timeout is negative.
+        OverflowError
+            The timeout is finite and beyond `threading.TIMEOUT_MAX`.
+
+        Notes
+        -----
+        Does not call `get`: a subclass that overrides that overrides this, too.
+        """
+        least, most = batch_limits(max_count, min_count)
+        deadline = checked_deadline(self.get_deadline(block, timeout))
+        if self.mode.load() == CLASSIC:
+            return classic.get_many(self, most, least, deadline != 0, seconds_until(deadline))
+        return self.plain_get_many(most, least, deadline)
+
+    # What the coroutine functions of `coroutines` await: aget, aput, aget_many, aput_many and ajoin.
+
+    def _awaited_get(self):
+        return attempt(self, get_at_once, get_in_time)
+
+    def _awaited_put(self, item):
+        made = attempt(self, put_at_once, put_in_time)
+        made.given = item
+        return made
+
+    def _awaited_get_many(self, max_count, min_count):
+        made = attempt(self, get_many_at_once, get_many_in_time)
+        made.least, made.most = batch_limits(max_count, min_count)
+        return made
+
+    def _awaited_put_many(self, items):
+        made = attempt(self, put_many_at_once, NULL)
+        made.waiting = _put_many_in_time
+        made.given = tuple(items)
+        return made
+
+    def _awaited_join(self):
+        return attempt(self, join_at_once, join_in_time)
+
+    def clear(self):
+        """Remove all items, and call `task_done` for each of them."""
+        if self.lock_plain():
+            self.discard_and_release()
+        else:
+            classic.clear(self)
+
+    def qsize(self):
+        """How many items there are; stale as soon as it is returned."""
+        cdef uint64_t count
+        if not self.lock_plain():
+            return standard.Queue.qsize(self)
+        count = self.count()
+        self.lock.unlock()
+        return count
+
+    def empty(self):
+        """Whether there is no item; stale as soon as it is returned."""
+        return self.is_empty()
+
+    def full(self):
+        """Whether there is no room; stale as soon as it is returned."""
+        cdef bint full
+        if not self.lock_plain():
+            return standard.Queue.full(self)
+        full = self.count() >= self.monitor.capacity
+        self.lock.unlock()
+        return full
+
+    def task_done(self):
+        """
+        Say that an item that was got has been dealt with; see `join`.
+
+        Raises
+        ------
+        ValueError
+            It was called more often than items were put.
+        """
+        if not self.lock_plain():
+            standard.Queue.task_done(self)
+            return
+        if self.unfinished <= 0:
+            self.lock.unlock()
+            raise ValueError("task_done() called too many times")
+        self.unfinished -= 1
+        self.release()
+
+    def join(self, timeout=None):
+        """
+        Wait until `task_done` has been called for every item that was put.
+
+        Parameters
+        ----------
+        timeout : number or None
+            How long to wait [s]; None and infinity: for ever.
+
+        Raises
+        ------
+        TimeoutError
+            Tasks were left when the timeout came.
+        ValueError
+            The timeout is negative.
+        """
+        cdef int64_t deadline = checked_deadline(deadline_of(True, timeout))
+        if not self.plain_join(deadline):
+            classic.join(self, seconds_until(deadline))
+
+    def shutdown(self, immediate=False):
+        """
+        End the use of the queue: puts raise `ShutDown`, and so do gets once it is empty. Wakes whoever waits.
+
+        Parameters
+        ----------
+        immediate : bool
+            Whether to remove what is left; `task_done` is called for each item.
+        """
+        if not self.lock_plain():
+            classic.shutdown(self, immediate)
+            return
+        self.close(True)
+        if immediate:  # in the same locked section: nobody may be told of the end and still find something
+            self.discard_and_release()
+        else:
+            self.release()
+
+    # -- attributes -----------------------------------------------------------------------------------------------
+
+    @property
+    def maxsize(self):
+        """The bound; 0 or less: none. May be changed at any time, also while others wait."""
+        return self.get_bound()
+
+    @maxsize.setter
+    def maxsize(self, value):
+        self.set_bound(value, limit_of(value))
+        if self.mode.load() == CLASSIC:
+            classic.maxsize_changed(self)
+
+    @property
+    def is_shutdown(self):
+        """Whether `shutdown` was called."""
+        return self.is_closed()
+
+    @is_shutdown.setter
+    def is_shutdown(self, value):
+        cdef bint closed = value
+        self.lock.lock()
+        self.close_and_release(closed)
+
+    @property
+    def unfinished_tasks(self):
+        """Items that were put and for which `task_done` has not been called yet."""
+        cdef int64_t unfinished
+        self.lock.lock()
+        unfinished = self.unfinished
+        self.lock.unlock()
+        return unfinished
+
+    @unfinished_tasks.setter
+    def unfinished_tasks(self, tasks):
+        cdef int64_t value = operator.index(tasks)
+        self.lock.lock()
+        self.unfinished = value
+        self.release_if_plain()
+
+    @property
+    def is_converted(self):
+        """Whether it has the standard library's algorithm, and its speed; see the class."""
+        self.recheck()
+        return self.mode.load() == CLASSIC
+
+    @property
+    def mutex(self):
+        """The lock of the standard library's algorithm, which the queue has once somebody has acquired it."""
+        self.must_be_ready()
+        self.have_locks()
+        return self.own_mutex
+
+    @property
+    def not_empty(self):
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
+        return self.own_not_empty
+
+    @property
+    def not_full(self):
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
+        return self.own_not_full
+
+    @property
+    def all_tasks_done(self):
+        """A condition of the standard library's algorithm; see `mutex`."""
+        self.must_be_ready()
+        self.have_locks()
+        return self.own_all_tasks_done
+
+    @property
+    def queue(self):
+        """The container of the standard library's algorithm; before the queue has that, a view that can be read."""
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            with cython.critical_section(self):
+                return self.items
+        return classic.view_of(self, self.order != FIRST_IN)
+
+    @queue.setter
+    def queue(self, container):
+        if self.mode.load() != NEW:
+            self.convert()
+        with cython.critical_section(self):
+            self.items = container
+
+    def snapshot(self):
+        """
+        The items, which stay where they are.
+
+        Returns
+        -------
+        list
+            In the order in which they would be got, if nothing came in between; of a `PriorityQueue` that compares
+            them, and raises what that raises. A subclass that overrides a hook: in its container's own order.
+
+        Examples
+        --------
+        >>> from f1buf import LifoQueue
+        >>> q = LifoQueue()
+        >>> q.put_many("abc")
+        3
+        >>> q.snapshot(), q.qsize()
+        (['c', 'b', 'a'], 3)
+        """
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            items = classic.snapshot(self)
+        else:
+            items = list(self._contents())
+        if self.order == SMALLEST:
+            return classic.in_order(items)
+        return items[::-1] if self.order == LAST_IN else items
+
+    def _contents(self):
+        """What is in the slots, as the container that the queue would have; or that container."""
+        cdef list batch
+        cdef PyObject** targets
+        cdef uint64_t n = 0
+        cdef uint64_t i
+        if self.mode.load() == CLASSIC:
+            return self.queue
+        while True:
+            batch = blank_list(n)  # which may run anything, so that there may be more by then
+            targets = PySequence_Fast_ITEMS(batch)
+            self.lock.lock()
+            if self.count() <= n:
+                break
+            n = self.count()
+            self.lock.unlock()
+        if self.mode.load(memory_order_relaxed) == CLASSIC:  # by now
+            self.lock.unlock()
+            return self.queue
+        n = self.count()
+        for i in range(n):
+            targets[i] = self.slots[self.place(i)]
+            Py_INCREF(<object> targets[i])  # the slot goes on having its own
+        self.lock.unlock()
+        Py_SET_SIZE(batch, n)
+        PyObject_GC_Track(batch)
+        return deque(batch) if self.order == FIRST_IN else batch
+
+    def _length(self):
+        """That of `_contents`."""
+        cdef uint64_t count
+        cdef bint is_classic
+        if self.mode.load() == CLASSIC:
+            return len(self.queue)
+        self.lock.lock()
+        is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
+        count = self.count()
+        self.lock.unlock()
+        return len(self.queue) if is_classic else count
+
+    def _item(self, index):
+        """That of `_contents`, without the others."""
+        cdef PyObject* item = NULL
+        cdef bint is_classic
+        cdef int64_t at = operator.index(index)
+        if self.mode.load() == CLASSIC:
+            return self.queue[index]
+        self.lock.lock()
+        is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
+        at += self.count() if at < 0 else 0
+        if 0 <= at < <int64_t> self.count():
+            item = self.slots[self.place(at)]
+            Py_INCREF(<object> item)
+        self.lock.unlock()
+        if is_classic:
+            return self.queue[index]
+        if item == NULL:
+            raise IndexError(f"index {index} is out of range")
+        return owned(item)
+
+    def __setattr__(self, name, value):
+        self.set_attribute(name, <PyObject*> value)
+
+    def __delattr__(self, name):
+        self.set_attribute(name, NULL)
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied: other threads may use it and wait at it; "
+            "make a new one and put the items into it"
+        )
+
+    def __sizeof__(self):
+        cdef size_t room
+        self.lock.lock()
+        room = self.room
+        self.lock.unlock()
+        return object.__sizeof__(self) + room * sizeof(PyObject*)
+
+    def _check(self):
+        """Abort the process where an invariant does not hold; for tests."""
+        self.lock.lock()
+        insist(self.fault())
+        self.lock.unlock()
+
+    # -- hooks: what a subclass may override ----------------------------------------------------------------------
+
+    def _init(self, maxsize):
+        """Make the container; called by `__init__`."""
+        self.queue = deque()
+
+    def _qsize(self):
+        """How many items the container holds; called under the mutex."""
+        return self._length()
+
+    def _put(self, item):
+        """Put an item into the container; called under the mutex."""
+        self.queue.append(item)
+
+    def _get(self):
+        """Take an item from the container; called under the mutex."""
+        return self.queue.popleft()
+
+    # -- PLAIN: put -----------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef int plain_put(self, object item, object block, object timeout) except -1:
+        cdef Wait w
+        cdef Outcome outcome = NOTHING
+        start_wait(&w, 1, self.put_deadline(block, timeout))
+        Py_INCREF(item)  # for the slot; under the lock no reference is counted
+        try:
+            self.acquire(&self.monitor.puts, &w)
+            outcome = self.push_and_release(<PyObject*> item)
+            if outcome == MOVED:
+                timeout = left_of(&w, timeout)
+        finally:
+            drop_node(&w)
+            if outcome != DONE:
+                Py_DECREF(item)
+        if outcome == MOVED:
+            classic.put(self, item, block, timeout)
+        elif outcome != DONE:
+            raise_put_error(outcome)
+        return 0
+
+    @cython.final
+    cdef Outcome push_and_release(self, PyObject* item) noexcept:
+        cdef Outcome outcome = self.may_put()
+        if outcome == DONE and not self.push(item):
+            outcome = MOVED
+        self.release()
+        return outcome
+
+    @cython.final
+    cdef inline bint push(self, PyObject* item) noexcept:
+        """Under the lock, where there is room: put it in. False where only Python can compare it with the others."""
+        cdef uint64_t count = self.count()
+        if self.order != SMALLEST:
+            self.append(item)
+            return True
+        if not heap_push(self.slots, count, item):
+            return False
+        self.monitor.count.store(count + 1, memory_order_relaxed)
+        self.unfinished += 1
+        return True
+
+    @cython.final
+    cdef inline void append(self, PyObject* item) noexcept:
+        cdef uint64_t count = self.count()
+        self.slots[self.place(count)] = item
+        self.monitor.count.store(count + 1, memory_order_relaxed)
+        self.unfinished += 1
+
+    @cython.final
+    cdef inline size_t place(self, uint64_t i) noexcept:
+        """The slot of that item, from the head on."""
+        cdef size_t at = self.head + i
+        return at if at < self.room else at - self.room
+
+    @cython.final
+    cdef Outcome may_put(self) noexcept:
+        """Under the lock: whether there is room for one more, with a slot for it."""
+        if self.mode.load(memory_order_relaxed) != PLAIN:
+            return MOVED
+        if self.closed:
+            return ENDED
+        if self.count() >= self.monitor.capacity:
+            return NOTHING
+        if self.count() == self.room and not self.grow(max(FIRST_ROOM, 2 * self.room)):
+            return OUT_OF_MEMORY
+        return DONE
+
+    @cython.final
+    cdef Py_ssize_t plain_put_many(self, tuple items, object block, object timeout, int64_t deadline) except -1:
+        cdef Wait w
+        cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
+        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t i
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
+        cdef Outcome outcome = DONE
+        start_wait(&w, 1, deadline)
+        for i in range(n):
+            Py_INCREF(<object> sources[i])
+        try:
+            if not make_node(&w):  # now: it could not be reported once something has been put
+                raise_no_memory()
+            while done < n and outcome == DONE:
+                self.acquire(&self.monitor.puts, &w)
+                outcome = self.push_some_and_release(sources + done, n - done, &done)
+                forget_place(&w)  # others get their turn
+        finally:
+            drop_node(&w)
+            for i in range(done, n):
+                Py_DECREF(<object> sources[i])
+        if outcome == MOVED:
+            # Without a deadline, as of a queue that had no bound, for it may have one by now.
+            timeout = finite(timeout) if deadline == FOREVER else seconds_until(deadline)
+            return classic.put_many(self, items, done, block, timeout)
+        if done == 0:
+            raise_put_error(outcome)
+        return done
+
+    @cython.final
+    cdef Outcome push_some_and_release(self, PyObject** sources, size_t n, Py_ssize_t* done) noexcept:
+        """Move as many as there is room for; their references go with them."""
+        cdef Outcome outcome = self.may_put()
+        cdef size_t i
+        if outcome == DONE:
+            n = min(n, self.monitor.capacity - self.count())
+            if self.room - self.count() < n and not self.grow(max(2 * self.room, self.count() + n)):
+                outcome = OUT_OF_MEMORY
+                n = 0
+            for i in range(n):
+                if not self.push(sources[i]):
+                    outcome = MOVED
+                    break
+                done[0] += 1
+        self.release()
+        return outcome
+
+    # -- PLAIN: get -----------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef object plain_get(self, object block, object timeout):
+        cdef Wait w
+        cdef PyObject* taken = NULL
+        cdef Outcome outcome
+        start_wait(&w, 1, self.get_deadline(block, timeout))
+        try:
+            self.acquire(&self.monitor.gets, &w)
+            outcome = self.pop_and_release(&taken)
+            if taken == NULL:  # else nothing may run before it is returned
+                timeout = left_of(&w, timeout)
+        finally:
+            drop_node(&w)
+        if outcome == DONE:
+            return owned(taken)
+        if outcome == MOVED:
+            return classic.get(self, block, timeout)
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef Outcome pop_and_release(self, PyObject** taken) noexcept:
+        cdef Outcome outcome = self.may_get()
+        if outcome == DONE:
+            taken[0] = self.pop()
+            if taken[0] == NULL:
+                outcome = MOVED
+            self.shrink()
+        self.release()
+        return outcome
+
+    @cython.final
+    cdef inline PyObject* pop(self) noexcept:
+        """Under the lock, where there is an item: its reference becomes the caller's. NULL where only Python knows."""
+        cdef PyObject* item
+        cdef uint64_t rest = self.count() - 1
+        if self.order == FIRST_IN:
+            return self.pop_first()
+        if self.order == LAST_IN:
+            item = self.slots[self.place(rest)]
+        else:
+            item = heap_pop(self.slots, rest + 1)
+            if item == NULL:
+                return NULL
+        self.monitor.count.store(rest, memory_order_relaxed)
+        return item
+
+    @cython.final
+    cdef inline PyObject* pop_first(self) noexcept:
+        cdef PyObject* item = self.slots[self.head]
+        cdef size_t head = self.head + 1
+        self.head = head if head != self.room else 0  # a branch: what `place` computes is waited for by the next get
+        self.monitor.count.store(self.count() - 1, memory_order_relaxed)
+        return item
+
+    @cython.final
+    cdef Outcome may_get(self) noexcept:
+        """Under the lock: whether there is an item."""
+        if self.mode.load(memory_order_relaxed) != PLAIN:
+            return MOVED
+        if self.count() > 0:
+            return DONE
+        return ENDED if self.closed else NOTHING
+
+    @cython.final
+    cdef object plain_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
+        """The list is made before anything is taken: without memory for it, nothing is."""
+        cdef Wait w
+        cdef list batch = None
+        cdef uint64_t n
+        cdef Outcome outcome = DONE
+        start_wait(&w, least, deadline)
+        try:
+            while True:
+                self.acquire(&self.monitor.gets, &w)
+                n = min(most, self.count())
+                if batch is not None or self.may_get() != DONE:
+                    outcome = self.pop_some_and_release(batch)
+                    break
+                # Not promised meanwhile: the collector, which may run then, may wait for what others could take.
+                self.release()
+                batch = blank_list(n)
+        finally:
+            drop_node(&w)
+        if batch is not None:
+            PyObject_GC_Track(batch)
+        if outcome == DONE:
+            return batch
+        if outcome == MOVED:
+            return classic.get_more(self, batch, most, least, deadline != 0, seconds_until(deadline))
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef Outcome pop_some_and_release(self, list batch) noexcept:
+        """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise.
+
+        MOVED also where only Python can tell which is next, after as many as the list then has.
+        """
+        cdef Outcome outcome = self.may_get()
+        cdef PyObject** targets
+        cdef PyObject* item
+        cdef uint64_t n
+        cdef uint64_t done = 0
+        if outcome == DONE:
+            n = min(<uint64_t> len(batch), self.count())
+            targets = PySequence_Fast_ITEMS(batch)
+            while done < n:
+                item = self.pop()
+                if item == NULL:
+                    break
+                targets[done] = item
+                done += 1
+            if done < n:
+                outcome = MOVED
+            self.shrink()
+        if batch is not None:
+            Py_SET_SIZE(batch, done)
+        self.release()
+        return outcome
+
+    # -- PLAIN: all the rest --------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef bint plain_join(self, int64_t deadline) except -1:
+        """Wait for the tasks; False where the queue is classic, or becomes so."""
+        cdef Wait w
+        cdef int64_t left
+        cdef bint plain
+        if not self.lock_plain():
+            return False
+        self.lock.unlock()
+        start_wait(&w, 0, deadline)
+        try:
+            self.acquire(NULL, &w)
+            left = self.unfinished
+            plain = self.mode.load(memory_order_relaxed) == PLAIN
+            self.release()
+        finally:
+            drop_node(&w)
+        if plain and left != 0:
+            raise TimeoutError(f"{left} tasks were left when the timeout came; call `task_done` for each item")
+        return plain
+
+    # -- coroutines -----------------------------------------------------------------------------------------------
+    #
+    # What would wait queues the coroutine, and says so; it awaits `wait.future` and calls again.
+
+    @cython.final
+    cdef object get_now(self):
+        """An item by the fast path, or NOT_YET."""
+        cdef PyObject* taken = popped(self)
+        return owned(taken) if taken != NULL else NOT_YET
+
+    @cython.final
+    cdef object get_later(self, LoopWait wait):
+        """An item, or NOT_YET."""
+        cdef PyObject* taken = NULL
+        cdef Outcome outcome
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            return self.classic_get_later(wait)
+        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, 1):
+            return NOT_YET
+        outcome = self.pop_and_release(&taken)
+        if outcome == DONE:
+            return owned(taken)
+        if outcome == MOVED:
+            return self.classic_get_later(wait)
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef bint put_later(self, object item, LoopWait wait) except -1:
+        """Whether it was put; else it is queued."""
+        cdef Outcome outcome = NOTHING
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            return self.classic_put_later(item, wait)
+        Py_INCREF(item)  # for the slot; under the lock no reference is counted
+        try:
+            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, 1):
+                return False
+            outcome = self.push_and_release(<PyObject*> item)
+        finally:
+            if outcome != DONE:
+                Py_DECREF(item)
+        if outcome == MOVED:
+            return self.classic_put_later(item, wait)
+        if outcome != DONE:
+            raise_put_error(outcome)
+        return True
+
+    @cython.final
+    cdef bint join_later(self, LoopWait wait) except -1:
+        """Whether all is done; else it is queued."""
+        cdef bint plain
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() != CLASSIC:
+            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait, 0):
+                return False
+            plain = self.mode.load(memory_order_relaxed) == PLAIN
+            self.release()
+            if plain:
+                return True
+        return self.classic_join_later(wait)
+
+    @cython.final
+    cdef object get_many_now(self, uint64_t least, uint64_t most):
+        """What is there, where nobody waits before and that is enough; or NOT_YET."""
+        cdef list batch
+        cdef uint64_t n
+        cdef Outcome outcome
+        self.lock.lock()
+        n = min(most, self.count()) if self.has_at_once(least) else 0
+        self.lock.unlock()
+        if n == 0:
+            return NOT_YET
+        batch = blank_list(n)
+        self.lock.lock()
+        if not self.has_at_once(least):
+            self.lock.unlock()
+            return NOT_YET
+        outcome = self.pop_some_and_release(batch)
+        PyObject_GC_Track(batch)
+        if outcome == DONE:
+            return batch
+        return classic.get_more(self, batch, most, least, False, None) if batch else NOT_YET
+
+    @cython.final
+    cdef bint has_at_once(self, uint64_t least) noexcept:
+        """Under the lock: the fast paths are open, and there is enough."""
+        return self.get_above != UINT64_MAX and self.is_as_known() and self.count() >= min(least, self.monitor.capacity)
+
+    @cython.final
+    cdef object get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
+        """A batch, or NOT_YET. As `plain_get_many`."""
+        cdef list batch = None
+        cdef uint64_t n
+        cdef Outcome outcome
+        self.must_be_ready()
+        self.recheck()
+        if self.mode.load() == CLASSIC:
+            return self.classic_get_many_later(wait, least, most)
+        while True:
+            if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, least):
+                return NOT_YET
+            n = min(most, self.count())
+            if batch is not None or self.may_get() != DONE:
+                outcome = self.pop_some_and_release(batch)
+                break
+            self.release()
+            batch = blank_list(n)
+        if batch is not None:
+            PyObject_GC_Track(batch)
+        if outcome == DONE:
+            return batch
+        if outcome == MOVED and batch:
+            return classic.get_more(self, batch, most, least, False, None)
+        if outcome == MOVED:
+            return self.classic_get_many_later(wait, least, most)
+        raise_get_error(outcome)
+
+    @cython.final
+    cdef uint64_t step_of(self, tuple items, uint64_t done) noexcept:
+        """How many of them are put together next."""
+        cdef uint64_t capacity
+        self.lock.lock()
+        capacity = self.monitor.capacity
+        self.lock.unlock()
+        return min(PyTuple_GET_SIZE(items) - done, capacity)
+
+    @cython.final
+    cdef bint put_many_now(self, tuple items) except -1:
+        """Put all of them, where nobody waits before and there is room; else none, and False."""
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
+        cdef uint64_t n = PyTuple_GET_SIZE(items)
+        cdef Py_ssize_t done = 0
+        cdef uint64_t i
+        for i in range(n):
+            Py_INCREF(<object> sources[i])
+        self.lock.lock()
+        # Not `put_below`, which tells of the slots that there are.
+        if (
+            self.get_above != UINT64_MAX
+            and n <= room_for(self.count(), self.monitor.capacity)
+            and self.is_as_known()
+            and self.order != SMALLEST  # which may have to stop in the middle
+        ):
+            self.push_some_and_release(sources, n, &done)
+        else:
+            self.lock.unlock()
+        if done == 0:
+            for i in range(n):
+                Py_DECREF(<object> sources[i])
+        return done != 0
+
+    @cython.final
+    cdef Outcome put_many_later(self, tuple items, LoopWait wait, bint* queued) except *:
+        """Put the next piece of the items, where it could not be put at once; or it is queued."""
+        cdef PyObject** sources = PySequence_Fast_ITEMS(items) + wait.done
+        cdef uint64_t step = self.step_of(items, wait.done)
+        cdef Py_ssize_t done = 0
+        cdef uint64_t i
+        cdef Outcome outcome = DONE
+        self.must_be_ready()
+        self.recheck()
+        queued[0] = False
+        if self.mode.load() != CLASSIC:
+            for i in range(step):
+                Py_INCREF(<object> sources[i])
+            try:
+                queued[0] = not self.acquire_later(
+                    &self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, step
+                )
+                if not queued[0]:
+                    outcome = self.push_some_and_release(sources, step, &done)
+                    forget_place(&wait.w)  # others get their turn
+            finally:
+                for i in range(done, step):
+                    Py_DECREF(<object> sources[i])
+            wait.done += done
+            if outcome != MOVED:
+                return outcome
+        queued[0] = not self.classic_put_later(<object> sources[done], wait)
+        wait.done += not queued[0]
+        return DONE
+
+    @cython.final
+    cdef bint acquire_later(
+        self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait, uint64_t need
+    ) except -1:
+        """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
+        cdef Wait* w = &wait.w
+        w.need = need
+        if w.node == NULL:  # a look first: who need not wait needs no loop
+            lend_attached()
+            self.lock.lock()
+            begins(&self.monitor, LOOK)
+            if self.may_act(side, w):
+                return True
+            self.lock.unlock()
+            wait.start(self, withdraw, side, need)
+        wait.expect()
+        self.lock.lock()
+        begins(&self.monitor, RETURN if w.returns else LOOK)
+        if w.returns:
+            w.returns = False
+            leave(waiters, w.node)
+        if self.may_act(side, w):
+            return True
+        w.node.need = min(w.need, self.monitor.capacity)
+        enter(waiters, w.node)
+        self.release()
+        return False
+
+    @cython.final
+    cdef bint withdraw(self, WaitList* waiters, Wait* w) noexcept:
+        """A coroutine waits no more; whether it had been granted."""
+        cdef bint granted
+        self.lock.lock()
+        begins(&self.monitor, UNHOLD)
+        granted = w.node.granted
+        w.returns = False
+        leave(waiters, w.node)
+        self.release()
+        return granted
+
+    @cython.final
+    cdef void close(self, bint closed) noexcept:
+        """Under the lock."""
+        self.closed = closed
+        if self.mode.load(memory_order_relaxed) == PLAIN:
+            self.monitor.shut.store(SHUT if closed else OPEN, memory_order_relaxed)
+
+    @cython.final
+    cdef void close_and_release(self, bint closed) noexcept:
+        self.close(closed)
+        self.release_if_plain()
+
+    @cython.final
+    cdef void release_if_plain(self) noexcept:
+        """`release`, but that nobody waits here on a classic queue, of which this is the standard library's code."""
+        if self.mode.load(memory_order_relaxed) == CLASSIC:
+            self.lock.unlock()
+        else:
+            self.release()
+
+    @cython.final
+    cdef void discard_and_release(self) noexcept:
+        """Under the lock: remove all items, as if each had been got and done."""
+        cdef Slots removed = self.take_slots()
+        self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))
+        self.release()
+        drop_items(removed)
+
+    @cython.final
+    cdef object get_bound(self):
+        cdef PyObject* bound
+        self.lock.lock()
+        bound = self.bound
+        Py_XINCREF(bound)  # the one reference that is counted under the lock: it runs nothing
+        self.lock.unlock()
+        return owned(bound) if bound != NULL else 0
+
+    @cython.final
+    cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
+        cdef PyObject* before
+        Py_INCREF(maxsize)
+        self.lock.lock()
+        before = self.bound
+        self.bound = <PyObject*> maxsize
+        self.monitor.capacity = limit
+        # Whoever waits for more than is allowed now is content with a full queue, or an empty one.
+        limit_needs(self.monitor.gets.waiters.head, limit)
+        limit_needs(self.monitor.puts.waiters.head, limit)
+        self.release()
+        Py_XDECREF(before)
+        return 0
+
+    @cython.final
+    cdef bint start_plain(self) except -1:
+        """An empty, open queue; False where it is classic, or becomes so.
+
+        Whoever waits goes on waiting, but for the tasks: these are forgotten.
+        """
+        cdef Slots removed
+        self.lock.lock()
+        if self.mode.load(memory_order_relaxed) >= CONVERTING:
+            self.lock.unlock()
+            return False
+        removed = self.take_slots()
+        self.unfinished = 0
+        self.closed = False
+        self.monitor.shut.store(OPEN, memory_order_relaxed)
+        self.mode.store(PLAIN)
+        self.release()
+        drop_items(removed)
+        return True
+
+    # -- slots ----------------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef Slots take_slots(self) noexcept:
+        """Under the lock: take all items away, for `drop_items` once it is released."""
+        cdef Slots taken
+        taken.at, taken.room, taken.head, taken.count = self.slots, self.room, self.head, self.count()
+        self.slots = NULL
+        self.room = self.head = 0
+        self.monitor.count.store(0, memory_order_relaxed)
+        return taken
+
+    @cython.final
+    cdef inline uint64_t count(self) noexcept:
+        return self.monitor.count.load(memory_order_relaxed)
+
+    @cython.final
+    cdef bint grow(self, size_t room) noexcept:
+        """Under the lock: have more slots; False where there is no memory for them."""
+        cdef size_t behind = self.room - self.head  # slots from the head to the old end
+        cdef PyObject** slots = NULL
+        if room <= (<size_t> -1 >> 1) // sizeof(PyObject*):
+            slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
+        if slots == NULL:
+            return False
+        if self.head + self.count() > self.room:  # the items go around the old end: move their first part to the new
+            memmove(slots + room - behind, slots + self.head, behind * sizeof(PyObject*))
+            self.head = room - behind
+        self.slots, self.room = slots, room
+        return True
+
+    @cython.final
+    cdef void shrink_to(self, size_t room) noexcept:
+        """Under the lock: have fewer slots, at least one an item. Where the memory cannot be had, they stay."""
+        cdef uint64_t count = self.count()
+        cdef size_t behind = self.room - self.head
+        cdef PyObject** slots
+        if self.head + count <= self.room:
+            memmove(self.slots, self.slots + self.head, count * sizeof(PyObject*))
+            self.head = 0
+        else:
+            memmove(self.slots + room - behind, self.slots + self.head, behind * sizeof(PyObject*))
+            self.head = room - behind
+        # In place, as a rule: on what is left of these pages the next items cause no page fault.
+        slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
+        if slots != NULL:
+            self.slots = slots
+        self.room = room
+
+    @cython.final
+    cdef size_t kept(self) noexcept:
+        """How many slots a queue keeps that has none to fill."""
+        cdef uint64_t capacity = self.monitor.capacity
+        return FIRST_ROOM if capacity == UNBOUNDED else max(FIRST_ROOM, min(capacity, KEPT))
+
+    @cython.final
+    cdef void shrink(self) noexcept:
+        """Under the lock: give slots back where too many are empty."""
+        cdef uint64_t count = self.count()
+        if self.room > max(self.kept(), 2 * count + SPARE):
+            self.shrink_to(max(self.kept(), count + count // 2))
+
+    # -- the protocol ---------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef int acquire(self, Side* side, Wait* w) except -1:
+        """Wait until the caller may act, and return with the lock held. `side` NULL: wait as `join`.
+
+        It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
+        shuts the monitor); it looks which.
+        """
+        lend_attached()
+        self.lock.lock()
+        begins(&self.monitor, LOOK)
+        while not self.may_act(side, w):        # LOOK
+            if w.node == NULL and w.deadline != 0 and is_patched():
+                self.lock.unlock()
+                self.convert()
+                self.lock.lock()
+            else:
+                self.park(side, w)
+        return 0
+
+    @cython.final
+    cdef bint may_act(self, Side* side, Wait* w) noexcept:
+        cdef uint64_t count = self.count()
+        cdef uint64_t capacity = self.monitor.capacity
+        if side == NULL:
+            return self.unfinished == 0 or w.expired or self.mode.load(memory_order_relaxed) == CLASSIC
+        if w.expired or over(&self.monitor, side):
+            return True
+        return min(w.need, capacity) <= (count if side == &self.monitor.gets else room_for(count, capacity))
+
+    @cython.final
+    cdef int park(self, Side* side, Wait* w) except -1:
+        """ENTER, PARK, RETURN. Returns with the lock held, woken or not: look again."""
+        cdef WaitList* waiters = &self.monitor.joins if side == NULL else &side.waiters
+        cdef Waiter* node
+        cdef bint woken
+        cdef int64_t now
+        if w.deadline == TOO_FAR:
+            self.release()
+            raise_too_far()
+        if w.deadline == FOREVER and is_ending():
+            self.release()
+            classic.raise_at_the_end()
+        if not make_node(w):
+            self.release()
+            raise_no_memory()
+        node = w.node
+        node.need = min(w.need, self.monitor.capacity)
+        enter(waiters, node)
+        self.release()
+        with nogil:
+            woken = node.parker.park(min(w.deadline, w.tick))
+        self.lock.lock()
+        if not woken and node.granted:
+            # Granted just as it gave up: the wake-up is on its way to a node that will be used again.
+            self.lock.unlock()
+            with nogil:
+                node.parker.park(FOREVER)
+            self.lock.lock()
+        begins(&self.monitor, RETURN)
+        leave(waiters, node)
+        now = now_ns()
+        if now >= w.deadline:
+            begins(&self.monitor, RETURN_LATE)
+            w.expired = True
+        if w.tick != FOREVER:
+            # The main thread, woken or not: a signal that came before the item must not find it taken already.
+            w.tick = now + SIGNAL_TICK_NS
+            self.release()
+            PyErr_CheckSignals()
+            self.lock.lock()
+            begins(&self.monitor, LOOK)
+        return 0
+
+    @cython.final
+    cdef void release(self) noexcept:
+        """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
+
+        Only the fast paths do without: they are closed while somebody is queued.
+        """
+        cdef Waiter* chain = NULL
+        if self.somebody_waits():
+            chain = settle(&self.monitor)
+        if self.unfinished == 0:
+            chain = grant_all(&self.monitor.joins, chain)
+        self.retune()
+        if DEBUG:
+            insist(self.fault())
+            record(&self.monitor, self.unfinished)
+        self.lock.unlock()
+        wake_all(chain)
+
+    @cython.final
+    cdef void record_fast(self) noexcept:
+        """Debug builds, under the lock: a fast path did something."""
+        begins(&self.monitor, FAST)
+        record(&self.monitor, self.unfinished)
+
+    @cython.final
+    cdef inline bint somebody_waits(self) noexcept:
+        return self.monitor.puts.waiters.head != NULL or self.monitor.gets.waiters.head != NULL
+
+    @cython.final
+    cdef void retune(self) noexcept:
+        """Under the lock: open the fast paths, or close them."""
+        if (
+            self.mode.load(memory_order_relaxed) != PLAIN
+            or self.closed
+            or self.somebody_waits()
+        ):
+            self.put_below = 0
+            self.get_above = UINT64_MAX
+            return
+        self.put_below = min(self.monitor.capacity, self.room)
+        self.get_above = (self.room - SPARE) // 2 if self.room > max(self.kept(), SPARE) else 0
+
+    @cython.final
+    cdef const char* fault(self) noexcept:
+        """Under the lock: which invariant does not hold, or NULL."""
+        cdef uint64_t count = self.count()
+        if count > self.room or (self.room != 0 and self.head >= self.room):
+            return "Q1: the items fit the slots"
+        if self.head != 0 and self.order == SMALLEST:
+            return "Q1: a heap begins at slot 0"
+        if (self.put_below != 0 or self.get_above != UINT64_MAX) and (
+            self.mode.load(memory_order_relaxed) != PLAIN or self.closed or self.somebody_waits()
+        ):
+            return "Q2: fast paths are closed where somebody waits"
+        if self.put_below > min(self.room, self.monitor.capacity):
+            return "Q2: a fast put has room"
+        if self.unfinished == 0 and self.monitor.joins.head != NULL:
+            return "Q3: nobody waits for what is done"
+        if waiters_fault(&self.monitor.puts.waiters) != NULL:
+            return waiters_fault(&self.monitor.puts.waiters)
+        if waiters_fault(&self.monitor.joins) != NULL:
+            return waiters_fault(&self.monitor.joins)
+        return waiters_fault(&self.monitor.gets.waiters)
+
+    # -- looks ----------------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef bint lock_plain(self) except -1:
+        """Take the lock of a PLAIN queue; False, without it, where the queue is classic."""
+        self.recheck()
+        self.lock.lock()
+        if self.mode.load(memory_order_relaxed) == PLAIN:
+            return True
+        self.lock.unlock()
+        self.must_be_ready()
+        return False
+
+    @cython.final
+    cdef bint is_empty(self) except -1:
+        cdef bint empty
+        if not self.lock_plain():
+            return standard.Queue.empty(self)
+        empty = self.count() == 0
+        self.lock.unlock()
+        return empty
+
+    @cython.final
+    cdef bint is_closed(self) noexcept:
+        cdef bint closed
+        self.lock.lock()
+        closed = self.closed
+        self.lock.unlock()
+        return closed
+
+    # -- the class ------------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef inline bint is_as_known(self) noexcept:
+        """Whether nobody has changed the class since."""
+        return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)
+
+    @cython.final
+    cdef inline int recheck(self) except -1:
+        if not self.is_as_known():
+            self.look_at_class()
+        return 0
+
+    @cython.final
+    cdef int look_at_class(self) except -1:
+        """Which order it has, and whether its `put` and `get` are those of `Queue`.
+
+        A plain queue whose class has another order than before becomes classic.
+        """
+        cdef unsigned int version
+        cdef int before
+        cdef int order
+        cdef bint direct
+        while True:
+            version = version_of(<PyObject*> self)
+            order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
+            if version == version_of(<PyObject*> self):
+                break
+        self.lock.lock()
+        before = self.order
+        self.lock.unlock()
+        if order != before and self.mode.load() != NEW:
+            self.convert()
+            order = HOOKED
+        self.lock.lock()
+        self.order = order
+        self.version.store(version if version != 0 else UNKNOWN)  # no version: the class has been changed too often
+        self.direct.store(direct and not self.own_calls)
+        self.lock.unlock()
+        return 0
+
+    @cython.final
+    cdef int set_attribute(self, name, PyObject* value) except -1:
+        if name in HOOKS and value != NULL:
+            if self.mode.load() != NEW:
+                self.convert()
+            self.own_hooks = True
+        PyObject_GenericSetAttr(self, name, value)
+        if name == "put" or name == "get":
+            self.own_calls = "put" in self.__dict__ or "get" in self.__dict__
+            self.look_at_class()
+        return 0
+
+    # -- waits ----------------------------------------------------------------------------------------------------
+
+    @cython.final
+    cdef int64_t put_deadline(self, object block, object timeout) except? -2:
+        """The deadline of a put, with the standard library's order of errors."""
+        cdef bint bounded
+        cdef bint closed
+        self.must_be_ready()
+        self.lock.lock()
+        bounded = self.monitor.capacity != UNBOUNDED
+        closed = self.closed
+        self.lock.unlock()
+        if closed:
+            raise ShutDown
+        return deadline_of(block, timeout) if bounded else FOREVER
+
+    @cython.final
+    cdef int64_t get_deadline(self, object block, object timeout) except? -2:
+        """The deadline of a get, with the standard library's order of errors."""
+        self.must_be_ready()
+        if self.is_closed() and self.is_empty():
+            raise ShutDown
+        return deadline_of(block, timeout)
+
+    @cython.final
+    cdef int must_be_ready(self) except -1:
+        if self.mode.load() == NEW:
+            raise AttributeError(
+                f"{type(self).__name__}.__init__ has not been called; call super().__init__(maxsize) first"
+            )
+        return 0
+
+    # -- CLASSIC: see `classic.py` -------------------------------------------------------------------------------
+
+    @cython.final
+    cdef int have_locks(self) except -1:
+        """Make the mutex and its conditions, for the first who asks."""
+        cdef _Mutex mutex
+        if self.has_locks.load():
+            return 0
+        mutex = _Mutex(self)
+        not_empty = classic.NotEmpty(mutex)
+        not_full, all_tasks_done = classic.Condition(mutex), classic.Condition(mutex)
+        for condition in (not_empty, not_empty.enough, not_full, all_tasks_done):
+            mutex.waiters.append(condition._waiters)
+        self.lock.lock()
+        if self.own_mutex is None:  # what stood there is None, so that nothing ends here
+            self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
+            self.own_mutex = mutex
+            self.has_locks.store(1)
+        self.lock.unlock()
+        return 0
+
+    @cython.final
+    cdef int start_classic(self, object maxsize) except -1:
+        """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
+        self.have_locks()
+        if self.mode.load() == NEW:
+            self.lock.lock()
+            self.mode.store(CLASSIC)
+            shut(&self.monitor, SHUT)
+            self.release()
+        self._init(maxsize)
+        classic.start(self)
+        return 0
+
+    @cython.final
+    cdef int convert(self) except -1:
+        """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
+        cdef _Mutex mutex
+        self.must_be_ready()
+        self.have_locks()
+        mutex = self.own_mutex
+        while self.mode.load() != CLASSIC:
+            if self.mode.load() == CONVERTING and self.converter == forks:
+                if mutex.take(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
+                    mutex.release()
+                continue
+            # What follows allocates, and what the collector then runs may convert this very queue.
+            container = deque() if self.order == FIRST_IN else []
+            append = container.append
+            mutex.take(True, -1)
+            try:  # no `with`: Cython's ends the process where there is no memory for a traceback
+                self.move(container, append)
+            finally:
+                mutex.release()
+        return 0
+
+    @cython.final
+    cdef int move(self, object container, object append) except -1:
+        """Fill the container with the items, if the queue is PLAIN still. Nothing of Python runs in between.
+
+        (Both containers take their memory without the collector's knowing.)
+        """
+        cdef Slots moved
+        cdef Waiter* chain = NULL
+        cdef bint filled
+        self.lock.lock()
+        if self.mode.load(memory_order_relaxed) == CLASSIC:
+            self.lock.unlock()
+            return 0
+        _before, self.items = self.items, container  # nothing ends until the lock is free
+        self.converter = forks
+        self.mode.store(CONVERTING)
+        self.release()  # from here on nobody else touches the slots
+        filled = self.fill(append)
+        moved.at = NULL
+        moved.count = 0
+        self.lock.lock()
+        if filled:
+            moved = self.take_slots()
+            shut(&self.monitor, SHUT)  # ends the waiting here
+            self.mode.store(CLASSIC)
+            chain = grant_all(&self.monitor.joins, NULL)
+        else:
+            self.items = None
+            self.mode.store(PLAIN)
+        self.release()
+        wake_all(chain)
+        drop_items(moved)
+        if not filled:
+            raise MemoryError("no memory for what was asked for; the queue is as it was")
+        return 0
+
+    @cython.final
+    cdef bint fill(self, object append) noexcept:
+        """Append all items; False where there is no memory. No error is made: that would allocate."""
+        cdef uint64_t i
+        for i in range(self.count()):
+            if not appended(append, self.slots[self.place(i)]):
+                return False
+        return True
+
+    @cython.final
+    cdef object classic_get_later(self, LoopWait wait):
+        batch = self.classic_get_many_later(wait, 1, 1)
+        return batch if batch is NOT_YET else batch[0]
+
+    @cython.final
+    cdef object classic_get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
+        self.expect_classic(wait)
+        result = classic.get_many_later(self, wait, most, least)
+        return NOT_YET if result is QUEUED else result
+
+    @cython.final
+    cdef bint classic_put_later(self, object item, LoopWait wait) except -1:
+        self.expect_classic(wait)
+        return classic.put_later(self, item, wait)
+
+    @cython.final
+    cdef bint classic_join_later(self, LoopWait wait) except -1:
+        self.expect_classic(wait)
+        return classic.join_later(self, wait)
+
+    @cython.final
+    cdef int expect_classic(self, LoopWait wait) except -1:
+        """Before the mutex is taken: what Python runs, so that it may have to wait."""
+        if wait.w.node == NULL:
+            wait.start(self, withdraw_classic, NULL, 0)
+        elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
+            wait.withdraw(self, &wait.w)
+            wait.withdraw = withdraw_classic
+        return wait.expect()
+
+
+cdef object seconds_until(int64_t deadline):
+    return None if deadline == FOREVER else max(0, deadline - now_ns()) * 1e-9
+
+
+cdef object finite(object timeout):
+    """What the standard library cannot wait for waits for ever: infinity, and what is not a number."""
+    if timeout is None or type(timeout) is int:
+        return timeout
+    try:
+        seconds = 0.0 + timeout
+    except Exception:  # which the standard algorithm says itself, where it looks at the timeout
+        return timeout
+    return None if seconds == math.inf or seconds != seconds else timeout
+
+
+cdef object left_of(Wait* w, object timeout):
+    """The timeout of a call that goes on elsewhere: what is left of it where it has waited, else as it was given."""
+    return finite(timeout) if w.node == NULL else seconds_until(w.deadline)
+
+
+cdef bint is_patched() except -1:
+    """Whether somebody has replaced what the standard algorithm waits with, which then is to be called."""
+    return type(standard.module.time) is not BuiltinFunctionType or Condition.wait is not waits
+
+
+# -- coroutines ---------------------------------------------------------------------------------------------------
+
+# For `attempt`: of each method how it is done at once, and how by waiting.
+
+cdef object get_at_once(Attempt of):
+    return (<_QueueCore> of.buffer).get_now()
+
+
+cdef object get_in_time(Attempt of, LoopWait wait):
+    return (<_QueueCore> of.buffer).get_later(wait)
+
+
+cdef object put_at_once(Attempt of):
+    return None if pushed(of.buffer, <PyObject*> of.given) else NOT_YET
+
+
+cdef object put_in_time(Attempt of, LoopWait wait):
+    return None if (<_QueueCore> of.buffer).put_later(of.given, wait) else NOT_YET
+
+
+cdef object get_many_at_once(Attempt of):
+    return (<_QueueCore> of.buffer).get_many_now(of.least, of.most)
+
+
+cdef object get_many_in_time(Attempt of, LoopWait wait):
+    return (<_QueueCore> of.buffer).get_many_later(wait, of.least, of.most)
+
+
+cdef object put_many_at_once(Attempt of):
+    cdef tuple items = of.given
+    return len(items) if not items or (<_QueueCore> of.buffer).put_many_now(items) else NOT_YET
+
+
+async def _put_many_in_time(Attempt of, bint due):
+    cdef _QueueCore self = of.buffer
+    cdef tuple items = of.given
+    cdef uint64_t n = PyTuple_GET_SIZE(items)
+    cdef Outcome outcome
+    cdef bint queued
+    if due:
+        await PAUSE
+        if put_many_at_once(of) is not NOT_YET:
+            return n
+    wait = LoopWait()
+    try:
+        while wait.done < n:
+            try:
+                outcome = self.put_many_later(items, wait, &queued)
+            except Exception:
+                if wait.done == 0:
+                    raise
+                break  # how much was put must not be lost
+            if queued:
+                await wait.future
+            elif outcome != DONE:
+                if wait.done == 0:
+                    raise_put_error(outcome)
+                break
+            elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
+                await PAUSE
+    finally:
+        wait.end()
+    return wait.done
+
+
+cdef object join_at_once(Attempt of):
+    return NOT_YET  # `join_in_time` looks first
+
+
+cdef object join_in_time(Attempt of, LoopWait wait):
+    return None if (<_QueueCore> of.buffer).join_later(wait) else NOT_YET
+
+
+cdef inline uint64_t room_for(uint64_t count, uint64_t capacity) noexcept:
+    return capacity - count if count < capacity else 0
+
+
+cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
+    while node != NULL:
+        node.need = min(node.need, limit)
+        node = node.next
+
+
+cdef bint withdraw_get(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.gets.waiters, w)
+
+
+cdef bint withdraw_put(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.puts.waiters, w)
+
+
+cdef bint withdraw_join(object buffer, Wait* w) except -1:
+    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.joins, w)
+
+
+cdef bint withdraw_classic(object buffer, Wait* w) except -1:
+    wait = <LoopWait> w.node.coroutine
+    classic.withdraw(buffer, wait)
+    return wait.told
+
+
+# -- the collector ------------------------------------------------------------------------------------------------
+#
+# Cython knows the fields that are Python objects; the slots are ours to visit and to clear.
+
+cdef void renew_lock(void* lock) noexcept nogil:
+    """In the child of a fork, whose parent's lock may have been handed to a thread that had not taken it yet."""
+    (<SlotLock*> lock).renew()
+
+
+cdef traverseproc visit_fields
+cdef inquiry clear_fields
+
+
+cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
+    cdef int stop = visit_fields(<PyObject*> self, visit, arg)
+    cdef size_t _
+    cdef size_t at = self.head
+    if stop == 0 and self.bound != NULL:
+        stop = visit(self.bound, arg)
+    for _ in range(self.count()):
+        if stop != 0:
+            return stop
+        stop = visit(self.slots[at], arg)
+        at = at + 1 if at + 1 != self.room else 0
+    return stop
+
+
+cdef int clear_items(_QueueCore self) noexcept:
+    """The counters follow at once: what is garbage together with the queue may still use it."""
+    cdef PyObject* bound
+    self.lock.lock()
+    bound = self.bound
+    self.bound = NULL
+    self.discard_and_release()
+    Py_XDECREF(bound)
+    return clear_fields(<PyObject*> self)
+
+
+cdef void drop_items(Slots slots) noexcept:
+    """Let go of items that nobody else sees any more. Runs whatever their __del__ does."""
+    cdef uint64_t _
+    for _ in range(slots.count):
+        Py_DECREF(<object> slots.at[slots.head])
+        slots.head = slots.head + 1 if slots.head + 1 != slots.room else 0
+    PyMem_RawFree(slots.at)
+
+
+# -- the fast paths -----------------------------------------------------------------------------------------------
+#
+# Each stands before an ordinary method, for its commonest call, and hands every other on to it. As C functions with
+# the interpreter's own calling convention, and as descriptors of `Queue` itself, for which the interpreter has a
+# specialised call: a put and a get, with the loop, take 600 instructions, and 1050 where the methods that Cython makes
+# have these paths inside.
+
+# They return a new reference, or NULL with the exception set. As a plain pointer: a get that took the item into a
+# Python variable would touch its reference count, which has long left the cache.
+ctypedef PyObject* (*fastcall)(_QueueCore, PyObject**, Py_ssize_t, PyObject*) noexcept
+
+# What a fast path hands on, with the ordinary method; as variables, lest the compiler puts it into the fast path.
+ctypedef PyObject* (*seldom)(_QueueCore, PyObject**, fastcall) noexcept
+
+cdef seldom other_put
+cdef seldom other_get
+cdef fastcall method_put
+cdef fastcall method_get
+cdef fastcall method_put_nowait
+cdef fastcall method_get_nowait
+cdef PyMethodDef[4] fast_methods
+cdef PyTypeObject* queue_type = NULL
+
+
+cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
+    cdef bint fast
+    Py_INCREF(<object> item)
+    self.lock.lock()
+    fast = self.count() < self.put_below and self.is_as_known() and self.push(item)
+    if DEBUG and fast:
+        self.record_fast()
+    self.lock.unlock()
+    if not fast:
+        Py_DECREF(<object> item)
+    return fast
+
+
+cdef inline PyObject* popped(_QueueCore self) noexcept:
+    cdef PyObject* item = NULL
+    self.lock.lock()
+    if self.count() > self.get_above and self.is_as_known():
+        item = self.pop()
+        if DEBUG and item != NULL:
+            self.record_fast()
+    self.lock.unlock()
+    return item
+
+
+cdef bint appended(object append, PyObject* item) noexcept:
+    cdef PyObject* result = PyObject_CallOneArg(<PyObject*> append, item)
+    if result == NULL:
+        PyErr_Clear()
+        return False
+    Py_DECREF(<object> result)
+    return True
+
+
+cdef list blank_list(uint64_t n):
+    """A list to fill; not yet for the collector to show, since its slots are NULL."""
+    batch = PyList_New(n)
+    PyObject_GC_UnTrack(batch)
+    return batch
+
+
+def _made_list(tuple items, uint64_t room):
+    """For `borrowed`."""
+    batch = blank_list(room)
+    targets = PySequence_Fast_ITEMS(batch)
+    known = PyObject_GC_IsTracked(batch)
+    for i, item in enumerate(items):
+        Py_INCREF(item)
+        targets[<Py_ssize_t> i] = <PyObject*> item
+    Py_SET_SIZE(batch, len(items))
+    if not known:
+        PyObject_GC_Track(batch)
+    return known, batch
+
+
+cdef inline object owned(PyObject* item):
+    """The object, with the reference that the slot had."""
+    taken = <object> item
+    Py_DECREF(taken)
+    return taken
+
+
+cdef inline PyObject* none() noexcept:
+    Py_INCREF(None)
+    return <PyObject*> None
+
+
+cdef inline PyObject* put_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    """With a GIL this calls nothing but in tail position, so that the usual path saves no registers."""
+    if NO_GIL:
+        Py_INCREF(<object> args[0])  # for the slot; under the lock no reference is counted
+    self.lock.lock()
+    if self.count() < self.put_below and self.is_as_known() and self.order != SMALLEST:
+        if not NO_GIL:
+            Py_INCREF(<object> args[0])
+        self.append(args[0])
+        if DEBUG:
+            self.record_fast()
+        self.lock.unlock()
+        return none()
+    self.lock.unlock()
+    if NO_GIL:
+        Py_DECREF(<object> args[0])
+    return other_put(self, args, method)
+
+
+cdef PyObject* put_on_heap(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    return none() if self.order == SMALLEST and pushed(self, args[0]) else method(self, args, 1, NULL)
+
+
+cdef inline PyObject* get_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    cdef PyObject* item
+    self.lock.lock()
+    if self.count() > self.get_above and self.is_as_known() and self.order == FIRST_IN:
+        item = self.pop_first()
+        if DEBUG:
+            self.record_fast()
+        self.lock.unlock()
+        return item
+    self.lock.unlock()
+    return other_get(self, args, method)
+
+
+cdef PyObject* get_last_or_smallest(_QueueCore self, PyObject** args, fastcall method) noexcept:
+    cdef PyObject* item = popped(self) if self.order != FIRST_IN else NULL
+    return item if item != NULL else method(self, args, 0, NULL)
+
+
+cdef PyObject* fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
+    if nargs == 1 and keywords == NULL:
+        return put_or(self, args, method_put)
+    return method_put(self, args, nargs, keywords)
+
+
+cdef PyObject* fast_put_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
+    if nargs == 1 and keywords == NULL and self.direct.load(memory_order_relaxed):
+        return put_or(self, args, method_put_nowait)
+    return method_put_nowait(self, args, nargs, keywords)
+
+
+cdef PyObject* fast_get(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
+    if nargs == 0 and keywords == NULL:
+        return get_or(self, args, method_get)
+    return method_get(self, args, nargs, keywords)
+
+
+cdef PyObject* fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
+    if nargs == 0 and keywords == NULL and self.direct.load(memory_order_relaxed):
+        return get_or(self, args, method_get_nowait)
+    return method_get_nowait(self, args, nargs, keywords)
+
+
+cdef int install(int index, str name, fastcall fast, fastcall* method) except -1:
+    """Put a fast path before a method of `Queue`, under the same name and documentation.
+
+    A method that Cython has not made as the fast path calls it stays as it is, and is slower.
+    """
+    cdef PyMethodDef* ordinary
+    method_object = _QueueCore.__dict__[name]
+    if type(method_object) is not MethodDescriptorType:
+        return 0
+    ordinary = (<PyMethodDescrObject*> (<PyObject*> method_object)).d_method
+    if ordinary.ml_flags != METH_FASTCALL | METH_KEYWORDS:
+        return 0
+    method[0] = <fastcall> ordinary.ml_meth
+    fast_methods[index] = ordinary[0]
+    fast_methods[index].ml_meth = <PyCFunction> fast
+    setattr(Queue, name, PyDescr_NewMethod(queue_type, &fast_methods[index]))
+    return 0
+
+
+# -- the classes --------------------------------------------------------------------------------------------------
+
+class Queue(_QueueCore, standard.Queue):
+    """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
+
+    All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
+    The README lists every difference.
+
+    Parameters
+    ----------
+    maxsize : int
+        How many items it holds at most; 0 or less: no bound. May be changed later.
+
+    Notes
+    -----
+    Every method may be called from any thread, with or without the GIL, also by an item's ``__del__``. Waiting never
+    holds the GIL. Timeouts are looked at as the standard library does it, infinity apart, which waits for ever.
+
+    An unbounded queue grows by doubling, and gives memory back as it drains: it holds at most 16 bytes an item and
+    1 KiB.
+
+    A subclass that overrides ``_init``, ``_qsize``, ``_put`` or ``_get`` has the standard library's algorithm, by the
+    standard library's own code, and so has a queue from the moment on at which somebody acquires its ``mutex``, waits
+    on or notifies ``not_empty``, ``not_full`` or ``all_tasks_done``, or changes ``queue`` (`is_converted`). That one is
+    slower, and a ``__del__`` that comes amid an operation of its own thread cannot use it (RuntimeError; with the
+    standard library's lock it would wait for ever).
+
+    Examples
+    --------
+    >>> import f1buf as queue
+    >>> q = queue.Queue(maxsize=2)
+    >>> q.put("lap 1")
+    >>> q.put_many(["lap 2", "lap 3"], block=False)
+    1
+    >>> q.get()
+    'lap 1'
+    """
+
+    __module__ = "f1buf"
+
+
+class LifoQueue(Queue, standard.LifoQueue):
+    """A `Queue` that returns the newest item first.
+
+    Examples
+    --------
+    >>> from f1buf import LifoQueue
+    >>> q = LifoQueue()
+    >>> q.put_many("abc")
+    3
+    >>> q.get(), q.get_many()
+    ('c', ['b', 'a'])
+    """
+
+    __module__ = "f1buf"
+
+    @cython.binding(True)
+    def _init(self, maxsize):
+        self.queue = []
+
+    @cython.binding(True)
+    def _qsize(self):
+        return self._length()
+
+    @cython.binding(True)
+    def _put(self, item):
+        self.queue.append(item)
+
+    @cython.binding(True)
+    def _get(self):
+        return self.queue.pop()
+
+
+class PriorityQueue(Queue, standard.PriorityQueue):
+    """A `Queue` that returns the smallest item first.
+
+    Parameters
+    ----------
+    maxsize : int
+        As of a `Queue`.
+
+    Notes
+    -----
+    Items are compared; they are typically ``(priority, data)``. Where that raises, no item is lost: one that is being
+    put stays out, one that is being got stays in.
+
+    It is as fast as can be while it compares what runs no Python: ints, floats, str, bytes, tuples of these up to the
+    first pair that differs, and subclasses of them that do not override the comparison. From the first comparison on
+    that is another one it has the standard library's algorithm (`is_converted`).
+
+    The algorithm is that of a binary heap, as in `heapq`: items that are equal come out in the same order as there.
+
+    Examples
+    --------
+    >>> from f1buf import PriorityQueue
+    >>> q = PriorityQueue()
+    >>> q.put_many([3, 1, 2])
+    3
+    >>> q.get(), q.get()
+    (1, 2)
+    """
+
+    __module__ = "f1buf"
+
+    @cython.binding(True)
+    def _init(self, maxsize):
+        self.queue = []
+
+    @cython.binding(True)
+    def _qsize(self):
+        return self._length()
+
+    @cython.binding(True)
+    def _put(self, item):
+        push_compared(self.queue, item)
+
+    @cython.binding(True)
+    def _get(self):
+        return pop_compared(self.queue)
+
+
+# As `heapq`, and as `heap.hpp`: all comparisons first, so that where one raises the heap is what it was.
+
+@cython.boundscheck(True)
+cdef int push_compared(list heap, object item) except -1:
+    cdef Py_ssize_t count = len(heap)
+    cdef Py_ssize_t place = count
+    cdef Py_ssize_t at = count
+    while place > 0 and bool(item < heap[(place - 1) // 2]):
+        insist_on_length(heap, count)
+        place = (place - 1) // 2
+    insist_on_length(heap, count)
+    heap.append(item)
+    while at > place:
+        heap[at] = heap[(at - 1) // 2]
+        at = (at - 1) // 2
+    heap[place] = item
+    return 0
+
+
+@cython.boundscheck(True)
+cdef object pop_compared(list heap):
+    cdef Py_ssize_t[65] way  # as many levels as there can be
+    cdef Py_ssize_t depth = 0
+    cdef Py_ssize_t count = len(heap)
+    cdef Py_ssize_t child = 1
+    cdef Py_ssize_t i
+    if count == 0:
+        raise IndexError("index out of range")
+    last = heap[count - 1]
+    way[0] = 0
+    while child < count - 1:
+        if child + 1 < count - 1 and not heap[child] < heap[child + 1]:
+            child += 1
+        insist_on_length(heap, count)
+        depth += 1
+        way[depth] = child
+        child = 2 * child + 1
+    while depth > 0 and bool(last < heap[way[depth]]):
+        insist_on_length(heap, count)
+        depth -= 1
+    insist_on_length(heap, count)
+    smallest = heap[0]
+    for i in range(depth):
+        heap[way[i]] = heap[way[i + 1]]
+    heap[way[depth]] = last
+    heap.pop()
+    return smallest
+
+
+cdef int insist_on_length(list heap, Py_ssize_t count) except -1:
+    if len(heap) != count:
+        raise RuntimeError("a comparison of two items has changed the queue that they are in")
+    return 0
+
+
+cdef int set_up() except -1:
+    """Once, before there is an instance."""
+    global queue_type, visit_fields, clear_fields, other_put, other_get
+    cdef PyTypeObject* core = <PyTypeObject*> _QueueCore
+    queue_type = <PyTypeObject*> <PyObject*> Queue
+    visit_fields, clear_fields = core.tp_traverse, core.tp_clear
+    core.tp_traverse, core.tp_clear = <traverseproc> visit_items, <inquiry> clear_items
+    other_put, other_get = put_on_heap, get_last_or_smallest
+    install(0, "put", fast_put, &method_put)
+    install(1, "get", fast_get, &method_get)
+    install(2, "put_nowait", fast_put_nowait, &method_put_nowait)
+    install(3, "get_nowait", fast_get_nowait, &method_get_nowait)
+    for order, cls in ((FIRST_IN, Queue), (LAST_IN, LifoQueue), (SMALLEST, PriorityQueue)):
+        ORDERS.append((hooks_of(cls), order))
+    CALLS.extend([Queue.put, Queue.get])
+    for name, function in functions_of(coroutines.Queue).items():
+        setattr(Queue, name, function)
+    return 0
+
+
+# -- arguments, errors --------------------------------------------------------------------------------------------
+
+cdef list ORDERS = []   # hooks, of which each class has others, and its order
+cdef list CALLS = []    # `Queue.put` and `Queue.get`
+cdef dict NATURES = {}  # of versions of classes
+
+
+cdef list hooks_of(object cls):
+    return [cls._init, cls._qsize, cls._put, cls._get]
+
+
+cdef bint same(list ones, list others) except -1:
+    for i, one in enumerate(ones):
+        if one is not others[i]:
+            return False
+    return True
+
+
+cdef tuple nature_of(object cls, unsigned int version):
+    """The order of that version of a class, and whether its put and get are those of `Queue`."""
+    nature = NATURES.get(version)
+    if nature is None:
+        for name in ATTRIBUTES:
+            if getattr(cls, name) is not getattr(_QueueCore, name):
+                raise TypeError(
+                    f"{cls.__name__}.{name} hides the attribute of that name that every queue has; rename it"
+                )
+        order = HOOKED
+        for hooks, one in ORDERS:
+            if same(hooks, hooks_of(cls)):
+                order = one
+        nature = order, same([cls.put, cls.get], CALLS)
+        if version != 0:
+            if len(NATURES) > 1000:
+                NATURES.clear()
+            NATURES[version] = nature
+    return nature
+
+
+cdef tuple batch_limits(object max_count, object min_count):
+    """The least and the most of a batch to get."""
+    least = as_count(min_count, "min_count", 1)
+    most = INT64_MAX if max_count is None else as_count(max_count, "max_count", 0)
+    if least > most and max_count is not None:
+        raise ValueError(f"min_count is {least}; expected at most max_count, which is {most}")
+    return min(least, INT64_MAX), min(most, INT64_MAX)
+
+
+cdef object limit_of(object maxsize):
+    """The bound, as an integer; UNBOUNDED for none. (An infinite one is a bound, for what is checked of a timeout.)"""
+    try:
+        if not maxsize > 0:
+            return UNBOUNDED
+        return UNBOUNDED - 1 if maxsize >= UNBOUNDED else math.ceil(maxsize)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"maxsize is {maxsize!r}; expected how many items the queue may hold, or 0 for no bound"
+        ) from None
+
+
+cdef int64_t deadline_of(object block, object timeout) except? -2:
+    """The absolute deadline [ns] of a call: 0 for one that must not wait, FOREVER without a timeout.
+
+    What it refuses, and where, is what the standard library refuses; as there, one that is not a number waits for
+    ever, and one that is too long is an error only if the call must wait (TOO_FAR).
+    """
+    cdef double seconds
+    if not block:
+        return 0
+    if timeout is None:
+        return FOREVER
+    if timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    if type(timeout) is float or type(timeout) is int:
+        seconds = timeout
+    else:  # anything that can be added to a time, and nothing else
+        end = monotonic() + timeout
+        seconds = end - monotonic()
+    if seconds <= 0.0:
+        return 0
+    if seconds > TIMEOUT_MAX and seconds < math.inf:
+        return TOO_FAR
+    return FOREVER if isnan(seconds) else deadline_in(seconds)
+
+
+cdef int64_t checked_deadline(int64_t deadline) except? -2:
+    """For calls of several items, which cannot raise once they have begun."""
+    if deadline == TOO_FAR:
+        raise_too_far()
+    return deadline
+
+
+cdef int raise_too_far() except -1:
+    raise OverflowError("timeout value is too large")
+
+
+cdef int raise_amid_itself() except -1:
+    raise RuntimeError(
+        "this thread is amid an operation of this very queue, which called a hook, an item's __del__ or a signal "
+        "handler: using the queue there would wait for itself; use it afterwards"
+    )
+
+
+cdef int raise_no_memory() except -1:
+    raise MemoryError("no memory to wait; the queue is as it was")
+
+
+cdef int raise_put_error(Outcome outcome) except -1:
+    if outcome == NOTHING:
+        raise Full
+    if outcome == ENDED:
+        raise ShutDown
+    raise MemoryError("no memory for more items; the queue is as it was")
+
+
+cdef int raise_get_error(Outcome outcome) except -1:
+    if outcome == ENDED:
+        raise ShutDown
+    raise Empty
+
+
+check_list(_made_list)
+set_up()

@@ -1,0 +1,91 @@
+"""The coroutine functions of `RingBuffer`: see `coroutines`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from f1buf.core.errors import ShutDown
+
+
+class RingBuffer:
+    _awaited_get_many: Any
+    _awaited_put_many: Any
+
+    async def aget_many(self, max_count: Any = None, *, min_count: Any = 1, return_seq: Any = False) -> Any:
+        """
+        `get_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        max_count, min_count, return_seq
+            As in `get_many`.
+
+        Returns
+        -------
+        numpy.ndarray, or (int, numpy.ndarray) with `return_seq`
+            As `get_many`. After a shutdown it may be shorter than `min_count`.
+
+        Raises
+        ------
+        ShutDown
+            The ring is shut down and empty.
+        ValueError
+            `min_count` is out of range.
+
+        Notes
+        -----
+        For coroutines of asyncio and of trio. One that is cancelled, by ``asyncio.timeout`` or a cancel scope too, has
+        taken nothing. Where there is enough it takes it at once; other coroutines get a chance to run where it waits,
+        and about once a millisecond.
+        """
+        return await self._awaited_get_many(max_count, min_count, return_seq)
+
+    async def aput_many(self, records: Any) -> int:
+        """
+        `put_many` for coroutines: waits on the event loop, where that must be.
+
+        Parameters
+        ----------
+        records : array-like of the dtype
+            As in `put_many`. Must not change meanwhile.
+
+        Returns
+        -------
+        int
+            How many were accepted: fewer than given only where a shutdown ended it early.
+
+        Raises
+        ------
+        ShutDown
+            The ring was shut down before it had accepted one.
+        TypeError, ValueError
+            The records do not fit the dtype; nothing has changed.
+
+        Notes
+        -----
+        Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
+        cancelled, by ``asyncio.timeout`` or a cancel scope too, none has entered. Of more, as many enter at a time: a
+        cancellation comes between. Smaller puts of others may go first meanwhile, again and again where they leave no
+        such room. Under a drop policy it does not wait for room.
+        """
+        return await self._awaited_put_many(records)  # type: ignore[no-any-return]
+
+    async def abatches(self, max_count: Any = None, *, min_count: Any = 1) -> AsyncIterator[Any]:
+        """
+        Iterate over batches until the ring is shut down and drained: ``async for batch in ring.abatches()``.
+
+        Parameters
+        ----------
+        max_count, min_count
+            As in `get_many`. Looked at when the first batch is asked for.
+
+        Yields
+        ------
+        numpy.ndarray
+            As `aget_many` returns it.
+        """
+        while True:
+            try:
+                batch = await self._awaited_get_many(max_count, min_count, False)
+            except ShutDown:
+                return
+            yield batch

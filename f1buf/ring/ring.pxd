@@ -1,0 +1,220 @@
+# cython: language_level=3
+"""`RingBuffer` for other Cython code: `from f1buf cimport RingBuffer`. Its C calls are described below, in the class.
+
+All else here is its layout, and private; see `ring.pyx` for the invariants.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from f1buf.core.loop cimport LoopWait
+from f1buf.core.sync cimport Monitor, Side, Wait
+
+
+cdef enum Overflow:
+    BLOCK
+    DROP_OLDEST
+    DROP_NEWEST
+
+
+cdef enum Outcome:
+    # How a push or a pop ended; but for DONE, and for what `done` tells, nothing was done.
+    DONE = 0
+    FULL = 1           # no room in time; or a block is out (`reserve`), for whose end there was no time
+    EMPTY = 2          # nothing there in time; or a block is out (`peek`), for whose end there was no time
+    SHUT_DOWN = 3      # shut down; for a pop also drained: nothing will ever come
+    CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
+    OUT_OF_MEMORY = 5  # to wait with
+    HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
+    # Inside only:
+    TICKED             # signal handlers must run, then go on
+    GROW               # the caller's room is too small for what is there
+    QUEUED             # a coroutine waits in its side's list
+
+
+cdef struct Counters:
+    # What `stats` reports, read in one locked section; see the fields of RingBuffer.
+    uint64_t write_seq, read_seq, refused, evicted, discarded, high_water, put_waits, get_waits
+    int64_t put_wait_ns, get_wait_ns
+
+
+cdef struct Field:
+    # One field of a flat dtype, for the packer.
+    char kind        # one of the codes in ring.pyx
+    size_t offset    # [bytes] in the record
+
+
+cdef struct Span:
+    # The slots of a block: one piece, so at most up to the end of the slots.
+    uint64_t pos     # of the first
+    uint64_t count   # at least 1
+    uint64_t seq     # sequence number of the first
+
+
+cdef class RingBuffer:
+    cdef Monitor monitor          # lock, count, capacity, waiters: see core.sync
+    cdef char* slots              # capacity * itemsize bytes; NULL until __init__ has run
+    cdef size_t itemsize          # [bytes]; public: see below
+    cdef uint64_t write_pos       # slot of the next record in; write_seq % capacity
+    cdef uint64_t read_pos        # slot of the next record out; read_seq % capacity
+    cdef uint64_t write_seq       # records that have entered
+    cdef uint64_t read_seq        # records that have left: taken, evicted or discarded
+    cdef uint64_t evicted         # dropped after they had entered (drop_oldest)
+    cdef uint64_t refused         # dropped before they could enter
+    cdef uint64_t discarded       # thrown away by an immediate shutdown
+    cdef uint64_t high_water      # the largest count so far
+    cdef Overflow policy          # what a put does when the ring is full
+    cdef Field* fields            # the packer's program; NULL where the dtype is not flat
+    cdef Py_ssize_t field_count   # 0: no packer
+    cdef bint is_struct           # records have fields; otherwise they are scalars
+    cdef bint padded              # the fields leave gaps, which the packer must fill with zeros
+    cdef readonly object dtype
+    cdef object blank_scalar      # an array whose [0] is a new scalar for `get` to fill, where the dtype has such
+    cdef object raw_dtype         # dtype, or plain bytes of its size, which numpy allocates 3 times as fast
+    cdef object __weakref__
+
+    # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
+    #
+    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end
+    # before it does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field,
+    # with the size of your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has
+    # the GIL.
+    #
+    # The try_* forms are `block=False`: they wait neither for room or records nor for a block that is out; for the lock
+    # and for a copy in progress they do, which ends by itself, also where the caller has the GIL. The others wait until
+    # `deadline_ns`, on the monotonic clock: `deadline_after(seconds)`, FOREVER, or `now_ns()` and so on; what has
+    # passed, and 0, is the same as try_*. Call those without the GIL: they keep it while they wait, so that whom they
+    # wait for may never get it. They do not look for signals: in the main thread wait for 50 ms at a time, and call
+    # PyErr_CheckSignals in between.
+    #
+    # Their order, and the layout of the class, are the ABI, and not to be relied on: build your module anew for each
+    # minor version of f1buf. (Where the class has another size, Cython refuses it or warns, at the import.) Its source
+    # need not change.
+
+    cdef Outcome try_push(self, const void* record) noexcept nogil
+    cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil
+    # Under a drop policy pushes never wait for room and are never FULL: what is lost is counted (`stats`).
+
+    cdef Outcome try_pop(self, void* record) noexcept nogil
+    cdef Outcome pop(self, void* record, int64_t deadline_ns) noexcept nogil
+
+    # `n` records, of which `done[0]` were taken, in order from the first. DONE: all. Otherwise why no more; the rest is
+    # still the caller's. More than the capacity may be pushed. Records of others may come between the pieces.
+    cdef Outcome try_push_many(self, const void* records, uint64_t n, uint64_t* done) noexcept nogil
+    cdef Outcome push_many(self, const void* records, uint64_t n, int64_t deadline_ns, uint64_t* done) noexcept nogil
+
+    # Waits for `least` records, then takes what is there, up to `most`: `done[0]`, written to the front of `out`, which
+    # has room for `most`. DONE: at least `least`. Otherwise why fewer, and `done[0]` is what was there, perhaps 0.
+    # (`least` is brought to within 1 and the smaller of `most` and the capacity. `most` 0 is DONE at once.)
+    cdef Outcome try_pop_many(self, void* out, uint64_t least, uint64_t most, uint64_t* done) noexcept nogil
+    cdef Outcome pop_many(self, void* out, uint64_t least, uint64_t most, int64_t deadline_ns,
+                          uint64_t* done) noexcept nogil
+
+    # `shutdown()`: let nothing more in, wake everybody. `immediate`: and discard what is left.
+    cdef void shut_down(self, bint immediate) noexcept nogil
+
+    # -- inside: final, so that other modules cannot even link to them ---------------------------------------------
+
+    @cython.final
+    cdef object converted(self, object convert, object records)
+    @cython.final
+    cdef bint pack(self, object record, char* out)
+    @cython.final
+    cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef inline bint may_put_now(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *
+    @cython.final
+    cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w)
+    @cython.final
+    cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
+    @cython.final
+    cdef bint withdraw(self, Side* side, Wait* w) noexcept
+    @cython.final
+    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil
+    @cython.final
+    cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
+    @cython.final
+    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef bint is_one_piece(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef uint64_t piece(self) noexcept nogil
+    @cython.final
+    cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef uint64_t admit(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void fill_and_publish(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void fill(self, const char* source, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void publish(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq)
+    @cython.final
+    cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
+                            uint64_t* first_seq) except? 0
+    @cython.final
+    cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) except? 0
+    @cython.final
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil
+    @cython.final
+    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef void get_piece(self, char* out, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void copy_in_turn(self, char* out, uint64_t pos, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void take(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void advance_read(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef Outcome push_waiting(self, const char* source, uint64_t n, int64_t deadline, uint64_t* done) noexcept nogil
+    @cython.final
+    cdef Outcome pop_waiting(self, char* out, uint64_t least, uint64_t most, int64_t deadline,
+                             uint64_t* done) noexcept nogil
+    @cython.final
+    cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0
+    @cython.final
+    cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil
+    @cython.final
+    cdef Outcome end_of(self, Side* side) noexcept nogil
+    @cython.final
+    cdef bint evict_for(self, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void discard_if_shut_now(self) noexcept nogil
+    @cython.final
+    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    @cython.final
+    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    @cython.final
+    cdef void hand_out(self, Side* side) noexcept nogil
+    @cython.final
+    cdef void end_block(self, bint is_writer, uint64_t n) noexcept
+    @cython.final
+    cdef void end_block_and_release(self, bint is_writer, uint64_t n) noexcept nogil
+    @cython.final
+    cdef void discard_rest(self) noexcept nogil
+    @cython.final
+    cdef void read_counters_and_unlock(self, Counters* now) noexcept nogil
+    @cython.final
+    cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
+    @cython.final
+    cdef object blank(self, uint64_t n)
+    @cython.final
+    cdef const char* fault(self) noexcept nogil
+    @cython.final
+    cdef const char* fault_now(self) noexcept nogil
+
+
+# The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is
+# negative, and NaN: do not wait.
+cdef int64_t deadline_after(double seconds) noexcept nogil

@@ -1,0 +1,533 @@
+"""The files of a recording, its parts: what is in one, how it is written and read. Needs pyarrow.
+
+A part is a complete Parquet file with the columns of `SCHEMA`, a row a reading, in the order in which they were taken.
+Names, units and who drove stand in the rows, for programs that know nothing of f1buf. A channel's number means
+something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
+version of all that is said here), "version" (of the f1buf that wrote it), "recording" (a random text, the same in all
+parts of a recording), "source" (where the readings came from), "thresholds" (what they were checked against, a TOML
+text), "number" (the part's in the recording, from 1, as in its name), "last" (whether the recording ended with it),
+"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
+"crc32", the checksums.
+
+A reader of the folder must find only complete parts. So a part is written to a file that has no name, brought to the
+disk, and only then given one; where the file system knows no such files, to one with a hidden name.
+
+Two CRC-32 cover every byte of a part: of what lies before the footer, and of the footer, from its first byte to the
+file's last one, with zeros for the two themselves. Parquet's own checksums cover the pages' content alone, and neither
+names nor types nor how many rows there are. Opening a recording reads the footers, so these are checked then, and the
+rest of a part before its rows are read. A part that another program has written again has no valid checksums.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from f1buf import __version__
+from f1buf.ring.reading import READING
+from f1buf.telemetry.channels import Channel, known_channels
+from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.text import one_line
+from f1buf.telemetry.thresholds import Threshold, loads
+
+__all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "Rows", "read_footer", "read_rows"]
+
+Array = NDArray[Any]
+Describe = Callable[[int, int], dict[str, Any]]
+
+KEY = b"f1buf"
+VERSION = 2
+"""A file with a higher one may lack or rename columns. Version 1 had no checksums, "last", "recording", `session`."""
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        pa.field("timestamp", pa.float64(), nullable=False),  # [s]
+        pa.field("sensor_id", pa.uint32(), nullable=False),
+        pa.field("channel", _TEXT),  # the channel's name; null for a number that is no channel's
+        pa.field("unit", _TEXT),
+        pa.field("value", pa.float64(), nullable=False),  # in `unit`
+        pa.field("car", pa.int16()),  # this and the next four: null where the source does not know
+        pa.field("driver", _TEXT),
+        pa.field("lap", pa.int16()),
+        pa.field("part", _TEXT),
+        pa.field("session", pa.uint64()),
+        pa.field("flags", pa.uint16(), nullable=False),
+        pa.field("channel_number", pa.uint16(), nullable=False),  # two channels may share their name and unit
+    ]
+)
+"""A part's columns."""
+
+_DESCRIBED = ("car", "driver", "lap", "part", "session")
+_COLUMNS = {1: pa.schema([field for field in SCHEMA if field.name != "session"]), VERSION: SCHEMA}
+# Without this pandas makes a column of whole numbers floats where one is null, so by what happens to be in it.
+_NULLABLE = {"car": "Int16", "lap": "Int16", "session": "UInt64"}
+_FOR_PANDAS = {
+    "index_columns": [],
+    "column_indexes": [],
+    "columns": [
+        {"name": name, "field_name": name, "pandas_type": kind.lower(), "numpy_type": kind, "metadata": None}
+        for name, kind in _NULLABLE.items()
+    ],
+}
+
+_WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
+
+# Of a recorded race a reading takes 1.3 bytes with zstd, 1.6 with snappy, which is 9 % faster. Columns whose values
+# hardly repeat would fill a larger dictionary for nothing: with the usual 1 MiB, random values take 1.4 times as much
+# room and 1.8 times as long.
+_OPTIONS = {"compression": "zstd", "dictionary_pagesize_limit": 131_072, "write_page_checksum": True}
+
+
+# Who is meant by a sensor id and flags --------------------------------------------------------------------------------
+
+
+def _keys(readings: Array) -> Any:
+    """Sensor id and flags of each reading as one number; dictionary-encoded, so each different one stands once."""
+    keys = (readings["sensor_id"].astype(np.uint64) << np.uint64(16)) | readings["flags"]
+    return pa.array(keys).dictionary_encode()
+
+
+class Descriptions:
+    """What a source says of the readings that are to become rows.
+
+    Parameters
+    ----------
+    describe : callable or None
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
+        ``session``.
+
+    Attributes
+    ----------
+    notes : dict of str to str
+        By column a sentence on the first value that it could not hold.
+    """
+
+    def __init__(self, describe: Describe | None) -> None:
+        self.notes: dict[str, str] = {}
+        self._describe = describe
+        self._codes: dict[int, int] = {}
+        self._said: list[dict[str, Any]] = [{}]
+
+    def codes(self, readings: Array) -> Array:
+        """Ask, once for each sensor id with each flags, and return where in `columns` the answer to each reading is."""
+        if self._describe is None:
+            return np.zeros(len(readings), np.int32)
+        keys = _keys(readings)
+        codes = np.array([self._code(key) for key in keys.dictionary.to_pylist()], np.int32)
+        each: Array = codes[keys.indices.to_numpy()]
+        return each
+
+    def _code(self, key: int) -> int:
+        code = self._codes.get(key)
+        if code is None:
+            assert self._describe is not None
+            self._said.append(self._describe(key >> 16, key & 0xFFFF))
+            code = self._codes[key] = len(self._said) - 1
+        return code
+
+    def columns(self, codes: Array) -> list[Any]:
+        """Return the columns car, driver, lap, part and session of readings with these codes."""
+        columns = []
+        for name in _DESCRIBED:
+            column = self._column(name, [each.get(name) for each in self._said])
+            columns.append(column.take(pa.array(codes)))
+        return columns
+
+    def _column(self, name: str, values: list[Any]) -> Any:
+        kind = SCHEMA.field(name).type
+        try:
+            return _faithful(values, kind)
+        except Exception:  # a source may say anything; pyarrow fails in several ways
+            return _array([self._holdable(name, kind, value) for value in values], kind)
+
+    def _holdable(self, name: str, kind: Any, value: Any) -> Any:
+        """Return what a column holds of a value: no reading is lost for what is said of it."""
+        try:
+            return _faithful([value], kind)[0].as_py()
+        except Exception:
+            held = _text(value) if kind == _TEXT and isinstance(value, str) else None
+            kind = "text" if kind == _TEXT else kind
+            instead = "null" if held is None else "replacement characters"
+            self.notes.setdefault(
+                name, f"{name} {one_line(Exception(repr(value)))[:40]} is no {kind}: {instead} instead"
+            )
+            return held
+
+    def clear(self) -> None:
+        """Forget all answers, and what the codes meant."""
+        self._codes.clear()
+        del self._said[1:]
+
+
+def _array(values: Sequence[Any], kind: Any) -> Any:
+    # Each text once: a Parquet dictionary has no doubles.
+    return pa.array(values, pa.string()).dictionary_encode() if kind == _TEXT else pa.array(values, kind)
+
+
+def _faithful(values: list[Any], kind: Any) -> Any:
+    """Return the column of these values; what pyarrow would make something else of, such as 0 of 0.5, is an error."""
+    column = _array(values, kind)
+    if column.to_pylist() != values:
+        raise ValueError(f"no {kind}")
+    return column
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
+
+
+def _text(text: str) -> str:
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+class PartWriter:
+    """A part that is being written; whatever fails, `discard` it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where it will be once it is complete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file, self._temporary = _open_unseen(path)
+        try:
+            self._writer = pq.ParquetWriter(self._file, _WRITTEN, **_OPTIONS)
+        except BaseException:
+            self._remove()
+            raise
+
+    def write(self, readings: Array, described: Sequence[Any]) -> None:
+        """Write readings and the columns of their `Descriptions` as a row group."""
+        channels = known_channels()
+        names = _array([None, *(_text(channel.name) for channel in channels)], _TEXT)
+        units = _array([None, *(_text(channel.unit) for channel in channels)], _TEXT)
+        numbers = readings["channel"]
+        places = pa.array(np.where(numbers <= len(channels), numbers, 0))
+        columns = {
+            "timestamp": pa.array(readings["timestamp"]),
+            "sensor_id": pa.array(readings["sensor_id"]),
+            "channel": names.take(places),
+            "unit": units.take(places),
+            "value": pa.array(readings["value"]),
+            **dict(zip(_DESCRIBED, described, strict=True)),
+            "flags": pa.array(readings["flags"]),
+            "channel_number": pa.array(numbers),
+        }
+        self._writer.write_table(pa.table(columns, SCHEMA))
+
+    def complete(self, notes: dict[str, str], *, number: int, last: bool) -> int:
+        """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
+        self._writer.add_key_value_metadata({KEY: _metadata({**notes, "number": number, "last": last})})
+        self._writer.close()
+        size = self._file.tell()
+        _fill_in_checksums(self._file)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return size
+
+    def show(self) -> None:
+        """Let the complete part be seen."""
+        if self._temporary is None:
+            # Only where it is given a descriptor, which an absolute path has no use for, does os.link follow the link.
+            number = self._file.fileno()
+            os.link(f"/proc/self/fd/{number}", self._path, src_dir_fd=number, follow_symlinks=True)
+        else:
+            self._temporary.rename(self._path)
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove it as far as that goes."""
+        self._writer.is_open = False  # closing it, once it is collected, would write again
+        self._remove()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
+
+
+def _open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
+    """Open a new file on the disk where `path` will be; return it, and the hidden name that it has if it needs one.
+
+    Not all programs that read whole folders pass over hidden files, and a crash would leave one behind.
+    """
+    if os.path.isdir("/proc/self/fd"):  # without it the file could not be given a name
+        with contextlib.suppress(OSError):  # not all file systems can; whatever else is wrong the other way will tell
+            return open(os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o666), "w+b"), None
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # one that a crash left behind
+    return temporary.open("x+b"), temporary  # x: so that no link of somebody else's is followed
+
+
+def _metadata(notes: dict[str, Any]) -> bytes:
+    channels = [
+        {
+            "name": channel.name,
+            "unit": channel.unit,
+            "range": [limit if math.isfinite(limit) else None for limit in channel.range],
+        }
+        for channel in known_channels()
+    ]
+    said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **_NO_CHECKSUMS}
+    return json.dumps(said).encode()
+
+
+# Checksums ------------------------------------------------------------------------------------------------------------
+
+_NO_CHECKSUMS = {"crc32": "00000000 00000000"}  # of what is before the footer, and of the footer
+_UNKNOWN = json.dumps(_NO_CHECKSUMS)[1:-1].encode()
+_CHECKSUMS = re.compile(_UNKNOWN.replace(b"0" * 8, b"([0-9a-f]{8})"))
+_END = struct.Struct("<I4s")  # how long the footer is before this, and what every Parquet file ends with
+
+
+def _read_end(file: io.BufferedIOBase) -> tuple[int, bytes]:
+    """Return where the footer begins, and all from there on."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size))
+    end = file.read(_END.size)
+    length, magic = _END.unpack(end) if len(end) == _END.size else (0, b"")
+    begin = size - _END.size - length
+    if magic != b"PAR1" or begin < len(magic):
+        raise ValueError("cut off, or no Parquet file")
+    file.seek(begin)
+    return begin, file.read()
+
+
+def _crc_of_data(file: io.BufferedIOBase, begin: int) -> int:
+    """Of all before the footer, which begins there."""
+    file.seek(0)
+    crc, piece = 0, memoryview(bytearray(1 << 20))
+    while begin and (count := file.readinto(piece[:begin])):
+        crc = zlib.crc32(piece[:count], crc)
+        begin -= count
+    return crc
+
+
+def _fill_in_checksums(file: io.BufferedIOBase) -> None:
+    begin, footer = _read_end(file)
+    at = footer.rindex(_UNKNOWN)  # the last one: a driver may be called so
+    known = _UNKNOWN.replace(b"0" * 8, b"%08x") % (_crc_of_data(file, begin), zlib.crc32(footer))
+    file.seek(begin + at)
+    file.write(known)
+
+
+class Data(NamedTuple):
+    """What lies before a part's footer."""
+
+    size: int
+    crc: int
+
+
+def _checked_footer(path: Path) -> Data | None:
+    """Compare the footer with its checksum; return what the rest must be, or None where there are no checksums.
+
+    Before pyarrow sees it, which believes what it says.
+    """
+    with path.open("rb") as file:
+        begin, footer = _read_end(file)
+    all_found = list(_CHECKSUMS.finditer(footer))
+    if not all_found:
+        return None
+    found = all_found[-1]
+    _compare(zlib.crc32(footer[: found.start()] + _UNKNOWN + footer[found.end() :]), int(found[2], 16))
+    return Data(begin, int(found[1], 16))
+
+
+def _check_data(part: "Footer") -> None:
+    if part.data is not None:
+        with part.path.open("rb") as file:
+            _compare(_crc_of_data(file, part.data.size), part.data.crc)
+
+
+def _compare(crc: int, expected: int) -> None:
+    if crc != expected:
+        raise ValueError(
+            f"its checksum is {crc:08x}, expected {expected:08x}: changed since f1buf wrote it, or written again by "
+            "another program"
+        )
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+class Footer(NamedTuple):
+    """What the end of a part says of it."""
+
+    path: Path
+    """The part."""
+    rows: int
+    """How many readings it holds."""
+    data: Data | None
+    """What the rest of it must be; None where it has no checksums, so in version 1."""
+    number: int | None
+    """Which of the recording's parts it is, from 1; None where it does not say so, as older ones."""
+    last: bool | None
+    """Whether the recording ended with it; None where nobody knows, so in version 1."""
+    recording: str | None
+    """The same in all parts of a recording; None in version 1."""
+    source: str
+    """Where they came from."""
+    thresholds: tuple[Threshold, ...]
+    """What they were checked against."""
+    numbers: Array
+    """The number in this process of the channel with each number in the file; of 0, which is no channel, 0."""
+
+
+@contextlib.contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, RecordingError):
+            raise
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else " ".join(str(error).split())
+        raise RecordingError(
+            f"{path}: damaged or unreadable: {reason}; copy it again, or move it away to play the others"
+        ) from error
+
+
+def read_footer(path: Path) -> Footer:
+    """Read the end of a part, and create its channels in this process.
+
+    Raises
+    ------
+    RecordingError
+        It is damaged, no part, or of a version that is not known.
+    """
+    with _damage_explained(path):
+        if not path.is_file():  # opening a pipe would wait for its writer
+            raise RecordingError(f"{path}: not a regular file; expected a part of a recording")
+        data = _checked_footer(path)
+        with pq.ParquetFile(path) as file:
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+            text = (file.metadata.metadata or {}).get(KEY)
+        if text is None:
+            raise RecordingError(
+                f"{path}: has no metadata {KEY.decode()!r}; expected a part that f1buf recorded, no other Parquet file"
+            )
+        said = json.loads(text)
+    version = said.get("schema") if isinstance(said, dict) else None
+    if not isinstance(version, int) or version not in _COLUMNS:
+        raise RecordingError(
+            f"{path}: has schema version {version}; expected 1 to {VERSION}: a newer f1buf may know it"
+        )
+    if not schema.equals(_COLUMNS[version]):
+        raise RecordingError(
+            f"{path}: has other columns than f1buf records; expected {', '.join(_COLUMNS[version].names)}"
+        )
+    if version > 1 and data is None:
+        raise RecordingError(f"{path}: has no checksums: damaged, or written again by another program; copy it again")
+    try:
+        numbers: Any = [0, *(_channel(**each).number for each in said["channels"])]
+        if not isinstance(said["thresholds"], str):
+            raise TypeError(f"thresholds are {said['thresholds']!r}")
+        thresholds = loads(said["thresholds"])
+        last, recording = (said["last"], said["recording"]) if version > 1 else (None, None)
+        number = said.get("number")
+        if not isinstance(number, int | None):
+            raise TypeError(f"number is {number!r}")
+        source, numbers = str(said["source"]), np.array(numbers, READING["channel"])
+        return Footer(path, rows, data, number, last, recording, source, thresholds, numbers)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
+
+
+def _channel(name: str, unit: str, range: Sequence[float | None]) -> Channel:
+    low, high = range
+    return Channel(name, unit, (-math.inf if low is None else low, math.inf if high is None else high))
+
+
+class Rows(NamedTuple):
+    """What some rows of a part hold."""
+
+    readings: Array
+    """Those of the sessions that are wanted; of READING, the channels numbered as in this process."""
+    described: dict[int, dict[str, Any]]
+    """What was known of their sensors by ``sensor_id << 16 | flags``, without what was not known."""
+    passed_over: dict[int | None, int]
+    """How many readings there were of each other session; None is the one of those that say none."""
+
+
+def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | None = None) -> Iterator[Rows]:
+    """Iterate over a part.
+
+    Parameters
+    ----------
+    part : Footer
+        As `read_footer` returned it.
+    max_count : int
+        How many rows are read together, at most.
+    is_wanted : callable, optional
+        Whether the readings of a session, by its number, are wanted; None for all readings.
+
+    Yields
+    ------
+    Rows
+        In the order of the part; there may be no reading in them.
+
+    Raises
+    ------
+    RecordingError
+        It is damaged.
+    """
+    with _damage_explained(part.path):
+        _check_data(part)
+    with _damage_explained(part.path), pq.ParquetFile(part.path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(max_count, use_threads=False):
+            passed_over: dict[int | None, int] = {}
+            if is_wanted is not None:
+                batch, passed_over = _only_wanted(batch, is_wanted)
+            readings = np.empty(len(batch), READING)
+            for field in ("timestamp", "sensor_id", "value", "flags"):
+                readings[field] = batch.column(field).to_numpy()
+            numbers = batch.column("channel_number").to_numpy()
+            readings["channel"] = part.numbers[np.where(numbers < len(part.numbers), numbers, 0)]
+            yield Rows(readings, _described(readings, batch), passed_over)
+
+
+def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dict[int | None, int]]:
+    """Return the rows of the sessions that are wanted, and how many of each other one there are."""
+    if "session" not in batch.schema.names:  # version 1
+        return batch.slice(0, 0), {None: len(batch)}
+    column = batch.column("session")
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+    wanted = [uid for uid in counts if uid is not None and is_wanted(uid)]
+    passed_over = {uid: count for uid, count in counts.items() if uid not in wanted}
+    if passed_over:
+        batch = batch.filter(pc.is_in(column, value_set=pa.array(wanted, column.type)))
+    return batch, passed_over
+
+
+def _described(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:
+    known = [name for name in _DESCRIBED if name in batch.schema.names and batch.column(name).null_count < len(batch)]
+    if not known:
+        return {}
+    keys = _keys(readings)
+    rows = np.empty(len(keys.dictionary), np.intp)
+    rows[keys.indices.to_numpy()] = np.arange(len(readings))  # of the last one of each key
+    columns = [batch.column(name).take(pa.array(rows)).to_pylist() for name in known]
+    return {
+        key: {name: value for name, value in zip(known, values, strict=True) if value is not None}
+        for key, *values in zip(keys.dictionary.to_pylist(), *columns, strict=True)
+    }

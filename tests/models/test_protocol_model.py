@@ -1,0 +1,113 @@
+"""The lock-and-wait protocol holds in every interleaving, and the models notice where a piece of it is missing."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import protocol_model
+import pytest
+import queue_model
+from helpers import FULL, thorough
+from protocol_model import Exploration, Mutation, Scenario, explore, main
+
+HEADER = Path(__file__).parents[2] / "f1buf" / "core" / "sync.pyx"
+SCENARIOS = protocol_model.SCENARIOS | queue_model.SCENARIOS
+MUTATIONS = protocol_model.MUTATIONS | queue_model.MUTATIONS
+
+# What is explored every day: small ones that take every kind of step together.
+EVERYDAY = {
+    "one record each",
+    "needs that differ",
+    "fork",
+    "a loop in a handler",
+    "signals amid turns",
+    "blocks, fork",
+    "blocks that follow blocks",
+    "coroutines and blocks",
+    "coroutines and large copies",
+    "queue: one slot",
+    "queue: joins",
+    "queue: conversion",
+    "queue: two conversions",
+    "queue: started anew",
+    "queue: without memory",
+    "queue: fork amid a conversion",
+    "queue: a loop in a handler",
+    "queue: coroutines, loops that are closed",
+}
+
+
+def those(values, scenario_of):
+    """Parameters by name, of which the everyday run takes those of small scenarios."""
+    return [
+        pytest.param(value, id=name, marks=[] if scenario_of(value) in EVERYDAY else thorough)
+        for name, value in values.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def explored() -> dict[str, Exploration]:
+    """What has been found so far, by scenario."""
+    return {}
+
+
+@pytest.mark.parametrize("scenario", those(SCENARIOS, lambda scenario: scenario.name))
+def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Exploration]) -> None:
+    if scenario.long and not FULL:
+        pytest.skip("takes a minute or so: explored where F1BUF_STRESS is 10 or more")
+    found = explored[scenario.name] = explore(scenario)
+    assert found.violation is None, found.trace
+    assert found.states > 100
+    assert found.ends > 0
+
+
+@pytest.mark.parametrize("model", [protocol_model, queue_model], ids=["ring", "queue"])
+def test_the_scenarios_of_every_day_take_every_kind_of_step(
+    model: ModuleType, explored: dict[str, Exploration]
+) -> None:
+    names = EVERYDAY & model.SCENARIOS.keys()
+    if not explored.keys() >= names:
+        pytest.skip("not every scenario was explored")
+    assert set().union(*(explored[name].kinds for name in names)) == model.STEPS.keys()
+
+
+@pytest.mark.parametrize("mutation", those(MUTATIONS, lambda mutation: mutation.scenario))
+def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
+    found = explore(SCENARIOS[mutation.scenario], mutation)
+    print(found.trace)
+    assert found.violation is not None, "the explorer misses it"
+    assert mutation.finds in found.violation
+    assert found.trace.splitlines()[0] == str(SCENARIOS[mutation.scenario])
+    assert f"=>  {found.violation}" in found.trace
+
+
+def test_mutations_can_be_combined() -> None:
+    both = [MUTATIONS["a get does not SETTLE"], MUTATIONS["a shutdown wakes nobody"]]
+    assert "I3" in str(explore(SCENARIOS["shutdown"], *both).violation)
+
+
+def test_a_trace_is_the_shortest_and_can_be_read() -> None:
+    trace = explore(SCENARIOS["one record each"], MUTATIONS["a wake-up before the sleep is lost"]).trace
+    steps = [re.sub(" +", " ", line).strip() for line in trace.splitlines()[1:]]
+    assert steps[2:-1] == [
+        "3 C2 LOOK may not act: ENTER",
+        "4 P2 LOOK puts 1; SETTLE grants C2",
+        "5 P2 WAKE C2",
+        "6 C2 PARK",
+        "=> deadlock: C2 was granted, and nobody wakes it",
+    ]
+
+
+def test_the_model_has_the_names_of_the_code() -> None:
+    """Each step that the header of `sync` lists is one of the model, or what the model's header says of one."""
+    if not HEADER.exists():
+        pytest.skip("the sources of f1buf are not beside the tests")
+    named = re.findall(r"^    ([A-Z]{3,})  ", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    model = (Path(__file__).parent / "protocol_model.py").read_text(encoding="utf-8")
+    assert {"LOOK", "PARK", "RETURN", "SETTLE", "WAKE"} <= set(named)
+    assert [name for name in named if not re.search(rf"\b{name}\b", model)] == []
+
+
+def test_the_command_line_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutation"]) == 2
+    assert "usage" in capsys.readouterr().err
