@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import lzma
 import os
 import platform
 import resource
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import f1buf
 
 C = TypeVar("C")
+RESULTS = Path(__file__).with_name("results")  # those that are kept: one file a release and Python
 INTERPRETERS = ("3.11", "3.13", "free-threaded")  # what `must` and `aim` are given for, in this order
 
 
@@ -118,6 +120,19 @@ def commit(root: Path = Path(f1buf.__file__).parents[1]) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def read_results(file: Path) -> dict[str, Any]:
+    """The sections that compare.py has measured, by name; each says of itself where and when that was."""
+    with lzma.open(file, "rt", encoding="utf-8") as text:
+        return json.load(text)
+
+
+def write_results(file: Path, sections: dict[str, Any]) -> None:
+    """The same, compressed, with nine digits of each number; the same sections give the same bytes."""
+    rounded = json.loads(json.dumps(sections), parse_float=lambda digits: float(f"{float(digits):.9g}"))
+    text = json.dumps(rounded, separators=(",", ":"))
+    file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 class Parser(argparse.ArgumentParser):
