@@ -1,23 +1,23 @@
-"""f1buf against its rivals and against what the machine can do: tables, raw results as JSON, plots.
+"""f1buf against its rivals and against what the machine can do: tables, and raw results.
 
-How it measures. All in one process: each section's cases take turns, every other round in the opposite order, so that
+How it measures. All in one process: the cases of a section take turns, every other round in the opposite order, so that
 whatever slows the machine down for a while slows all of them. A first round warms up, finds out how much work takes
-long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread; a
-goal's ratio is the median of the ratios round by round, beside it stand their quartiles; latencies are shown as
-distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput stand the CPUs
-kept busy and the context switches, so that what was bought with spinning shows. Every run checks its answer: each
-record once, each producer's in order (peers.py says how).
+long enough to be timed, and looks at every record; it is not counted. The tables show medians, and beside them the
+spread. A goal's ratio is the median of the ratios round by round, beside it their quartiles. Of latencies the median of
+the runs' p50, p99 and p99.9 is shown, and the largest of all. Beside each throughput stand the CPUs kept busy and the
+context switches, so that what was bought with spinning shows. Every run checks its answer: each record once, each
+producer's in order (peers.py says how).
 
 Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, latency (round trips),
 sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer under
 each overflow policy), one-core, pipeline.
+
+All of it takes about twelve minutes, speed alone two. The raw results go to build/bench, one file a release and Python:
+a section takes the place of an earlier run's. report.py makes tables of them, plots.py pictures.
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import os
-import platform
 import statistics
 import sys
 import time
@@ -31,13 +31,11 @@ import peers
 from common import (
     INTERPRETERS,
     Parser,
-    commit,
     cpus,
-    gil_enabled,
+    environment,
     interpreter,
     positive,
-    processor,
-    processor_details,
+    print_environment,
     quartiles_of,
     read_results,
     write_results,
@@ -62,8 +60,6 @@ from workloads import (
     round_trips,
     slow_consumer,
 )
-
-import f1buf
 
 OUTPUT = Path(__file__).parents[1] / "build" / "bench"
 MEMCPY = "limit: two memcpys, one after the other"
@@ -514,35 +510,6 @@ def base_of(section: Section, case: Case, runs: dict[Case, list[Run]]) -> float 
     return None
 
 
-def environment(left_out: list[str]) -> dict[str, Any]:
-    packages = ("f1buf", "numpy", "culsans", "aiologic", "faster-fifo", "Cython", "matplotlib")
-    in_checkout = commit()
-    return {
-        "python": platform.python_version() + ("t" if interpreter() == "free-threaded" else ""),
-        "compiler": platform.python_compiler(),
-        "gil": gil_enabled(),
-        "goals": interpreter(),
-        "switch_interval_s": sys.getswitchinterval(),
-        "processor": processor(),
-        "processor_details": processor_details(),
-        "cores": len(cpus()),
-        "system": platform.platform(),
-        "load_before": os.getloadavg(),
-        "commit": in_checkout or commit(Path(__file__).parents[1]),
-        "f1buf_is": "the checkout's" if in_checkout else f"installed in {Path(f1buf.__file__).parent}",
-        "versions": {"f1buf": f1buf.__version__} | {name: version(name) for name in packages[1:]},
-        "left_out": left_out,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def file_name(about: dict[str, Any], quick: bool) -> str:
     """One file a release and Python; a quick run never takes the place of a measurement."""
     python = about["python"].rstrip("t").rpartition(".")[0] + "t" * (about["goals"] == "free-threaded")
@@ -550,20 +517,6 @@ def file_name(about: dict[str, Any], quick: bool) -> str:
 
 
 # -- printing -------------------------------------------------------------------------------------------------------
-
-
-def print_about(about: dict[str, Any]) -> None:
-    print(
-        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
-    )
-    print(f"f1buf {about['versions']['f1buf']} ({about['f1buf_is']}), commit {about['commit'] or 'unknown'}")
-    print(
-        "load before: {:.2f}{}".format(
-            about["load_before"][0], "; quick: the figures are no measurement" * about["quick"]
-        )
-    )
-    for line in about["left_out"]:
-        print(line)
 
 
 def print_section(section: Section, result: dict[str, Any]) -> None:
@@ -659,7 +612,7 @@ PRINTERS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
@@ -693,8 +646,10 @@ def main() -> None:
     scale, left_out = Scale(args.quick), peers.with_optional_peers()
     if len(cpus()) < 2:
         left_out.append("all that needs two cores is left out: there is one")
-    about = environment(left_out) | {"quick": args.quick}
-    print_about(about)
+    about = environment() | {"quick": args.quick, "left_out": left_out}
+    print_environment(about)
+    for line in left_out + ["quick: the figures are no measurement"] * args.quick:
+        print(line)
     meter, results = Meter(scale), {}
     for name in args.only or SECTIONS:
         section = SECTIONS[name](scale)

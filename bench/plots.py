@@ -4,7 +4,6 @@ The documentation is built with the pictures of bench/results. It measures nothi
 colours are Okabe and Ito's, which the colour-blind can tell apart; f1buf's lines are thick, a machine's limits dashed.
 """
 
-import argparse
 import lzma
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,7 +309,7 @@ def draw(sections: dict[str, Any], folder: Path, stem: str) -> Iterator[Path]:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="with files of compare.py (default: bench/results)"

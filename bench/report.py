@@ -3,7 +3,6 @@
 It reads what compare.py has written, a file for each Python; it measures nothing, and takes no time.
 """
 
-import argparse
 import lzma
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,7 +66,7 @@ def table(lines: dict[str, dict[str, Line]], cell: Any) -> str:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--aims", action="store_true", help="the distance to the aims in place of the ratios")
     parser.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="of results (default: those in bench/results)"
