@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
-from f1buf.telemetry.sources import f1game
-from f1buf.telemetry.sources.f1game import FORMATS, HEADER, Decoder
+from f1buf.telemetry.sources.game import decoder as game_decoder
+from f1buf.telemetry.sources.game.decoder import FORMATS, HEADER, Decoder
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy would warn of NaN and of division by zero
 
@@ -659,7 +659,7 @@ def test_participants_alone_displace_no_session():
 
 @pytest.mark.parametrize(("others", "number"), [(66, []), (67, [16])])
 def test_a_session_that_is_not_in_use_any_more_makes_room(monkeypatch, others, number):
-    monkeypatch.setattr(f1game, "_IN_USE", 100)
+    monkeypatch.setattr(game_decoder, "_IN_USE", 100)
     decoder = Decoder()
     assert [session_of(decoder, uid) for uid in range(16)] == [[number] for number in range(16)]
     assert session_of(decoder, 16) == []
@@ -671,7 +671,7 @@ def test_a_session_that_is_not_in_use_any_more_makes_room(monkeypatch, others, n
 
 
 def test_a_session_that_comes_back_continues_no_series(monkeypatch):
-    monkeypatch.setattr(f1game, "_IN_USE", 0)
+    monkeypatch.setattr(game_decoder, "_IN_USE", 0)
     decoder = Decoder()
     numbers = [session_of(decoder, uid % 20) for uid in range(100)]
     assert numbers == [[number] for number in range(100)]
@@ -902,7 +902,7 @@ def test_forged_headers_do_not_fill_the_memory():
 
 
 def test_rosters_are_forgotten_in_time(monkeypatch):
-    monkeypatch.setattr(f1game, "_ROSTERS_KEPT", 10)
+    monkeypatch.setattr(game_decoder, "_ROSTERS_KEPT", 10)
     decoder = Decoder()
     decoder.decode(participants("ONE"))
     found = []

@@ -7,7 +7,7 @@ from helpers import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from f1buf.telemetry.sources.frames import LONGEST_GAP, FrameGaps
+from f1buf.telemetry.sources.game.gaps import LONGEST_GAP, FrameGaps
 
 LATEST = 63  # others that a frame may come behind
 

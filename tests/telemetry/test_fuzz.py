@@ -19,7 +19,9 @@ import pytest
 from helpers import thorough
 from test_f1game import reference
 
-from f1buf.telemetry.sources import can_log, f1game, recording
+from f1buf.telemetry.sources.can import log as can_log
+from f1buf.telemetry.sources.game import decoder as f1game
+from f1buf.telemetry.sources.game import recording
 
 
 def require(target):

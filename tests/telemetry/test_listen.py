@@ -19,11 +19,11 @@ from helpers import WATCHDOG, Task, thorough, wait_until
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import F1TelemetrySystem
-from f1buf.telemetry.sources.f1game import FORMATS, Decoder
-from f1buf.telemetry.sources.listen import Listener, ListenError, local_addresses
-from f1buf.telemetry.sources.recording import open_recording
-from f1buf.telemetry.sources.replay import Replay
-from f1buf.telemetry.sources.udp import SLOT, Receiver
+from f1buf.telemetry.sources.game.decoder import FORMATS, Decoder
+from f1buf.telemetry.sources.game.listen import Listener, ListenError, local_addresses
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
+from f1buf.telemetry.sources.game.udp import SLOT, Receiver
 
 OUTSTANDING = 64  # datagrams on their way at most: the smallest usual buffer of a socket holds 184 of the game's
 LINUX = sys.platform.startswith("linux")

@@ -26,7 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ["Recording", "RecordingError", "open_recording"]
+from f1buf.telemetry.sources import RecordingError
+
+__all__ = ["Recording", "open_recording"]
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16sH6xII60xI")  # magic, page size, changes made, pages, changes when those were counted
@@ -39,10 +41,6 @@ _REPEATED = "repeated pkt_id"
 _DISPLACED = "pkt_id out of order"
 _UNNUMBERED = "pkt_id is no whole number"
 _GAPS = 10  # remembered: for people, who have seen enough then
-
-
-class RecordingError(ValueError):
-    """A recording cannot be read; the message is one line that names the file."""
 
 
 class Recording:

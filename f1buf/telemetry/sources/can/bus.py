@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError, reason_of, require_packages
-from f1buf.telemetry.sources.can_frames import Frames
+from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError, reason_of, require_packages
+from f1buf.telemetry.sources.can.frames import Frames
 
 if TYPE_CHECKING:
     import can

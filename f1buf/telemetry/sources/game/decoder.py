@@ -32,11 +32,10 @@ import numpy as np
 import numpy.typing as npt
 
 from f1buf.ring.reading import READING
-
-from ..channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
-from ..sessions import checked_session, is_wanted, with_session
-from ..text import clean
-from .frames import FrameGaps
+from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE, Channel
+from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
+from f1buf.telemetry.sources.game.gaps import FrameGaps
+from f1buf.telemetry.text import clean
 
 __all__ = ["FORMATS", "HEADER", "Decoder", "Format"]
 
