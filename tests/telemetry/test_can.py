@@ -829,12 +829,12 @@ def test_a_stop_ends_a_bus_that_never_falls_silent(decoder, monkeypatch):
         def recv(self, timeout):
             return frame(260, 1, 0)
 
-    monkeypatch.setattr(can_bus, "_AT_THE_STOP", 1000)
+    monkeypatch.setattr(can_bus, "AT_THE_STOP", 1000)
     stop = threading.Event()
     stop.set()
     source = CanBus(Noisy(), decoder)
     assert source.name == "CAN bus (Noisy)"
-    assert 1000 <= len(all_of(source, stop)) <= 1000 + can_bus._AT_ONCE
+    assert 1000 <= len(all_of(source, stop)) <= 1000 + can_bus.AT_ONCE
 
 
 def test_a_silent_bus_stops_at_once(two_buses, decoder):

@@ -253,7 +253,7 @@ class Selection:
 _ALL = Selection()
 _NOT_ASKED_FOR = "not asked for"
 _MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
-_MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
+MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
 
 
 class CanDecoder:
@@ -348,7 +348,7 @@ class CanDecoder:
         self.heard: set[str] = set()
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
-        self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
+        self._most_senders = min(MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
         self._transport = Transport(self.rejected)
 
     def decode(self, frames: Frames) -> Array:
