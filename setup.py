@@ -42,7 +42,13 @@ directives = {
     "cdivision": True,
 }
 
-modules = ["f1buf.core.sync", "f1buf.core.loop", "f1buf.ring.ring", "f1buf.queue.queue", "f1buf.telemetry.sources.udp"]
+modules = [
+    "f1buf.core.sync",
+    "f1buf.core.loop",
+    "f1buf.ring.ring",
+    "f1buf.queue.queue",
+    "f1buf.telemetry.sources.game.udp",
+]
 
 extensions = [
     Extension(

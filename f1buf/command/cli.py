@@ -37,15 +37,16 @@ from f1buf.command.runner import (
 )
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry.sessions import short_session
-from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError, Selection
-from f1buf.telemetry.sources.can_log import CanLog, CanReplay, can_log_format, open_can_log
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.listen import DEFAULT_PORT, Listener, ListenError
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError, Selection
+from f1buf.telemetry.sources.can.log import CanLog, CanReplay, can_log_format, open_can_log
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.listen import DEFAULT_PORT, Listener, ListenError
+from f1buf.telemetry.sources.game.recording import Recording, open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.sources.paced import paced_sensors
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
-from f1buf.telemetry.sources.recording import Recording, RecordingError, open_recording
-from f1buf.telemetry.sources.replay import Replay
 from f1buf.telemetry.system import SENSOR_TYPES
 from f1buf.telemetry.text import clean, one_line
 from f1buf.telemetry.thresholds import dumps

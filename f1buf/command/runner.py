@@ -25,8 +25,7 @@ from typing import Any, TextIO
 from f1buf.command.console import Console
 from f1buf.telemetry import Alert, Analyzer, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
 from f1buf.telemetry.recorder import Recorder, RecorderError
-from f1buf.telemetry.sources import Source
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError, Source
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import ThresholdTable
 

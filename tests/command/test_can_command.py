@@ -8,7 +8,7 @@ import pytest
 from cli_helpers import call, participants, write_recording
 
 from f1buf.command import cli
-from f1buf.telemetry.sources.can_database import Selection
+from f1buf.telemetry.sources.can.decoder import Selection
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")

@@ -23,10 +23,10 @@ from helpers import WATCHDOG, wait_until
 from f1buf.command import cli
 from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold
 from f1buf.telemetry.sessions import short_session
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.listen import Listener
-from f1buf.telemetry.sources.recording import open_recording
-from f1buf.telemetry.sources.replay import Replay
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.listen import Listener
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.thresholds import ThresholdTable, Tracker, tracker
 
 ONE, OTHER = 9645314088496810282, 1234567890123450154
