@@ -12,7 +12,7 @@ import documentation
 import pytest
 from cli_helpers import call, datagram, participants, telemetry, write_recording
 from documentation import ROOT, blocks, pages
-from helpers import WATCHDOG
+from helpers import LONG_WATCHDOG
 
 from f1buf.telemetry import load_thresholds
 
@@ -43,7 +43,7 @@ def walk(page, folder):
     """Do what a page says, in a folder; what had to be left out."""
     command = [sys.executable, "-W", "error", "-X", "faulthandler", documentation.__file__, str(page)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=WATCHDOG)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else []
 
