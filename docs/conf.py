@@ -54,3 +54,4 @@ html_static_path = ["_static"]
 html_css_files = ["f1buf.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
