@@ -25,7 +25,6 @@ extensions = [
     "links",
     # "plots",
 ]
-exclude_patterns = ["README.md"]
 suppress_warnings = ["config.cache"]  # `myst_url_schemes` and the like are no strings
 
 myst_enable_extensions = ["colon_fence", "deflist"]
