@@ -1,9 +1,11 @@
-"""RingBuffer's throughput and latency, for pytest-benchmark; compare.py runs the same workloads against their rivals.
+"""The workloads of compare.py for pytest-benchmark, with which one build can be compared to another.
 
-    python -m pytest bench/bench_ring.py
+    python -m pytest bench/bench_suites.py                 some three minutes; the table is printed
+    python -m pytest bench/bench_suites.py -k stats        what `stats()` costs
+    ... --benchmark-json FILE --benchmark-group-by=func    what to keep, and how the table is grouped
 
-A figure of pytest-benchmark's includes making the threads and checking the answer; what the workload's own clock says
-is in the extra information (``--benchmark-json``, ``--benchmark-group-by=func``).
+A figure of pytest-benchmark's includes making the threads and checking the answer; a pipeline runs for a fixed time.
+The extra information has what the workload's own clock says: `a_second`, `cpu_s`, and the quantiles of latencies [ns].
 """
 
 import statistics
@@ -13,12 +15,35 @@ from dataclasses import replace
 import pytest
 from common import cpus, quartiles_of
 from peers import PEERS, Flow
-from workloads import Pace, Slow, Trip, move, move_by_memcpy, paced, put_only, round_trips, slow_consumer
+from pipelines import PIPELINES, Pipeline
+from workloads import (
+    Pace,
+    Slow,
+    Trip,
+    move,
+    move_by_memcpy,
+    paced,
+    pipeline,
+    put_only,
+    quantiles,
+    round_trips,
+    slow_consumer,
+)
 
 from f1buf import RingBuffer
 
+QUEUES = ["f1buf.Queue", "queue.Queue", "SimpleQueue"]
 BATCHES = {1: 1 << 17, 16: 1 << 20, 256: 1 << 23, 4096: 1 << 25}  # records that a run moves
-THREADS = [(1, 4), (4, 1), (4, 4), (16, 16)]
+FLOWS = {  # what moves, and how many records in a run
+    **{f"ring, batches of {batch}": (Flow("ring", batch), records) for batch, records in BATCHES.items()},
+    **{f"ring, in place, {batch}": (Flow("ring-in-place", batch), BATCHES[batch]) for batch in (256, 4096)},
+    "ring, put one, take many": (Flow("ring-rebatched"), 1 << 18),
+    **{f"ring, {p} x {c}": (Flow("ring", 256, p, c), 1 << 22) for p, c in ((1, 4), (4, 1), (4, 4), (16, 16))},
+    **{f"ring, room for {size}": (Flow("ring", 256, capacity=size), 1 << 22) for size in (1024, 65536, 1 << 20)},
+    **{f"{name}, {n} x {n}": (Flow(name, 1, n, n), 1 << 16) for name in QUEUES for n in (1, 4, 16)},
+    **{f"f1buf.Queue, lists of {batch}": (Flow("f1buf.Queue", batch), 1 << 19) for batch in (16, 256)},
+    **{f"{one}": (Flow(one, 256), 1 << 21) for name in QUEUES for one in (f"{name}-references", f"{name}-bytes")},
+}
 
 
 def measure(benchmark, workload, *args, rounds=5):
@@ -28,37 +53,19 @@ def measure(benchmark, workload, *args, rounds=5):
     counted = runs[1:] or runs  # with --benchmark-disable there is only one
     benchmark.extra_info["a_second"] = statistics.median(run.rate for run in counted)
     benchmark.extra_info["cpu_s"] = statistics.median(run.used.cpu_s for run in counted)
+    if counted[-1].samples is not None:
+        benchmark.extra_info |= quantiles(counted[-1].samples)
     return counted
 
 
-def test_put(benchmark):
-    measure(benchmark, put_only, "ring", 1 << 18)
+@pytest.mark.parametrize("name", ["ring", *QUEUES])
+def test_put(benchmark, name):
+    measure(benchmark, put_only, name, 1 << (18 if name == "ring" else 17))
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def test_one_to_one(benchmark, batch):
-    measure(benchmark, move, Flow("ring", batch), BATCHES[batch])
-
-
-@pytest.mark.parametrize("batch", [256, 4096])
-@pytest.mark.parametrize("peer", ["ring", "ring-in-place"], ids=["put_many and get_into", "reserve and peek"])
-def test_without_a_copy(benchmark, peer, batch):
-    """Two copies against one: what a producer makes is written to the slots, and read there."""
-    measure(benchmark, move, Flow(peer, batch), BATCHES[batch])
-
-
-def test_put_one_take_many(benchmark):
-    measure(benchmark, move, Flow("ring-rebatched"), 1 << 18)
-
-
-@pytest.mark.parametrize(("producers", "consumers"), THREADS, ids=lambda count: str(count))
-def test_threads(benchmark, producers, consumers):
-    measure(benchmark, move, Flow("ring", 256, producers, consumers), 1 << 22)
-
-
-@pytest.mark.parametrize("capacity", [1024, 65536, 1 << 20])
-def test_capacity(benchmark, capacity):
-    measure(benchmark, move, Flow("ring", 256, capacity=capacity), 1 << 22)
+@pytest.mark.parametrize(("flow", "records"), FLOWS.values(), ids=FLOWS)
+def test_flow(benchmark, flow, records):
+    measure(benchmark, move, flow, records)
 
 
 def test_limit_two_memcpys(benchmark):
@@ -66,27 +73,26 @@ def test_limit_two_memcpys(benchmark):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-@pytest.mark.parametrize("peer", ["ring", "C condition variable"])
+@pytest.mark.parametrize("peer", ["ring", "C condition variable", *QUEUES])
 def test_round_trip(benchmark, peer, cores):
     if cores > len(cpus()):
         pytest.skip("needs two cores")
-    runs = measure(benchmark, round_trips, Trip(peer, cores), 2000)
-    benchmark.extra_info |= runs[-1].as_dict()["ns"]
+    measure(benchmark, round_trips, Trip(peer, cores), 2000)
 
 
-def test_fifty_sensors(benchmark):
-    runs = measure(benchmark, paced, Pace("ring", 50, 10_000.0), 0.2)
-    benchmark.extra_info |= runs[-1].as_dict()["ns"]
-
-
-def test_beside_a_busy_thread(benchmark):
-    runs = measure(benchmark, paced, Pace("ring", 1, 1000.0, busy=1), 0.2)
-    benchmark.extra_info |= runs[-1].as_dict()["ns"]
+@pytest.mark.parametrize("pace", [Pace("ring", 50, 10_000.0), Pace("ring", 1, 1000.0, busy=1)], ids=["fifty", "busy"])
+def test_sensors(benchmark, pace):
+    measure(benchmark, paced, pace, 0.2)
 
 
 @pytest.mark.parametrize("policy", ["block", "drop_oldest", "drop_newest"])
 def test_slow_consumer(benchmark, policy):
     measure(benchmark, slow_consumer, Slow(policy), 0.2)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_pipeline(benchmark, kind):
+    measure(benchmark, pipeline, Pipeline(kind), 0.5)
 
 
 def test_stats(benchmark):
