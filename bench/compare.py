@@ -1,28 +1,23 @@
-"""f1buf against its rivals and against what the machine can do: tables, raw results as JSON, plots.
+"""f1buf against its rivals and against what the machine can do: tables, and raw results.
 
-How it measures. All in one process: each section's cases take turns, every other round in the opposite order, so that
+How it measures. All in one process: the cases of a section take turns, every other round in the opposite order, so that
 whatever slows the machine down for a while slows all of them. A first round warms up, finds out how much work takes
-long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread; a
-goal's ratio is the median of the ratios round by round, beside it stand their quartiles; latencies are shown as
-distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput stand the CPUs
-kept busy and the context switches, so that what was bought with spinning shows. Every run checks its answer: each
-record once, each producer's in order (peers.py says how).
-
-    python bench/compare.py [--quick] [--only SECTION ...] [--runs N] [--output DIR] [--json FILE] [--no-plots]
+long enough to be timed, and looks at every record; it is not counted. The tables show medians, and beside them the
+spread. A goal's ratio is the median of the ratios round by round, beside it their quartiles. Of latencies the median of
+the runs' p50, p99 and p99.9 is shown, and the largest of all. Beside each throughput stand the CPUs kept busy and the
+context switches, so that what was bought with spinning shows. Every run checks its answer: each record once, each
+producer's in order (peers.py says how).
 
 Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, latency (round trips),
 sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer under
 each overflow policy), one-core, pipeline.
+
+All of it takes about twelve minutes, speed alone two. The raw results go to build/bench, one file a release and Python:
+a section takes the place of an earlier run's. report.py makes tables of them, plots.py pictures.
 """
 
 import argparse
-import datetime
-import importlib.metadata
-import importlib.util
-import json
 import os
-import platform
-import re
 import statistics
 import sys
 import time
@@ -36,14 +31,14 @@ import peers
 from common import (
     INTERPRETERS,
     Parser,
-    commit,
     cpus,
-    gil_enabled,
+    environment,
     interpreter,
     positive,
-    processor,
-    processor_details,
+    print_environment,
     quartiles_of,
+    read_results,
+    write_results,
 )
 from native import limits
 from peers import PEERS, Flow
@@ -66,9 +61,7 @@ from workloads import (
     slow_consumer,
 )
 
-import f1buf
-
-HERE = Path(__file__).parent
+OUTPUT = Path(__file__).parents[1] / "build" / "bench"
 MEMCPY = "limit: two memcpys, one after the other"
 OBJECTS_AT_MOST = 1_000_000  # in one run: they are all kept, to be looked at
 
@@ -517,55 +510,13 @@ def base_of(section: Section, case: Case, runs: dict[Case, list[Run]]) -> float 
     return None
 
 
-def environment(left_out: list[str]) -> dict[str, Any]:
-    packages = ("f1buf", "numpy", "culsans", "aiologic", "faster-fifo", "Cython", "matplotlib")
-    in_checkout = commit()
-    return {
-        "python": platform.python_version() + ("t" if interpreter() == "free-threaded" else ""),
-        "compiler": platform.python_compiler(),
-        "gil": gil_enabled(),
-        "goals": interpreter(),
-        "switch_interval_s": sys.getswitchinterval(),
-        "processor": processor(),
-        "processor_details": processor_details(),
-        "cores": len(cpus()),
-        "system": platform.platform(),
-        "load_before": os.getloadavg(),
-        "commit": in_checkout or commit(Path(__file__).parents[1]),
-        "f1buf_is": "the checkout's" if in_checkout else f"installed in {Path(f1buf.__file__).parent}",
-        "versions": {"f1buf": f1buf.__version__} | {name: version(name) for name in packages[1:]},
-        "left_out": left_out,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def file_name(about: dict[str, Any], args: argparse.Namespace) -> str:
-    """By commit, processor and Python; a quick or partial run never takes the place of a whole one."""
-    parts = [about["commit"] or "unknown", f"{about['processor']} {about['cores']} cores", f"python{about['python']}"]
-    parts += ["quick"] if args.quick else []
-    parts += [f"{args.runs}-runs"] if args.runs else []
-    parts += args.only or []
-    return "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+def file_name(about: dict[str, Any], quick: bool) -> str:
+    """One file a release and Python; a quick run never takes the place of a measurement."""
+    python = about["python"].rstrip("t").rpartition(".")[0] + "t" * (about["goals"] == "free-threaded")
+    return f"{about['versions']['f1buf']}-python{python}{'-quick' * quick}.json.xz"
 
 
 # -- printing -------------------------------------------------------------------------------------------------------
-
-
-def print_about(about: dict[str, Any], quick: bool) -> None:
-    print(
-        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
-    )
-    print(f"f1buf {about['versions']['f1buf']} ({about['f1buf_is']}), commit {about['commit'] or 'unknown'}")
-    print("load before: {:.2f}{}".format(about["load_before"][0], "; quick: the figures are no measurement" * quick))
-    for line in about["left_out"]:
-        print(line)
 
 
 def print_section(section: Section, result: dict[str, Any]) -> None:
@@ -661,36 +612,21 @@ PRINTERS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
     add("--runs", type=positive, metavar="N", help="of each case (default: 3 to 9, by section; with --quick 2)")
-    add("--output", type=Path, default=HERE, metavar="DIR", help="for results/*.json and plots/* (default: bench)")
-    add(
-        "--json", type=Path, metavar="FILE", help="instead of the one in results, named by commit, processor and Python"
-    )
-    add("--no-plots", action="store_true", help="draw none")
+    add("--output", type=Path, default=OUTPUT, metavar="DIR", help="for the raw results (default: build/bench)")
     args = parser.parse_args()
     args.only = list(dict.fromkeys(args.only or []))
     try:  # now: what was measured would be lost if it could not be written
-        for folder in (args.output / "results", args.output / "plots"):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(13, "Permission denied", str(folder))
-        if args.json:
-            args.json.open("a").close()
+        args.output.mkdir(parents=True, exist_ok=True)
+        if not os.access(args.output, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(args.output))
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
-    if not args.no_plots and importlib.util.find_spec("matplotlib") is None:
-        parser.error("the plots need matplotlib: pip install 'f1buf[bench]', or use --no-plots")
     return args
-
-
-def as_json(whole: dict[str, Any]) -> str:
-    """A line for each run and for each list of numbers, so that files can be compared."""
-    text = json.dumps(whole, indent=1)
-    return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text) + "\n"
 
 
 def measure_section(section: Section, meter: Meter, count: int) -> dict[str, Any]:
@@ -710,26 +646,24 @@ def main() -> None:
     scale, left_out = Scale(args.quick), peers.with_optional_peers()
     if len(cpus()) < 2:
         left_out.append("all that needs two cores is left out: there is one")
-    about = environment(left_out)
-    print_about(about, args.quick)
+    about = environment() | {"quick": args.quick, "left_out": left_out}
+    print_environment(about)
+    for line in left_out + ["quick: the figures are no measurement"] * args.quick:
+        print(line)
     meter, results = Meter(scale), {}
     for name in args.only or SECTIONS:
         section = SECTIONS[name](scale)
         if sys.stderr.isatty():
             print(f"measuring {name} ...", end="\r", file=sys.stderr, flush=True)
-        results[name] = measure_section(section, meter, args.runs or (2 if args.quick else section.runs))
-        print_section(section, results[name])
+        measured = measure_section(section, meter, args.runs or (2 if args.quick else section.runs))
+        results[name] = {"about": about, **measured}
+        print_section(section, measured)
         sys.stdout.flush()
-    whole = {**about, "quick": args.quick, "sections": results}
-    stem = file_name(about, args)
-    file = args.json or args.output / "results" / f"{stem}.json"
-    file.write_text(as_json(whole), encoding="utf-8")
+    file = args.output / file_name(about, args.quick)
+    if file.exists():  # what was not measured now stays
+        results = read_results(file) | results
+    write_results(file, results)
     print(f"\nwritten: {file}")
-    if not args.no_plots:
-        import plots
-
-        for path in plots.draw(whole, args.output / "plots", stem):
-            print(f"written: {path}")
 
 
 if __name__ == "__main__":
