@@ -66,6 +66,11 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(line, found["language"].strip(), found["what"], found["value"] or "", found["text"])
 
 
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return _FENCE.sub("", page)
+
+
 def needs(block: Block) -> list[str]:
     """The modules without which a block is left out."""
     return block.value.split(", ") if block.what == "needs" else []

@@ -11,7 +11,7 @@ import tomllib
 import documentation
 import pytest
 from cli_helpers import call, datagram, participants, telemetry, write_recording
-from documentation import ROOT, blocks, pages
+from documentation import ROOT, blocks, pages, prose
 from helpers import LONG_WATCHDOG
 
 from f1buf.telemetry import load_thresholds
@@ -203,6 +203,22 @@ def test_what_shows_the_feature_tables_entries_exists():
 def test_tables_have_the_same_cells_in_each_row(name):
     for table in re.findall(r"(?:^\|.*\n)+", PAGES[name], re.MULTILINE):
         assert len({line.replace(r"\|", "").count("|") for line in table.splitlines()}) == 1, table
+
+
+def headings(page):
+    """The anchors of its headings, as GitHub and MyST name them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", prose(PAGES[name])):
+        leads_to = (page.parent / target).resolve() if target else page
+        assert leads_to.exists(), target
+        if anchor:
+            assert anchor in headings(leads_to.read_text(encoding="utf-8")), f"{target}#{anchor}"
 
 
 @each_page
