@@ -670,7 +670,7 @@ def readings_from_block(
     rate : float
         Scans a second [Hz].
     channels : Channel, or sequence of Channel, length columns
-        What each column measures; one channel goes for all of them. Default: `INPUT`, which has no unit.
+        What each column measures; one channel goes for all of them. Default: a channel ``INPUT`` without a unit.
 
     Returns
     -------

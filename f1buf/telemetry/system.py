@@ -156,8 +156,8 @@ class F1TelemetrySystem:
         thread, and with a callback's name where that fails; it is raised by `shutdown` as well. So is what
         `on_failure` itself raises.
     display : RingBuffer, optional
-        Of READING, with ``overflow="drop_oldest"``: is offered what the sources make, and may miss some of it, see
-        `Tap`; for whoever looks on.
+        Of READING, with ``overflow="drop_oldest"``: is offered what the sources make, and may miss some of it; for
+        whoever looks on.
     stop_timeout : float
         How long a thread that is to stop may go without progress before it is given up and named [s].
 
