@@ -14,7 +14,7 @@ A comment in the line before a block says what else it is:
 
     <!-- file: NAME -->    it is written to that file, before anything runs
     <!-- output -->        it is what the block before it prints
-    <!-- needs: NAME -->   it runs where that module is installed
+    <!-- needs: NAMES -->  it runs where these modules are installed
     <!-- not run: WHY -->  it is compiled, or its commands are looked at: see test_documentation.py
 
 In what is shown ``...`` stands for any text.
@@ -66,20 +66,33 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(line, found["language"].strip(), found["what"], found["value"] or "", found["text"])
 
 
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return _FENCE.sub("", page)
+
+
+def needs(block: Block) -> list[str]:
+    """The modules without which a block is left out."""
+    return block.value.split(", ") if block.what == "needs" else []
+
+
 class _Walk:
     """What the blocks of one page share."""
 
     def __init__(self) -> None:
         self._names: dict[str, object] = {"__name__": "__main__"}
-        self._printed = ""
+        self._printed: str | None = None  # by the last block; None where that was left out
         self.left_out: list[str] = []
 
     def step(self, block: Block) -> None:
         """Do one block."""
-        if block.what == "needs" and importlib.util.find_spec(block.value) is None:
-            self.left_out.append(f"line {block.line}: needs {block.value}")
+        missing = [name for name in needs(block) if importlib.util.find_spec(name) is None]
+        if missing:
+            self.left_out.append(f"line {block.line}: needs {', '.join(missing)}")
+            self._printed = None
         elif block.what == "output":
-            same(block.text, self._printed)
+            if self._printed is not None:
+                same(block.text, self._printed)
         elif block.what not in ("not run", "file") and block.language in _STEPS:
             self._printed = _STEPS[block.language](self, block)
 
@@ -102,6 +115,7 @@ class _Walk:
         return bash(block.text)
 
     def _console(self, block: Block) -> str:
+        assert block.text.startswith("$ "), "the first line has no command"
         for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
             same(shown, bash(command))
         return ""
@@ -128,9 +142,12 @@ _STEPS = {
 
 def bash(script: str) -> str:
     """Run it; what it prints, standard error included."""
-    command = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
+        ["bash", "-euo", "pipefail", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
     )
     assert done.returncode == 0, f"{script}\nstatus {done.returncode}\n{done.stdout}"
     return done.stdout

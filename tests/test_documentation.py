@@ -11,8 +11,8 @@ import tomllib
 import documentation
 import pytest
 from cli_helpers import call, datagram, participants, telemetry, write_recording
-from documentation import ROOT, blocks, pages
-from helpers import WATCHDOG
+from documentation import ROOT, blocks, pages, prose
+from helpers import LONG_WATCHDOG
 
 from f1buf.telemetry import load_thresholds
 
@@ -43,7 +43,7 @@ def walk(page, folder):
     """Do what a page says, in a folder; what had to be left out."""
     command = [sys.executable, "-W", "error", "-X", "faulthandler", documentation.__file__, str(page)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=WATCHDOG)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else []
 
@@ -203,6 +203,22 @@ def test_what_shows_the_feature_tables_entries_exists():
 def test_tables_have_the_same_cells_in_each_row(name):
     for table in re.findall(r"(?:^\|.*\n)+", PAGES[name], re.MULTILINE):
         assert len({line.replace(r"\|", "").count("|") for line in table.splitlines()}) == 1, table
+
+
+def headings(page):
+    """The anchors of its headings, as GitHub and MyST name them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", prose(PAGES[name])):
+        leads_to = (page.parent / target).resolve() if target else page
+        assert leads_to.exists(), target
+        if anchor:
+            assert anchor in headings(leads_to.read_text(encoding="utf-8")), f"{target}#{anchor}"
 
 
 @each_page

@@ -7,7 +7,8 @@ import json
 import pytest
 from cli_helpers import call, participants, write_recording
 
-from f1buf.command import cli
+from f1buf.command.can import bus_names
+from f1buf.command.can import database as converted
 from f1buf.telemetry.sources.can_database import Selection
 
 can = pytest.importorskip("can", reason="python-can is not installed")
@@ -105,14 +106,14 @@ def test_channels_that_make_no_sense(databases, log, text):
 
 def test_a_database_for_a_bus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.database("can1=body.dbc") == ("can1", "body.dbc")
-    assert cli.database("body.dbc") == "body.dbc"
-    assert cli.database("./can1=body.dbc") == "./can1=body.dbc"
+    assert converted("can1=body.dbc") == ("can1", "body.dbc")
+    assert converted("body.dbc") == "body.dbc"
+    assert converted("./can1=body.dbc") == "./can1=body.dbc"
     database(tmp_path, "can1=body", 1)
-    assert cli.database("can1=body.dbc") == "can1=body.dbc"  # a file of that name
+    assert converted("can1=body.dbc") == "can1=body.dbc"  # a file of that name
     for text in ("=body.dbc", "can1=", "can1=-", "-"):
         with pytest.raises(argparse.ArgumentTypeError):
-            cli.database(text)
+            converted(text)
 
 
 def test_each_bus_by_its_own_database(tmp_path, log):
@@ -238,4 +239,4 @@ def test_options_for_can_are_refused_for_what_is_none(tmp_path, option, what):
 
 
 def test_names_of_channels_may_have_spaces_around_them():
-    assert cli.bus_names("can0, can1 ") == ["can0", "can1"]
+    assert bus_names("can0, can1 ") == ["can0", "can1"]

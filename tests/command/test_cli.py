@@ -610,7 +610,7 @@ def test_a_fast_replay_does_not_wait_for_the_recordings_time(tmp_path, speed):
 
 
 def test_replay_is_as_fast_as_recorded_unless_told_otherwise():
-    assert build_parser().parse_args(["replay", "race.sqlite3"]).speed == 1.0
+    assert build_parser("replay").parse_args(["replay", "race.sqlite3"]).speed == 1.0
 
 
 @thorough(but=("1e-300",))
@@ -1074,9 +1074,9 @@ def test_a_second_interrupt_ends_at_once_though_the_terminal_is_gone(monkeypatch
     runner = Runner(build_parser("run").parse_args(["run"]))
     monkeypatch.setattr(os, "_exit", ended)
     monkeypatch.setattr(runner.console, "restore_terminal", gone)
-    runner._on_signal(signal.SIGINT, None)
+    runner.on_signal(signal.SIGINT, None)
     with pytest.raises(SystemExit, match="130"):
-        runner._on_signal(signal.SIGINT, None)
+        runner.on_signal(signal.SIGINT, None)
 
 
 @thorough

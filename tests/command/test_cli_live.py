@@ -32,9 +32,12 @@ from cli_helpers import (
 )
 from helpers import Task, thorough, wait_until
 
-from f1buf.command import cli
+from f1buf.command import listen
+from f1buf.command.alert_file import AlertFile
+from f1buf.command.cli import build_parser
 from f1buf.command.console import Console
-from f1buf.command.runner import AlertFile, Feed, Runner
+from f1buf.command.feed import Feed, added_up
+from f1buf.command.runner import Runner
 from f1buf.telemetry.sources.parquet import open_parquet
 
 FEW = ("--count", 100, "--rate", "max", "--seed", 7)
@@ -143,14 +146,14 @@ def test_what_is_unfit_is_counted_and_shown():
 
 
 def test_what_the_kernel_drops_is_this_machines_loss(monkeypatch):
-    class Overrun(cli.Listener):
+    class Overrun(listen.Listener):
         dropped = 3
         lost = 5
 
         def batches(self, stop):
             return iter([])
 
-    monkeypatch.setattr(cli, "Listener", Overrun)
+    monkeypatch.setattr(listen, "Listener", Overrun)
     done = call("listen", "--port", 0, "--json")
     assert done.status == 1
     assert "lost       5 on the network or by the kernel, 3 by the kernel" in done.err
@@ -174,8 +177,8 @@ class Ears:
 
 def test_silence_is_told_once_and_the_first_time_with_what_to_do(monkeypatch):
     ears, now, readings = Ears(), 100.0, 0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: readings)
+    monkeypatch.setattr(listen.time, "monotonic", lambda: now)
+    silence = listen.Silence(ears, lambda: readings)
     assert list(silence.notices()) == ["a small buffer"]
     now = 104.9
     assert list(silence.notices()) == []
@@ -201,8 +204,8 @@ class Growing(Counter):
 @pytest.mark.parametrize("counter", [Counter, Growing], ids=["at rest", "while the decoder counts"])
 def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch, counter):
     ears, now = Ears(), 100.0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: 0)
+    monkeypatch.setattr(listen.time, "monotonic", lambda: now)
+    silence = listen.Silence(ears, lambda: 0)
     list(silence.notices())
     ears.datagrams, ears.rejected, now = 300, counter({"truncated datagram": 1, "unknown format year": 299}), 105.1
     assert list(silence.notices()) == [
@@ -213,8 +216,8 @@ def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch, counter):
 
 def test_counters_that_grow_meanwhile_are_added_up():
     growing = Growing({"unknown format year": 299, "truncated datagram": 1})
-    assert cli.added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
-    assert cli.added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
+    assert added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
+    assert added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
 
 
 @thorough
@@ -260,8 +263,8 @@ def test_bad_usage_of_listen(option, value):
 
 
 def test_destinations():
-    assert cli.destination("localhost:20778") == ("localhost", 20778)
-    assert cli.destination("[::1]:1") == ("::1", 1)
+    assert listen.destination("localhost:20778") == ("localhost", 20778)
+    assert listen.destination("[::1]:1") == ("::1", 1)
 
 
 # CAN ------------------------------------------------------------------------------------------------------------------
@@ -484,7 +487,7 @@ class Late:
 
 def runner(*options):
     """What runs a feed of one's own."""
-    return Runner(cli.build_parser("run").parse_args(["run", *map(str, options)]))
+    return Runner(build_parser("run").parse_args(["run", *map(str, options)]))
 
 
 @pytest.mark.parametrize("what", ["notices", "progress", "flush"])
@@ -500,7 +503,7 @@ def test_what_cannot_be_told_meanwhile_loses_nothing_and_fails_the_run(pq, tmp_p
         flush(file) if failed.is_set() else fail()
 
     if when == "draining":
-        monkeypatch.setattr(Runner, "_watch", lambda self: None)
+        monkeypatch.setattr(Runner, "watch", lambda self: None)
     if what == "progress":
         monkeypatch.setattr(Console, "progress", fail)
     elif what == "flush":
@@ -529,7 +532,7 @@ def test_whatever_ends_the_waiting_the_rest_is_drained(pq, tmp_path, monkeypatch
 
     happened = threading.Event()
     happened.set()
-    monkeypatch.setattr(Runner, "_watch", end)
+    monkeypatch.setattr(Runner, "watch", end)
     with contextlib.redirect_stderr(Captured()):
         made = runner("--record", tmp_path / "r")
         with pytest.raises(Ended):

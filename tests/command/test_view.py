@@ -38,11 +38,12 @@ pytest.importorskip("rich")
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
 
-from f1buf.command import console as console_module
-from f1buf.command import view as view_module
-from f1buf.command.board import MOST_SERIES, NOBODY, Board
 from f1buf.command.console import Console
-from f1buf.command.view import Frame, Status, View, frame, in_ascii
+from f1buf.command.progress import Progress, Said, Watched
+from f1buf.command.view.board import MOST_SERIES, NOBODY, Board
+from f1buf.command.view.drawing import in_ascii
+from f1buf.command.view.layout import frame
+from f1buf.command.view.terminal import View, printable
 
 SIZES = ((80, 24), (120, 40), (200, 60), (40, 10), (300, 3), (1, 1), (7, 60))
 DRIVERS = [f"DRIVER{car}" for car in range(22)]
@@ -73,9 +74,15 @@ def board_of(*updates, thresholds=PROFILES["default"], describe=lambda sensor_id
     """A board that was updated after each of these arrays of readings, once a second."""
     board = Board(display(), thresholds, describe)
     for second, each in enumerate(updates):
-        board._ring.put_many(each)
-        board.update(float(second))
+        hear(board, second, each)
     return board
+
+
+def hear(board, second, *batches):
+    """Give a board readings, and update it."""
+    for batch in batches:
+        board.ring.put_many(batch)
+    board.update(float(second))
 
 
 def one(value, channel=SPEED, sensor=0, flags=0):
@@ -114,10 +121,10 @@ def text_of(line):
     return "".join(segment.text for segment in line)
 
 
-def drawn(board, width=80, height=24, *, alerts=(), alert_count=None, notes=(), **status):
+def drawn(board, width=80, height=24, *, alerts=(), alert_count=None, notes=(), **progress):
     """A frame, as lines of segments; each must be as wide as the terminal."""
-    count = len(alerts) if alert_count is None else alert_count
-    lines = frame(board, Status(**{"what": "test", **status}), alerts, count, notes, width, height)
+    said = Said(alerts, len(alerts) if alert_count is None else alert_count, notes)
+    lines = frame(board, Progress(**{"what": "test", **progress}, said=said), width, height)
     assert len(lines) == height
     assert {cell_len(text_of(line)) for line in lines} == {width}
     return lines
@@ -205,7 +212,7 @@ def test_a_frame_has_the_size_of_the_terminal(name):
 def test_rich_prints_a_frame_as_it_is(capsys):
     lines = drawn(board_of(cars(), describe=describe_car))
     console = RichConsole(width=80, height=24, force_terminal=True, color_system="standard")
-    console.print(Frame(lines), soft_wrap=True)
+    console.print(printable(lines), end="", soft_wrap=True)
     printed = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
     assert printed == "\n".join(map(text_of, lines))
 
@@ -375,9 +382,7 @@ def test_of_one_car_each_part_has_a_line():
 
 def test_a_narrow_terminal_shows_the_worst_of_a_cars_parts():
     board = board_of(cars(), cars(1, CAR[:3], TIRE_PRESSURE=1.8)[2:], describe=describe_car)
-    board._ring.put_many(one(1.85, TIRE_PRESSURE, sensor=16 + 3))
-    board._ring.put_many(one(-3.0, G_FORCE, sensor=16 + 7))
-    board.update(2.0)
+    hear(board, 2.0, one(1.85, TIRE_PRESSURE, sensor=16 + 3), one(-3.0, G_FORCE, sensor=16 + 7))
     lines = drawn(board, 50, 24)
     cells = [text_of(line).split() for line in lines if "DRIVER" in text_of(line)]
     assert [line[-3:-1] for line in cells[:3]] == [["1.80", "1.00"], ["1.85", "1.00"], ["2.00", "1.00"]]
@@ -406,16 +411,14 @@ def test_who_drives_is_as_of_the_latest_reading():
     drivers = {1: "BEFORE", 2: "AFTER"}
     board = Board(display(), (), lambda sensor_id, flags: {"car": 0, "driver": drivers[flags], "lap": flags})
     for flags, said in ((1, "BEFORE L1"), (2, "AFTER"), (1, "BEFORE L1")):
-        board._ring.put_many(one(100.0, flags=flags))
-        board.update(float(flags))
+        hear(board, flags, one(100.0, flags=flags))
         assert f" 0 {said}" in "\n".join(shown(board))
 
 
 def test_rows_stay_where_they_are():
     board = board_of(cars(20), describe=describe_car)
     for each in (cars(22)[150:], cars(3), cars(22)[:7]):
-        board._ring.put_many(each)
-        board.update(1.0)
+        hear(board, 1.0, each)
     assert [line.split()[0] for line in shown(board, 120, 40) if "DRIVER" in line] == [str(car) for car in range(22)]
 
 
@@ -469,11 +472,9 @@ def test_one_session_is_not_named():
 
 def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     board = board_of(session(0), session(0), describe=describe_session)
-    board._ring.put_many(session(1, 2, SPEED=150.0))
-    board.update(2.0)
+    hear(board, 2.0, session(1, 2, SPEED=150.0))
     assert len(cars_in(shown(board))) == 5
-    board._ring.put_many(session(1, 2, SPEED=160.0))
-    board.update(61.5)  # the first one was heard at 1.0
+    hear(board, 61.5, session(1, 2, SPEED=160.0))  # the first one was heard at 1.0
     assert cars_in(shown(board)) == [["0"], ["1"]]
     assert {each.session for each in board.series} == {SESSIONS[1]}
     assert len(board.series) == 20
@@ -484,7 +485,7 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     assert np.isnan(board.latest[20:]).all()
     assert np.isnan(board.history[20:]).all()
     assert board.over(np.array(speeds), np.array([341.0, 339.0])).tolist() == [True, False]
-    board._ring.put_many(session(0, 1))  # it goes on after all
+    board.ring.put_many(session(0, 1))  # it goes on after all
     board.update(62.0)
     assert cars_in(shown(board)) == [["0282", "0"], ["0154", "0"], ["0154", "1"]]
 
@@ -492,12 +493,10 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
 def test_a_session_that_is_paused_keeps_its_history():
     board = board_of(session(0, SPEED=100.0), session(0, SPEED=101.0), describe=describe_session)
     for second in range(2, 61):
-        board._ring.put_many(session(1, 1))
-        board.update(float(second))
+        hear(board, second, session(1, 1))
     lines = drawn(board)
     assert styles_of([line for line in lines if text_of(line).startswith("0282")], "101") == ["dim"] * 3
-    board._ring.put_many(session(0, SPEED=102.0))
-    board.update(61.0)
+    hear(board, 61.0, session(0, SPEED=102.0))
     speeds = [row for row, each in enumerate(board.series) if each.channel is SPEED and each.session == SESSIONS[0]]
     assert board.low[speeds].tolist() == [100.0] * 3
     assert board.history[speeds, -2:].tolist() == [[101.0, 102.0]] * 3
@@ -505,8 +504,7 @@ def test_a_session_that_is_paused_keeps_its_history():
 
 def test_where_there_is_little_room_those_that_are_heard_come_first():
     board = board_of(session(0, 22), describe=describe_session)
-    board._ring.put_many(session(1, 22))
-    board.update(6.0)
+    hear(board, 6.0, session(1, 22))
     lines = shown(board)
     assert {name for name, _ in cars_in(lines)} == {"0154"}
     assert f"... {44 - len(cars_in(lines))} more cars" in lines
@@ -516,8 +514,7 @@ def test_a_full_board_has_room_again_when_all_of_it_is_over():
     board = board_of(readings(np.arange(MOST_SERIES + 10.0), sensors=MOST_SERIES + 10))
     assert board.overfull
     for second in (61.0, 62.0):
-        board._ring.put_many(one(7.0, sensor=10_000))
-        board.update(second)
+        hear(board, second, one(7.0, sensor=10_000))
     assert [each.sensor_id for each in board.series] == [10_000]
     assert not board.overfull
 
@@ -531,8 +528,7 @@ def test_the_only_session_stays_when_it_is_over():
 def test_any_number_of_sessions_one_after_another_finds_room():
     board = board_of(describe=describe_session)
     for number in range(100):
-        board._ring.put_many(session(number, 22))
-        board.update(61.0 * number)
+        hear(board, 61.0 * number, session(number, 22))
     assert not board.overfull
     assert cars_in(shown(board, 80, 60)) == [[str(car)] for car in range(22)]
 
@@ -624,8 +620,7 @@ def test_a_series_without_a_reading_stays_where_it_was():
 
 def test_more_than_the_ring_holds_is_no_more_than_it_holds():
     board = Board(RingBuffer(10, READING, overflow="drop_oldest"))
-    board._ring.put_many(readings(np.arange(1000.0)))
-    board.update(0.0)
+    hear(board, 0.0, readings(np.arange(1000.0)))
     assert (board.latest[0], board.low[0], board.high[0]) == (999.0, 990.0, 999.0)
 
 
@@ -675,8 +670,7 @@ def test_wide_characters_keep_their_columns():
     board = Board(
         display(), (), lambda sensor_id, flags: {"car": sensor_id, "driver": ("周冠宇", "é́", "JOHN")[sensor_id]}
     )
-    board._ring.put_many(np.concatenate([one(100.0 + sensor, sensor=sensor) for sensor in range(3)]))
-    board.update(0.0)
+    hear(board, 0.0, np.concatenate([one(100.0 + sensor, sensor=sensor) for sensor in range(3)]))
     lines = [line for line in shown(board) if re.search(r" 10\d ", line)]
     assert len({cell_len(line.partition(" 10")[0]) for line in lines}) == 1
 
@@ -846,12 +840,12 @@ def terminal_file(monkeypatch):
 def test_after_a_frame_that_took_long_there_is_a_long_rest(terminal_file, monkeypatch):
     view = View(RichConsole(file=terminal_file, force_terminal=True), board_of(*sensors(1)))
     clock = Clock()
-    monkeypatch.setattr(view_module.time, "perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
     try:
         assert view.due(50.0)
         for took, draining, rest in ((0.001, None, 0.25), (0.02, None, 0.6), (9.0, None, 1.0), (9.0, 1, 0.25)):
             clock.step = took
-            view.draw(Status("test", draining=draining), [], 0, [], 50.0)
+            view.draw(Progress("test", draining=draining), 50.0)
             assert not view.due(50.0 + rest * 0.99)
             assert view.due(50.0 + rest * 1.01)
     finally:
@@ -861,7 +855,7 @@ def test_after_a_frame_that_took_long_there_is_a_long_rest(terminal_file, monkey
 def test_who_reports_an_alert_does_not_wait_for_a_frame(terminal_file, monkeypatch):
     drawing, go_on = threading.Event(), threading.Event()
 
-    def draw(self, status, alerts, alert_count, notes, now):
+    def draw(self, progress, now):
         drawing.set()
         assert go_on.wait(10)
 
@@ -876,7 +870,7 @@ def test_who_reports_an_alert_does_not_wait_for_a_frame(terminal_file, monkeypat
     console = Console()
     system = F1TelemetrySystem(display=console.display)
     reporter = threading.Thread(target=report)
-    with console.watching(system, "test"):
+    with console.watching(Watched(system, "test")):
         reporter.start()
         console.progress(system, draining=False)
         reporter.join()
@@ -889,7 +883,7 @@ def console(terminal_file, monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal_file)
     console = Console()
     console.said = []
-    monkeypatch.setattr(console, "_print", lambda *line: console.said.append(line))
+    monkeypatch.setattr(console, "print", lambda *line: console.said.append(line))
     return console
 
 
@@ -899,7 +893,7 @@ def test_a_view_that_fails_ends_and_the_run_goes_on(console):
     def recorder():
         raise OSError("no such state")
 
-    with console.watching(system, "test", recorder=recorder):
+    with console.watching(Watched(system, "test", recorder=recorder)):
         console.line("before")
         with pytest.raises(OSError, match="no such state"):  # which whoever runs the system tells
             console.progress(system, draining=False)
@@ -911,13 +905,12 @@ def test_a_view_that_fails_ends_and_the_run_goes_on(console):
 def test_losses_of_the_buffer_and_of_the_source_are_shown(terminal_file, monkeypatch):
     seen = []
     monkeypatch.setattr("sys.stderr", terminal_file)
-    monkeypatch.setattr(View, "draw", lambda self, status, *rest: seen.append(status))
+    monkeypatch.setattr(View, "draw", lambda self, progress, now: seen.append(progress))
     console = Console()
     system = F1TelemetrySystem(10, overflow="drop_oldest", display=console.display)
     system.ring.put_many(readings(np.zeros(25)))
-    with console.watching(
-        system, "test", losses=lambda: {"on the network": 7}, rejected=lambda: {"truncated": 2, "oversized": 1}
-    ):
+    losses, rejected = {"on the network": 7}, {"truncated": 2, "oversized": 1}
+    with console.watching(Watched(system, "test", lambda: losses, lambda: rejected)):
         console.progress(system, draining=False)
         console.progress(system, draining=True)
     assert [each.draining for each in seen] == [None, 0]
@@ -929,10 +922,10 @@ def test_a_drain_is_drawn_at_once(terminal_file, monkeypatch):
     seen = []
     monkeypatch.setattr("sys.stderr", terminal_file)
     monkeypatch.setattr(View, "due", lambda self, now: False)
-    monkeypatch.setattr(View, "draw", lambda self, status, *rest: seen.append(status.draining))
+    monkeypatch.setattr(View, "draw", lambda self, progress, now: seen.append(progress.draining))
     console = Console()
     system = F1TelemetrySystem(display=console.display)
-    with console.watching(system, "test"):
+    with console.watching(Watched(system, "test")):
         for draining in (False, True, True):
             console.progress(system, draining)
     assert seen == [0]
@@ -947,8 +940,10 @@ def bare_terminal():
 
 
 def entered(file):
+    """A view that has drawn a frame; the terminal is so small that nobody has to read it."""
+    fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("4H", 3, 10, 0, 0))
     view = View(RichConsole(file=file, force_terminal=True), board_of())
-    view._entered = True
+    view.draw(Progress("test"), 0.0)
     return view
 
 
@@ -973,15 +968,15 @@ def test_a_terminal_that_takes_nothing_is_not_waited_for_by_who_ends_at_once(bar
         termios.tcflow(file, termios.TCOON)
         view.close()
     os.set_blocking(other_end.fileno(), False)
-    assert other_end.read() is None
+    assert b"\x1b[?1049l" not in other_end.read()
 
 
 def test_lines_are_shown_for_a_while_and_kept(console, monkeypatch):
     seen, clock = [], Clock()
-    monkeypatch.setattr(View, "draw", lambda self, status, alerts, alert_count, notes, now: seen.append(notes))
-    monkeypatch.setattr(console_module.time, "monotonic", clock)
+    monkeypatch.setattr(View, "draw", lambda self, progress, now: seen.append(progress.said.notes))
+    monkeypatch.setattr(time, "monotonic", clock)
     system = F1TelemetrySystem(display=console.display)
-    with console.watching(system, "test"):
+    with console.watching(Watched(system, "test")):
         console.line("of interest\nnow")
         console.line("a failure", "red")
         for _ in range(2):
@@ -992,7 +987,7 @@ def test_lines_are_shown_for_a_while_and_kept(console, monkeypatch):
 
 
 def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(console):
-    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+    with console.watching(Watched(F1TelemetrySystem(display=console.display), "test")):
         console.line("a failure", "red")
         for n in range(300):
             print(f"of interest {n}", file=sys.stderr)
@@ -1002,7 +997,7 @@ def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(con
 
 
 def test_of_very_many_failures_those_left_out_are_counted(console):
-    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+    with console.watching(Watched(F1TelemetrySystem(display=console.display), "test")):
         for n in range(300):
             console.line(f"failure {n}", "red")
     assert console.said[0] == ("... 100 lines among these were left out (--plain prints all)", "dim")

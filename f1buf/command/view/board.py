@@ -1,19 +1,15 @@
 """What a live view knows of each series: its latest value, and how it got there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
-from math import ceil, isfinite, log10
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from f1buf import Empty, RingBuffer
+from f1buf.command.view.scale import Scale, scale_of
 from f1buf.telemetry import Channel, Threshold, channel_by_number
 from f1buf.telemetry.text import clean
-
-__all__ = ["HISTORY", "MOST_SERIES", "NOBODY", "Board", "Scale", "Series"]
 
 Rows = NDArray[np.intp]
 Values = NDArray[np.float64]
@@ -28,8 +24,6 @@ NOBODY = -1
 
 _STALE = 5.0  # [s] without a reading
 _OVER = 60.0  # [s] without a reading of the whole session
-_WIDEST_RANGE = 1e7  # a wider one is what somebody's data type can hold, not what is to be expected
-_WIDTHS = 4, 9  # characters: nan and -inf fit; longer numbers are written with an exponent
 _LATEST, _HIGHEST, _LOWEST, _LARGEST = range(4)  # which of the readings between two updates a sparkline shows
 
 
@@ -43,36 +37,6 @@ class Series(NamedTuple):
     """Which wheel or axis; empty where there is only one."""
     session: int | None = None
     """The game's number of its session, where the source knows sessions."""
-
-
-class Scale(NamedTuple):
-    """How the values of a channel are shown."""
-
-    low: float
-    """The left end of its bars: of the channel's range, or of what has been seen where that is no help."""
-    high: float
-    """The right end."""
-    decimals: int
-    width: int
-    """Characters of the longest number so far."""
-    limits: tuple[float, ...]
-    """Of its thresholds."""
-    absolute: bool
-    """Whether these compare absolute values; then its bars show such."""
-
-    def text(self, value: float) -> str:
-        """The number in `width` characters."""
-        text = f"{value:z.{self.decimals}f}"
-        return f"{text if len(text) <= self.width else f'{value:.0e}':>{self.width}}"[: self.width]
-
-    def share(self, value: float) -> float:
-        """Where between the ends a value lies: 0 to 1, or beyond."""
-        return ((abs(value) if self.absolute else value) - self.low) / (self.high - self.low)
-
-    def marks(self, width: int) -> list[tuple[int, float]]:
-        """In which of a bar's `width` cells there are limits, and which."""
-        shares = [(self.share(limit), limit) for limit in self.limits]
-        return [(min(int(share * width), width - 1), limit) for share, limit in shares if 0.0 <= share <= 1.0]
 
 
 class Board:
@@ -119,7 +83,7 @@ class Board:
         self.overfull = False
         self.latest, self.low, self.high, self.heard = (np.full(MOST_SERIES + 1, np.nan) for _ in range(4))
         self.history = np.full((MOST_SERIES + 1, HISTORY), np.nan)
-        self._ring = ring
+        self.ring = ring
         self._now = 0.0  # the time of the last update
         self._describe = describe
         self._rows: dict[int, int] = {}
@@ -131,7 +95,7 @@ class Board:
         """Take what has come since the last time; `now` is seconds on any clock."""
         self._now = now
         try:
-            readings = self._ring.get_many(block=False)  # one moment: each reading is in one column
+            readings = self.ring.get_many(block=False)  # one moment: each reading is in one column
         except Empty:
             return
         keys = readings["sensor_id"].astype(np.int64) << 16 | readings["channel"]
@@ -227,34 +191,5 @@ class Board:
         return np.take_along_axis(rows, worst[:, np.newaxis], axis=1)
 
     def scale(self, channel: Channel, rows: Rows) -> Scale:
-        """How to show the values of these rows, all of one channel."""
-        thresholds = [each for each in self.thresholds if each.channel == channel.name]
-        limits = [each.limit for each in thresholds]
-        absolute = bool(thresholds) and all(each.absolute for each in thresholds)
-        seen = low, high = _ends([*self.low[rows].tolist(), *self.high[rows].tolist()])
-        if channel.range[1] - channel.range[0] <= _WIDEST_RANGE:
-            low, high = channel.range
-            decimals = _decimals(high - low)
-        else:
-            decimals = _decimals(max(high - low, abs(high), abs(low)))
-            low, high = _ends([low, high, *limits])
-            if not low < high:
-                low, high = low - 1.0, low + 1.0
-        if absolute:
-            low, high = 0.0, max(-low, high)
-        width = max(len(f"{end:z.{decimals}f}") for end in (low, high, *seen))
-        return Scale(low, high, decimals, min(max(width, _WIDTHS[0]), _WIDTHS[1]), tuple(limits), absolute)
-
-
-def _ends(values: Iterable[float]) -> tuple[float, float]:
-    finite = [value for value in values if isfinite(value)] or [0.0]
-    return min(finite), max(finite)
-
-
-def _decimals(span: float) -> int:
-    """How many to show of values that move within `span`: three digits that change, or so."""
-    if span >= 200.0:
-        return 0
-    if span >= 20.0:
-        return 1
-    return min(6, max(2, ceil(1.0 - log10(span)))) if span > 0.0 else 2
+        """The scale for the values of these rows, all of one channel."""
+        return scale_of(channel, self.thresholds, [*self.low[rows].tolist(), *self.high[rows].tolist()])
