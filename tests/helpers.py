@@ -661,6 +661,16 @@ def in_fork(check, limit=2 * WATCHDOG):  # in which `attempts` may take one
     assert status == 0, f"the child ended by signal {-status}" if status < 0 else "the child failed, see standard error"
 
 
+def forked(test):
+    """Decorate a test so that it runs in a forked child: it may replace signal handlers, and leave threads behind."""
+
+    @functools.wraps(test)
+    def in_child(*args, **kwargs):
+        in_fork(lambda: test(*args, **kwargs))
+
+    return in_child
+
+
 def run_python(code, timeout=WATCHDOG):
     """Run a program in an interpreter of its own; its standard output, once it has ended with status 0."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}

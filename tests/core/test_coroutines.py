@@ -25,6 +25,7 @@ from helpers import (
     Task,
     check_balance,
     contents,
+    forked,
     in_fork,
     parked,
     ring_with,
@@ -876,83 +877,77 @@ def test_a_loop_without_memory_for_a_future_waits_for_nothing(new_loop, kind):
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["queued", "told"])
+@forked
 def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_raise(told):
     """It is cancelled while a hook holds the mutex, and a signal comes as it waits for that."""
+    holds, goes_on = threading.Event(), threading.Event()
 
-    def check():
-        holds, goes_on = threading.Event(), threading.Event()
-
-        class Slow(Queue):
-            def _qsize(self):
-                if threading.current_thread() is not threading.main_thread():
-                    holds.set()
-                    goes_on.wait(WATCHDOG)
-                return super()._qsize()
-
-        def handler(*_):
-            goes_on.set()
-            raise StopError
-
-        signal.signal(signal.SIGUSR1, handler)
-
-        async def main():
-            queue = Slow()
-            task, other = await waiting(queue.aget(), queue.aget())
-            if told:
-                queue.put(1)
-            holder = Task(queue.qsize)
-            assert holds.wait(WATCHDOG)
-            task.cancel()
-            send(signal.SIGUSR1)
-            with pytest.raises(StopError):
-                await task
-            holder.result()
-            if not told:
-                queue.put(1)
-            async with asyncio.timeout(WATCHDOG / 2):
-                assert await other == 1
-            assert not queue.not_empty._waiters
-
-        asyncio.run(main())
-
-    in_fork(check)
-
-
-def test_a_coroutine_and_its_loop_may_end_at_once(new_loop):
-    """In two threads, both of which wait for the mutex that a third has."""
-
-    def check():
-        queue, loop, holds, goes_on = Hooked(), new_loop(), threading.Event(), threading.Event()
-        coroutine = queue.aget()
-        task = loop.create_task(coroutine)
-        task._log_destroy_pending = False
-        for _ in range(3):
-            loop.run_until_complete(asyncio.sleep(0))
-
-        def hold():
-            with queue.mutex:
+    class Slow(Queue):
+        def _qsize(self):
+            if threading.current_thread() is not threading.main_thread():
                 holds.set()
                 goes_on.wait(WATCHDOG)
+            return super()._qsize()
 
-        holder = Task(hold)
-        assert holds.wait(WATCHDOG)
-        ends = [parked(coroutine.close)]
-        ends.append(Task(loop.close))
+    def handler(*_):
         goes_on.set()
-        for end in (holder, *ends):
-            end.result()
+        raise StopError
 
-        async def use_nodes():
-            queues = [Queue() for _ in range(4)]
-            tasks = await waiting(*[it.aget() for it in queues])
-            for i, it in enumerate(queues):
-                it.put(i)
-            async with asyncio.timeout(WATCHDOG / 2):
-                assert [await it for it in tasks] == [0, 1, 2, 3]
+    signal.signal(signal.SIGUSR1, handler)
 
-        asyncio.run(use_nodes())
+    async def main():
+        queue = Slow()
+        task, other = await waiting(queue.aget(), queue.aget())
+        if told:
+            queue.put(1)
+        holder = Task(queue.qsize)
+        assert holds.wait(WATCHDOG)
+        task.cancel()
+        send(signal.SIGUSR1)
+        with pytest.raises(StopError):
+            await task
+        holder.result()
+        if not told:
+            queue.put(1)
+        async with asyncio.timeout(WATCHDOG / 2):
+            assert await other == 1
+        assert not queue.not_empty._waiters
 
-    in_fork(check)
+    asyncio.run(main())
+
+
+@forked
+def test_a_coroutine_and_its_loop_may_end_at_once(new_loop):
+    """In two threads, both of which wait for the mutex that a third has."""
+    queue, loop, holds, goes_on = Hooked(), new_loop(), threading.Event(), threading.Event()
+    coroutine = queue.aget()
+    task = loop.create_task(coroutine)
+    task._log_destroy_pending = False
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+
+    def hold():
+        with queue.mutex:
+            holds.set()
+            goes_on.wait(WATCHDOG)
+
+    holder = Task(hold)
+    assert holds.wait(WATCHDOG)
+    ends = [parked(coroutine.close)]
+    ends.append(Task(loop.close))
+    goes_on.set()
+    for end in (holder, *ends):
+        end.result()
+
+    async def use_nodes():
+        queues = [Queue() for _ in range(4)]
+        tasks = await waiting(*[it.aget() for it in queues])
+        for i, it in enumerate(queues):
+            it.put(i)
+        async with asyncio.timeout(WATCHDOG / 2):
+            assert [await it for it in tasks] == [0, 1, 2, 3]
+
+    asyncio.run(use_nodes())
 
 
 @each_kind
@@ -1311,29 +1306,26 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
+@forked
 def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
     """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
 
     On asyncio's own loop only: uvloop changes how signals arrive.
     """
+    ring, queue = RingBuffer(1, "i8"), kind and kind()
 
-    def check():
-        ring, queue = RingBuffer(1, "i8"), kind and kind()
+    def second():
+        number = ring.get()
+        if queue is not None:
+            queue.put(number)
+            ring.put(6)
+        return number
 
-        def second():
-            number = ring.get()
-            if queue is not None:
-                queue.put(number)
-                ring.put(6)
-            return number
+    def handler(*_):
+        asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
 
-        def handler(*_):
-            asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
-
-        assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
-        check_balance(ring)
-
-    in_fork(check)
+    assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
+    check_balance(ring)
 
 
 def test_where_a_signal_handler_raises_as_a_loop_answers_the_others_go_on():
