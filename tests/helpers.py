@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import faulthandler
 import functools
+import inspect
 import itertools
 import os
 import random
@@ -669,6 +670,18 @@ def forked(test):
         in_fork(lambda: test(*args, **kwargs))
 
     return in_child
+
+
+def in_loop(test):
+    """Decorate a coroutine function, so that it is a test that the fixture `run` runs."""
+
+    @functools.wraps(test)
+    def call(run, **arguments):
+        run(test(**arguments))
+
+    run = inspect.Parameter("run", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([run, *inspect.signature(test).parameters.values()])
+    return call
 
 
 def run_python(code, timeout=WATCHDOG):
