@@ -199,13 +199,11 @@ def print_environment(about: dict[str, Any]) -> None:
 def print_table(rows: Iterable[dict[str, str]]) -> None:
     """Columns as wide as they need; text stands at the left, and numbers at the right."""
     rows = list(rows)
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-    for column in zip(*lines, strict=True):
+    columns = []
+    for column in zip(rows[0], *(row.values() for row in rows), strict=True):
         width, text = max(map(len, column)), any(cell[:1].isalpha() for cell in column[1:])
-        for line in lines:
-            cell = line.pop(0)
-            line.append(cell.ljust(width) if text else cell.rjust(width))
-    for line in lines:
+        columns.append([cell.ljust(width) if text else cell.rjust(width) for cell in column])
+    for line in zip(*columns, strict=True):
         print("  ".join(line).rstrip())
 
 
