@@ -28,10 +28,11 @@ from f1buf.telemetry import F1TelemetrySystem, TelemetryError, Threshold, Thresh
 from f1buf.telemetry.channels import channel_by_number, channels_by_name
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.can import bus as can_bus
-from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.bus import CanBus
 from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError
 from f1buf.telemetry.sources.can.frames import Frames
 from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
+from f1buf.telemetry.sources.can.options import add_bus_arguments, open_bus
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")
