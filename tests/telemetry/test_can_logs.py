@@ -16,6 +16,7 @@ import zlib
 import hypothesis
 import numpy as np
 import pytest
+from can_helpers import can, frame, written
 from cli_helpers import watchdog
 from hypothesis import strategies as st
 
@@ -28,18 +29,9 @@ from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, 
 from f1buf.telemetry.sources.can.libraries import Libraries
 from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
 
-can = pytest.importorskip("can", reason="python-can is not installed")
-pytest.importorskip("can.cli", reason="this python-can has no can.cli")
-pytest.importorskip("cantools", reason="cantools is not installed")
-
 FORMATS = "f1buf.telemetry.sources.can.formats."
 
 # Helpers --------------------------------------------------------------------------------------------------------------
-
-
-def written(path, content):
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def read(path):
@@ -91,10 +83,6 @@ def python_cans(messages, suffix=""):
         (timestamp, can_id, kind, str(bus + off if off else bus), bytes(data))
         for timestamp, can_id, kind, bus, data in rows
     ]
-
-
-def frame(frame_id, *data, time=1.0, **options):
-    return can.Message(timestamp=time, arbitration_id=frame_id, data=data, **{"is_extended_id": False, **options})
 
 
 DAMAGED = "damaged or no CAN log (after frame {}): "
@@ -538,12 +526,7 @@ def asc_lines(draw):
     data = draw(BYTES)
     size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9", "a", "F"]))
     behind = draw(st.sampled_from([[], [], ["Length", "=", "240000"], ["  "], ["x"]]))
-    words = [
-        time,
-        draw(st.sampled_from(["1", "2", "15", "CAN"])),
-        can_id,
-        draw(st.sampled_from(["Rx", "Tx", "rx"])),
-    ]
+    words = [time, draw(st.sampled_from(["1", "2", "15", "CAN"])), can_id, draw(st.sampled_from(["Rx", "Tx", "rx"]))]
     return spaced(draw, [*words, kind, size, *data, *behind])
 
 
