@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from f1buf.telemetry.sources.f1game import FORMATS
 
 PATIENCE = 120.0  # [s] how long a test may take before it counts as hanging
 CHANNELS = (ENGINE_TEMP, TIRE_PRESSURE, SPEED, G_FORCE, FUEL_LEVEL)
+CROSSED = "too much of it"  # the message of the thresholds that every reading crosses
 
 
 # Bounds ---------------------------------------------------------------------------------------------------------------
@@ -108,22 +110,22 @@ def expected_events(stream, thresholds, samples=False):
     """(position, threshold's index, kind) of each event, found by going through the readings one by one."""
     names = {channel.number: channel.name for channel in known_channels()}
     lowest, counting, events = {}, set(), []  # of each series that is over: the lowest time; whether it counts by now
-    for position, (time, sensor, number, _flags, value) in enumerate(stream.tolist()):
+    for position, (at, sensor, number, _flags, value) in enumerate(stream.tolist()):
         for index, threshold in enumerate(thresholds):
             if names.get(number) != threshold.channel:
                 continue
             series = index, number, sensor
             if _beyond(threshold, value):
-                lowest.setdefault(series, time)
+                lowest.setdefault(series, at)
             elif not _beyond(threshold, value, threshold.hysteresis):
                 lowest.pop(series, None)
                 counting.discard(series)
             if series not in lowest:
                 continue
-            if time < lowest[series] or math.isnan(lowest[series]):
-                lowest[series] = time
+            if at < lowest[series] or math.isnan(lowest[series]):
+                lowest[series] = at
             kind = "sample" if series in counting else "rise"
-            if kind == "rise" and threshold.min_duration > 0 and not time - lowest[series] >= threshold.min_duration:
+            if kind == "rise" and threshold.min_duration > 0 and not at - lowest[series] >= threshold.min_duration:
                 continue
             counting.add(series)
             if samples or kind == "rise":
@@ -248,11 +250,14 @@ def call(*args, stream=Captured):
 
 
 PROGRAM = ("-m", "f1buf")
-# None in sys.modules makes an import fail as if the package were not installed.
-PROGRAM_WITHOUT_RICH = (
-    "-c",
-    "import sys; sys.modules['rich'] = None; from f1buf.command.cli import main; sys.exit(main())",
-)
+
+
+def program_without(package):
+    """The command where a package is not installed: None in sys.modules makes its import fail so."""
+    return "-c", f"import sys; sys.modules['{package}'] = None; from f1buf.command.cli import main; sys.exit(main())"
+
+
+PROGRAM_WITHOUT_RICH = program_without("rich")
 # For rich, and for how Python buffers what is printed.
 PLAIN_ENVIRONMENT = (
     *("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"),
@@ -294,6 +299,17 @@ def finish(process):
     """Wait until it ends."""
     out, err = process.communicate(timeout=PATIENCE)
     return Done(process.returncode, out, err)
+
+
+def interrupted(*args, after=CROSSED, by=(signal.SIGINT,), pause=0.0, **options):
+    """Run the command in a process of its own until it has said `after`, then send it these signals; the run."""
+    with running(*args, **options) as process:
+        read_until(process.stderr, after)
+        time.sleep(pause)  # nobody tells what happens in it meanwhile, such as its buffer getting full
+        for number in by:
+            process.send_signal(number)
+            time.sleep(0.05 * (len(by) > 1))  # signals that come at once are one
+        return finish(process)
 
 
 def read_until(stream, text):

@@ -19,14 +19,15 @@ from cli_helpers import (
     call,
     command,
     finish,
+    interrupted,
     json_lines,
     mixed_stream,
     participants,
+    program_without,
     read_until,
     running,
     strict_json,
     telemetry,
-    watchdog,
     write_recording,
     write_thresholds,
 )
@@ -42,12 +43,6 @@ from f1buf.telemetry.sources.parquet import open_parquet
 
 FEW = ("--count", 100, "--rate", "max", "--seed", 7)
 ON_THE_AIR = 32  # datagrams that have been sent and not come back: far fewer than any socket holds
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog(4 * PATIENCE):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -341,9 +336,6 @@ def test_bad_usage_of_can(can, car, recordings_dir, tmp_path):
         assert expected in done.error, args
 
 
-WITHOUT = "import sys; sys.modules['{}'] = None; from f1buf.command.cli import main; sys.exit(main())"
-
-
 @thorough
 @pytest.mark.parametrize(
     ("package", "args", "extra"),
@@ -354,7 +346,7 @@ WITHOUT = "import sys; sys.modules['{}'] = None; from f1buf.command.cli import m
     ],
 )
 def test_a_package_that_is_missing(tmp_path, package, args, extra):
-    done = command(*args, program=("-c", WITHOUT.format(package)), cwd=tmp_path)
+    done = command(*args, program=program_without(package), cwd=tmp_path)
     assert done.status == 2
     assert f"pip install '{extra}'" in done.error
     assert list(tmp_path.iterdir()) == []
@@ -399,10 +391,8 @@ def test_a_recorded_replay_gives_the_same_alerts(pq, race, tmp_path):
 @thorough(but=("SIGTERM",))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
-    with running("run", "--rate", 2000, "--record", tmp_path / "r", "--json") as process:
-        read_until(process.stderr, "Ctrl-C stops")
-        process.send_signal(number)
-        done = finish(process)
+    options = ("--rate", 2000, "--record", tmp_path / "r", "--json")
+    done = interrupted("run", *options, after="Ctrl-C stops", by=[number])
     assert done.status == 0, done.err
     rows = recorded(pq, tmp_path / "r")
     assert len(rows["value"]) == done.summary["readings"] == done.summary["recording"]["readings"]

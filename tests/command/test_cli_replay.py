@@ -6,8 +6,7 @@ import sqlite3
 import zipfile
 
 import pytest
-from cli_helpers import call, json_lines, participants, telemetry, watchdog, write_recording
-from helpers import WATCHDOG
+from cli_helpers import call, json_lines, participants, telemetry, write_recording
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 
 from f1buf.telemetry import Threshold
@@ -17,12 +16,6 @@ EXPECTED = (
     "--dbc FILE"
 )
 A_CAN_LOG = "a CAN log needs a database that names its signals: --dbc FILE"
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog(WATCHDOG):
-        yield
 
 
 # What cannot be played ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import Given, readings, watchdog
+from cli_helpers import Given, readings
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
@@ -55,12 +55,6 @@ CAR = [
     *((G_FORCE, axis) for axis in AXES),
     (FUEL_LEVEL, None),
 ]
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog():
-        yield
 
 
 # What it is made of --------------------------------------------------------------------------------------------------
