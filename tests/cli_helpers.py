@@ -38,7 +38,7 @@ CROSSED = "too much of it"  # the message of the thresholds that every reading c
 
 @contextlib.contextmanager
 def watchdog(seconds=PATIENCE):
-    """What hangs inside fails, with every thread's stack; what it has started in threads must have ended with it."""
+    """Fail, with every thread's stack, where the block hangs, or where a thread that it started outlives it."""
 
     def expired(signum, frame):
         faulthandler.dump_traceback(file=sys.__stderr__)
@@ -51,7 +51,7 @@ def watchdog(seconds=PATIENCE):
         yield
         left = set(threading.enumerate()) - before
         for thread in left:
-            thread.join(min(seconds, PATIENCE) / 2)  # before the time is over, which would not say which
+            thread.join(min(seconds, PATIENCE) / 2)  # which says what thread it is; the end of the time would not
         assert not [thread.name for thread in left if thread.is_alive()]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -139,7 +139,7 @@ def _beyond(threshold, value, slack=0.0):
 
 
 def found_events(alerts, thresholds):
-    """The same of alerts."""
+    """What `expected_events` returns, of alerts that were raised."""
     return [(alert.position, thresholds.index(alert.threshold), alert.kind) for alert in alerts]
 
 
@@ -170,7 +170,7 @@ def datagram(packet_id, time, year=2026, **header):
 
 
 def participants(time, *drivers, year=2026, **header):
-    """The packet that says who drives."""
+    """The packet with the drivers' names."""
     packet = datagram(4, time, year, **header)
     packet["num_active_cars"] = len(drivers)
     for index, driver in enumerate(drivers):
@@ -285,7 +285,7 @@ def command(*args, **options):
 
 @contextlib.contextmanager
 def running(*args, **options):
-    """The command in a process of its own that is killed at the end, if it has not ended."""
+    """The command in a process of its own; it is killed at the end of the block, if it has not ended."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
     with subprocess.Popen(**child_options(args, **options), stdin=subprocess.DEVNULL) as process:
         try:
@@ -296,16 +296,16 @@ def running(*args, **options):
 
 
 def finish(process):
-    """Wait until it ends."""
+    """Wait until the process ends; return the run."""
     out, err = process.communicate(timeout=PATIENCE)
     return Done(process.returncode, out, err)
 
 
 def interrupted(*args, after=CROSSED, by=(signal.SIGINT,), pause=0.0, **options):
-    """Run the command in a process of its own until it has said `after`, then send it these signals; the run."""
+    """Run the command in a process of its own; send it these signals once it has said `after`; return the run."""
     with running(*args, **options) as process:
         read_until(process.stderr, after)
-        time.sleep(pause)  # nobody tells what happens in it meanwhile, such as its buffer getting full
+        time.sleep(pause)  # no line tells when its buffer is full
         for number in by:
             process.send_signal(number)
             time.sleep(0.05 * (len(by) > 1))  # signals that come at once are one
@@ -313,7 +313,7 @@ def interrupted(*args, after=CROSSED, by=(signal.SIGINT,), pause=0.0, **options)
 
 
 def read_until(stream, text):
-    """Read lines until one contains `text`; all that was read."""
+    """Read lines until one contains `text`; return all that was read."""
     read = ""
     for line in stream:
         read += line

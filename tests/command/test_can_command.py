@@ -77,7 +77,7 @@ def readings_of(folder, log, *options):
         (["--ids", "100", "--channels", "can0"], [1]),
     ],
 )
-def test_only_what_is_asked_for(databases, log, tmp_path, options, left):
+def test_only_chosen_frames_are_decoded(databases, log, tmp_path, options, left):
     done, found = readings_of(tmp_path, log, *databases, *options)
     assert done.status == 0
     assert sorted(int(value) for _, value in found) == left
@@ -85,7 +85,7 @@ def test_only_what_is_asked_for(databases, log, tmp_path, options, left):
     assert done.summary["notes"] == []
 
 
-def test_a_bus_that_nothing_came_from_is_said(databases, log):
+def test_a_silent_bus_is_in_the_notes(databases, log):
     done = call("replay", log, *databases, "--speed", "max", "--channels", "can1,can7", "--json")
     assert done.summary["notes"] == ["nothing came from bus can7; heard: can0, can1"]
     assert "note       nothing came from bus can7; heard: can0, can1" in done.err.splitlines()
@@ -120,7 +120,7 @@ def test_a_database_for_a_bus(tmp_path, monkeypatch):
 
 
 def test_each_bus_by_its_own_database(tmp_path, log):
-    """And it is said where a database was given for a bus that is not there."""
+    """A note tells of a database for a bus that is not there."""
     one, two, three = (database(tmp_path, name, 0x100) for name in "ABC")
     options = ["--dbc", f"can0={one}", "--dbc", f"can1={two}", "--dbc", f"can7={three}"]
     done, found = readings_of(tmp_path, log, *options)
@@ -201,7 +201,7 @@ def test_a_replay_that_was_stopped_before_the_first_reading_is_no_failure(tmp_pa
 
 
 def test_a_selection():
-    """By bus, by id, and by whether that is an extended one; all of it without either."""
+    """A selection is by bus, by id, and by whether the id is extended; without a choice it wants everything."""
     asked = itertools.product(["can0", "can1"], [1, 2, 3, 4], [False, True])
     select = Selection(frozenset(["can1"]), ((2, 3, False), (3, 3, True)))
     assert [each for each in asked if select.wants(*each)] == [
@@ -217,7 +217,7 @@ def test_a_selection():
 
 @pytest.mark.parametrize("option", [("--channels", "can0"), ("--ids", "100"), ("--j1939",)])
 @pytest.mark.parametrize("what", ["game", "recorded"])
-def test_options_for_can_are_refused_for_what_is_none(tmp_path, option, what):
+def test_options_for_can_are_refused_for_other_recordings(tmp_path, option, what):
     path = tmp_path / what
     if what == "game":
         write_recording(path, [(1.0, participants(1.0, "A"))])

@@ -82,8 +82,8 @@ def test_json_holds_what_was_promised():
         assert (found["channel"], found[side], found["readings"]) == (channel, limit, 5)
 
 
-def test_streams_that_are_mere_text():
-    """As a program that calls `main` may put in their place."""
+def test_streams_without_an_encoding():
+    """A program that calls `main` may put such streams in place of the standard ones."""
     done = call("run", "--json", *FEW, stream=io.StringIO)
     assert done.status == 0
     assert done.summary["readings"] == 25
@@ -180,7 +180,7 @@ def test_a_low_rate_makes_its_first_reading_and_stops_in_time(rate):
 
 @pytest.mark.parametrize("rate", ["1e9", "1e300"])
 def test_a_rate_that_nothing_reaches(rate):
-    """As fast as it goes, or refused: no sensor breaks on it."""
+    """The run is as fast as it can be, or refused; no sensor fails."""
     done = call("run", "--rate", rate, "--duration", 0.2, "--json")
     if done.status == 2:
         assert "--rate" in done.error
@@ -191,7 +191,7 @@ def test_a_rate_that_nothing_reaches(rate):
 
 @pytest.mark.parametrize("delay", ["1e10", "1e300"])
 def test_a_delay_that_nothing_waits_for(delay):
-    """What no thread can sleep is refused, not an error of the analyzers."""
+    """A time that no thread can sleep is bad usage, and not a failure of the analyzers."""
     done = call("run", "--analyzer-delay", delay, "--count", 1)
     assert done.status == 2
     assert "--analyzer-delay" in done.error
@@ -323,7 +323,7 @@ def test_alerts_appear_as_they_happen(crossed, tmp_path):
         read_until(process.stderr, CROSSED)
         while not path.read_text(encoding="utf-8").endswith("\n"):
             assert process.poll() is None
-            time.sleep(0.01)  # a file that another process writes tells nobody
+            time.sleep(0.01)  # nothing tells that another process has written a file
         assert json_lines(path.read_text(encoding="utf-8"))[0]["message"] == CROSSED
 
 
@@ -448,7 +448,7 @@ def test_a_sensor_that_breaks_is_named(modules):
 @thorough
 @pytest.mark.parametrize("sensor", ["mine:Port", "mine:Oil", "mine:Water", "mine:Seeded"])
 def test_sensors_in_the_classic_demonstration(modules, sensor):
-    """Each is made once, as in any other run."""
+    """Each sensor is made once, as in any other run."""
     done = command("run", "--classic", "--sensors", sensor, "--count", 1, cwd=modules)
     assert done.status == 0, done.err
     assert "1 made, 1 analysed" in done.err
@@ -499,7 +499,7 @@ def test_an_interrupt_while_sensors_are_imported(modules):
 
 @thorough
 def test_classic_shows_the_textbooks_lines(crossed):
-    """Of a buffer so small that sensors wait."""
+    """The buffer is so small that sensors wait."""
     done = command("run", "--classic", "--duration", 1.5, "--buffer-size", 2, "--thresholds", crossed, "--json")
     assert done.status == 0
     lines = done.err.splitlines()
@@ -741,7 +741,7 @@ def test_an_absurd_timestamp_of_a_row_does_not_stop_a_paced_replay(tmp_path, tim
 
 @pytest.mark.parametrize("speed", ["max", "20"])
 def test_a_recording_that_is_damaged_farther_on(tmp_path, speed):
-    """What could be read is analysed; the end tells."""
+    """The rows before the damage are analysed; the last line tells of it."""
     rows = [(10.0, participants(10.0, "A"))] + [(10.0, telemetry(10.0, 100)) for _ in range(2000)]
     path = write_recording(tmp_path / "damaged.sqlite3", rows)
     content = bytearray(path.read_bytes())
@@ -861,9 +861,9 @@ def test_bad_usage_in_a_process_of_its_own(args):
 
 
 @pytest.mark.parametrize("args", ["replay -", "run --thresholds -", "run --record -"])
-def test_a_stream_is_no_path(args, tmp_path, monkeypatch):
+def test_a_dash_is_refused_where_a_file_is_read(args, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "-").write_text("")  # which an empty file of thresholds would be
+    (tmp_path / "-").write_text("")  # an empty file of thresholds, which is a good one
     assert "'-': expected a name, no stream; ./- for what is called so" in refused(*args.split())
     assert call("run", "--thresholds", "./-", *FEW).status == 0
 
@@ -971,7 +971,7 @@ def test_fail_on_alert_after_an_interrupt(crossed):
 @thorough
 @each_look
 def test_a_drain_shows_how_many_are_left(crossed, program):
-    """Where there is no status line, too: a person who waits wants to know for what."""
+    """Also where there is no view."""
     done = interrupted("run", "--thresholds", crossed, *BACKLOG, program=program, pause=0.3)
     assert done.status == 0
     before_summary = done.err.partition(" made, ")[0]
@@ -988,7 +988,7 @@ def test_a_second_interrupt_ends_a_long_drain_at_once(crossed, first):
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
         done = finish(process)
-    assert done.status == 130  # which a drain that has come to its end does not give
+    assert done.status == 130  # a drain that comes to its end gives another status
     assert "Traceback" not in done.err
 
 
@@ -1042,7 +1042,7 @@ BROKEN = {"nobody": "Broken pipe", "full": "No space left on device", "closed": 
 
 
 def each_break(*ways):
-    """For a standard stream that nobody reads, that is full, or that was closed before, as with the shell's `>&-`."""
+    """A standard stream that nobody reads, one on a full disk, and one that was closed before (the shell's `>&-`)."""
     full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
     ways = [pytest.param(way, marks=full) if way == "full" else way for way in ways or BROKEN]
     return pytest.mark.parametrize("broken", ways)
@@ -1104,7 +1104,7 @@ each_buffering = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered
 @pytest.mark.parametrize("args", TEXTS.values(), ids=TEXTS)
 @each_buffering
 def test_text_that_standard_output_does_not_take(args, broken, unbuffered):
-    """Python itself finds out at its end, when the command is over; it says so at length, and ends with 120."""
+    """Without the command's care Python would say so at length at its end, and end with status 120."""
     with streams(stdout=broken) as options:
         done = command(*args, env={"PYTHONUNBUFFERED": unbuffered}, **options)
     assert done.error.endswith(f": error: standard output: {BROKEN[broken]}")
@@ -1193,7 +1193,7 @@ def test_standard_streams_closed_that_are_not_needed(tmp_path, crossed):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @each_look
 def test_streams_that_know_few_characters(race, tmp_path, encoding, program):
-    """Drivers and units have others; JSON can say them all."""
+    """Drivers and units have other characters; JSON can say them all."""
     message = "Σ too fast"
     file = write_thresholds(tmp_path / "mine.toml", {"channel": "SPEED", "above": 340, "message": message})
     options = {"program": program, "env": {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}}
@@ -1211,12 +1211,12 @@ def test_streams_that_know_few_characters(race, tmp_path, encoding, program):
 
 
 def masked(text):
-    """Without what differs from run to run."""
+    """The text without the numbers, which differ from run to run."""
     return re.sub(r"[\d.,]+( [mµ]?s)?", "#", text)
 
 
 @thorough
-def test_without_rich_it_says_the_same(crossed):
+def test_without_rich_the_command_says_the_same(crossed):
     done = command("run", "--thresholds", crossed, *FEW, program=PROGRAM_WITHOUT_RICH)
     assert done.status == 0
     assert masked(done.err) == masked(command("run", "--thresholds", crossed, *FEW).err)

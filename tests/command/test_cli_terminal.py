@@ -73,18 +73,18 @@ class Terminal:
         os.write(self._master, keys)
 
     def read(self):
-        """Take what has come within a tenth of a second; whether there was something."""
+        """Take what comes within a tenth of a second; return whether something came."""
         if not select.select([self._master], [], [], 0.1)[0]:
             return False
         self.shown += self._decoder.decode(os.read(self._master, 65_536))
         return True
 
     def wait_for(self, pattern, start=0):
-        """Read until it has been shown, controls left out, in what came after the first `start` characters."""
+        """Read until the pattern is in the text that came after the first `start` characters."""
         self.wait_until(lambda: re.search(pattern, plain(self.shown[start:])), pattern)
 
     def wait_until(self, condition, what):
-        """Read until it is true."""
+        """Read until the condition is true."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert self.read() or self.process.poll() is None, f"{what} did not come:\n{self.shown}"
@@ -95,7 +95,7 @@ class Terminal:
         return [plain(each).split("\r\n") for each in self.shown.split(HOME)[1:-1] if plain(each)]
 
     def finish(self):
-        """Read until it has ended; its status."""
+        """Read until the command has ended; return its status."""
         while self.process.poll() is None:
             self.read()
         while self.read():
@@ -103,7 +103,7 @@ class Terminal:
         return self.process.returncode
 
     def stop(self):
-        """Ctrl-C, and read until it has ended in order."""
+        """Type Ctrl-C, and read until the command has ended in order."""
         self.type(CTRL_C)
         assert self.finish() == 0
 
@@ -179,7 +179,7 @@ def test_a_second_ctrl_c_ends_at_once_and_restores_the_cursor(crossed):
         screen.type(CTRL_C)
         screen.wait_for(DRAINING)
         screen.type(CTRL_C)
-        assert screen.finish() == 130  # which a drain that has come to its end does not give
+        assert screen.finish() == 130  # a drain that comes to its end gives another status
         assert "Traceback" not in screen.shown
         screen.assert_left_as_found()
 
