@@ -23,13 +23,7 @@ examples:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `can`; those of the bus are python-can's.
-
-    Raises
-    ------
-    CanError
-        python-can or cantools is missing.
-    """
+    """Add the options of `can`; those of the bus are python-can's, and a CanError says where that is missing."""
     add_can_options(parser, required=True)
     add_bus_arguments(parser)
     add_common_options(parser, 8192, (), "none")
@@ -38,36 +32,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_can_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add the options for CAN that a live bus and a log share; `required`: without a database there is no run."""
     option = parser.add_argument
-    option(
-        "--dbc",
-        type=database,
-        action="append",
-        required=required,
-        metavar="[BUS=]FILE",
-        help="a CAN database that names the signals: DBC, KCD, SYM, ARXML; with BUS= for that bus alone, else for all; "
-        "repeatable (needs f1buf[can])",
+    files = (
+        "a CAN database that names the signals: DBC, KCD, SYM, ARXML; with BUS= for that bus alone, else for all; "
+        "repeatable (needs f1buf[can])"
     )
-    option(
-        "--j1939",
-        action="store_true",
-        help="match ids by J1939's parameter groups, each sender by itself, also where the database does not say so",
-    )
-    option(
-        "--channels",
-        type=bus_names,
-        action="extend",
-        default=[],
-        metavar="BUS,...",
-        help="only frames of these buses, named as in the log: can0,can1, or 1,2",
-    )
-    option(
-        "--ids",
-        type=can_ids,
-        action="extend",
-        default=[],
-        metavar="ID,...",
-        help="only frames with these ids, hexadecimal, more than 3 digits for extended ones: 123,700-7FF,18FEF100",
-    )
+    option("--dbc", type=database, action="append", required=required, metavar="[BUS=]FILE", help=files)
+    groups = "match ids by J1939's parameter groups, each sender by itself, also where the database does not say so"
+    option("--j1939", action="store_true", help=groups)
+    buses = "only frames of these buses, named as in the log: can0,can1, or 1,2"
+    option("--channels", type=bus_names, action="extend", default=[], metavar="BUS,...", help=buses)
+    ids = "only frames with these ids, hexadecimal, more than 3 digits for extended ones: 123,700-7FF,18FEF100"
+    option("--ids", type=can_ids, action="extend", default=[], metavar="ID,...", help=ids)
 
 
 def database(text: str) -> str | tuple[str, str]:
