@@ -97,7 +97,7 @@ def commands_not_run():
     """Each command of these blocks: its page, and its words."""
     for name, block in not_run():
         if block.language == "sh":
-            for line in block.text.splitlines():
+            for line in block.text.replace("\\\n", " ").splitlines():
                 for part in re.split(r"&&|\|", line.partition(" #")[0]):
                     yield name, shlex.split(re.sub(r"^\w+=\S+ ", "", part))
 
