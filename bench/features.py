@@ -1,4 +1,4 @@
-"""Tries what ../docs/features.md says of the others: culsans, janus, faster-fifo, and the standard library's.
+"""Tries what ../README.md's feature table says of the others: culsans, janus, faster-fifo, and the standard library's.
 
 Each line is one claim; it ends with status 1 where one does not hold. Two lines fork beside busy threads until a child
 hangs, which is a matter of luck: "may hang" fails only where none of 400 did.
