@@ -1,14 +1,14 @@
 """What simulating and checking a reading costs in one thread: prints nanoseconds a reading, the best of several runs.
 
-Run it with ``python bench/bench_checks.py``. "quiet" batches are within all limits; in "busy" ones two of the twenty
-sensors are over theirs the whole time. Batches are of one channel and sensor, or of five channels and twenty sensors
-at random.
+"quiet" batches are within all limits; in "busy" ones two of the twenty sensors are over theirs the whole time. Batches
+are of one channel and sensor, or of five channels and twenty sensors at random. It takes some seconds.
 """
 
 import timeit
 from collections.abc import Callable
 
 import numpy as np
+from common import Parser
 
 from f1buf.ring.reading import READING
 from f1buf.telemetry.sensors import (
@@ -46,7 +46,7 @@ def batch(size: int, *, mixed: bool, busy: bool) -> np.ndarray:
 
 
 def main() -> None:
-    """Print the tables."""
+    Parser(__doc__).parse_args()
     print(f"{'read_batch, ns a reading':40}" + "".join(f"{size:>9,}" for size in SIZES) + "     read")
     for noise in ("walk", "uniform"):
         for cls in SENSORS:

@@ -18,6 +18,7 @@ a section takes the place of an earlier run's. report.py makes tables of them, p
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import time
@@ -129,26 +130,34 @@ def puts_case(name: str) -> Case:
 
 
 def trip_case(trip: Trip, scale: Scale) -> Case:
-    title = PEERS[trip.peer].title.removesuffix(" one by one") if trip.peer in PEERS else f"limit: {trip.peer}"
-    title = title.removesuffix(" (no bound)").removesuffix(" one by one").removesuffix(" of objects")
-    ours = trip.peer in PEERS and PEERS[trip.peer].ours
+    title, ours = f"limit: {trip.peer}", False
+    if trip.peer in PEERS:
+        title, ours = (
+            re.sub(" one by one| of objects|[(]no bound[)]", "", PEERS[trip.peer].title),
+            PEERS[trip.peer].ours,
+        )
     run = lambda amount, full: round_trips(trip, amount)  # noqa: E731
-    return Case(trip, title, run, trip.__dict__, fixed=scale.pick(20_000, 500), ours=ours)
+    return Case(trip, title.strip(), run, trip.__dict__, fixed=scale.pick(20_000, 500), ours=ours)
+
+
+def lasting_case(key: Any, title: str, work: Callable[[Any, float], Run], peer: str, ms: int, **more: Any) -> Case:
+    """One that runs for a time."""
+    run = lambda amount, full: work(key, amount / 1000)  # noqa: E731
+    spec = {"peer": peer, **getattr(key, "__dict__", {})}
+    return Case(key, title, run, spec, fixed=ms, **more)
 
 
 def pace_case(pace: Pace, ms: int) -> Case:
-    run = lambda amount, full: paced(pace, amount / 1000)  # noqa: E731
-    title = {"ring": "f1buf.RingBuffer", "f1buf.Queue": "f1buf.Queue", "deque": "deque with Conditions"}
-    title["nowhere"] = "limit: the sensors alone, without a consumer"
-    ours = pace.peer in ("ring", "f1buf.Queue")
-    return Case(pace, title.get(pace.peer, pace.peer), run, pace.__dict__, fixed=ms, ours=ours)
+    titles = {"ring": "f1buf.RingBuffer", "deque": "deque with Conditions"}
+    titles["nowhere"] = "limit: the sensors alone, without a consumer"
+    title = titles.get(pace.peer, pace.peer)
+    return lasting_case(pace, title, paced, pace.peer, ms, ours=title.startswith("f1buf"))
 
 
 def slow_case(slow: Slow, ms: int) -> Case:
-    run = lambda amount, full: slow_consumer(slow, amount / 1000)  # noqa: E731
     titles = {"queue.Queue": "queue.Queue of arrays, waits", "deque": "deque(maxlen), drops the oldest, polled"}
     title = titles.get(slow.policy, f"f1buf.RingBuffer, {slow.policy}")
-    return Case(slow, title, run, slow.__dict__, fixed=ms, ours=slow.policy not in titles)
+    return lasting_case(slow, title, slow_consumer, slow.policy, ms, ours=slow.policy not in titles)
 
 
 def pipeline_case(spec: Pipeline, ms: int) -> Case:
@@ -156,15 +165,11 @@ def pipeline_case(spec: Pipeline, ms: int) -> Case:
     title = titles.get(spec.kind, f"the same on {spec.kind}")
     title += f", batches of {spec.batch:,}" if spec.kind != "plain" else ""
     title += ", readings ready" if spec.ready else ""
-    run = lambda amount, full: pipeline(spec, amount / 1000)  # noqa: E731
-    return Case(spec, title, run, {"peer": spec.kind, **spec.__dict__}, fixed=ms, ours=spec.kind == "f1buf")
+    return lasting_case(spec, title, pipeline, spec.kind, ms, ours=spec.kind == "f1buf")
 
 
 def idle_case(consumers: int, ms: int) -> Case:
-    run = lambda amount, full: idle(consumers, amount / 1000)  # noqa: E731
-    return Case(
-        ("idle", consumers), f"{consumers} consumers that wait", run, {"peer": "ring"}, fixed=ms, runs=2, ours=True
-    )
+    return lasting_case(consumers, f"{consumers} consumers that wait", idle, "ring", ms, runs=2, ours=True)
 
 
 # -- the goals ------------------------------------------------------------------------------------------------------
@@ -304,10 +309,8 @@ def latency_section(scale: Scale) -> Section:
     trips = [Trip(name, cores) for cores in (1, 2)[: len(cpus())] for name in there]
     if len(cpus()) > 1:
         trips.append(Trip("C spinning flag", 2))  # on one core each would spin until it is preempted
-    cases = [trip_case(trip, scale) for trip in trips]
-    return Section(
-        "latency", "Round trip of one record between two threads, each kept on its core", "latency", cases, 5
-    )
+    title = "Round trip of one record between two threads, each kept on its core"
+    return Section("latency", title, "latency", [trip_case(trip, scale) for trip in trips], 5)
 
 
 def sensors_section(scale: Scale) -> Section:

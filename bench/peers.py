@@ -347,32 +347,28 @@ def ring(flow: Flow) -> RingBuffer:
     return made
 
 
+def then_shut(job: Job, loop: Callable[..., Any], *args: Any) -> Work:
+    """With several producers: the last of them shuts the ring, which ends the consumers."""
+
+    def work() -> None:
+        job.own(loop)(*args)
+        if job.left():
+            job.channel.shutdown()
+
+    return work
+
+
 def ring_produce(job: Job, index: int) -> Work:
-    put_many, blocks, flow = job.channel.put_many, numbered_blocks(job.flow, index), job.flow
-    if flow.alone:
-        return lambda: job.own(put_each)(put_many, list(blocks), job.records // blocks.size)
-
-    def work() -> None:
-        job.own(put_renumbered)(put_many, blocks[0], blocks[0]["value"], job.share // flow.batch)
-        if job.left():
-            job.channel.shutdown()
-
-    return work
-
-
-def ring_produce_tuples(job: Job, index: int) -> Work:
     put, flow = job.channel.put, job.flow
+    if flow.batch > 1:
+        put_many, blocks = job.channel.put_many, numbered_blocks(flow, index)
+        if flow.alone:
+            return lambda: job.own(put_each)(put_many, list(blocks), job.records // blocks.size)
+        return then_shut(job, put_renumbered, put_many, blocks[0], blocks[0]["value"], job.share // flow.batch)
+    tuples = [(1.5, index, 2, 0, float(n)) for n in range(flow.blocks if flow.alone else job.share)]
     if flow.alone:
-        tuples = [(1.5, index, 2, 0, float(n)) for n in range(flow.blocks * flow.batch)]
         return lambda: job.own(put_each)(put, tuples, job.records // len(tuples))
-    tuples = [(1.5, index, 2, 0, float(n)) for n in range(job.share)]
-
-    def work() -> None:
-        job.own(put_each)(put, tuples, 1)
-        if job.left():
-            job.channel.shutdown()
-
-    return work
+    return then_shut(job, put_each, put, tuples, 1)
 
 
 def ring_consume(job: Job, room: int | None = None) -> Work:
@@ -396,28 +392,21 @@ def ring_read(job: Job) -> Work:
 
 
 def items_produce(job: Job, index: int) -> Work:
-    put, share = job.channel.put, job.share
-    items = list(range(index * share, (index + 1) * share))
+    """One by one, or in lists."""
+    share, batch, start = job.share, job.flow.batch, index * job.share
+    if batch > 1:
+        put, items = job.channel.put_many, [list(range(at, at + batch)) for at in range(start, start + share, batch)]
+    else:
+        put, items = job.channel.put, list(range(start, start + share))
     job.kept.append(items)
     return lambda: job.own(put_each)(put, items, 1)
 
 
 def items_consume(job: Job) -> Work:
-    get, n = job.channel.get, job.records // job.flow.consumers
-    return lambda: job.items.append(job.own(get_each)(get, n))
-
-
-def lists_produce(job: Job, index: int) -> Work:
-    put_many, share, batch = job.channel.put_many, job.share, job.flow.batch
-    start = index * share
-    lists = [list(range(at, at + batch)) for at in range(start, start + share, batch)]
-    job.kept.append(lists)
-    return lambda: job.own(put_each)(put_many, lists, 1)
-
-
-def lists_consume(job: Job) -> Work:
-    get_many, n = job.channel.get_many, job.records // job.flow.consumers
-    return lambda: job.items.append(job.own(get_lists)(get_many, n, job.flow.batch))
+    channel, n, batch = job.channel, job.records // job.flow.consumers, job.flow.batch
+    if batch > 1:
+        return lambda: job.items.append(job.own(get_lists)(channel.get_many, n, batch))
+    return lambda: job.items.append(job.own(get_each)(channel.get, n))
 
 
 def references_produce(job: Job, index: int) -> Work:
@@ -552,46 +541,18 @@ class DequeWithConditions:
         return taken
 
 
-def _queue_of_arrays(flow: Flow) -> Any:
+def queue_of_arrays(flow: Flow) -> Any:
     return queue.Queue(flow.arrays)
 
 
 PEERS: dict[str, Peer] = {
-    "ring": Peer(
-        "f1buf.RingBuffer",
-        ring,
-        lambda job, index: (ring_produce if job.flow.batch > 1 else ring_produce_tuples)(job, index),
-        ring_consume,
-        ours=True,
-    ),
+    "ring": Peer("f1buf.RingBuffer", ring, ring_produce, ring_consume, ours=True),
     "ring-rebatched": Peer(
-        "f1buf.RingBuffer, put one, take many",
-        ring,
-        ring_produce_tuples,
-        lambda job: ring_consume(job, 4096),
-        ours=True,
+        "f1buf.RingBuffer, put one, take many", ring, ring_produce, lambda job: ring_consume(job, 4096), ours=True
     ),
     "ring-in-place": Peer("f1buf.RingBuffer, reserve and peek", ring, ring_write, ring_read, ours=True),
     "f1buf.Queue": Peer(
-        "f1buf.Queue of objects",
-        lambda flow: f1buf.Queue(flow.capacity),
-        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
-        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
-        ours=True,
-    ),
-    "f1buf.Queue-references": Peer(
-        "f1buf.Queue of arrays, by reference",
-        lambda flow: f1buf.Queue(flow.arrays),
-        references_produce,
-        references_consume,
-        ours=True,
-    ),
-    "f1buf.Queue-bytes": Peer(
-        "f1buf.Queue of arrays, copied as bytes",
-        lambda flow: f1buf.Queue(flow.arrays),
-        bytes_produce,
-        bytes_consume,
-        ours=True,
+        "f1buf.Queue of objects", lambda flow: f1buf.Queue(flow.capacity), items_produce, items_consume, ours=True
     ),
     "queue.Queue": Peer(
         "queue.Queue one by one", lambda flow: queue.Queue(flow.capacity), items_produce, items_consume
@@ -600,16 +561,9 @@ PEERS: dict[str, Peer] = {
         "SimpleQueue one by one (no bound)", lambda flow: queue.SimpleQueue(), items_produce, items_consume
     ),
     "deque": Peer(
-        "deque with Conditions",
-        lambda flow: DequeWithConditions(flow.capacity),
-        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
-        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
+        "deque with Conditions", lambda flow: DequeWithConditions(flow.capacity), items_produce, items_consume
     ),
-    "queue.Queue-references": Peer(
-        "queue.Queue of arrays, by reference", _queue_of_arrays, references_produce, references_consume
-    ),
-    "queue.Queue-copied": Peer("queue.Queue of arrays, copied", _queue_of_arrays, copies_produce, arrays_consume),
-    "queue.Queue-bytes": Peer("queue.Queue of arrays, copied as bytes", _queue_of_arrays, bytes_produce, bytes_consume),
+    "queue.Queue-copied": Peer("queue.Queue of arrays, copied", queue_of_arrays, copies_produce, arrays_consume),
     "SimpleQueue-references": Peer(
         "SimpleQueues of arrays, by reference", Recycler, recycled_produce, recycled_consume
     ),
@@ -617,6 +571,10 @@ PEERS: dict[str, Peer] = {
         "SimpleQueues of arrays, copied as bytes", Recycler, recycled_copies_produce, recycled_copies_consume
     ),
 }
+for _name, _make in (("f1buf.Queue", lambda flow: f1buf.Queue(flow.arrays)), ("queue.Queue", queue_of_arrays)):
+    _title, _ours = f"{_name} of arrays", _name == "f1buf.Queue"
+    PEERS[f"{_name}-references"] = Peer(f"{_title}, by reference", _make, references_produce, references_consume, _ours)
+    PEERS[f"{_name}-bytes"] = Peer(f"{_title}, copied as bytes", _make, bytes_produce, bytes_consume, _ours)
 
 
 # -- peers that are not always there ---------------------------------------------------------------------------------
@@ -624,55 +582,51 @@ PEERS: dict[str, Peer] = {
 FORK = multiprocessing.get_context("fork")
 
 
-def items_or_arrays_produce(job: Job, index: int) -> Work:
-    return (copied_by_pickling if job.flow.batch > 1 else items_produce)(job, index)
-
-
-def copied_by_pickling(job: Job, index: int) -> Work:
-    """`put` itself makes a copy of the array."""
+def piped_produce(job: Job, index: int) -> Work:
+    """Items, or arrays, of which `put` itself makes a copy."""
+    if job.flow.batch == 1:
+        return items_produce(job, index)
     put, blocks = job.channel.put, numbered_blocks(job.flow, index)
     return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
-
-
-def items_or_arrays_consume(job: Job) -> Work:
-    return (arrays_consume if job.flow.batch > 1 else items_consume)(job)
 
 
 PEERS["multiprocessing.Queue"] = Peer(
     "multiprocessing.Queue, 2 processes",
     lambda flow: FORK.Queue(flow.arrays),
-    items_or_arrays_produce,
-    items_or_arrays_consume,
+    piped_produce,
+    lambda job: (arrays_consume if job.flow.batch > 1 else items_consume)(job),
     processes=True,
 )
 
 
 def with_optional_peers() -> list[str]:
     """Add the peers that are installed; returns a line for each that is left out."""
-    return [line for line in (_add_culsans(), _add_faster_fifo()) if line]
+    left_out = []
+    for name, add in (("culsans", _add_culsans), ("faster-fifo", _add_faster_fifo)):
+        if name == "faster-fifo" and not gil_enabled():
+            left_out.append(
+                f"{name} is left out: importing it would turn the GIL on, for all that is measured after it"
+            )
+            continue
+        try:
+            add()
+        except ImportError as error:
+            left_out.append(f"{name} is left out: {error}")
+    return left_out
 
 
-def _add_culsans() -> str | None:
-    try:
-        import culsans
-    except ImportError as error:
-        return f"culsans is left out: {error}"
+def _add_culsans() -> None:
+    import culsans
 
     def make(flow: Flow) -> Any:
         q: Any = culsans.Queue(flow.capacity)
         return SimpleNamespace(put=q.sync_put, get=q.sync_get)
 
     PEERS["culsans"] = Peer("culsans.Queue one by one", make, items_produce, items_consume)
-    return None
 
 
-def _add_faster_fifo() -> str | None:
-    if not gil_enabled():
-        return "faster-fifo is left out: importing it would turn the GIL on, for all that is measured after it"
-    try:
-        import faster_fifo
-    except ImportError as error:
-        return f"faster-fifo is left out: {error}"
+def _add_faster_fifo() -> None:
+    import faster_fifo
 
     def make(flow: Flow) -> Any:
         size = flow.capacity * READING.itemsize
@@ -682,10 +636,7 @@ def _add_faster_fifo() -> str | None:
         loads = own_copy(array_of, flow)
         return faster_fifo.Queue(max_size_bytes=size, dumps=np.ndarray.tobytes, loads=loads)
 
-    PEERS["faster-fifo"] = Peer(
-        "faster-fifo, 2 processes", make, items_or_arrays_produce, taken_together, processes=True
-    )
-    return None
+    PEERS["faster-fifo"] = Peer("faster-fifo, 2 processes", make, piped_produce, taken_together, processes=True)
 
 
 def taken_together(job: Job) -> Work:

@@ -1,6 +1,7 @@
-"""What the scripts in bench/ make of what they have measured."""
+"""What the scripts in bench/ make of what they have measured; how those in tools/ are called."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,3 +63,14 @@ def test_results_come_back_with_nine_digits_and_from_the_same_bytes(bench, tmp_p
         common.write_results(tmp_path / name, sections)
     assert common.read_results(tmp_path / "one")["speed"]["rates"] == [0.333333333, 12]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@pytest.mark.parametrize("tool", ["fuzz", "live_runs", "mutate", "sanitize"])
+def test_each_tool_says_what_it_does_and_refuses_the_rest(tool):
+    command = [sys.executable, BENCH.parent / "tools" / f"{tool}.py"]
+    told, refused = (
+        subprocess.run([*command, option], capture_output=True, text=True) for option in ("--help", "--no")
+    )
+    assert (told.returncode, refused.returncode) == (0, 2)
+    assert f"python tools/{tool}.py " in told.stdout
+    assert "error: " in refused.stderr

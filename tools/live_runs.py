@@ -171,11 +171,13 @@ def judged(command, status, summary, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("race", "garbage"))
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--speed", type=float, default=20.0, help="of the race (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, help="of the garbage (default: 1)")
+    parser.add_argument("what", choices=("race", "garbage"), help="what is sent")
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long (default: 60)")
+    parser.add_argument("--speed", type=float, default=20.0, metavar="X", help="of the race, times real (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the garbage (default: 1)")
     args = parser.parse_args()
+    if not (args.seconds > 0 and args.speed > 0):
+        parser.error("--seconds and --speed: expected more than 0")
     ran = race(args.seconds, args.speed) if args.what == "race" else garbage(args.seconds, args.seed)
     return 0 if judged(*ran) else 1
 

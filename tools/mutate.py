@@ -865,8 +865,9 @@ def table(outcomes):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="NAME", action="append", choices=[mutant.name for mutant in MUTANTS])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [mutant.name for mutant in MUTANTS]
+    parser.add_argument("--only", metavar="NAME", action="append", choices=names, help="this one; repeatable")
     parser.add_argument("--list", action="store_true", help="the mutants, and nothing else")
     options = parser.parse_args(arguments)
     mutants = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]

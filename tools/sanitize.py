@@ -24,6 +24,7 @@ import ast
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -190,13 +191,20 @@ def run(sanitizer, python, arguments, canaries, folder):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--canary", action="store_true", help="break f1buf first, and see that it is reported")
-    parser.add_argument("sanitizer", choices=TESTS)
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[PYTHON] [PYTEST ARGUMENT ...]")
+    parser.add_argument("sanitizer", choices=TESTS, help="what to build with, and which tests to run")
+    parser.add_argument(
+        "rest",
+        nargs=argparse.REMAINDER,
+        metavar="[PYTHON] [PYTEST ARGUMENT ...]",
+        help="default: this Python, and none",
+    )
     options = parser.parse_args(arguments)
     rest = options.rest
     python = rest.pop(0) if rest and not rest[0].startswith("-") else sys.executable
+    if shutil.which(python) is None:
+        parser.error(f"{python}: expected a Python that can be run")
     began = time.monotonic()
     canaries = CANARIES[options.sanitizer] if options.canary else []
     with tempfile.TemporaryDirectory(prefix="sanitize-") as folder:
