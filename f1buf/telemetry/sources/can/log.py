@@ -53,8 +53,8 @@ class CanLog:
     frames_read : int
         How many frames `frames` has yielded since it began.
     rejected : collections.Counter
-        How many it left out, by reason: see `Frames.of_rows`, and what each format adds, such as "other event" (what is
-        no frame: statistics, triggers, frames of another kind of bus).
+        How many it left out, by reason: see ``Frames.of_rows``, and what each format adds, such as "other event" (what
+        is no frame: statistics, triggers, frames of another kind of bus).
     notes : list of str
         Lines for people on the log as a whole, and on what the libraries that read it said.
 
