@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import faulthandler
 import functools
+import inspect
 import itertools
 import os
 import random
@@ -659,6 +660,28 @@ def in_fork(check, limit=2 * WATCHDOG):  # in which `attempts` may take one
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0, f"the child ended by signal {-status}" if status < 0 else "the child failed, see standard error"
+
+
+def forked(test):
+    """Decorate a test so that it runs in a forked child: it may replace signal handlers, and leave threads behind."""
+
+    @functools.wraps(test)
+    def in_child(*args, **kwargs):
+        in_fork(lambda: test(*args, **kwargs))
+
+    return in_child
+
+
+def in_loop(test):
+    """Decorate a coroutine function, so that it is a test that the fixture `run` runs."""
+
+    @functools.wraps(test)
+    def call(run, **arguments):
+        run(test(**arguments))
+
+    run = inspect.Parameter("run", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([run, *inspect.signature(test).parameters.values()])
+    return call
 
 
 def run_python(code, timeout=WATCHDOG):
