@@ -20,12 +20,12 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_parser",
+    "code_links",
     "command_options",
     "complete",
     "links",
-    # "plots",
+    "plots",
 ]
-suppress_warnings = ["config.cache"]  # `myst_url_schemes` and the like are no strings
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3  # so that pages link to each other's sections

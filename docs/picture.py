@@ -22,8 +22,8 @@ from f1buf.command.view.board import Board
 from f1buf.command.view.layout import frame
 from f1buf.command.view.terminal import printable
 from f1buf.telemetry import F1TelemetrySystem, make_sensors
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import open_recording
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
 
 WIDTH, HEIGHT = 100, 28  # characters
 FRAME = 0.25  # [s] between two frames of the view

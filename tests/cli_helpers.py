@@ -25,7 +25,7 @@ from f1buf import READING
 from f1buf.command.cli import main
 from f1buf.telemetry import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
 from f1buf.telemetry.channels import known_channels
-from f1buf.telemetry.sources.f1game import FORMATS
+from f1buf.telemetry.sources.game.packets import FORMATS
 
 PATIENCE = 120.0  # [s] how long a test may take before it counts as hanging
 CHANNELS = (ENGINE_TEMP, TIRE_PRESSURE, SPEED, G_FORCE, FUEL_LEVEL)

@@ -45,8 +45,9 @@ from test_recording import SCHEMA
 
 from f1buf import READING
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
 
 MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 2, 4, 6, 7
 

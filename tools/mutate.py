@@ -113,8 +113,8 @@ MUTANTS = [
     Mutant(
         "who looks for signals just as it is served does not pass that on",
         "core/sync.pyx",
-        "        w.tick = now + SIGNAL_TICK_NS\n        release(m)",
-        "        w.tick = now + SIGNAL_TICK_NS\n        m.lock.unlock()",
+        "        w.tick = now + SIGNAL_TICK_NS\n        settle_and_unlock(m)",
+        "        w.tick = now + SIGNAL_TICK_NS\n        unlock(m)",
         "test_ring_signals.py::test_who_is_interrupted_just_as_it_is_served_passes_that_on",
     ),
     Mutant(
@@ -148,8 +148,8 @@ MUTANTS = [
     Mutant(
         "a wake-up is not followed by another look",
         "core/sync.pyx",
-        "        if status != READY:\n            return status\n    if w.began",
-        "        if status != READY:\n            return status\n        break\n    if w.began",
+        "        if outcome != DONE:\n            return outcome\n    if w.began",
+        "        if outcome != DONE:\n            return outcome\n        break\n    if w.began",
         "test_stress.py::test_every_record_arrives_once_and_in_order",
     ),
     # Locks, turns -----------------------------------------------------------------------------------------------------
@@ -249,8 +249,8 @@ MUTANTS = [
     Mutant(
         "sequence numbers of a batch that was waited for are off by one",
         "ring/ring.pyx",
-        "        outcome[0] = DONE\n        first_seq[0] = self.read_seq",
-        "        outcome[0] = DONE\n        first_seq[0] = self.read_seq + 1",
+        "first_seq[0] = self.read_seq\n        self.get_piece",
+        "first_seq[0] = self.read_seq + 1\n        self.get_piece",
         "test_ring_waiting.py::test_each_take_is_one_contiguous_range",
     ),
     Mutant(
@@ -413,8 +413,8 @@ MUTANTS = [
     Mutant(
         "a get takes before it looks for the signal that came first",
         "core/sync.pyx",
-        "if w.tick != FOREVER and side == &m.gets and w.need != 0",
-        "if False and w.tick != FOREVER and side == &m.gets and w.need != 0",
+        "            w.tick != FOREVER and not m.attached\n",
+        "            False\n",
         "test_ring_signals.py::test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get",
     ),
     # Forks, freeing ---------------------------------------------------------------------------------------------------
@@ -477,17 +477,10 @@ MUTANTS = [
     ),
     # Queue: waiting ---------------------------------------------------------------------------------------------------
     Mutant(
-        "a queue's wake-up is not followed by another look",
-        "queue/queue.pyx",
-        "        while not self.may_act(side, w):        # LOOK\n            if w.node",
-        "        if not self.may_act(side, w):        # LOOK\n            if w.node",
-        "test_queue.py::test_a_timeout_of_who_was_overtaken_is_not_renewed",
-    ),
-    Mutant(
         "who joins is not woken by the last task",
-        "queue/queue.pyx",
-        "chain = grant_all(&self.monitor.joins, chain)",
-        "pass",
+        "core/sync.pyx",
+        "grant(m, &m.joins, grant(m, &m.puts, grant(m, &m.gets, NULL)))",
+        "grant(m, &m.puts, grant(m, &m.gets, NULL))",
         "test_queue.py::test_several_joiners_wait_for_the_last_task",
     ),
     Mutant(
@@ -498,24 +491,17 @@ MUTANTS = [
         "test_queue.py::test_a_maxsize_that_makes_the_queue_full_serves_who_waits_for_more",
     ),
     Mutant(
-        "who looks for signals just as an item comes does not pass that on",
-        "queue/queue.pyx",
-        "            self.release()\n            PyErr_CheckSignals()",
-        "            self.lock.unlock()\n            PyErr_CheckSignals()",
-        "test_queue_signals_fork.py::test_what_the_interrupted_was_told_goes_to_the_next",
-    ),
-    Mutant(
         "a conversion loses who waits for items",
         "queue/queue.pyx",
-        "shut(&self.monitor, SHUT)  # ends the waiting here",
+        "shut(&self.monitor, ENDED)  # ends the waiting here",
         "pass",
         "test_queue.py::test_conversion_while_gets_wait",
     ),
     Mutant(
         "a conversion loses who joins",
-        "queue/queue.pyx",
-        "chain = grant_all(&self.monitor.joins, NULL)",
-        "pass",
+        "core/sync.pxd",
+        "return how == ENDED",
+        "return False",
         "test_queue.py::test_conversion_while_joins_wait",
     ),
     Mutant(
@@ -536,8 +522,8 @@ MUTANTS = [
     Mutant(
         "a queue takes one more than it may",
         "queue/queue.pyx",
-        "if self.count() >= self.monitor.capacity:\n            return NOTHING",
-        "if self.count() > self.monitor.capacity:\n            return NOTHING",
+        "if self.count() >= self.monitor.capacity:\n            return FULL",
+        "if self.count() > self.monitor.capacity:\n            return FULL",
         "test_queue.py::test_block_and_timeout_have_the_standard_outcomes",
     ),
     Mutant(
@@ -550,15 +536,15 @@ MUTANTS = [
     Mutant(
         "the fast paths are open while somebody waits",
         "queue/queue.pyx",
-        "            or self.closed\n            or self.somebody_waits()\n",
-        "            or self.closed\n",
+        "            or self.monitor.puts.waiters.head != NULL\n",
+        "",
         "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open after a shutdown",
         "queue/queue.pyx",
-        "            or self.closed\n            or self.somebody_waits()\n",
-        "            or self.somebody_waits()\n",
+        "            or self.closed\n",
+        "",
         "test_queue.py::test_a_shutdown_lets_gets_take_what_is_left",
     ),
     Mutant(
@@ -651,36 +637,29 @@ MUTANTS = [
         "a put is no task",
         "queue/queue.pyx",
         "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)\n"
-        "        self.unfinished += 1",
+        "        self.monitor.unfinished += 1",
         "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)",
         "test_queue.py::test_unfinished_tasks_counts_puts_and_task_dones",
     ),
     Mutant(
         "what is cleared stays to be done",
         "queue/queue.pyx",
-        "self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))",
+        "self.monitor.unfinished -= max(0, min(<int64_t> removed.count, self.monitor.unfinished))",
         "pass",
         "test_queue.py::test_clear_removes_everything_and_does_its_tasks",
     ),
     Mutant(
         "what a coroutine that is cancelled was granted stays with it",
-        "ring/ring.pyx",
-        "        unhold(w)\n        leave(&side.waiters, w.node)",
-        "        unhold(w)",
+        "core/sync.pyx",
+        "    unhold(w)\n    leave(&w.side.waiters, w.node)",
+        "    unhold(w)",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(
         "a coroutine that is cancelled wakes nobody",
-        "ring/ring.pyx",
-        "        leave(&side.waiters, w.node)\n        release(&self.monitor)",
-        "        leave(&side.waiters, w.node)\n        self.monitor.lock.unlock()",
-        "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
-    ),
-    Mutant(
-        "what a coroutine of a queue that is cancelled was granted stays with it",
-        "queue/queue.pyx",
-        "        w.returns = False\n        leave(waiters, w.node)\n        self.release()",
-        "        w.returns = False\n        self.release()",
+        "core/sync.pyx",
+        "    leave(&w.side.waiters, w.node)\n    settle_and_unlock(m)",
+        "    leave(&w.side.waiters, w.node)\n    unlock(m)",
         "test_coroutines.py::test_what_a_cancelled_get_was_granted_goes_to_the_next",
     ),
     Mutant(

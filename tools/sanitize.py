@@ -94,7 +94,8 @@ CANARIES = {
             "queue",
             "queue/queue.pyx",
             "    cdef bint fast\n    Py_INCREF(<object> item)",
-            "    cdef bint fast\n    if self.unfinished < 0:\n        return False\n    Py_INCREF(<object> item)",
+            "    cdef bint fast\n    if self.monitor.unfinished < 0:\n        return False\n"
+            "    Py_INCREF(<object> item)",
         ),
     ],
     "address": [

@@ -7,9 +7,9 @@ from pathlib import Path
 from f1buf.command.feed import Feed, added_up, why_unusable
 from f1buf.command.parser import add_common_options, path_name
 from f1buf.command.runner import Runner
-from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
-from f1buf.telemetry.sources.can_database import CanDecoder, Selection
-from f1buf.telemetry.sources.can_log import CanLog, CanReplay
+from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
+from f1buf.telemetry.sources.can.log import CanLog, CanReplay
 
 HELP = "a car's CAN bus, live"
 EXAMPLES = """\

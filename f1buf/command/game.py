@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from f1buf.command.status import UsageError
 from f1buf.telemetry.sessions import short_session
-from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.parquet import ParquetReplay
 from f1buf.telemetry.text import one_line
 

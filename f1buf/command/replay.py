@@ -12,10 +12,11 @@ from f1buf.command.game import SessionNotices, add_game_options, game_decoder, s
 from f1buf.command.parser import add_common_options, number, path_name
 from f1buf.command.runner import Runner
 from f1buf.command.status import UsageError
-from f1buf.telemetry.sources.can_log import CanReplay, can_log_format, open_can_log
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
+from f1buf.telemetry.sources.game.recording import Recording, open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
-from f1buf.telemetry.sources.recording import Recording, RecordingError, open_recording
-from f1buf.telemetry.sources.replay import Replay
 from f1buf.telemetry.text import one_line
 
 HELP = "a recording, at its own speed or another one"

@@ -26,7 +26,7 @@ from f1buf.command.streams import stdout_knows_unicode, write_stdout
 from f1buf.command.summary import summary_lines
 from f1buf.telemetry import Alert, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
 from f1buf.telemetry.recorder import Recorder, RecorderError
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import ThresholdTable
 

@@ -5,10 +5,12 @@ from libc.stdint cimport uint64_t
 from libcpp.atomic cimport atomic
 from cpython.object cimport PyObject
 
-from f1buf.core.sync cimport Bell, Side, Wait
+from f1buf.core.sync cimport Bell, Monitor, Side, Wait
 
-# Takes a coroutine out of its list; whether it had been granted what it came for, which others get then.
-ctypedef bint (*Withdraw)(object buffer, Wait* w) except -1
+cdef class LoopWait
+
+# As `sync.withdraw`, of a coroutine that waits on a condition.
+ctypedef bint (*Withdraw)(object buffer, LoopWait wait) except -1
 
 
 cdef object PAUSE       # awaited, it lets the loop run once
@@ -17,9 +19,10 @@ cdef bint is_due() noexcept
 
 
 cdef class LoopWait:
-    cdef Wait w             # whose node rings the loop's bell
+    cdef Wait w             # its node rings the loop's bell
     cdef object buffer      # what it waits for
-    cdef Withdraw withdraw
+    cdef Monitor* monitor   # the buffer's
+    cdef Withdraw withdraw  # NULL, but on a classic queue
     cdef object loop        # asyncio's, or a `trio.Run`
     cdef object future      # what its coroutine awaits
     cdef set waits          # all that wait on this loop, itself too
@@ -29,7 +32,7 @@ cdef class LoopWait:
     cdef public object condition  # of a classic queue: on which it waits
     cdef uint64_t done      # of a put: how many records, or items, have been put
 
-    cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1
+    cdef int start(self, object buffer, Monitor* monitor, Side* side, uint64_t need) except -1
     cdef int expect(self) except -1
     cdef int end(self) except -1
     cdef bint is_dead(self, Bell* bell)

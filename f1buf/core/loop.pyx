@@ -36,7 +36,7 @@ from libc.errno cimport ENOSYS, errno
 from libc.stdint cimport int64_t, uint64_t
 
 from f1buf.core.sync cimport (
-    FOREVER, Bell, Side, Waiter, forks, give_back, lend_attached, now_ns, start_wait, take_node,
+    FOREVER, Bell, Monitor, Side, Waiter, forks, give_back, lend_attached, now_ns, start_wait, take_node, withdraw,
 )
 
 cdef extern from *:
@@ -309,13 +309,14 @@ cdef class LoopWait:
     All in the loop's thread, but for `end`, which comes from anywhere where the loop is closed.
     """
 
-    cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1:
+    cdef int start(self, object buffer, Monitor* monitor, Side* side, uint64_t need) except -1:
         cdef LoopBell bell
         cdef Waiter* node
         self.loop = running_loop()
         self.ended.store(0)  # at the end of a run of trio one may wait anew whose bell is gone
         self.buffer = buffer
-        self.withdraw = withdraw
+        self.monitor = monitor
+        self.withdraw = NULL
         bell = bell_of(self.loop)
         node = take_node()
         if node == NULL:
@@ -380,7 +381,10 @@ cdef class LoopWait:
         raised = None
         try:
             if self.w.forks == forks:  # else it is in the lists of the parent, which the child has forgotten
-                expected = self.withdraw(self.buffer, &self.w)
+                if self.withdraw == NULL:
+                    expected = withdraw(self.monitor, &self.w)
+                else:
+                    expected = self.withdraw(self.buffer, self)
         except BaseException as error:
             raised = error
         if self.w.forks == forks:

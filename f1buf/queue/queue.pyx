@@ -22,7 +22,7 @@ A queue is CLASSIC from the start where its class overrides a hook. A plain queu
 - where only Python can tell which item of a PriorityQueue is the smaller.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
-one, else a PyMutex (`queue.hpp`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
+one, else a PyMutex (`SlotLock`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
 so that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other
 moment. No reference is let go of; one more is counted only where somebody looks at what stays (`_contents`, `_item`,
 `get_bound`), which nobody could hold otherwise. A heap compares numbers, strings and tuples of them by their types' C
@@ -77,46 +77,14 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, Withdraw, attempt, is_due
+from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, attempt, is_due
 from f1buf.core.sync cimport (
-    DEBUG,
-    FAST,
-    FOREVER,
-    LOOK,
-    OPEN,
-    RETURN,
-    RETURN_LATE,
-    SHUT,
-    SIGNAL_TICK_NS,
-    UNHOLD,
-    Monitor,
-    Side,
-    Wait,
-    Waiter,
-    WaitList,
-    as_count,
-    begins,
-    deadline_in,
-    drop_node,
-    enter,
-    forget_place,
-    forks,
-    grant_all,
-    insist,
-    leave,
-    lend_attached,
-    main_thread,
-    make_node,
-    now_ns,
-    over,
-    record,
-    register_for_fork,
-    settle,
-    shut,
-    start_wait,
-    unregister_for_fork,
-    wake_all,
-    waiters_fault,
+    DEBUG, DONE, EMPTY, ENDED, FAST, FOREVER, FULL, LOOK, MOVED, OPEN, OUT_OF_MEMORY, SHUT, SHUT_DOWN, SIGNAL_TICK_NS,
+    TICKED,
+    Monitor, Outcome, Side, Wait, Waiter,
+    acquire, as_count, available, begins, deadline_in, drop_node, forget_place, forks, insist, lend_attached,
+    main_thread, make_node, monitor_fault, now_ns, ready, record, register_for_fork, settle_and_unlock, shut,
+    somebody_waits, start_wait, unregister_for_fork, withdraw,
 )
 
 from f1buf.core import standard
@@ -125,11 +93,7 @@ from f1buf.core.coroutines import functions_of
 from f1buf.core.borrowed import check_list
 from f1buf.core.errors import Empty, Full, ShutDown
 
-cdef extern from "queue/queue.hpp" namespace "f1buf" nogil:
-    cppclass SlotLock:
-        void lock() noexcept
-        void unlock() noexcept
-        void renew() noexcept
+cdef extern from "core/interpreter.hpp" namespace "f1buf" nogil:
     bint is_ending() noexcept
     const bint NO_GIL
     unsigned int version_of(PyObject*) noexcept
@@ -198,13 +162,6 @@ cdef enum Order:
     SMALLEST
     HOOKED        # the class overrides a hook
 
-cdef enum Outcome:
-    DONE
-    NOTHING        # the time is over: the queue is full, or empty
-    ENDED          # the queue is shut down (and empty)
-    MOVED          # the queue is not PLAIN any more, or must not stay so
-    OUT_OF_MEMORY  # nothing was changed
-
 # The bound of a queue that has none.
 cdef uint64_t UNBOUNDED = UINT64_MAX
 # The version of a class that was not looked at.
@@ -216,7 +173,7 @@ cdef int64_t TOO_FAR = -1
 # 1 KiB on top. A bounded queue keeps up to KEPT slots, so that one that fills and drains again and again does not
 # allocate again and again (2 to 3 ns an item).
 cdef size_t FIRST_ROOM = 32
-cdef size_t SPARE = 60
+cdef size_t SPARE = 52
 cdef size_t KEPT = 1024
 
 
@@ -358,14 +315,13 @@ cdef class _QueueCore:
     What `Queue` is made of, as a C structure.
     """
 
-    cdef SlotLock lock             # guards all up to `bound`, `monitor` apart from its own lock, which is not used
+    # The monitor's slot lock guards all up to `bound`.
     cdef uint64_t put_below        # a put is fast while count < put_below
     cdef uint64_t get_above        # a get is fast while count > get_above
     cdef PyObject** slots          # `room` pointers, of which `count` from `head` on (around the end) are references
     cdef size_t room
     cdef size_t head
-    cdef int64_t unfinished        # items put less `task_done` called; negative only where a program sets it so
-    cdef Monitor monitor           # count, capacity (the bound), waiters
+    cdef Monitor monitor           # its lock, count, capacity (the bound), unfinished tasks, waiters
     cdef bint closed               # shut down
     cdef PyObject* bound           # `maxsize` as it was given: a reference
     cdef atomic[int] mode          # changes under `lock`, and after what it says is true
@@ -385,10 +341,11 @@ cdef class _QueueCore:
     def __cinit__(self, *args, **kwargs):
         self.get_above = UINT64_MAX
         self.version.store(UNKNOWN)
+        self.monitor.attached = True
         self.monitor.capacity = UNBOUNDED
+        self.monitor.settled = <void (*)(void*) noexcept nogil> retune
+        self.monitor.settled_arg = <void*> self
         self.bound = NULL
-        self.monitor.renew = renew_lock
-        self.monitor.renew_arg = &self.lock
         register_for_fork(&self.monitor)
 
     def __init__(self, maxsize=0):
@@ -616,7 +573,7 @@ cdef class _QueueCore:
         if not self.lock_plain():
             return standard.Queue.qsize(self)
         count = self.count()
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return count
 
     def empty(self):
@@ -629,7 +586,7 @@ cdef class _QueueCore:
         if not self.lock_plain():
             return standard.Queue.full(self)
         full = self.count() >= self.monitor.capacity
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return full
 
     def task_done(self):
@@ -644,10 +601,10 @@ cdef class _QueueCore:
         if not self.lock_plain():
             standard.Queue.task_done(self)
             return
-        if self.unfinished <= 0:
-            self.lock.unlock()
+        if self.monitor.unfinished <= 0:
+            self.monitor.slot_lock.unlock()
             raise ValueError("task_done() called too many times")
-        self.unfinished -= 1
+        self.monitor.unfinished -= 1
         self.release()
 
     def join(self, timeout=None):
@@ -709,23 +666,23 @@ cdef class _QueueCore:
     @is_shutdown.setter
     def is_shutdown(self, value):
         cdef bint closed = value
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         self.close_and_release(closed)
 
     @property
     def unfinished_tasks(self):
         """Items that were put and for which `task_done` has not been called yet."""
         cdef int64_t unfinished
-        self.lock.lock()
-        unfinished = self.unfinished
-        self.lock.unlock()
+        self.monitor.slot_lock.lock()
+        unfinished = self.monitor.unfinished
+        self.monitor.slot_lock.unlock()
         return unfinished
 
     @unfinished_tasks.setter
     def unfinished_tasks(self, tasks):
         cdef int64_t value = operator.index(tasks)
-        self.lock.lock()
-        self.unfinished = value
+        self.monitor.slot_lock.lock()
+        self.monitor.unfinished = value
         self.release_if_plain()
 
     @property
@@ -818,19 +775,19 @@ cdef class _QueueCore:
         while True:
             batch = blank_list(n)  # which may run anything, so that there may be more by then
             targets = PySequence_Fast_ITEMS(batch)
-            self.lock.lock()
+            self.monitor.slot_lock.lock()
             if self.count() <= n:
                 break
             n = self.count()
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
         if self.mode.load(memory_order_relaxed) == CLASSIC:  # by now
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
             return self.queue
         n = self.count()
         for i in range(n):
             targets[i] = self.slots[self.place(i)]
             Py_INCREF(<object> targets[i])  # the slot goes on having its own
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         Py_SET_SIZE(batch, n)
         PyObject_GC_Track(batch)
         return deque(batch) if self.order == FIRST_IN else batch
@@ -841,10 +798,10 @@ cdef class _QueueCore:
         cdef bint is_classic
         if self.mode.load() == CLASSIC:
             return len(self.queue)
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
         count = self.count()
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return len(self.queue) if is_classic else count
 
     def _item(self, index):
@@ -854,13 +811,13 @@ cdef class _QueueCore:
         cdef int64_t at = operator.index(index)
         if self.mode.load() == CLASSIC:
             return self.queue[index]
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
         at += self.count() if at < 0 else 0
         if 0 <= at < <int64_t> self.count():
             item = self.slots[self.place(at)]
             Py_INCREF(<object> item)
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         if is_classic:
             return self.queue[index]
         if item == NULL:
@@ -881,16 +838,16 @@ cdef class _QueueCore:
 
     def __sizeof__(self):
         cdef size_t room
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         room = self.room
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return object.__sizeof__(self) + room * sizeof(PyObject*)
 
     def _check(self):
         """Abort the process where an invariant does not hold; for tests."""
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         insist(self.fault())
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
 
     # -- hooks: what a subclass may override ----------------------------------------------------------------------
 
@@ -915,11 +872,11 @@ cdef class _QueueCore:
     @cython.final
     cdef int plain_put(self, object item, object block, object timeout) except -1:
         cdef Wait w
-        cdef Outcome outcome = NOTHING
+        cdef Outcome outcome = FULL
         start_wait(&w, 1, self.put_deadline(block, timeout))
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
         try:
-            self.acquire(&self.monitor.puts, &w)
+            self.wait_to_act(&self.monitor.puts, &w)
             outcome = self.push_and_release(<PyObject*> item)
             if outcome == MOVED:
                 timeout = left_of(&w, timeout)
@@ -951,7 +908,7 @@ cdef class _QueueCore:
         if not heap_push(self.slots, count, item):
             return False
         self.monitor.count.store(count + 1, memory_order_relaxed)
-        self.unfinished += 1
+        self.monitor.unfinished += 1
         return True
 
     @cython.final
@@ -959,7 +916,7 @@ cdef class _QueueCore:
         cdef uint64_t count = self.count()
         self.slots[self.place(count)] = item
         self.monitor.count.store(count + 1, memory_order_relaxed)
-        self.unfinished += 1
+        self.monitor.unfinished += 1
 
     @cython.final
     cdef inline size_t place(self, uint64_t i) noexcept:
@@ -973,9 +930,9 @@ cdef class _QueueCore:
         if self.mode.load(memory_order_relaxed) != PLAIN:
             return MOVED
         if self.closed:
-            return ENDED
+            return SHUT_DOWN
         if self.count() >= self.monitor.capacity:
-            return NOTHING
+            return FULL
         if self.count() == self.room and not self.grow(max(FIRST_ROOM, 2 * self.room)):
             return OUT_OF_MEMORY
         return DONE
@@ -995,7 +952,7 @@ cdef class _QueueCore:
             if not make_node(&w):  # now: it could not be reported once something has been put
                 raise_no_memory()
             while done < n and outcome == DONE:
-                self.acquire(&self.monitor.puts, &w)
+                self.wait_to_act(&self.monitor.puts, &w)
                 outcome = self.push_some_and_release(sources + done, n - done, &done)
                 forget_place(&w)  # others get their turn
         finally:
@@ -1037,7 +994,7 @@ cdef class _QueueCore:
         cdef Outcome outcome
         start_wait(&w, 1, self.get_deadline(block, timeout))
         try:
-            self.acquire(&self.monitor.gets, &w)
+            self.wait_to_act(&self.monitor.gets, &w)
             outcome = self.pop_and_release(&taken)
             if taken == NULL:  # else nothing may run before it is returned
                 timeout = left_of(&w, timeout)
@@ -1091,7 +1048,7 @@ cdef class _QueueCore:
             return MOVED
         if self.count() > 0:
             return DONE
-        return ENDED if self.closed else NOTHING
+        return SHUT_DOWN if self.closed else EMPTY
 
     @cython.final
     cdef object plain_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
@@ -1103,7 +1060,7 @@ cdef class _QueueCore:
         start_wait(&w, least, deadline)
         try:
             while True:
-                self.acquire(&self.monitor.gets, &w)
+                self.wait_to_act(&self.monitor.gets, &w)
                 n = min(most, self.count())
                 if batch is not None or self.may_get() != DONE:
                     outcome = self.pop_some_and_release(batch)
@@ -1159,11 +1116,11 @@ cdef class _QueueCore:
         cdef bint plain
         if not self.lock_plain():
             return False
-        self.lock.unlock()
-        start_wait(&w, 0, deadline)
+        self.monitor.slot_lock.unlock()
+        start_wait(&w, 1, deadline)
         try:
-            self.acquire(NULL, &w)
-            left = self.unfinished
+            self.wait_to_act(&self.monitor.joins, &w)
+            left = self.monitor.unfinished
             plain = self.mode.load(memory_order_relaxed) == PLAIN
             self.release()
         finally:
@@ -1191,7 +1148,7 @@ cdef class _QueueCore:
         self.recheck()
         if self.mode.load() == CLASSIC:
             return self.classic_get_later(wait)
-        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, 1):
+        if not self.acquire_later(&self.monitor.gets, wait, 1):
             return NOT_YET
         outcome = self.pop_and_release(&taken)
         if outcome == DONE:
@@ -1203,14 +1160,14 @@ cdef class _QueueCore:
     @cython.final
     cdef bint put_later(self, object item, LoopWait wait) except -1:
         """Whether it was put; else it is queued."""
-        cdef Outcome outcome = NOTHING
+        cdef Outcome outcome = FULL
         self.must_be_ready()
         self.recheck()
         if self.mode.load() == CLASSIC:
             return self.classic_put_later(item, wait)
         Py_INCREF(item)  # for the slot; under the lock no reference is counted
         try:
-            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, 1):
+            if not self.acquire_later(&self.monitor.puts, wait, 1):
                 return False
             outcome = self.push_and_release(<PyObject*> item)
         finally:
@@ -1229,7 +1186,7 @@ cdef class _QueueCore:
         self.must_be_ready()
         self.recheck()
         if self.mode.load() != CLASSIC:
-            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait, 0):
+            if not self.acquire_later(&self.monitor.joins, wait, 1):
                 return False
             plain = self.mode.load(memory_order_relaxed) == PLAIN
             self.release()
@@ -1243,15 +1200,15 @@ cdef class _QueueCore:
         cdef list batch
         cdef uint64_t n
         cdef Outcome outcome
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         n = min(most, self.count()) if self.has_at_once(least) else 0
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         if n == 0:
             return NOT_YET
         batch = blank_list(n)
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if not self.has_at_once(least):
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
             return NOT_YET
         outcome = self.pop_some_and_release(batch)
         PyObject_GC_Track(batch)
@@ -1275,7 +1232,7 @@ cdef class _QueueCore:
         if self.mode.load() == CLASSIC:
             return self.classic_get_many_later(wait, least, most)
         while True:
-            if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, least):
+            if not self.acquire_later(&self.monitor.gets, wait, least):
                 return NOT_YET
             n = min(most, self.count())
             if batch is not None or self.may_get() != DONE:
@@ -1297,9 +1254,9 @@ cdef class _QueueCore:
     cdef uint64_t step_of(self, tuple items, uint64_t done) noexcept:
         """How many of them are put together next."""
         cdef uint64_t capacity
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         capacity = self.monitor.capacity
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return min(PyTuple_GET_SIZE(items) - done, capacity)
 
     @cython.final
@@ -1311,17 +1268,17 @@ cdef class _QueueCore:
         cdef uint64_t i
         for i in range(n):
             Py_INCREF(<object> sources[i])
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         # Not `put_below`, which tells of the slots that there are.
         if (
             self.get_above != UINT64_MAX
-            and n <= room_for(self.count(), self.monitor.capacity)
+            and n <= available(&self.monitor, &self.monitor.puts)
             and self.is_as_known()
             and self.order != SMALLEST  # which may have to stop in the middle
         ):
             self.push_some_and_release(sources, n, &done)
         else:
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
         if done == 0:
             for i in range(n):
                 Py_DECREF(<object> sources[i])
@@ -1342,9 +1299,7 @@ cdef class _QueueCore:
             for i in range(step):
                 Py_INCREF(<object> sources[i])
             try:
-                queued[0] = not self.acquire_later(
-                    &self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, step
-                )
+                queued[0] = not self.acquire_later(&self.monitor.puts, wait, step)
                 if not queued[0]:
                     outcome = self.push_some_and_release(sources, step, &done)
                     forget_place(&wait.w)  # others get their turn
@@ -1359,44 +1314,15 @@ cdef class _QueueCore:
         return DONE
 
     @cython.final
-    cdef bint acquire_later(
-        self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait, uint64_t need
-    ) except -1:
-        """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
-        cdef Wait* w = &wait.w
-        w.need = need
-        if w.node == NULL:  # a look first: who need not wait needs no loop
-            lend_attached()
-            self.lock.lock()
-            begins(&self.monitor, LOOK)
-            if self.may_act(side, w):
+    cdef bint acquire_later(self, Side* side, LoopWait wait, uint64_t need) except -1:
+        """`wait_to_act`; or False, without it, where the coroutine has been queued."""
+        wait.w.need = need
+        if wait.w.node == NULL:
+            if self.may_act(side, &wait.w):  # at once: then it needs no loop
                 return True
-            self.lock.unlock()
-            wait.start(self, withdraw, side, need)
+            wait.start(self, &self.monitor, side, need)
         wait.expect()
-        self.lock.lock()
-        begins(&self.monitor, RETURN if w.returns else LOOK)
-        if w.returns:
-            w.returns = False
-            leave(waiters, w.node)
-        if self.may_act(side, w):
-            return True
-        w.node.need = min(w.need, self.monitor.capacity)
-        enter(waiters, w.node)
-        self.release()
-        return False
-
-    @cython.final
-    cdef bint withdraw(self, WaitList* waiters, Wait* w) noexcept:
-        """A coroutine waits no more; whether it had been granted."""
-        cdef bint granted
-        self.lock.lock()
-        begins(&self.monitor, UNHOLD)
-        granted = w.node.granted
-        w.returns = False
-        leave(waiters, w.node)
-        self.release()
-        return granted
+        return acquire(&self.monitor, side, &wait.w) == DONE
 
     @cython.final
     cdef void close(self, bint closed) noexcept:
@@ -1414,7 +1340,7 @@ cdef class _QueueCore:
     cdef void release_if_plain(self) noexcept:
         """`release`, but that nobody waits here on a classic queue, of which this is the standard library's code."""
         if self.mode.load(memory_order_relaxed) == CLASSIC:
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
         else:
             self.release()
 
@@ -1422,24 +1348,24 @@ cdef class _QueueCore:
     cdef void discard_and_release(self) noexcept:
         """Under the lock: remove all items, as if each had been got and done."""
         cdef Slots removed = self.take_slots()
-        self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))
+        self.monitor.unfinished -= max(0, min(<int64_t> removed.count, self.monitor.unfinished))
         self.release()
         drop_items(removed)
 
     @cython.final
     cdef object get_bound(self):
         cdef PyObject* bound
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         bound = self.bound
         Py_XINCREF(bound)  # the one reference that is counted under the lock: it runs nothing
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return owned(bound) if bound != NULL else 0
 
     @cython.final
     cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
         cdef PyObject* before
         Py_INCREF(maxsize)
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         before = self.bound
         self.bound = <PyObject*> maxsize
         self.monitor.capacity = limit
@@ -1457,12 +1383,12 @@ cdef class _QueueCore:
         Whoever waits goes on waiting, but for the tasks: these are forgotten.
         """
         cdef Slots removed
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if self.mode.load(memory_order_relaxed) >= CONVERTING:
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
             return False
         removed = self.take_slots()
-        self.unfinished = 0
+        self.monitor.unfinished = 0
         self.closed = False
         self.monitor.shut.store(OPEN, memory_order_relaxed)
         self.mode.store(PLAIN)
@@ -1483,7 +1409,7 @@ cdef class _QueueCore:
         return taken
 
     @cython.final
-    cdef inline uint64_t count(self) noexcept:
+    cdef inline uint64_t count(self) noexcept nogil:
         return self.monitor.count.load(memory_order_relaxed)
 
     @cython.final
@@ -1520,7 +1446,7 @@ cdef class _QueueCore:
         self.room = room
 
     @cython.final
-    cdef size_t kept(self) noexcept:
+    cdef size_t kept(self) noexcept nogil:
         """How many slots a queue keeps that has none to fill."""
         cdef uint64_t capacity = self.monitor.capacity
         return FIRST_ROOM if capacity == UNBOUNDED else max(FIRST_ROOM, min(capacity, KEPT))
@@ -1535,77 +1461,45 @@ cdef class _QueueCore:
     # -- the protocol ---------------------------------------------------------------------------------------------
 
     @cython.final
-    cdef int acquire(self, Side* side, Wait* w) except -1:
-        """Wait until the caller may act, and return with the lock held. `side` NULL: wait as `join`.
+    cdef int wait_to_act(self, Side* side, Wait* w) except -1:
+        """Wait until the caller may act, and return with the lock held.
 
         It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
         shuts the monitor); it looks which.
         """
-        lend_attached()
-        self.lock.lock()
-        begins(&self.monitor, LOOK)
-        while not self.may_act(side, w):        # LOOK
-            if w.node == NULL and w.deadline != 0 and is_patched():
-                self.lock.unlock()
-                self.convert()
-                self.lock.lock()
-            else:
-                self.park(side, w)
+        if not self.may_act(side, w):
+            self.wait(side, w)
         return 0
 
     @cython.final
     cdef bint may_act(self, Side* side, Wait* w) noexcept:
-        cdef uint64_t count = self.count()
-        cdef uint64_t capacity = self.monitor.capacity
-        if side == NULL:
-            return self.unfinished == 0 or w.expired or self.mode.load(memory_order_relaxed) == CLASSIC
-        if w.expired or over(&self.monitor, side):
+        """LOOK; True with the lock held."""
+        lend_attached()
+        self.monitor.slot_lock.lock()
+        begins(&self.monitor, LOOK)
+        if ready(&self.monitor, side, w):
             return True
-        return min(w.need, capacity) <= (count if side == &self.monitor.gets else room_for(count, capacity))
+        self.monitor.slot_lock.unlock()
+        return False
 
     @cython.final
-    cdef int park(self, Side* side, Wait* w) except -1:
-        """ENTER, PARK, RETURN. Returns with the lock held, woken or not: look again."""
-        cdef WaitList* waiters = &self.monitor.joins if side == NULL else &side.waiters
-        cdef Waiter* node
-        cdef bint woken
-        cdef int64_t now
-        if w.deadline == TOO_FAR:
-            self.release()
+    cdef int wait(self, Side* side, Wait* w) except -1:
+        """`wait_to_act` of a caller that could not act at once."""
+        cdef Outcome outcome
+        if w.node == NULL and is_patched():
+            self.convert()
+        elif w.deadline == TOO_FAR:
             raise_too_far()
-        if w.deadline == FOREVER and is_ending():
-            self.release()
+        elif w.deadline == FOREVER and is_ending():
             classic.raise_at_the_end()
-        if not make_node(w):
-            self.release()
-            raise_no_memory()
-        node = w.node
-        node.need = min(w.need, self.monitor.capacity)
-        enter(waiters, node)
-        self.release()
-        with nogil:
-            woken = node.parker.park(min(w.deadline, w.tick))
-        self.lock.lock()
-        if not woken and node.granted:
-            # Granted just as it gave up: the wake-up is on its way to a node that will be used again.
-            self.lock.unlock()
-            with nogil:
-                node.parker.park(FOREVER)
-            self.lock.lock()
-        begins(&self.monitor, RETURN)
-        leave(waiters, node)
-        now = now_ns()
-        if now >= w.deadline:
-            begins(&self.monitor, RETURN_LATE)
-            w.expired = True
-        if w.tick != FOREVER:
-            # The main thread, woken or not: a signal that came before the item must not find it taken already.
-            w.tick = now + SIGNAL_TICK_NS
-            self.release()
+        while True:
+            lend_attached()
+            outcome = acquire(&self.monitor, side, w)
+            if outcome == DONE:
+                return 0
+            if outcome != TICKED:
+                raise_no_memory()
             PyErr_CheckSignals()
-            self.lock.lock()
-            begins(&self.monitor, LOOK)
-        return 0
 
     @cython.final
     cdef void release(self) noexcept:
@@ -1613,63 +1507,43 @@ cdef class _QueueCore:
 
         Only the fast paths do without: they are closed while somebody is queued.
         """
-        cdef Waiter* chain = NULL
-        if self.somebody_waits():
-            chain = settle(&self.monitor)
-        if self.unfinished == 0:
-            chain = grant_all(&self.monitor.joins, chain)
-        self.retune()
-        if DEBUG:
-            insist(self.fault())
-            record(&self.monitor, self.unfinished)
-        self.lock.unlock()
-        wake_all(chain)
+        if DEBUG or somebody_waits(&self.monitor):
+            settle_and_unlock(&self.monitor)
+        else:
+            retune(self)
+            self.monitor.slot_lock.unlock()
 
     @cython.final
     cdef void record_fast(self) noexcept:
         """Debug builds, under the lock: a fast path did something."""
         begins(&self.monitor, FAST)
-        record(&self.monitor, self.unfinished)
+        record(&self.monitor)
 
     @cython.final
-    cdef inline bint somebody_waits(self) noexcept:
-        return self.monitor.puts.waiters.head != NULL or self.monitor.gets.waiters.head != NULL
-
-    @cython.final
-    cdef void retune(self) noexcept:
-        """Under the lock: open the fast paths, or close them."""
-        if (
+    cdef inline bint is_open(self) noexcept nogil:
+        """Under the lock: whether the fast paths may be open."""
+        return not (
             self.mode.load(memory_order_relaxed) != PLAIN
             or self.closed
-            or self.somebody_waits()
-        ):
-            self.put_below = 0
-            self.get_above = UINT64_MAX
-            return
-        self.put_below = min(self.monitor.capacity, self.room)
-        self.get_above = (self.room - SPARE) // 2 if self.room > max(self.kept(), SPARE) else 0
+            or self.monitor.puts.waiters.head != NULL
+            or self.monitor.gets.waiters.head != NULL
+        )
 
     @cython.final
-    cdef const char* fault(self) noexcept:
+    cdef const char* fault(self) noexcept nogil:
         """Under the lock: which invariant does not hold, or NULL."""
         cdef uint64_t count = self.count()
         if count > self.room or (self.room != 0 and self.head >= self.room):
             return "Q1: the items fit the slots"
         if self.head != 0 and self.order == SMALLEST:
             return "Q1: a heap begins at slot 0"
-        if (self.put_below != 0 or self.get_above != UINT64_MAX) and (
-            self.mode.load(memory_order_relaxed) != PLAIN or self.closed or self.somebody_waits()
-        ):
+        if (self.put_below != 0 or self.get_above != UINT64_MAX) and not self.is_open():
             return "Q2: fast paths are closed where somebody waits"
         if self.put_below > min(self.room, self.monitor.capacity):
             return "Q2: a fast put has room"
-        if self.unfinished == 0 and self.monitor.joins.head != NULL:
+        if self.monitor.unfinished == 0 and self.monitor.joins.waiters.head != NULL:
             return "Q3: nobody waits for what is done"
-        if waiters_fault(&self.monitor.puts.waiters) != NULL:
-            return waiters_fault(&self.monitor.puts.waiters)
-        if waiters_fault(&self.monitor.joins) != NULL:
-            return waiters_fault(&self.monitor.joins)
-        return waiters_fault(&self.monitor.gets.waiters)
+        return monitor_fault(&self.monitor)
 
     # -- looks ----------------------------------------------------------------------------------------------------
 
@@ -1677,10 +1551,10 @@ cdef class _QueueCore:
     cdef bint lock_plain(self) except -1:
         """Take the lock of a PLAIN queue; False, without it, where the queue is classic."""
         self.recheck()
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if self.mode.load(memory_order_relaxed) == PLAIN:
             return True
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         self.must_be_ready()
         return False
 
@@ -1690,15 +1564,15 @@ cdef class _QueueCore:
         if not self.lock_plain():
             return standard.Queue.empty(self)
         empty = self.count() == 0
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return empty
 
     @cython.final
     cdef bint is_closed(self) noexcept:
         cdef bint closed
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         closed = self.closed
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return closed
 
     # -- the class ------------------------------------------------------------------------------------------------
@@ -1729,17 +1603,17 @@ cdef class _QueueCore:
             order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
             if version == version_of(<PyObject*> self):
                 break
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         before = self.order
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         if order != before and self.mode.load() != NEW:
             self.convert()
             order = HOOKED
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         self.order = order
         self.version.store(version if version != 0 else UNKNOWN)  # no version: the class has been changed too often
         self.direct.store(direct and not self.own_calls)
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return 0
 
     @cython.final
@@ -1762,10 +1636,10 @@ cdef class _QueueCore:
         cdef bint bounded
         cdef bint closed
         self.must_be_ready()
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         bounded = self.monitor.capacity != UNBOUNDED
         closed = self.closed
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         if closed:
             raise ShutDown
         return deadline_of(block, timeout) if bounded else FOREVER
@@ -1799,12 +1673,12 @@ cdef class _QueueCore:
         not_full, all_tasks_done = classic.Condition(mutex), classic.Condition(mutex)
         for condition in (not_empty, not_empty.enough, not_full, all_tasks_done):
             mutex.waiters.append(condition._waiters)
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if self.own_mutex is None:  # what stood there is None, so that nothing ends here
             self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
             self.own_mutex = mutex
             self.has_locks.store(1)
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return 0
 
     @cython.final
@@ -1812,9 +1686,9 @@ cdef class _QueueCore:
         """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
         self.have_locks()
         if self.mode.load() == NEW:
-            self.lock.lock()
+            self.monitor.slot_lock.lock()
             self.mode.store(CLASSIC)
-            shut(&self.monitor, SHUT)
+            shut(&self.monitor, ENDED)
             self.release()
         self._init(maxsize)
         classic.start(self)
@@ -1849,11 +1723,10 @@ cdef class _QueueCore:
         (Both containers take their memory without the collector's knowing.)
         """
         cdef Slots moved
-        cdef Waiter* chain = NULL
         cdef bint filled
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if self.mode.load(memory_order_relaxed) == CLASSIC:
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
             return 0
         _before, self.items = self.items, container  # nothing ends until the lock is free
         self.converter = forks
@@ -1862,17 +1735,15 @@ cdef class _QueueCore:
         filled = self.fill(append)
         moved.at = NULL
         moved.count = 0
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         if filled:
             moved = self.take_slots()
-            shut(&self.monitor, SHUT)  # ends the waiting here
+            shut(&self.monitor, ENDED)  # ends the waiting here
             self.mode.store(CLASSIC)
-            chain = grant_all(&self.monitor.joins, NULL)
         else:
             self.items = None
             self.mode.store(PLAIN)
         self.release()
-        wake_all(chain)
         drop_items(moved)
         if not filled:
             raise MemoryError("no memory for what was asked for; the queue is as it was")
@@ -1912,11 +1783,23 @@ cdef class _QueueCore:
     cdef int expect_classic(self, LoopWait wait) except -1:
         """Before the mutex is taken: what Python runs, so that it may have to wait."""
         if wait.w.node == NULL:
-            wait.start(self, withdraw_classic, NULL, 0)
-        elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
-            wait.withdraw(self, &wait.w)
-            wait.withdraw = withdraw_classic
+            wait.start(self, NULL, NULL, 0)
+        elif wait.withdraw == NULL:  # it waited here while the queue was PLAIN
+            withdraw(&self.monitor, &wait.w)
+        wait.withdraw = withdraw_classic
         return wait.expect()
+
+
+cdef void retune(_QueueCore self) noexcept nogil:
+    """Under the lock, before each unlock: open the fast paths, or close them."""
+    if self.is_open():
+        self.put_below = min(self.monitor.capacity, self.room)
+        self.get_above = (self.room - SPARE) // 2 if self.room > max(self.kept(), SPARE) else 0
+    else:
+        self.put_below = 0
+        self.get_above = UINT64_MAX
+    if DEBUG:
+        insist(self.fault())
 
 
 cdef object seconds_until(int64_t deadline):
@@ -2017,30 +1900,13 @@ cdef object join_in_time(Attempt of, LoopWait wait):
     return None if (<_QueueCore> of.buffer).join_later(wait) else NOT_YET
 
 
-cdef inline uint64_t room_for(uint64_t count, uint64_t capacity) noexcept:
-    return capacity - count if count < capacity else 0
-
-
 cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
     while node != NULL:
         node.need = min(node.need, limit)
         node = node.next
 
 
-cdef bint withdraw_get(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.gets.waiters, w)
-
-
-cdef bint withdraw_put(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.puts.waiters, w)
-
-
-cdef bint withdraw_join(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.joins, w)
-
-
-cdef bint withdraw_classic(object buffer, Wait* w) except -1:
-    wait = <LoopWait> w.node.coroutine
+cdef bint withdraw_classic(object buffer, LoopWait wait) except -1:
     classic.withdraw(buffer, wait)
     return wait.told
 
@@ -2048,11 +1914,6 @@ cdef bint withdraw_classic(object buffer, Wait* w) except -1:
 # -- the collector ------------------------------------------------------------------------------------------------
 #
 # Cython knows the fields that are Python objects; the slots are ours to visit and to clear.
-
-cdef void renew_lock(void* lock) noexcept nogil:
-    """In the child of a fork, whose parent's lock may have been handed to a thread that had not taken it yet."""
-    (<SlotLock*> lock).renew()
-
 
 cdef traverseproc visit_fields
 cdef inquiry clear_fields
@@ -2075,7 +1936,7 @@ cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
 cdef int clear_items(_QueueCore self) noexcept:
     """The counters follow at once: what is garbage together with the queue may still use it."""
     cdef PyObject* bound
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     bound = self.bound
     self.bound = NULL
     self.discard_and_release()
@@ -2119,11 +1980,11 @@ cdef PyTypeObject* queue_type = NULL
 cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
     cdef bint fast
     Py_INCREF(<object> item)
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     fast = self.count() < self.put_below and self.is_as_known() and self.push(item)
     if DEBUG and fast:
         self.record_fast()
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     if not fast:
         Py_DECREF(<object> item)
     return fast
@@ -2131,12 +1992,12 @@ cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
 
 cdef inline PyObject* popped(_QueueCore self) noexcept:
     cdef PyObject* item = NULL
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     if self.count() > self.get_above and self.is_as_known():
         item = self.pop()
         if DEBUG and item != NULL:
             self.record_fast()
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     return item
 
 
@@ -2186,16 +2047,16 @@ cdef inline PyObject* put_or(_QueueCore self, PyObject** args, fastcall method) 
     """With a GIL this calls nothing but in tail position, so that the usual path saves no registers."""
     if NO_GIL:
         Py_INCREF(<object> args[0])  # for the slot; under the lock no reference is counted
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     if self.count() < self.put_below and self.is_as_known() and self.order != SMALLEST:
         if not NO_GIL:
             Py_INCREF(<object> args[0])
         self.append(args[0])
         if DEBUG:
             self.record_fast()
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return none()
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     if NO_GIL:
         Py_DECREF(<object> args[0])
     return other_put(self, args, method)
@@ -2207,14 +2068,14 @@ cdef PyObject* put_on_heap(_QueueCore self, PyObject** args, fastcall method) no
 
 cdef inline PyObject* get_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
     cdef PyObject* item
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     if self.count() > self.get_above and self.is_as_known() and self.order == FIRST_IN:
         item = self.pop_first()
         if DEBUG:
             self.record_fast()
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return item
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     return other_get(self, args, method)
 
 
@@ -2272,7 +2133,7 @@ class Queue(_QueueCore, standard.Queue):
     """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
     All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
-    The README lists every difference.
+    The documentation lists every difference.
 
     Parameters
     ----------
@@ -2570,15 +2431,15 @@ cdef int raise_no_memory() except -1:
 
 
 cdef int raise_put_error(Outcome outcome) except -1:
-    if outcome == NOTHING:
+    if outcome == FULL:
         raise Full
-    if outcome == ENDED:
+    if outcome == SHUT_DOWN:
         raise ShutDown
     raise MemoryError("no memory for more items; the queue is as it was")
 
 
 cdef int raise_get_error(Outcome outcome) except -1:
-    if outcome == ENDED:
+    if outcome == SHUT_DOWN:
         raise ShutDown
     raise Empty
 

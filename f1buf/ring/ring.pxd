@@ -8,28 +8,13 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from f1buf.core.loop cimport LoopWait
-from f1buf.core.sync cimport Monitor, Side, Wait
+from f1buf.core.sync cimport Monitor, Outcome, Side, Wait
 
 
 cdef enum Overflow:
     BLOCK
     DROP_OLDEST
     DROP_NEWEST
-
-
-cdef enum Outcome:
-    # How a push or a pop ended; but for DONE, and for what `done` tells, nothing was done.
-    DONE = 0
-    FULL = 1           # no room in time; or a block is out (`reserve`), for whose end there was no time
-    EMPTY = 2          # nothing there in time; or a block is out (`peek`), for whose end there was no time
-    SHUT_DOWN = 3      # shut down; for a pop also drained: nothing will ever come
-    CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
-    OUT_OF_MEMORY = 5  # to wait with
-    HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
-    # Inside only:
-    TICKED             # signal handlers must run, then go on
-    GROW               # the caller's room is too small for what is there
-    QUEUED             # a coroutine waits in its side's list
 
 
 cdef struct Counters:
@@ -129,10 +114,6 @@ cdef class RingBuffer:
     cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w)
     @cython.final
     cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
-    @cython.final
-    cdef bint withdraw(self, Side* side, Wait* w) noexcept
-    @cython.final
-    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil
     @cython.final
     cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
     @cython.final

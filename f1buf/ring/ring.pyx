@@ -48,12 +48,12 @@ from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, attempt, is_due
 from f1buf.core.sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
-    UNHOLD,
-    Monitor, Side, Status, Wait,
+    COPYING, CUT_IN_TWO, DEBUG, DONE, EMPTY, END, FOREVER, FREE, FULL, GROW, HELD, HELD_BY_SELF, OPEN, OUT_OF_MEMORY,
+    QUEUED, RESERVED, SHUT, SHUT_DOWN, SHUT_NOW, TICKED, TORN, TRY,
+    Monitor, Outcome, Side, Wait,
     acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
-    insist, leave, make_node, may_overtake, monitor_fault, now_ns, over, overtake, ran_here, register_for_fork,
-    release, shut, start_wait, this_thread, unhold, unregister_for_fork,
+    insist, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork, release, shut,
+    start_wait, this_thread, unhold, unregister_for_fork,
 )
 
 from f1buf.core.coroutines import functions_of
@@ -391,15 +391,13 @@ cdef class RingBuffer:
         cdef Monitor* m = &self.monitor
         cdef uint64_t done = 0
         cdef uint64_t step
-        cdef Status status
         outcome[0] = DONE
         while done < n:
-            status = acquire(m, &m.puts, w)
-            if status == HELD:
+            outcome[0] = acquire(m, &m.puts, w)
+            if outcome[0] == HELD:
                 done += self.give_up_put(n - done, outcome)
                 break
-            if status != READY:
-                outcome[0] = failed(status)
+            if outcome[0] != DONE:
                 break
             if m.shut.load(memory_order_relaxed) != OPEN:
                 outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
@@ -423,8 +421,7 @@ cdef class RingBuffer:
         cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
         if drops:
             self.refused += n
-        else:
-            outcome[0] = self.end_of(&m.puts)
+        outcome[0] = DONE if drops else self.end_of(&m.puts)
         release(m)
         return n if drops else 0
 
@@ -788,14 +785,12 @@ cdef class RingBuffer:
                               Outcome* outcome) noexcept nogil:
         """Wait, then take; returns how many, or with GROW how many there are for a larger `room`."""
         cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
-        cdef int state = m.shut.load(memory_order_relaxed)
         cdef uint64_t n
-        if status != READY and status != HELD:
-            outcome[0] = failed(status)
+        outcome[0] = acquire(m, &m.gets, w)
+        if not has_lock(outcome[0]):
             return 0
         n = min(most, m.count.load(memory_order_relaxed))
-        if n == 0 or state == TORN or status == HELD:
+        if n == 0 or outcome[0] == HELD or m.shut.load(memory_order_relaxed) == TORN:
             outcome[0] = self.end_of(&m.gets)
             release(m)
             return 0
@@ -804,7 +799,6 @@ cdef class RingBuffer:
             hold(m, &m.gets, w, n)
             release(m)
             return n
-        outcome[0] = DONE
         first_seq[0] = self.read_seq
         self.get_piece(out, n)
         return n
@@ -1034,13 +1028,12 @@ cdef class RingBuffer:
 
     cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
         cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.puts, w)
-        cdef Outcome outcome = DONE
-        if status != READY and status != HELD:
-            return failed(status)
+        cdef Outcome outcome = acquire(m, &m.puts, w)
+        if not has_lock(outcome):
+            return outcome
         span.pos, span.seq = self.write_pos, self.write_seq
         span.count = min(n, m.capacity - self.write_pos)
-        if status == READY and m.shut.load(memory_order_relaxed) == OPEN:
+        if outcome == DONE and m.shut.load(memory_order_relaxed) == OPEN:
             self.evict_for(span.count)
             span.count = min(span.count, m.capacity - m.count.load(memory_order_relaxed))
         else:
@@ -1054,13 +1047,12 @@ cdef class RingBuffer:
 
     cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
         cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
-        cdef Outcome outcome = DONE
-        if status != READY and status != HELD:
-            return failed(status)
+        cdef Outcome outcome = acquire(m, &m.gets, w)
+        if not has_lock(outcome):
+            return outcome
         span.pos, span.seq = self.read_pos, self.read_seq
         span.count = min(n, m.count.load(memory_order_relaxed), m.capacity - self.read_pos)
-        if span.count == 0 or status == HELD or m.shut.load(memory_order_relaxed) == TORN:
+        if span.count == 0 or outcome == HELD or m.shut.load(memory_order_relaxed) == TORN:
             outcome = self.end_of(&m.gets)
         else:
             self.hand_out(&m.gets)
@@ -1141,7 +1133,7 @@ cdef class RingBuffer:
         cdef uint64_t n
         cdef char* target
         if wait.w.node == NULL:
-            wait.start(self, withdraw_get, &m.gets, least)
+            wait.start(self, m, &m.gets, least)
         batch = self.get_now(least, most, return_seq, &wait.w)
         if batch is not None:
             return batch
@@ -1184,7 +1176,7 @@ cdef class RingBuffer:
                 return DONE
             release(m)
         if wait.w.node == NULL:
-            wait.start(self, withdraw_put, &m.puts, step)
+            wait.start(self, m, &m.puts, step)
         wait.w.need = step if self.policy == BLOCK else 0
         wait.expect()
         with nogil:
@@ -1193,27 +1185,6 @@ cdef class RingBuffer:
         if outcome != QUEUED and wait.done == 0:
             raise_put_error(outcome)
         return outcome
-
-    cdef bint withdraw(self, Side* side, Wait* w) noexcept:
-        """A coroutine waits no more; whether it had been granted."""
-        cdef bint granted
-        if self.monitor.lock.try_lock():
-            granted = self.withdraw_and_release(side, w)
-        else:
-            with nogil:
-                self.monitor.lock.lock()
-                granted = self.withdraw_and_release(side, w)
-        return granted
-
-    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil:
-        cdef bint granted = w.node.granted
-        begins(&self.monitor, UNHOLD)
-        if w.node.queued:  # what it has waited so far
-            side.wait_ns += now_ns() - w.began
-        unhold(w)
-        leave(&side.waiters, w.node)
-        release(&self.monitor)
-        return granted
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -1299,13 +1270,12 @@ cdef class RingBuffer:
 
     cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
         cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
         cdef uint64_t n
         cdef uint64_t pos
-        if status != READY and status != HELD:
-            outcome[0] = failed(status)
+        outcome[0] = acquire(m, &m.gets, w)
+        if not has_lock(outcome[0]):
             return 0
-        if status == HELD:  # by a block that is out, of what an immediate shutdown discards
+        if outcome[0] == HELD:  # by a block that is out, of what an immediate shutdown discards
             room = 0
         n = min(room, m.count.load(memory_order_relaxed))
         pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
@@ -1465,7 +1435,10 @@ cdef class RingBuffer:
     cdef const char* fault(self) noexcept nogil:
         """Which invariant does not hold, under the lock; NULL where all do."""
         cdef Monitor* m = &self.monitor
-        if self.write_seq - self.read_seq != m.count.load(memory_order_relaxed):
+        cdef uint64_t count = m.count.load(memory_order_relaxed)
+        if count > m.capacity:
+            return "count <= capacity"
+        if self.write_seq - self.read_seq != count:
             return "count == write_seq - read_seq"
         if self.write_pos != self.write_seq % m.capacity or self.read_pos != self.read_seq % m.capacity:
             return "positions follow the sequence numbers"
@@ -2076,14 +2049,6 @@ cdef int add_coroutines() except -1:
 add_coroutines()
 
 
-cdef bint withdraw_get(object ring, Wait* w) except -1:
-    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.gets, w)
-
-
-cdef bint withdraw_put(object ring, Wait* w) except -1:
-    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.puts, w)
-
-
 # -- C calls ----------------------------------------------------------------------------------------------------------
 
 cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
@@ -2098,10 +2063,9 @@ cdef int64_t deadline_after(double seconds) noexcept nogil:
 
 # -- errors -----------------------------------------------------------------------------------------------------------
 
-cdef inline Outcome failed(Status status) noexcept nogil:
-    if status == LATER:
-        return QUEUED
-    return TICKED if status == TICK else HELD_BY_SELF if status == OWN else OUT_OF_MEMORY
+cdef inline bint has_lock(Outcome outcome) noexcept nogil:
+    """Whether `acquire` returned with the lock held."""
+    return outcome == DONE or outcome == HELD
 
 
 cdef int raise_put_error(Outcome outcome) except -1:

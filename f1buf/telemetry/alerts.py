@@ -75,10 +75,6 @@ class Alert(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON: ``type``, ``schema`` and the fields, those that are not known left out."""
-        threshold: dict[str, Any] = {self.threshold.side: self.threshold.limit}
-        if self.threshold.absolute:
-            threshold["absolute"] = True
-        threshold |= self.threshold.damping
         fields = {
             "type": "alert",
             "schema": ALERT_SCHEMA,
@@ -94,7 +90,7 @@ class Alert(NamedTuple):
             "channel": self.channel,
             "value": _number(self.value),
             "unit": self.unit,
-            "threshold": threshold,
+            "threshold": self.threshold.as_dict(),
             "message": self.message,
         }
         return {name: value for name, value in fields.items() if value is not None}

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from f1buf import __version__
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel, known_channels
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold, loads
 

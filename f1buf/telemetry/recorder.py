@@ -30,6 +30,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
+from f1buf.telemetry.errors import RecorderError
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
@@ -40,10 +41,6 @@ __all__ = ["Recorder", "RecorderError"]
 
 _ROW_GROUP = 131_072  # readings written at once: with half as many a real recording is 7 % larger
 _LOOK = 0.25  # [s] how often it takes what there is, at least: so long sources must know what they say of their sensors
-
-
-class RecorderError(RuntimeError):
-    """A recording cannot be begun or written; the message is one line that names the file or folder."""
 
 
 class Recorder:

@@ -27,6 +27,7 @@ from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.consumers import Consumer
+from f1buf.telemetry.errors import TelemetryError
 from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
@@ -52,25 +53,6 @@ SENSOR_TYPES: tuple[type[SimulatedSensor], ...] = (
     FuelLevelSensor,
 )
 """The five sensor types of the simulated car."""
-
-
-class TelemetryError(RuntimeError):
-    """Sources, analyzers, consumers or callbacks that failed, or threads that did not stop.
-
-    Attributes
-    ----------
-    failures : list of (str, BaseException)
-        Which thread failed, or which callback ("on_alert", "describe", "on_step", "on_failure"), and how.
-    stuck : list of str
-        Threads that made no progress while they were to stop.
-    """
-
-    def __init__(self, failures: Sequence[tuple[str, BaseException]], stuck: Sequence[str] = ()) -> None:
-        self.failures = list(failures)
-        self.stuck = list(stuck)
-        said = [f"{name} failed: {type(error).__name__}: {error}" for name, error in failures]
-        said += [f"{name} did not stop in time" for name in stuck]
-        super().__init__("; ".join(said))
 
 
 @dataclass(frozen=True)

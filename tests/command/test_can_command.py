@@ -9,7 +9,7 @@ from cli_helpers import call, participants, write_recording
 
 from f1buf.command.can import bus_names
 from f1buf.command.can import database as converted
-from f1buf.telemetry.sources.can_database import Selection
+from f1buf.telemetry.sources.can.decoder import Selection
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")

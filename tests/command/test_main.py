@@ -21,7 +21,9 @@ sys.meta_path.insert(0, Interrupting())
 
 
 @pytest.mark.parametrize("program", [PROGRAM, SCRIPT], ids=["-m", "script"])
-@pytest.mark.parametrize("name", ["f1buf.command.cli", "numpy", "f1buf.ring.ring", "f1buf.telemetry.sources.listen"])
+@pytest.mark.parametrize(
+    "name", ["f1buf.command.cli", "numpy", "f1buf.ring.ring", "f1buf.telemetry.sources.game.listen"]
+)
 def test_ctrl_c_while_it_is_imported(tmp_path, program, name):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.format(name=name))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

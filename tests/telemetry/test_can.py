@@ -27,12 +27,12 @@ from f1buf.command.can import add_options
 from f1buf.command.parser import Parser
 from f1buf.telemetry import F1TelemetrySystem, TelemetryError, Threshold, ThresholdTable, channels
 from f1buf.telemetry.channels import channel_by_number, channels_by_name
-from f1buf.telemetry.sources import can_bus
-from f1buf.telemetry.sources.can_bus import CanBus, add_bus_arguments, open_bus
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError
-from f1buf.telemetry.sources.can_frames import Frames
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can import bus as can_bus
+from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError
+from f1buf.telemetry.sources.can.frames import Frames
+from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")
@@ -830,12 +830,12 @@ def test_a_stop_ends_a_bus_that_never_falls_silent(decoder, monkeypatch):
         def recv(self, timeout):
             return frame(260, 1, 0)
 
-    monkeypatch.setattr(can_bus, "_AT_THE_STOP", 1000)
+    monkeypatch.setattr(can_bus, "AT_THE_STOP", 1000)
     stop = threading.Event()
     stop.set()
     source = CanBus(Noisy(), decoder)
     assert source.name == "CAN bus (Noisy)"
-    assert 1000 <= len(all_of(source, stop)) <= 1000 + can_bus._AT_ONCE
+    assert 1000 <= len(all_of(source, stop)) <= 1000 + can_bus.AT_ONCE
 
 
 def test_a_silent_bus_stops_at_once(two_buses, decoder):
@@ -883,8 +883,8 @@ import can
 from helpers import wait_until
 from cli_helpers import watchdog
 from f1buf.telemetry import F1TelemetrySystem, Threshold
-from f1buf.telemetry.sources.can_bus import CanBus
-from f1buf.telemetry.sources.can_database import CanDecoder
+from f1buf.telemetry.sources.can.bus import CanBus
+from f1buf.telemetry.sources.can.decoder import CanDecoder
 
 decoder = CanDecoder([{database!r}])
 alerts = []

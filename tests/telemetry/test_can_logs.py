@@ -20,11 +20,14 @@ from cli_helpers import watchdog
 from hypothesis import strategies as st
 
 from f1buf.telemetry import F1TelemetrySystem, Threshold
-from f1buf.telemetry.sources import can_blf, can_log, can_mf4, can_text
-from f1buf.telemetry.sources.can_database import CanDecoder
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, row_of
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can import log as can_log
+from f1buf.telemetry.sources.can.decoder import CanDecoder
+from f1buf.telemetry.sources.can.formats import blf as can_blf
+from f1buf.telemetry.sources.can.formats import candump as can_text
+from f1buf.telemetry.sources.can.formats import mf4 as can_mf4
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, row_of
+from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
 
 can = pytest.importorskip("can", reason="python-can is not installed")
 pytest.importorskip("can.cli", reason="this python-can has no can.cli")

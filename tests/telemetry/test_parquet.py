@@ -15,12 +15,12 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.recorder import Recorder
-from f1buf.telemetry.sources import pace, parquet
-from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources import RecordingError, pace, parquet
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
-from f1buf.telemetry.sources.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="reading Parquet needs pyarrow")

@@ -22,13 +22,13 @@ from helpers import WATCHDOG, wait_until
 
 from f1buf.command import listen
 from f1buf.command.game import SessionNotices
-from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold, thresholds
+from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold
 from f1buf.telemetry.sessions import short_session
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.listen import Listener
-from f1buf.telemetry.sources.recording import open_recording
-from f1buf.telemetry.sources.replay import Replay
-from f1buf.telemetry.thresholds import ThresholdTable, Tracker
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.listen import Listener
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
+from f1buf.telemetry.thresholds import ThresholdTable, Tracker, tracker
 
 ONE, OTHER = 9645314088496810282, 1234567890123450154
 FAST = Threshold("SPEED", above=340, message="Too fast")
@@ -147,9 +147,9 @@ def test_a_replay_at_any_speed_and_a_listener_tell_the_same(both_fast):
 
 @pytest.mark.parametrize("damping", [{}, {"hysteresis": 1.0}, {"min_duration": 0.5}])
 def test_series_without_end_do_not_fill_the_memory(monkeypatch, damping):
-    monkeypatch.setattr(thresholds, "_MOST_OVER", 100)
+    monkeypatch.setattr(tracker, "MOST_OVER", 100)
     table = ThresholdTable([Threshold("SPEED", above=340, message="Too fast", **damping)])
-    tracker = Tracker(table)
+    following = Tracker(table)
     rises = 0
     for number in range(500):
         batch = readings([350.0] * 10)
@@ -157,8 +157,8 @@ def test_series_without_end_do_not_fill_the_memory(monkeypatch, damping):
         batch["sensor_id"][1:] = (
             np.arange(1, 10) + 10 * number
         )  # the first one goes on, the others are never seen again
-        rises += len(tracker.merge(table.check(batch), 10 * number))
-        assert len(tracker._over[0]) + sum(map(len, tracker._stretches.values())) <= 110
+        rises += len(following.merge(table.check(batch), 10 * number))
+        assert following.over <= 110
     assert rises == (1 if "min_duration" in damping else 1 + 9 * 500)  # that one rises once: it is always in a batch
 
 

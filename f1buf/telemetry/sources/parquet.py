@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
+from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.pace import Pace, due_pieces
-from f1buf.telemetry.sources.recording import RecordingError
 
 if TYPE_CHECKING:
     from f1buf.telemetry.parts import Footer, Rows

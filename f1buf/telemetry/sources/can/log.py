@@ -16,14 +16,14 @@ from typing import Any, BinaryIO, cast
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.can_blf import blf_frames
-from f1buf.telemetry.sources.can_database import CanDecoder, reason_of, require_packages
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
-from f1buf.telemetry.sources.can_lines import asc_frames, csv_frames, is_screen, screen_frames, trc_frames
-from f1buf.telemetry.sources.can_mf4 import mf4_frames
-from f1buf.telemetry.sources.can_text import candump_frames
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.decoder import CanDecoder, reason_of, require_packages
+from f1buf.telemetry.sources.can.formats.blf import blf_frames
+from f1buf.telemetry.sources.can.formats.candump import candump_frames
+from f1buf.telemetry.sources.can.formats.lines import asc_frames, csv_frames, is_screen, screen_frames, trc_frames
+from f1buf.telemetry.sources.can.formats.mf4 import mf4_frames
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
 from f1buf.telemetry.sources.pace import Pace, due_pieces
-from f1buf.telemetry.sources.recording import RecordingError
 from f1buf.telemetry.text import clean
 
 __all__ = ["CanLog", "CanReplay", "can_log_format", "open_can_log"]
@@ -53,8 +53,8 @@ class CanLog:
     frames_read : int
         How many frames `frames` has yielded since it began.
     rejected : collections.Counter
-        How many it left out, by reason: see `Frames.of_rows`, and what each format adds, such as "other event" (what is
-        no frame: statistics, triggers, frames of another kind of bus).
+        How many it left out, by reason: see ``Frames.of_rows``, and what each format adds, such as "other event" (what
+        is no frame: statistics, triggers, frames of another kind of bus).
     notes : list of str
         Lines for people on the log as a whole, and on what the libraries that read it said.
 

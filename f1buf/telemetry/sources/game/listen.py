@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from f1buf import RingBuffer
 from f1buf.ring.reading import READING
-
-from .f1game import FORMATS, Decoder
-from .udp import SLOT, Receiver
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.packets import FORMATS
+from f1buf.telemetry.sources.game.udp import SLOT, Receiver
 
 __all__ = ["DEFAULT_PORT", "RECEIVE_BUFFER", "ListenError", "Listener", "local_addresses"]
 

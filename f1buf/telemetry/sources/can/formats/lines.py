@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
-from f1buf.telemetry.sources.can_text import ID_BITS, Lines, is_error, text_blocks
+from f1buf.telemetry.sources.can.formats.candump import ID_BITS, Lines, is_error, text_blocks
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
 
 if TYPE_CHECKING:
     import can

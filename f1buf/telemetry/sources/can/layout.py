@@ -173,7 +173,7 @@ class Layout:
         """Return the rows that have a page behind a multiplexer, and which; note those whose page is unknown."""
         at = np.flatnonzero(self._multiplexes.take(field))
         keys = list(zip(field[at].tolist(), np.trunc(values[at]).tolist(), strict=True))
-        # Not `get`: see `f1game.Decoder.decode`.
+        # Not `get`: see `Decoder.decode`.
         known = np.array([key in self._behind for key in keys], np.bool_)
         page = np.array([self._behind[key] for key in keys if key in self._behind], np.intp)
         unknown[row[at[~known]]] = True

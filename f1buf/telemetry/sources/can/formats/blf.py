@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
 
 __all__ = ["blf_frames"]
 

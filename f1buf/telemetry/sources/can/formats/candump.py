@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, Frames, Row, is_sound, row_of
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, Frames, Row, is_sound, row_of
 
 if TYPE_CHECKING:
     import can

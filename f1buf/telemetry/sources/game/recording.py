@@ -26,7 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-__all__ = ["Recording", "RecordingError", "open_recording"]
+from f1buf.telemetry.sources import RecordingError
+
+__all__ = ["Recording", "open_recording"]
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16sH6xII60xI")  # magic, page size, changes made, pages, changes when those were counted
@@ -39,10 +41,6 @@ _REPEATED = "repeated pkt_id"
 _DISPLACED = "pkt_id out of order"
 _UNNUMBERED = "pkt_id is no whole number"
 _GAPS = 10  # remembered: for people, who have seen enough then
-
-
-class RecordingError(ValueError):
-    """A recording cannot be read; the message is one line that names the file."""
 
 
 class Recording:
@@ -189,7 +187,7 @@ class Recording:
     def _check_unchanged(self, row_number: int) -> None:
         """Refuse a file that was written to: what was read is neither what it was nor what it is."""
         try:
-            state = _state(self._resolved_path)
+            state = state_of(self._resolved_path)
         except (OSError, RecordingError):
             return  # removed: what was read was whole
         if state != self._state and state.file == self._state.file:
@@ -231,7 +229,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     """
     path = Path(path)
     _check_journals(path)  # first: a file that is being written to may seem damaged
-    state = _check_file(path)
+    state = check_file(path)
     uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
     try:
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
@@ -255,7 +253,8 @@ class _State(NamedTuple):
     header: bytes
 
 
-def _state(path: Path) -> _State:
+def state_of(path: Path) -> _State:
+    """Return what shows later whether a file was written to."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
         raise RecordingError(f"{path}: not a regular file; expected a recording, an SQLite database")
@@ -264,9 +263,10 @@ def _state(path: Path) -> _State:
     return _State((status.st_dev, status.st_ino), status.st_size, header)
 
 
-def _check_file(path: Path) -> _State:
+def check_file(path: Path) -> _State:
+    """Refuse a file that is no SQLite database, or shorter than its header says; return its state."""
     try:
-        state = _state(path)
+        state = state_of(path)
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}; expected a recording, an SQLite database") from error
     magic, page_size, changes, pages, changes_at_pages = _HEADER.unpack(state.header)

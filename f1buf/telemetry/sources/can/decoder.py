@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel
-from f1buf.telemetry.sources.can_files import CanError, Listed, load, reason_of, require_packages
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames
-from f1buf.telemetry.sources.can_j1939 import (
+from f1buf.telemetry.sources.can.database import CanError, Listed, load, reason_of, require_packages
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
+from f1buf.telemetry.sources.can.j1939 import (
     LARGEST,
     Group,
     Transport,
@@ -34,7 +34,7 @@ from f1buf.telemetry.sources.can_j1939 import (
     source_of,
     without_priority,
 )
-from f1buf.telemetry.sources.can_layout import Layout, Rows
+from f1buf.telemetry.sources.can.layout import Layout, Rows
 from f1buf.telemetry.text import clean
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class _Table:
 
     def meaning(self, can_id: int, extended: bool) -> _Meaning:
         """Return which message a frame is, or why that is not known."""
-        if (can_id, extended) in self._ids:  # not `get`: see `f1game.Decoder.decode`
+        if (can_id, extended) in self._ids:  # not `get`: see `Decoder.decode`
             return self._ids[can_id, extended]
         if not extended or (group := group_of(can_id)) not in self._groups:
             return _UNKNOWN
@@ -253,7 +253,7 @@ class Selection:
 _ALL = Selection()
 _NOT_ASKED_FOR = "not asked for"
 _MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
-_MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
+MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
 
 
 class CanDecoder:
@@ -348,7 +348,7 @@ class CanDecoder:
         self.heard: set[str] = set()
         self._buses: set[str] = set()
         self._senders: dict[tuple[str, int | None], int] = {}  # number by bus and address, in the order heard
-        self._most_senders = min(_MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
+        self._most_senders = min(MOST_SENDERS, 2**32 // len(self._parts))  # a sensor's number has 32 bits
         self._transport = Transport(self.rejected)
 
     def decode(self, frames: Frames) -> Array:

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import Recording
 from f1buf.telemetry.sources.pace import replayed
-from f1buf.telemetry.sources.recording import Recording
 
 __all__ = ["Replay"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.can_database import CanDecoder, CanError, reason_of, require_packages
-from f1buf.telemetry.sources.can_frames import Frames
+from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError, reason_of, require_packages
+from f1buf.telemetry.sources.can.frames import Frames
 
 if TYPE_CHECKING:
     import can
@@ -20,8 +20,8 @@ __all__ = ["CanBus", "add_bus_arguments", "open_bus"]
 Array = NDArray[Any]
 
 _LISTEN = 0.05  # [s] at once: how often it looks whether to stop
-_AT_ONCE = 256  # frames put together at most, so that under load it still looks
-_AT_THE_STOP = 100_000  # frames taken after the stop at most: all that a bus holds, but not for ever what still comes
+AT_ONCE = 256  # frames put together at most, so that under load it still looks
+AT_THE_STOP = 100_000  # frames taken after the stop at most: all that a bus holds, but not for ever what still comes
 
 
 class CanBus:
@@ -53,7 +53,7 @@ class CanBus:
             self._decoder.finish()
 
     def _batches(self, stop: threading.Event) -> Iterator[Array]:
-        left = _AT_THE_STOP
+        left = AT_THE_STOP
         while left > 0:
             stopping = stop.is_set()  # before looking: what came before the stop is seen
             messages, failure = self._received(0.0 if stopping else _LISTEN)
@@ -69,7 +69,7 @@ class CanBus:
         """Wait for a frame; return it, those that are there behind it, and what the bus raised after these."""
         messages: list[can.Message] = []
         try:
-            while len(messages) < _AT_ONCE and (message := self._bus.recv(timeout)) is not None:
+            while len(messages) < AT_ONCE and (message := self._bus.recv(timeout)) is not None:
                 messages.append(message)
                 timeout = 0.0
         except Exception as error:

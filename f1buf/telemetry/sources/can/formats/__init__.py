@@ -1,0 +1,1 @@
+"""The formats of CAN logs, each read as columns of frames."""
