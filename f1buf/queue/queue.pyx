@@ -2133,7 +2133,7 @@ class Queue(_QueueCore, standard.Queue):
     """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
     All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
-    The README lists every difference.
+    The documentation lists every difference.
 
     Parameters
     ----------
