@@ -520,7 +520,7 @@ def midway(ring, call):
     The task is nice (on Linux: a thread alone): on a busy machine this thread would else be woken after the copy.
 
     A task whose copy is over may be waiting for the GIL. It must not be held there: the C library's condition variables
-    wait for a waiter that was woken to leave, so the next thread that hands the GIL over would wait for ever. Hence from
+    wait for a waiter that was woken to leave, so the next thread to hand the GIL over would wait for ever. Hence from
     the signal on, this thread keeps the GIL until it knows that the copy is not over, or has let the task go.
     """
     copied, over, moved, began = threading.Event(), threading.Event(), moved_so_far(ring), []
