@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -64,6 +65,20 @@ def usage() -> Usage:
         sum(one.ru_nvcsw for one in both),
         sum(one.ru_nivcsw for one in both),
     )
+
+
+def require(holds: bool, what: object, why: str) -> None:
+    if not holds:
+        raise AssertionError(f"{what}: {why}")
+
+
+def check_items(what: object, taken: list[list[int]], share: int, producers: int) -> None:
+    """All numbers once, and what each consumer got from one producer in the order it was put; a `share` is of one."""
+    require(sorted(chain.from_iterable(taken)) == list(range(share * producers)), what, "not every item arrived once")
+    for got in taken:
+        # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
+        by_producer = sorted(got, key=share.__rfloordiv__) if producers > 1 else got
+        require(by_producer == sorted(got), what, "items of one producer arrived out of their order")
 
 
 @contextmanager

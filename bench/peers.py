@@ -38,7 +38,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from common import gil_enabled, own_copy
+from common import check_items, gil_enabled, own_copy, require
 from native import limits
 
 import f1buf
@@ -144,12 +144,7 @@ class Job:
         for taken in self.items:
             if taken and isinstance(taken[0], list):
                 taken[:] = chain.from_iterable(taken)
-        everything = sorted(chain.from_iterable(self.items))
-        require(everything == list(range(self.records)), self.flow, "not every item arrived once")
-        for taken in self.items:
-            # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
-            ordered = sorted(taken, key=self.share.__rfloordiv__) if self.flow.producers > 1 else taken
-            require(ordered == sorted(taken), self.flow, "items of one producer arrived out of their order")
+        check_items(self.flow, self.items, self.share, self.flow.producers)
 
     def _verify_references(self) -> None:
         arrays = [list(map(id, taken)) for taken in self.references]
@@ -166,11 +161,6 @@ class Job:
             around = len(everything)
             expected = arrays[0][:around] * (count // around + 1)
             require(arrays[0] == expected[:count], self.flow, "arrays arrived out of their order")
-
-
-def require(holds: bool, what: object, why: str) -> None:
-    if not holds:
-        raise AssertionError(f"{what}: {why}")
 
 
 def numbered_blocks(flow: Flow, producer: int) -> Any:

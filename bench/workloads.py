@@ -16,9 +16,9 @@ from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
-from common import Usage, collector_off, cpus, own_copy, pin, usage
+from common import Usage, collector_off, cpus, own_copy, pin, require, usage
 from native import limits
-from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks, require
+from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks
 from pipelines import PIPELINES, Pipeline
 
 import f1buf
