@@ -103,7 +103,7 @@ def test_what_shows_the_feature_tables_entries_exists():
     for named in tests.values():
         assert named
         for file, name in named:
-            assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
 
 
 def test_the_view_is_shown_as_it_looks():

@@ -153,7 +153,7 @@ def library(name):
 def tests_that_name(names, files):
     for file in files:
         for test in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
-            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
                 nodes = list(ast.walk(test))  # its decorators, too
                 used = {node.id for node in nodes if isinstance(node, ast.Name)}
                 used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
