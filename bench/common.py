@@ -1,4 +1,4 @@
-"""What the scripts here have in common: the machine, the interpreter, placement, and the command line."""
+"""What the scripts here share: the machine, raw results, the command line, tables, comparisons of pairs."""
 
 import argparse
 import datetime
@@ -107,7 +107,7 @@ def gil_enabled() -> bool:
 
 
 def interpreter() -> str:
-    """Whose `must` and `aim` apply: by the build, whether or not it has turned its GIL on again."""
+    """The one of INTERPRETERS whose goals apply: by the build, whether or not it has turned its GIL on again."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "free-threaded"
     return "3.13" if sys.version_info >= (3, 13) else "3.11"
@@ -267,7 +267,7 @@ def by_turns(cases: Sequence[C], runs: int, run: Callable[[C, bool], float]) -> 
 
 
 def quartiles_of(ratios: Sequence[float]) -> tuple[float, float, float]:
-    """The quartiles of the ratios round by round; the middle one is told, for that of the medians may lie outside."""
+    """The quartiles of the ratios round by round. (The ratio of the medians may lie outside of them.)"""
     low, middle, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else list(ratios) * 3
     return low, middle, high
 
