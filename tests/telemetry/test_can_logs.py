@@ -1,6 +1,5 @@
 """CAN logs: every format read rightly, or said to be unread; what is damaged, cut off, or left by a killed writer."""
 
-import base64
 import contextlib
 import datetime
 import gzip
@@ -17,6 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 from can_helpers import can, frame, written
+from can_logs import CONTAINER, HEADERS, LOG_CONTAINER, TICK, blf_header, lobj
 from cli_helpers import watchdog
 from hypothesis import strategies as st
 
@@ -196,7 +196,7 @@ def test_candump_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 64, 1 << 18])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
-def test_wherever_blocks_end(tmp_path, monkeypatch, size, end):
+def test_a_block_may_end_anywhere(tmp_path, monkeypatch, size, end):
     monkeypatch.setattr(FORMATS + "text.BLOCK", size)
     lines = [f"({n}.000001) can{n % 3} {n:03X}#{n:02X}FF{' R' if n % 2 else ''}" for n in range(60)]
     lines[7] = lines[8] = ""
@@ -254,7 +254,7 @@ def test_error_frames_of_every_class(tmp_path):
     assert decoder.rejected == {"error frame": 10}
 
 
-def test_lengths_beyond_8_that_a_frame_gave(tmp_path):
+def test_lengths_beyond_8_as_candump_8_writes_them(tmp_path):
     """As candump -8 writes them."""
     lines = ["(1.0) can0 123#E8035A0000000000_9", "(2.0) can0 18FEF100#E8035A0000000000_f R", "(3.0) can0 123#R8_A"]
     assert whole(written(tmp_path / "car.log", "\n".join(lines))) == [
@@ -267,13 +267,13 @@ def test_lengths_beyond_8_that_a_frame_gave(tmp_path):
         assert (rows, failure.startswith(DAMAGED.format(0))) == ([], True)
 
 
-def test_more_buses_than_are_told_apart_by_the_block(tmp_path):
+def test_more_buses_than_one_block_tells_apart(tmp_path):
     lines = [f"({n}.0) bus{n % 200} 100#" for n in range(600)]
     rows = whole(written(tmp_path / "car.log", "\n".join(lines)))
     assert [row[3] for row in rows] == [f"bus{n % 200}" for n in range(600)]
 
 
-def test_a_line_without_end(tmp_path, monkeypatch):
+def test_an_endless_line(tmp_path, monkeypatch):
     """Memory stays bounded."""
     monkeypatch.setattr(FORMATS + "text.LONGEST_LINE", 5000)
     monkeypatch.setattr(FORMATS + "text.BLOCK", 1000)
@@ -291,7 +291,7 @@ def test_a_byte_order_mark(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["drive.log.gz", "drive.2026.11.log.gz", "DRIVE.LOG.GZ", "drive.log"])
-def test_compressed_whatever_its_name(tmp_path, name):
+def test_a_compressed_log_of_any_name(tmp_path, name):
     path = written(tmp_path / name, gzip.compress(b"(1.0) can0 100#01\n" * 20_000))
     assert can_log_format(path) == ".log"
     assert len(whole(path)) == 20_000
@@ -379,7 +379,7 @@ def test_relative_times_are_added_up(tmp_path):
 
 
 def test_relative_times_count_from_every_event(tmp_path):
-    """From those, too, that are no frames, or that python-can reads; and they do not drift."""
+    """Also from events that are no frames, or that python-can reads; the sum does not drift."""
     lines = asc([(0.1, 1)] * 10_000, kind="relative").splitlines()
     lines[6:6] = [
         "   0.250000 CAN 1 Status:chip status error active",
@@ -467,60 +467,6 @@ def test_other_lines_of_asc_are_read_as_python_can_reads_them(tmp_path, base):
     assert {row[3] for row in expected} == {"1", "2"}
 
 
-SPACE = st.sampled_from([" ", " ", "  ", "\t", "   ", "\xa0", ""])
-BYTES = st.lists(
-    st.sampled_from(["00", "FF", "1a", "7", "ABC", "G0", "+1"]) | st.text(HEX, min_size=2, max_size=2), max_size=10
-)
-
-
-def spaced(draw, words):
-    return "".join(itertools.chain.from_iterable((draw(SPACE) if n else " ", word) for n, word in enumerate(words)))
-
-
-@st.composite
-def asc_lines(draw):
-    time = draw(st.sampled_from(["0.5", "12.000001", "1631416514.717133", "1", "1.5e3", "0.1234567891234"]))
-    can_id = draw(st.text(HEX, min_size=1, max_size=8)) + draw(st.sampled_from(["", "", "x", "X"]))
-    kind = draw(st.sampled_from(["d", "d", "d", "D", "r", "e"]))
-    data = draw(BYTES)
-    size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9", "a", "F"]))
-    behind = draw(st.sampled_from([[], [], ["Length", "=", "240000"], ["  "], ["x"]]))
-    words = [time, draw(st.sampled_from(["1", "2", "15", "CAN"])), can_id, draw(st.sampled_from(["Rx", "Tx", "rx"]))]
-    return spaced(draw, [*words, kind, size, *data, *behind])
-
-
-@st.composite
-def trc_lines(draw, version):
-    time = draw(st.sampled_from(["0.5", "12.001", "1", "-0.5", "123456789.123"]))
-    can_id, data = draw(st.text(HEX, min_size=3, max_size=8)), draw(BYTES)
-    direction = draw(st.sampled_from(["Rx", "Tx", "Error"]))
-    size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9"]))
-    behind = draw(st.sampled_from([[], [], [" "], ["00"], ["x"]]))
-    if version == "1.1":
-        return spaced(draw, ["1)", time, direction, can_id, size, *data, *behind])
-    return spaced(
-        draw, ["1", time, draw(st.sampled_from(["DT", "FD", "ST"])), "2", can_id, direction, "-", size, *data, *behind]
-    )
-
-
-def compared_with_the_reader(path, text):
-    """python-can reads the whole file; where it fails, so do we. What we leave out of its frames we count."""
-    written(path, text)
-    expected, failure = [], None
-    try:
-        with can.LogReader(path) as reader:
-            expected.extend(reader)
-    except Exception as error:
-        failure = error
-    rows, log, message = read(path)
-    sound = [row for row in python_cans(expected, path.suffix) if row[1] < 1 << 29 and len(row[4]) <= 64]
-    rows = [row for row in rows if row[0] >= 0]  # of negative times python-can reads none
-    left = iter(sound)
-    assert all(row in left for row in rows)  # in their order
-    assert len(sound) - len(rows) <= log.rejected["half a byte"] + log.rejected["absurd length"]
-    assert (message is None) == (failure is None)
-
-
 ASC_HEADER = "date Sat Nov 28 09:00:00.000 am 2026\nbase hex  timestamps absolute\ninternal events logged\n"
 
 
@@ -594,56 +540,6 @@ def test_decimal_bytes_of_asc_have_as_many_digits_as_they_need(tmp_path):
     assert (log.rejected, failure) == ({"absurd length": 1}, None)
 
 
-@hypothesis.given(st.lists(asc_lines(), max_size=5))
-def test_asc_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
-    compared_with_the_reader(tmp_path_factory.getbasetemp() / "generated.asc", ASC_HEADER + "\n".join(lines))
-
-
-@hypothesis.given(st.data(), st.sampled_from(["1.1", "2.1"]))
-def test_trc_lines_are_read_as_python_can_reads_them(tmp_path_factory, data, version):
-    lines = data.draw(st.lists(trc_lines(version), max_size=5))
-    header = (TRC_1_1 if version == "1.1" else TRC_2_1).split(";\n")[0]
-    path = tmp_path_factory.getbasetemp() / "generated.trc"
-    compared_with_the_reader(path, header + ";\n" + "\n".join(lines))
-
-
-@hypothesis.given(
-    st.lists(
-        st.one_of(
-            st.builds(
-                "{},0x{},{},{},{},{},{}".format,
-                st.sampled_from(["1.5", "1631416514.717133", "-0.5", "1", "1e3", "nan", ""]),
-                st.text("0123456789abcdef", min_size=1, max_size=9),
-                st.sampled_from(["0", "1", "2"]),
-                st.sampled_from(["0", "0", "1"]),
-                st.sampled_from(["0", "0", "1"]),
-                st.sampled_from(["0", "8", "x"]),
-                st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())
-                | st.text("ABCDabcd01+/=", max_size=9),
-            ),
-            st.text(max_size=10),
-        ),
-        max_size=5,
-    )
-)
-def test_csv_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
-    header = "timestamp,arbitration_id,extended,remote,error,dlc,data\n"
-    text = header + "\n".join(line for line in "\n".join(lines).replace("\r", "").split("\n") if line.strip())
-    path = written(tmp_path_factory.getbasetemp() / "generated.csv", text)
-    expected, failure = [], None
-    try:
-        with can.LogReader(path) as reader:
-            expected.extend(reader)
-    except Exception as error:
-        failure = error
-    rows, log, message = read(path)
-    sound = [row for row in python_cans(expected) if np.isfinite(row[0]) and row[1] < 1 << 29]
-    left = iter(sound)
-    assert all(row in left for row in rows)  # in their order
-    assert log.rejected.total() == len(expected) - len(rows)
-    assert (message is None) == (failure is None)
-
-
 # .trc -----------------------------------------------------------------------------------------------------------------
 
 TRC_1_1 = """\
@@ -704,7 +600,7 @@ def test_trc_is_read_as_python_can_reads_it(tmp_path, text, count, others):
 
 
 def test_what_python_can_says_is_noted(tmp_path, monkeypatch):
-    """Also where the program handles its log; and of what other threads read nothing."""
+    """Also if the program handles python-can's log; but nothing of what other threads read."""
     monkeypatch.setattr(logging.getLogger("can"), "propagate", False)
     _, log, failure = read(written(tmp_path / "car.trc", TRC_1_1))
     assert log.rejected == {"other event": 1, "unreadable line": 1}
@@ -963,15 +859,9 @@ def test_a_table_of_messages(tmp_path):
 # .blf -----------------------------------------------------------------------------------------------------------------
 
 
-def lobj(kind, body, version=1, header=b"", size=None):
-    size = 16 + len(header) + len(body) if size is None else size
-    return struct.pack("<4sHHII", b"LOBJ", 16 + len(header), version, size, kind) + header + body
-
-
 def timed(kind, body, seconds=0.0, version=1, flags=2):
-    ticks = round(seconds * (1e5 if flags == 1 else 1e9))
-    header = struct.pack("<IHHQ", flags, 0, 0, ticks) if version != 2 else struct.pack("<IBxHQ8x", flags, 0, 0, ticks)
-    return lobj(kind, body, version, header)
+    header = HEADERS[2 if version == 2 else 1].pack(flags, 0, 0, round(seconds / TICK[flags]))
+    return lobj(kind, body, header, version)
 
 
 def can_object(number, **options):
@@ -980,14 +870,12 @@ def can_object(number, **options):
 
 
 def container(content, method=0):
-    body = struct.pack("<H6xL4x", method, len(content)) + (zlib.compress(content) if method == 2 else content)
-    return lobj(10, body) + bytes(len(body) % 4)
+    packed = zlib.compress(content) if method == 2 else content
+    return lobj(LOG_CONTAINER, CONTAINER.pack(method, len(content)) + packed)
 
 
 def blf(path, payload, objects, size=None, start=(2026, 11, 6, 28, 9, 0, 0, 0)):
-    size = 144 + len(payload) if size is None else size
-    header = struct.pack("<4sL8BQQLL8H8H", b"LOGG", 144, 5, 0, 0, 0, 2, 6, 8, 1, size, size, objects, 0, *start, *start)
-    return written(path, header.ljust(144, b"\0") + payload)
+    return written(path, blf_header(144 + len(payload) if size is None else size, objects, start) + payload)
 
 
 BEGAN = datetime.datetime(2026, 11, 28, 9, tzinfo=datetime.UTC).timestamp()
@@ -995,7 +883,7 @@ FOUR = [can_object(n) for n in range(4)]
 FOUR_ROWS = [(BEGAN + n / 2, 0x100 + n, 0, "1", bytes([n] * 8)) for n in range(4)]
 
 
-def test_a_blf_log_that_began_on_no_day_is_noted(tmp_path):
+def test_a_blf_log_with_an_impossible_date_is_noted(tmp_path):
     path = blf(tmp_path / "car.blf", container(b"".join(FOUR)), 4, start=(2026, 13, 6, 28, 9, 0, 0, 0))
     rows, log, failure = read(path)
     assert [row[0] for row in rows] == [0.0, 0.5, 1.0, 1.5]
@@ -1016,7 +904,7 @@ def test_a_blf_log_that_began_on_no_day_is_noted(tmp_path):
     ],
     ids=["stored", "deflated", "no container", "both", "cut in two", "one each", "crumbs"],
 )
-def test_objects_wherever_they_lie(tmp_path, payload):
+def test_objects_may_lie_anywhere(tmp_path, payload):
     assert whole(blf(tmp_path / "car.blf", payload, 4)) == FOUR_ROWS
     path = written(tmp_path / "car.blf.gz", gzip.compress((tmp_path / "car.blf").read_bytes()))
     assert whole(path) == FOUR_ROWS
@@ -1036,7 +924,7 @@ def test_objects_that_cannot_be_read_are_counted(tmp_path):
     assert log.rejected == {"container of unknown compression": 1}
 
 
-def test_what_goes_on_in_a_container_that_cannot_be_read_is_lost_alone(tmp_path):
+def test_only_objects_that_lie_in_an_unreadable_container_are_lost(tmp_path):
     """Objects of 48 bytes: the second begins before such a container, the third ends two containers behind it."""
     objects = b"".join(FOUR)
     pieces = [(objects[:70], 0), (objects[70:110], 7), (objects[110:120], 0), (objects[120:], 0)]
@@ -1058,9 +946,9 @@ def test_what_goes_on_in_a_container_that_cannot_be_read_is_lost_alone(tmp_path)
     assert log.rejected == {"other event": 3, "truncated object": 1}
 
 
-def test_an_object_without_room_for_itself(tmp_path):
+def test_an_object_smaller_than_its_header(tmp_path):
     """A reader that goes on behind it must not come back to it."""
-    bad = lobj(1, bytes(32), size=12)
+    bad = struct.pack("<4sHHII", b"LOBJ", 16, 1, 12, 1) + bytes(32)
     for payload in (container(b"".join(FOUR) + bad + FOUR[0]), b"".join(FOUR) + bad):
         rows, _, failure = read(blf(tmp_path / "car.blf", payload, 6))
         assert rows == FOUR_ROWS
@@ -1092,7 +980,7 @@ def test_a_large_object_is_put_together_once(tmp_path, monkeypatch):
 
 
 def test_a_container_is_unpacked_piece_by_piece(tmp_path, monkeypatch):
-    """A few bytes of it may stand for any number."""
+    """A few bytes may stand for any number."""
     monkeypatch.setattr(FORMATS + "blf.PIECE", 5000)
     walked = []
     monkeypatch.setattr(FORMATS + "blf.walk", lambda data: walked.append(len(data)) or walk(data))
@@ -1136,7 +1024,7 @@ def test_a_header_of_absurd_length(tmp_path, length):
     assert (rows, failure) == ([], DAMAGED.format(0) + f"a header of {length:,} bytes; expected 72 to 65,536")
 
 
-def test_no_object_where_one_must_begin(tmp_path):
+def test_other_bytes_where_an_object_must_begin(tmp_path):
     for payload in (container(b"".join(FOUR) + b"nothing of the kind" * 2), b"".join(FOUR) + b"nothing of the kind"):
         rows, _, failure = read(blf(tmp_path / "car.blf", payload, 4))
         assert rows == FOUR_ROWS
@@ -1158,7 +1046,7 @@ def test_a_header_that_promises_more(tmp_path):
 
 
 def test_what_a_killed_writer_of_blf_leaves(tmp_path):
-    """Its header is as at the beginning; the last container's last object goes on in one that was never written."""
+    """The header is as at the beginning; the last object goes on in a container that was never written."""
     path = tmp_path / "car.blf"
     writer = can.BLFWriter(path, max_container_size=2000)
     for n in range(200):
@@ -1223,7 +1111,7 @@ def test_a_log_of_python_can_in_blf(tmp_path):
     assert len(expected) == 3000
 
 
-def test_a_frame_longer_than_can_be(tmp_path):
+def test_a_frame_of_impossible_length(tmp_path):
     rows, log, _ = read(blf(tmp_path / "car.blf", container(fd_64(65, bytes(65)) + FOUR[0]), 2))
     assert (rows, log.rejected) == (FOUR_ROWS[:1], {"absurd length": 1})
     rows, log, _ = read(blf(tmp_path / "car.blf", container(fd_64(8, bytes(8), behind=20) + FOUR[0]), 2))
@@ -1313,7 +1201,7 @@ def test_an_empty_mf4(tmp_path, asammdf):
     assert whole(some_mf4(tmp_path / "car.mf4", 0)) == []
 
 
-def test_times_of_mf4_that_make_no_sense(tmp_path, monkeypatch, asammdf):
+def test_absurd_times_of_mf4(tmp_path, monkeypatch, asammdf):
     monkeypatch.setattr(FORMATS + "mf4.PIECE", 300)  # some four frames
     path = some_mf4(tmp_path / "car.mf4", 30)
     expected = whole(path)
@@ -1345,7 +1233,7 @@ def test_what_a_killed_writer_of_mf4_leaves(tmp_path, asammdf):
 
 
 def test_a_damaged_mf4(tmp_path, asammdf, capfd):
-    """Also what asammdf has made of it by then comes to its end in silence."""
+    """Also the objects that asammdf has made by then are closed in silence."""
     path = some_mf4(tmp_path / "car.mf4")
     whole(path)
     data = path.read_bytes()
