@@ -461,16 +461,10 @@ def test_a_block_becomes_readings_scan_by_scan():
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_block_of_any_real_numbers(dtype, order):
     block = np.array([[0, 1], [1, 0]], dtype=dtype, order=order)
-    assert readings_from_block(block, (1, 2), 0, 1, channels=VOLTS)["value"].tolist() == [0, 1, 1, 0]
-
-
-def test_one_channel_goes_for_all_columns():
-    readings = readings_from_block(np.zeros((2, 3)), range(3), 0, 1, channels=VOLTS)
+    readings = readings_from_block(block, (1, 2), 0, 1, channels=VOLTS)
+    assert readings["value"].tolist() == [0, 1, 1, 0]
     assert set(readings["channel"]) == {VOLTS.number}
-
-
-def test_an_empty_block():
-    assert len(readings_from_block(np.zeros((0, 3)), range(3), 0, 1, channels=VOLTS)) == 0
+    assert len(readings_from_block(block[:0], (1, 2), 0, 1, channels=VOLTS)) == 0
 
 
 @pytest.mark.parametrize(
