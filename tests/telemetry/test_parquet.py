@@ -222,26 +222,6 @@ record({str(tmp_path)!r}, batch)
     assert read(tmp_path)["channel"].tolist() == [channel.number for channel in found] * 2
 
 
-def test_descriptions_come_back_without_what_was_not_known(tmp_path):
-    said = {
-        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
-        (1, 7): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
-        (2, 0): {"car": 1, "driver": None, "part": None, "session": None},
-        (3, 0): {},
-        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
-    }
-    batch = numbered(5)
-    batch["sensor_id"], batch["flags"] = np.transpose(list(said))
-    record(tmp_path, batch, describe=lambda *pair: said[pair])
-    replay = ParquetReplay(open_parquet(tmp_path), None)
-    assert replay.describe(1, 0) == {}  # nothing has been read yet
-    replayed(replay)
-    for pair, description in said.items():
-        expected = {name: value for name, value in description.items() if value is not None}
-        assert replay.describe(*map(np.uint32, pair)) == expected
-    assert replay.describe(99, 0) == {}
-
-
 def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
     """The meaning of flags changes, once their numbers are used up."""
     batch = numbered(10)

@@ -16,13 +16,24 @@ import numpy as np
 import pytest
 from cli_helpers import mixed_stream, pieces, watchdog
 from helpers import WATCHDOG, Task, parked, thorough, wait_until
-from recorder_helpers import child, names, numbered, outcome, part_names, put_numbered, read, record, recording_to
+from recorder_helpers import (
+    child,
+    names,
+    numbered,
+    outcome,
+    part_names,
+    put_numbered,
+    read,
+    record,
+    recording_to,
+    replayed,
+)
 
 import f1buf
 from f1buf import READING
 from f1buf.telemetry import SPEED, Channel, Threshold, recorder
 from f1buf.telemetry.recorder import Recorder, RecorderError
-from f1buf.telemetry.sources.parquet import open_parquet
+from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 
 pa = pytest.importorskip("pyarrow", reason="recording needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="recording needs pyarrow")
@@ -129,13 +140,13 @@ def test_the_channel_table_is_in_the_metadata(tmp_path):
     assert table(tmp_path)["channel"][-1] == "CAME LATER"
 
 
-def test_rows_name_the_driver(tmp_path):
+def test_what_is_known_of_a_sensor_is_in_its_rows_and_in_a_replay(tmp_path):
     said = {
         (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
         (1, 1): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
-        (2, 0): {"car": 1, "driver": None, "part": None},
+        (2, 0): {"car": 1, "driver": None, "part": None, "session": None},
         (3, 0): {},
-        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "A", "lap": -1, "part": "x"},
+        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
     }
     asked = []
 
@@ -150,6 +161,13 @@ def test_rows_name_the_driver(tmp_path):
     rows = table(tmp_path)
     for name in ("car", "driver", "lap", "part", "session"):
         assert rows[name] == [each.get(name) for each in said.values()] * 100
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    assert replay.describe(1, 0) == {}  # nothing has been read yet
+    assert len(replayed(replay)) == 500
+    for pair, description in said.items():
+        expected = {name: value for name, value in description.items() if value is not None}
+        assert replay.describe(*map(np.uint32, pair)) == expected
+    assert replay.describe(99, 0) == {}
 
 
 UNFIT = {

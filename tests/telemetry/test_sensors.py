@@ -87,15 +87,7 @@ def test_how_reads_are_split_changes_nothing(cuts, rate, cls, noise):
     parts = [np.array([split.read()], READING) if n is None else split.read_batch(n) for n in cuts]
     whole = cls(1, rate=rate, seed=2, noise=noise).read_batch(sum(map(len, parts)))
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
-@each_sensor
-@each_noise
-def test_ten_reads_equal_a_batch_of_ten(cls, noise):
-    one_by_one, at_once = cls(1, seed=3, noise=noise), cls(1, seed=3, noise=noise)
-    readings = [one_by_one.read() for _ in range(10)]
-    assert readings == at_once.read_batch(10).tolist()
-    assert [type(field) for field in readings[0]] == [float, int, int, int, float]
+    assert [type(field) for field in split.read()] == [float, int, int, int, float]
 
 
 @each_sensor
