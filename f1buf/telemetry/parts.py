@@ -148,7 +148,7 @@ class Descriptions:
             return _array([self._holdable(name, kind, value) for value in values], kind)
 
     def _holdable(self, name: str, kind: Any, value: Any) -> Any:
-        """Return what a column holds of a value: no reading is lost for what is said of it."""
+        """Return what a column holds of a value that may not fit; the reading is kept in any case."""
         try:
             return _faithful([value], kind)[0].as_py()
         except Exception:
@@ -171,7 +171,7 @@ def _array(values: Sequence[Any], kind: Any) -> Any:
 
 
 def _faithful(values: list[Any], kind: Any) -> Any:
-    """Return the column of these values; what pyarrow would make something else of, such as 0 of 0.5, is an error."""
+    """Return the column of these values; a value that pyarrow would change, such as 0.5 to 0, is an error."""
     column = _array(values, kind)
     if column.to_pylist() != values:
         raise ValueError(f"no {kind}")
@@ -236,7 +236,7 @@ class PartWriter:
         return size
 
     def show(self) -> None:
-        """Let the complete part be seen."""
+        """Give the complete part its name."""
         if self._temporary is None:
             # os.link follows the link in /proc only if it is also given a descriptor, which an absolute path ignores.
             number = self._file.fileno()

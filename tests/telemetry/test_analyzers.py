@@ -459,7 +459,7 @@ def test_cars_of_the_race(race, cars, found):
 @pytest.mark.parametrize("speed", [None, 1e6], ids=["max", "paced"])
 @pytest.mark.parametrize("year", [2025, 2026])
 def test_driver_car_and_part_of_a_replay(tmp_path, year, speed):
-    """The driver is whoever drove when the reading was made, however far the replay has got meanwhile."""
+    """The driver is the one of the moment when the reading was made, however far the replay has got meanwhile."""
     rows = [
         (1.0, participants(1.0, "VERSTAPPEN", "PÉREZ", year=year)),
         (1.0, telemetry(1.0, 100, 350, year=year)),

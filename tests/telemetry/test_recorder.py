@@ -521,7 +521,7 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("unseen")
-def test_a_device_that_is_full_amid_a_part(tmp_path, monkeypatch):
+def test_a_device_that_is_full_in_the_middle_of_a_part(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path)
     fill_device(monkeypatch, "part-000001.parquet")
     task = Task(recorder.run)
@@ -561,7 +561,7 @@ def test_a_folder_that_is_removed_meanwhile(tmp_path):
     assert recorder.lost == recorder.ring.stats().offered > 0
 
 
-@pytest.mark.parametrize("before", [0, 131_072], ids=["at once", "amid a part"])
+@pytest.mark.parametrize("before", [0, 131_072], ids=["at once", "in the middle of a part"])
 def test_a_description_that_fails_ends_the_recorder(tmp_path, before):
     def describe(sensor_id, flags):
         return {} if sensor_id < 9 else {}["unknown sensor"]
@@ -617,7 +617,7 @@ def test_a_folder_inside_a_recording(tmp_path, monkeypatch, where):
 
 def test_a_folder_beside_files_of_other_names(tmp_path):
     for name in ("laps.parquet", "part-1.parquet", "part.0.parquet"):
-        (tmp_path / name).write_text("somebody's own")
+        (tmp_path / name).write_text("another program's")
     record(tmp_path / "race", numbered(10))
     assert len(read(tmp_path / "race")) == 10
 
@@ -635,7 +635,7 @@ def test_a_file(tmp_path, where):
     assert "expected a new or empty folder that can be written to" in refusal(tmp_path / where)
 
 
-def test_a_folder_of_somebody_else(tmp_path):
+def test_a_folder_of_another_user(tmp_path):
     tmp_path.chmod(0o555)
     try:
         with child(f"record_without_rights({str(tmp_path)!r})") as process:

@@ -177,7 +177,7 @@ def test_a_batch_is_the_callers_own():
 
 
 @each_noise
-@pytest.mark.parametrize("read", [0, 1000], ids=["before it is read", "amid a block"])
+@pytest.mark.parametrize("read", [0, 1000], ids=["before it is read", "after some reads"])
 def test_a_copy_goes_on_as_the_original(read, noise):
     sensor = SpeedSensor(1, seed=1, noise=noise)
     if read:

@@ -332,7 +332,7 @@ def test_nothing_is_lost_however_small_the_buffer(buffer_size, analyzers):
 
 
 @pytest.mark.parametrize("buffer_size", [pytest.param(1, marks=thorough), 7, 100])
-def test_stopping_amid_full_speed_loses_nothing(buffer_size):
+def test_stopping_at_full_speed_loses_nothing(buffer_size):
     system = F1TelemetrySystem(buffer_size)
     system.start_telemetry(sensors_per_type=2, rate=None)
     wait_until(lambda: system.analysed > 5000, "5,000 readings")
@@ -352,7 +352,7 @@ def test_stopping_with_slow_analyzers_and_a_full_buffer_loses_nothing():
     assert summary.dropped == 0
 
 
-def test_what_a_source_has_in_hand_is_still_put():
+def test_the_batch_that_a_source_makes_when_it_is_stopped_is_put():
     reached = threading.Event()
 
     class InHand:
@@ -512,7 +512,7 @@ def test_a_failure_at_the_moment_of_the_stop_is_reported(count):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()], ids=repr)
-def test_whatever_a_sensor_raises_reaches_the_caller(error):
+def test_any_error_of_a_sensor_reaches_the_caller(error):
     caught = failed(lambda: F1TelemetrySystem().run(sensors=[FailsAt(3, error)]))
     assert caught.failures == [("FailsAt 0", error)]
 
@@ -595,7 +595,7 @@ def test_sensors_that_wait_for_room_do_not_hang_when_all_analyzers_have_failed(s
 
 
 class NotToBeStopped(Given):
-    """A source of given batches that puts all of them, whatever happens to the others."""
+    """A source of given batches that puts all of them, though it is told to stop."""
 
     def batches(self, stop):
         return super().batches(threading.Event())
@@ -647,7 +647,7 @@ def test_a_description_that_fails_is_reported_and_costs_its_alert_alone():
     assert [(alert.sensor_id, alert.driver) for alert in alerts] == [(0, "NORRIS"), (2, "NORRIS")]
 
 
-def test_what_is_told_of_a_failure_and_fails_itself_is_reported():
+def test_a_failure_handler_that_fails_is_reported():
     def handler(*failure):
         raise LookupError("nobody there")
 
