@@ -91,24 +91,24 @@ def test_a_silent_bus_is_in_the_notes(databases, log):
     assert "note       nothing came from bus can7; heard: can0, can1" in done.err.splitlines()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "100,", "7FF-100", "100-00000200", "20000000", "1-2-3", "xyz", "-1", "1_0", "800", "0x800"]
-)
-def test_ids_that_make_no_sense(databases, log, text):
-    done = call("replay", log, *databases, f"--ids={text}")
-    assert done.status == 2
-    assert "expected hexadecimal ids such as 123, 700-7FF or 18FEF100, extended ones of more than 3 digits" in done.err
+IDS = "expected hexadecimal ids such as 123, 700-7FF or 18FEF100, extended ones of more than 3 digits"
+BAD_CHOICES = [
+    *[(f"--channels={text}", "expected names of buses such as can0,can1") for text in ("", "can0,", ",can0")],
+    *[(f"--ids={text}", IDS) for text in ("", "100,", "7FF-100", "100-00000200", "20000000", "1-2-3", "xyz", "-1")],
+    *[(f"--ids={text}", IDS) for text in ("1_0", "800", "0x800")],
+]
 
 
-@pytest.mark.parametrize("text", ["", "can0,", ",can0"])
-def test_channels_that_make_no_sense(databases, log, text):
-    done = call("replay", log, *databases, f"--channels={text}")
+@pytest.mark.parametrize(("option", "expected"), BAD_CHOICES)
+def test_bad_choices_of_frames(databases, log, option, expected):
+    done = call("replay", log, *databases, option)
     assert done.status == 2
-    assert "expected names of buses such as can0,can1" in done.err
+    assert expected in done.err
 
 
 def test_a_database_for_a_bus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert bus_names("can0, can1 ") == ["can0", "can1"]
     assert converted("can1=body.dbc") == ("can1", "body.dbc")
     assert converted("body.dbc") == "body.dbc"
     assert converted("./can1=body.dbc") == "./can1=body.dbc"
@@ -227,7 +227,3 @@ def test_options_for_can_are_refused_for_other_recordings(tmp_path, option, what
     assert done.status == 2
     kind = {"game": "a recording of the game", "recorded": "what --record has made"}[what]
     assert f"{option[0]} is for a CAN log; {path} is {kind}" in done.err
-
-
-def test_names_of_channels_may_have_spaces_around_them():
-    assert bus_names("can0, can1 ") == ["can0", "can1"]

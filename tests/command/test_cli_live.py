@@ -576,7 +576,8 @@ def test_help_is_complete_and_has_examples(name):
         pytest.importorskip("can")
         pytest.importorskip("cantools")
     done = call(name, "--help")
-    assert done.status == 0
+    assert (done.status, done.err) == (0, "")
+    assert all(len(line) <= 120 for line in done.out.splitlines())
     usage, _, rest = done.out.partition("\n\n")
     assert "examples:\n  f1buf " + name in done.out
     for option in set(re.findall(r"--[a-z][a-z0-9-]+", usage)) - {"--help"}:

@@ -353,13 +353,6 @@ def test_a_terminal_that_knows_no_unicode(crossed):
 
 
 @thorough
-def test_a_dumb_terminal_gets_no_control_sequences(crossed):
-    with terminal("run", "--thresholds", crossed, "--duration", 0.3, env={"TERM": "dumb"}) as screen:
-        assert screen.finish() == 0
-    assert "\x1b" not in screen.shown
-
-
-@thorough
 def test_without_rich_a_terminal_gets_plain_lines(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD, program=PROGRAM_WITHOUT_RICH) as screen:
         screen.wait_for(CROSSED)
