@@ -101,8 +101,7 @@ BAD_CHOICES = [
 
 @pytest.mark.parametrize(("option", "expected"), BAD_CHOICES)
 def test_bad_choices_of_frames(databases, log, option, expected):
-    done = call("replay", log, *databases, option)
-    assert done.status == 2
+    done = call("replay", log, *databases, option).ended(2)
     assert expected in done.err
 
 
@@ -151,8 +150,7 @@ def test_j1939_by_an_option(tmp_path):
     log.write_text("(1.0) can0 0CFEF117#0100\n(2.0) can0 18FEF118#0200\n")
     done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--json")
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 2, {})
-    done = call("replay", log, "--dbc", path, "--speed", "max")
-    assert done.status == 2
+    done = call("replay", log, "--dbc", path, "--speed", "max").ended(2)
     assert done.err.endswith("2 x no database entry; is the database another car's, or of J1939 (--j1939)?\n")
 
 
@@ -163,16 +161,14 @@ def test_a_message_of_j1939_in_several_frames_is_asked_for_by_its_id(tmp_path):
     log.write_text("".join(f"({n}.0) can0 {piece}\n" for n, piece in enumerate(pieces, 1)))
     done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--ids", "18FEC917", "--json")
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (0, 1, {})
-    done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--ids", "18FEC918")
-    assert done.status == 2
+    done = call("replay", log, "--dbc", path, "--speed", "max", "--j1939", "--ids", "18FEC918").ended(2)
     assert done.err.endswith("no frame in it could be used: 1 x not asked for; see --channels and --ids\n")
 
 
 def test_alerts_do_not_destroy_a_database(log, tmp_path):
     path = database(tmp_path, "A", 0x100)
     before = path.read_bytes()
-    done = call("replay", log, "--dbc", f"can0={path}", "--alerts", path)
-    assert done.status == 2
+    done = call("replay", log, "--dbc", f"can0={path}", "--alerts", path).ended(2)
     assert "is the file that is read" in done.err
     assert path.read_bytes() == before
 
@@ -189,8 +185,7 @@ def test_alerts_do_not_destroy_a_database(log, tmp_path):
 )  # fmt: skip
 def test_a_log_of_which_nothing_could_be_used(tmp_path, log, lines, options, said):
     log.write_text("".join(f"{line}\n" for line in lines))
-    done = call("replay", log, "--dbc", database(tmp_path, "OTHER", 0x300), "--speed", "max", *options)
-    assert done.status == 2
+    done = call("replay", log, "--dbc", database(tmp_path, "OTHER", 0x300), "--speed", "max", *options).ended(2)
     assert done.err.splitlines()[-1] == f"f1buf: {log}: {said}"
 
 
@@ -223,7 +218,6 @@ def test_options_for_can_are_refused_for_other_recordings(tmp_path, option, what
         write_recording(path, [(1.0, participants(1.0, "A"))])
     else:
         path.mkdir()
-    done = call("replay", path, *option)
-    assert done.status == 2
+    done = call("replay", path, *option).ended(2)
     kind = {"game": "a recording of the game", "recorded": "what --record has made"}[what]
     assert f"{option[0]} is for a CAN log; {path} is {kind}" in done.err
