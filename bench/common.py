@@ -196,13 +196,24 @@ def print_environment(about: dict[str, Any]) -> None:
     print(f"load before: {about['load_before'][0]:.2f}")
 
 
+def print_table(rows: Iterable[dict[str, str]]) -> None:
+    """Columns as wide as they need; text stands at the left, and numbers at the right."""
+    rows = list(rows)
+    columns = []
+    for column in zip(rows[0], *(row.values() for row in rows), strict=True):
+        width, text = max(map(len, column)), any(cell[:1].isalpha() for cell in column[1:])
+        columns.append([cell.ljust(width) if text else cell.rjust(width) for cell in column])
+    for line in zip(*columns, strict=True):
+        print("  ".join(line).rstrip())
+
+
 # -- comparisons of pairs -------------------------------------------------------------------------------------------
 
 
 class Pair(NamedTuple):
     """A line of a comparison: f1buf's case and a peer's."""
 
-    what: dict[str, Any]  # the line's first columns
+    what: dict[str, str]  # the line's first columns
     ours: Any
     theirs: Any
     must: float | None
@@ -267,15 +278,19 @@ def compare_pairs(args: argparse.Namespace, pairs: list[Pair], run: Callable[[An
     lines = [pair.what | compared(times[pair.ours], times[pair.theirs], pair.must, pair.aim) for pair in pairs]
     print_environment(about)
     print(f"{args.runs} runs of each, taking turns; medians; ratio = peer / f1buf\n{note}\n")
-    widths = {name: 2 + max(len(str(line[name])) for line in [{name: name}, *lines]) for name in pairs[0].what}
-    head = "".join(f"{name:<{width}}" for name, width in widths.items())
-    print(f"{head}{'f1buf ns':>12}{'peer ns':>14}{'ratio':>8}  {'quartiles':<15}must  aim  mark")
-    for line in lines:
-        what = "".join(f"{line[name]:<{width}}" for name, width in widths.items())
-        quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
-        goals = "{:<4g}  {:<4g} ".format(line["must"], line["aim"]) if line["must"] else " " * 11
-        costs = f"{line['f1buf_ns']:12,.1f}{line['peer_ns']:14,.1f}{line['ratio']:8.2f}"
-        print(f"{what}{costs}  {quartiles:<15}{goals}{line['mark']}")
+    print_table(
+        {
+            **pair.what,
+            "f1buf": f"{line['f1buf_ns']:,.1f} ns",
+            "peer's": f"{line['peer_ns']:,.1f} ns",
+            "ratio": f"{line['ratio']:.2f}",
+            "quartiles": "{:.2f}-{:.2f}".format(*line["quartiles"]),
+            "must": str(line["must"] or ""),
+            "aim": str(line["aim"] or ""),
+            "mark": line["mark"],
+        }
+        for pair, line in zip(pairs, lines, strict=True)
+    )
     if args.json:
         with args.json as file:
             json.dump({**about, "runs": args.runs, "rows": lines}, file, indent=1)

@@ -37,6 +37,7 @@ from common import (
     interpreter,
     positive,
     print_environment,
+    print_table,
     quartiles_of,
     read_results,
     write_results,
@@ -522,93 +523,77 @@ def file_name(about: dict[str, Any], quick: bool) -> str:
 # -- printing -------------------------------------------------------------------------------------------------------
 
 
+def goal_row(line: dict[str, Any]) -> dict[str, str]:
+    show, scale = {"rate": ("{:.2f} M/s", 1e6), "latency": ("{:.2f} us", 1e3), "cpu": ("{:.4f} s", 1)}[line["unit"]]
+    aim_ns = line["aim_ns"] or {}
+    return {
+        "what; against what": line["what"],
+        **{who: "" if line[who] is None else show.format(line[who] / scale) for who in ("f1buf", "peer")},
+        "ratio": f"{line['ratio']:.3g}",
+        "quartiles": "{:.3g}-{:.3g}".format(*line["quartiles"]),
+        "must": f"{line['must']:.3g}",
+        "aim": ", ".join(f"{q} {ns / 1e3:g} us" for q, ns in aim_ns.items()) or f"{line['aim']:.3g}",
+        "mark": line["mark"],
+        "CPUs": ", ".join(f"{one['cpus']:.2f}" for one in line["used"]),
+        "switches/s": ", ".join(f"{one['switches_per_s']:,.0f}" for one in line["used"]),
+    }
+
+
+def throughput(line: dict[str, Any]) -> dict[str, str]:
+    return {
+        "who": line["title"],
+        "M/s": f"{line['rate'] / 1e6:.2f}",
+        "least-most": "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"])),
+        "ratio": f"{line['ratio']:.3g}" if line["ratio"] else "",
+        "ns CPU": f"{line['cpu_ns_a_record']:.1f}",
+        **costs(line),
+    }
+
+
+def costs(line: dict[str, Any]) -> dict[str, str]:
+    return {"CPUs": f"{line['cpus']:.2f}", "switches/s": f"{line['switches_per_s']:,.0f}"}
+
+
+def flow_row(line: dict[str, Any]) -> dict[str, str]:
+    spec = line["spec"]
+    shape = {"threads": f"{spec['producers']}x{spec['consumers']}"}
+    return {"who": "", **shape, **{name: f"{spec[name]:,}" for name in ("batch", "capacity")}, **throughput(line)}
+
+
+def latency_row(line: dict[str, Any]) -> dict[str, str]:
+    offered, late = line["runs"][0].get("offered_per_s"), ""
+    if offered and line["rate"] < 0.9 * offered:
+        late = f"cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
+    found = {f"{name} [us]": f"{ns / 1e3:,.1f}" for name, ns in line["ns"].items()}
+    return {"who": line["title"], "cores": str(line["spec"].get("cores", "")), **found, **costs(line), "": late}
+
+
+def slow_row(line: dict[str, Any]) -> dict[str, str]:
+    ns, runs = line["ns"], line["runs"]
+    puts = {"put p99 [us]": "put_p99_s", "put max [us]": "put_max_s"}
+    return {
+        "who": line["title"],
+        **{f"age {name} [ms]": f"{ns[name] / 1e6:.1f}" for name in ("p50", "p99", "max")},
+        "lost": f"{statistics.median(run['dropped'] / run['amount'] for run in runs):.0%}",
+        **{name: f"{statistics.median(run[key] for run in runs) * 1e6:,.1f}" for name, key in puts.items()},
+        **costs(line),
+    }
+
+
+TABLES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, str]], str]] = {  # a line's cells, and what they mean
+    "goals": (goal_row, "CPUs: kept busy, and switches of threads: f1buf's, the peer's"),
+    "flow": (flow_row, "ratio: to queue.Queue one by one at its best capacity; ns CPU: of CPU time, a record"),
+    "latency": (latency_row, ""),
+    "slow": (slow_row, ""),
+    "rate": (throughput, ""),
+}
+
+
 def print_section(section: Section, result: dict[str, Any]) -> None:
     print(f"\n{section.title}  [{section.name}; {result['runs']} runs, {result['seconds']:.0f} s]")
-    PRINTERS[section.kind](result)
-
-
-def print_goals(result: dict[str, Any]) -> None:
-    columns = "{:<58}{:>11}{:>11}  {:>7}  {:<13}{:>6}{:>6}  {:<17}{:>9}{:>13}"
-    titles = ("f1buf", "peer", "ratio", "quartiles", "must", "aim", "mark", "CPUs", "switches/s")
-    print(columns.format("what; against what", *titles))
-    for line in result["goals"]:
-        show, scale = {"rate": ("{:.2f} M/s", 1e6), "latency": ("{:.2f} us", 1e3), "cpu": ("{:.4f} s", 1)}[line["unit"]]
-        values = ["" if line[who] is None else show.format(line[who] / scale) for who in ("f1buf", "peer")]
-        quartiles = "{:.3g}-{:.3g}".format(*line["quartiles"])
-        aim = f"{line['aim']:.3g}" if line["aim_ns"] is None else "(1)"
-        busy = ", ".join(f"{one['cpus']:.2f}" for one in line["used"])
-        switches = ", ".join(brief(one["switches_per_s"]) for one in line["used"])
-        wanted = f"{line['must']:.3g}"
-        print(columns.format(
-            line["what"], *values, f"{line['ratio']:.3g}", quartiles, wanted, aim, line["mark"], busy, switches
-        ))  # fmt: skip
-        if line["aim_ns"]:
-            print("  (1) " + ", ".join(f"{name} {ns / 1e3:g} us" for name, ns in line["aim_ns"].items()))
-    print("CPUs: kept busy, and switches of threads: f1buf's, the peer's")
-
-
-def brief(value: float) -> str:
-    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.0f}"
-
-
-def shape(spec: dict[str, Any]) -> str:
-    return f"{spec['producers']}x{spec['consumers']}"
-
-
-def print_flows(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'threads':>8}{'batch':>7}{'capacity':>10}{'M/s':>9}  {'least-most':<15}{'ratio':>8}"
-          f"{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        spec, spread = line["spec"], "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
-        ratio = f"{line['ratio']:.3g}" if line["ratio"] else ""
-        print(
-            f"{line['title']:<42}{shape(spec):>8}{spec['batch']:>7,}{spec['capacity']:>10,}{line['rate'] / 1e6:9.2f}"
-            f"  {spread:<15}{ratio:>8}{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
-        )
-    print("ratio: to queue.Queue one by one at its best capacity; CPUs: kept busy; ns CPU: of CPU time, a record")
-
-
-def print_latencies(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'cores':>6}" + "".join(f"{name:>10}" for name in ("p50", "p99", "p99.9", "max"))
-          + f"  us{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        cores = line["spec"].get("cores", "")
-        found = "".join(f"{line['ns'][name] / 1e3:10,.1f}" for name in ("p50", "p99", "p99.9", "max"))
-        late = ""
-        if (offered := line["runs"][0].get("offered_per_s")) and line["rate"] < 0.9 * offered:
-            late = f"  cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
-        print(f"{line['title']:<42}{cores:>6}{found}    {line['cpus']:8.2f}{line['switches_per_s']:12,.0f}{late}")
-
-
-def print_slow(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'age p50':>10}{'p99':>8}{'max':>8} ms{'lost':>8}{'put p99':>11}{'max':>11} us"
-          f"{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        ns, runs = line["ns"], line["runs"]
-        lost = statistics.median(run["dropped"] / run["amount"] for run in runs)
-        put = [statistics.median(run[name] for run in runs) * 1e6 for name in ("put_p99_s", "put_max_s")]
-        ages = f"{ns['p50'] / 1e6:10.1f}{ns['p99'] / 1e6:8.1f}{ns['max'] / 1e6:8.1f}"
-        costs = f"{line['cpus']:8.2f}{line['switches_per_s']:12,.0f}"
-        print(f"{line['title']:<42}{ages}   {lost:8.0%}{put[0]:11,.1f}{put[1]:11,.1f}   {costs}")
-
-
-def print_rates(result: dict[str, Any]) -> None:
-    print(f"{'who':<58}{'M/s':>9}  {'least-most':<15}{'ratio':>8}{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")
-    for line in result["cases"]:
-        spread = "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
-        print(
-            f"{line['title']:<58}{line['rate'] / 1e6:9.2f}  {spread:<15}{line['ratio']:8.3g}"
-            f"{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
-        )
-
-
-PRINTERS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "goals": print_goals,
-    "flow": print_flows,
-    "latency": print_latencies,
-    "slow": print_slow,
-    "rate": print_rates,
-}
+    row, note = TABLES[section.kind]
+    print_table(map(row, result["goals" if section.goals else "cases"]))
+    print(note, end="\n" * bool(note))
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

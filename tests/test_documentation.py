@@ -10,7 +10,7 @@ import tomllib
 
 import documentation
 import pytest
-from cli_helpers import call, datagram, participants, telemetry, write_recording
+from cli_helpers import PLAIN_ENVIRONMENT, call, datagram, participants, telemetry, write_recording
 from documentation import ROOT, blocks, pages, prose
 from helpers import LONG_WATCHDOG
 
@@ -42,7 +42,8 @@ def test_the_samples_of_a_page_run_and_print_what_it_shows(name, tmp_path):
 def walk(page, folder):
     """Do what a page says, in a folder; what had to be left out."""
     command = [sys.executable, "-W", "error", "-X", "faulthandler", documentation.__file__, str(page)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = {name: value for name, value in os.environ.items() if name not in PLAIN_ENVIRONMENT}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else []

@@ -85,10 +85,7 @@ def _cars(g, identifier, temperature, limit):
     }
 
 
-LAYOUTS = {
-    2025: Layout(22, 16, 1.0, _cars("f", "B", "H", "")),
-    2026: Layout(24, 17, 1000.0, _cars("h", "H", "B", "f")),
-}
+LAYOUTS = {2025: Layout(22, 16, 1.0, _cars("f", "B", "H", "")), 2026: Layout(24, 17, 1000.0, _cars("h", "H", "B", "f"))}
 # (part, channel, smallest, largest value) of what a packet holds
 PARTS = {
     MOTION: [(part, G_FORCE, -250, 250) for part in (6, 7, 8)],

@@ -14,12 +14,9 @@ from f1buf.telemetry import Alert
 
 
 class AlertFile:
-    """Writes alerts as JSON lines, from any thread; a write that fails is remembered, and the analysis goes on.
+    """Writes alerts as JSON lines to a new file, or to standard output for ``"-"``; from any thread.
 
-    Parameters
-    ----------
-    path : str
-        A new file, or ``"-"`` for standard output.
+    A write that fails is remembered, and the analysis goes on.
     """
 
     def __init__(self, path: str) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from f1buf.command.feed import Feed, added_up, why_unusable
 from f1buf.command.parser import add_common_options, path_name
 from f1buf.command.runner import Runner
-from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.bus import CanBus
 from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
 from f1buf.telemetry.sources.can.log import CanLog, CanReplay
+from f1buf.telemetry.sources.can.options import add_bus_arguments, open_bus
 
 HELP = "a car's CAN bus, live"
 EXAMPLES = """\
@@ -22,13 +23,7 @@ examples:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `can`; those of the bus are python-can's.
-
-    Raises
-    ------
-    CanError
-        python-can or cantools is missing.
-    """
+    """Add the options of `can`; those of the bus are python-can's, and a CanError says where that is missing."""
     add_can_options(parser, required=True)
     add_bus_arguments(parser)
     add_common_options(parser, 8192, (), "none")
@@ -37,36 +32,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_can_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add the options for CAN that a live bus and a log share; `required`: without a database there is no run."""
     option = parser.add_argument
-    option(
-        "--dbc",
-        type=database,
-        action="append",
-        required=required,
-        metavar="[BUS=]FILE",
-        help="a CAN database that names the signals: DBC, KCD, SYM, ARXML; with BUS= for that bus alone, else for all; "
-        "repeatable (needs f1buf[can])",
+    files = (
+        "a CAN database that names the signals: DBC, KCD, SYM, ARXML; with BUS= for that bus alone, else for all; "
+        "repeatable (needs f1buf[can])"
     )
-    option(
-        "--j1939",
-        action="store_true",
-        help="match ids by J1939's parameter groups, each sender by itself, also where the database does not say so",
-    )
-    option(
-        "--channels",
-        type=bus_names,
-        action="extend",
-        default=[],
-        metavar="BUS,...",
-        help="only frames of these buses, named as in the log: can0,can1, or 1,2",
-    )
-    option(
-        "--ids",
-        type=can_ids,
-        action="extend",
-        default=[],
-        metavar="ID,...",
-        help="only frames with these ids, hexadecimal, more than 3 digits for extended ones: 123,700-7FF,18FEF100",
-    )
+    option("--dbc", type=database, action="append", required=required, metavar="[BUS=]FILE", help=files)
+    groups = "match ids by J1939's parameter groups, each sender by itself, also where the database does not say so"
+    option("--j1939", action="store_true", help=groups)
+    buses = "only frames of these buses, named as in the log: can0,can1, or 1,2"
+    option("--channels", type=bus_names, action="extend", default=[], metavar="BUS,...", help=buses)
+    ids = "only frames with these ids, hexadecimal, more than 3 digits for extended ones: 123,700-7FF,18FEF100"
+    option("--ids", type=can_ids, action="extend", default=[], metavar="ID,...", help=ids)
 
 
 def database(text: str) -> str | tuple[str, str]:

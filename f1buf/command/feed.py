@@ -13,28 +13,18 @@ from f1buf.telemetry.sources import Source
 class Feed:
     """The sources of a run, and what is known of their input while they run and afterwards."""
 
-    name: str
-    """For people."""
+    name: str  # for people
     sources: Sequence[Source]
-    describe: Callable[[int, int], dict[str, Any]] | None = None
-    """For `F1TelemetrySystem.start`."""
+    describe: Callable[[int, int], dict[str, Any]] | None = None  # for `F1TelemetrySystem.start`
     analyzer: type[Analyzer] = Analyzer
-    rejected: Callable[[], dict[str, int]] = dict
-    """How many datagrams, frames or rows were unfit, by reason."""
-    lost_elsewhere: Callable[[], dict[str, int]] = dict
-    """How many never came here, by where they were lost; this machine did not lose them."""
-    lost_here: Callable[[], dict[str, int]] = dict
-    """How many came here and were lost before a source had them, by where."""
-    details: Callable[[], dict[str, Any]] = dict
-    """Further keys of the JSON summary."""
-    lines: Callable[[], Iterable[str]] = tuple
-    """Further lines of the summary for people."""
-    notices: Callable[[], Iterable[str]] = tuple
-    """Lines that people should see now."""
-    notes: Callable[[], list[str]] = list
-    """What people and programs should know of the input: a sentence each."""
-    unusable: Callable[[], str | None] = lambda: None
-    """Why input that was read to its end gave no reading, where that makes it unreadable."""
+    rejected: Callable[[], dict[str, int]] = dict  # how many datagrams, frames or rows were unfit, by reason
+    lost_elsewhere: Callable[[], dict[str, int]] = dict  # how many never came to this machine, by where they were lost
+    lost_here: Callable[[], dict[str, int]] = dict  # how many this machine lost before a source had them, by where
+    details: Callable[[], dict[str, Any]] = dict  # further keys of the JSON summary
+    lines: Callable[[], Iterable[str]] = tuple  # further lines of the summary for people
+    notices: Callable[[], Iterable[str]] = tuple  # lines that people should see now
+    notes: Callable[[], list[str]] = list  # sentences about the input, in both summaries
+    unusable: Callable[[], str | None] = lambda: None  # why input that was read to its end gave no reading
 
 
 def added_up(*counters: Mapping[str, int]) -> dict[str, int]:

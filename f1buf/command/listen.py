@@ -27,22 +27,12 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `listen`."""
     option = parser.add_argument
-    option(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="where to listen: 127.0.0.1 (default) or ::1 for this machine alone, 0.0.0.0 or :: for every network",
-    )
+    where = "where to listen: 127.0.0.1 (default) or ::1 for this machine alone, 0.0.0.0 or :: for every network"
+    option("--host", default="127.0.0.1", metavar="ADDRESS", help=where)
     port = f"UDP port (default: {DEFAULT_PORT}, the game's); 0 for any that is free"
     option("--port", type=number(0, 65535, whole=True), default=DEFAULT_PORT, metavar="N", help=port)
-    option(
-        "--forward",
-        type=destination,
-        action="append",
-        default=[],
-        metavar="HOST:PORT",
-        help="pass each datagram on unchanged, for only one program can own the port; repeatable",
-    )
+    further = "pass each datagram on unchanged, for only one program can own the port; repeatable"
+    option("--forward", type=destination, action="append", default=[], metavar="HOST:PORT", help=further)
     add_game_options(parser)
     add_common_options(parser, 8192, "f1game")
 
@@ -101,7 +91,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network(), **session_details(decoder.sessions)},
+        details=lambda: {"network": network(), **session_details(decoder)},
         lines=lines,
         notices=lambda: [*silence.notices(), *sessions.notices()],
     )
@@ -115,12 +105,7 @@ def by_destination(counts: Mapping[tuple[str, int], int]) -> dict[str, int]:
 class Silence:
     """Tells people that nothing is heard, or nothing that can be used; the first time also what to do about it.
 
-    Parameters
-    ----------
-    listener : Listener
-        What should be hearing something.
-    readings : callable
-        Returns how many readings have come of it.
+    `readings` returns how many readings have come of what the listener heard.
     """
 
     SECONDS = 5.0

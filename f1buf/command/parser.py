@@ -89,13 +89,8 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     samples = "an alert for each reading over its threshold, not only rises"
     option("--alert-samples", action="store_true", help=samples)
     option("--fail-on-alert", action="store_true", help="exit with status 3 if there was an alert")
-    option(
-        "--record",
-        type=path_name,
-        metavar="DIR",
-        help="keep all readings in a new folder, as Parquet files, which `f1buf replay DIR` plays back "
-        "(needs f1buf[record])",
-    )
+    folder = "keep all readings in a new folder, as Parquet files, which `f1buf replay DIR` plays back "
+    option("--record", type=path_name, metavar="DIR", help=f"{folder}(needs f1buf[record])")
     behind = "what happens when the recorder falls behind (default: block, which loses nothing)"
     option("--record-overflow", choices=policies, help=behind)
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")

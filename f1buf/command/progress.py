@@ -14,66 +14,38 @@ _RATE_FRAMES = 5  # over which readings a second are counted: a second
 
 
 class Said(NamedTuple):
-    """What people should see."""
+    """What people should see, the latest last."""
 
-    alerts: Sequence[Alert] = ()
-    """The newest ones, the latest last."""
-    alert_count: int = 0
-    """How many there were in all."""
-    notes: Sequence[tuple[str, str]] = ()
-    """Lines and their styles, the latest last."""
+    alerts: Sequence[Alert] = ()  # the newest ones
+    alert_count: int = 0  # how many there were in all
+    notes: Sequence[tuple[str, str]] = ()  # lines, and rich's styles for them
 
 
 class Progress(NamedTuple):
     """How a run does at one moment."""
 
-    what: str
-    """What feeds it."""
-    seconds: float = 0.0
-    """Since it began [s]."""
-    rate: float = 0.0
-    """Readings analysed a second, of late."""
-    analysed: int = 0
-    """Readings."""
-    size: int = 0
-    """Readings in the buffer."""
-    capacity: int = 1
-    """Of the buffer."""
-    latency_s: Mapping[str, float | None] = {}
-    """``p50`` and ``p99`` so far [s]."""
-    losses: Mapping[str, int] = {}
-    """How many readings were lost, by where: ``"in the buffer"``."""
-    rejected: int = 0
-    """Datagrams and values that could not be used."""
-    recorder: tuple[str, str] = ("", "")
-    """What the recorder does, and rich's style to say it in."""
-    draining: int | None = None
-    """How many readings are left, once the run is to stop."""
+    what: str  # feeds it
+    seconds: float = 0.0  # since it began [s]
+    rate: float = 0.0  # readings analysed a second, of late
+    analysed: int = 0  # readings
+    size: int = 0  # readings in the buffer
+    capacity: int = 1  # of the buffer
+    latency_s: Mapping[str, float | None] = {}  # p50 and p99 so far [s]
+    losses: Mapping[str, int] = {}  # how many readings were lost, by where, such as "in the buffer"
+    rejected: int = 0  # datagrams and values that could not be used
+    recorder: tuple[str, str] = ("", "")  # what the recorder does, and rich's style to say it in
+    draining: int | None = None  # how many readings are left, once the run is to stop
     said: Said = Said()
 
 
 @dataclass
 class Watched:
-    """A run that is watched.
-
-    Parameters
-    ----------
-    system : F1TelemetrySystem
-        What runs.
-    what : str
-        What feeds it.
-    losses : callable
-        Returns how many readings were lost outside the system's buffer, by where.
-    rejected : callable
-        Returns how many datagrams and values were not fit to be used, by reason.
-    recorder : callable
-        Returns what the recorder does, and rich's style to say it in.
-    """
+    """A run that is watched: its system, what feeds that, and functions that tell the rest of its `Progress`."""
 
     system: F1TelemetrySystem
     what: str
-    losses: Callable[[], Mapping[str, int]] = dict
-    rejected: Callable[[], Mapping[str, int]] = dict
+    losses: Callable[[], Mapping[str, int]] = dict  # outside the system's buffer, by where
+    rejected: Callable[[], Mapping[str, int]] = dict  # by reason
     recorder: Callable[[], tuple[str, str]] = lambda: ("", "")
 
     def __post_init__(self) -> None:

@@ -34,16 +34,13 @@ examples:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `replay`."""
-    parser.add_argument(
-        "file",
-        type=path_name,
-        metavar="FILE|DIR",
-        help="an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
-        "a folder that --record has made, or a part of it",
+    played = (
+        "an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
+        "a folder that --record has made, or a part of it"
     )
-    speed = number(0, exclusive=True, word="max")
-    said = "times as fast as recorded, or max (default: 1)"
-    parser.add_argument("--speed", type=speed, default=1.0, metavar="X", help=said)
+    parser.add_argument("file", type=path_name, metavar="FILE|DIR", help=played)
+    speed, factor = number(0, exclusive=True, word="max"), "times as fast as recorded, or max (default: 1)"
+    parser.add_argument("--speed", type=speed, default=1.0, metavar="X", help=factor)
     add_game_options(parser)
     add_can_options(parser)
     said = "f1game; of a CAN log none; of a folder those that it was recorded with"
@@ -94,15 +91,7 @@ EXPECTED = (
 
 
 def kind_of(path: Path) -> str:
-    """Tell the kind of a file or folder that no database is given for.
-
-    The first bytes tell it; where they may be anything, the name does.
-
-    Raises
-    ------
-    UsageError
-        It is of no kind, or cannot be read.
-    """
+    """Return the kind of a file or folder by its first bytes; where these may be anything, by its name."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -124,13 +113,7 @@ def kind_of(path: Path) -> str:
 
 
 def check_can_log(path: Path) -> None:
-    """Refuse a recording that a database is given for; the log's reader tells whatever else is wrong with the file.
-
-    Raises
-    ------
-    UsageError
-        It is a recording.
-    """
+    """Refuse a recording that a database is given for; the log's reader tells what else is wrong with a file."""
     with suppress(OSError):
         kind = named_by(first_bytes(path), BEGINNINGS) if path.is_file() else None
         if kind in NO_CAN_LOGS and not (kind == "game" and path.suffix.lower() == ".db"):  # python-can's database
@@ -170,11 +153,7 @@ def replay_game(args: argparse.Namespace) -> int:
             decoder.describe,
             rejected=lambda: added_up(recording.rejected, decoder.rejected),
             lost_elsewhere=lambda: {"on the network": decoder.lost},
-            details=lambda: {
-                "network": {"lost": decoder.lost},
-                "gaps": recording.gaps,
-                **session_details(decoder.sessions),
-            },
+            details=lambda: {"network": {"lost": decoder.lost}, "gaps": recording.gaps, **session_details(decoder)},
             lines=lambda: [*gap_lines(recording), *session_lines(decoder)],
             notices=SessionNotices(decoder).notices,
             unusable=lambda: why_unusable("datagram", added_up(recording.unusable(), decoder.rejected)),
@@ -212,7 +191,7 @@ def replay_recorded(args: argparse.Namespace) -> int:
         [source],
         source.describe,
         rejected=lambda: added_up(source.rejected),
-        details=lambda: session_details(source.sessions),
+        details=lambda: session_details(source),
         lines=lambda: session_lines(source),
         notices=SessionNotices(source).notices,
         notes=lambda: recording.notes,

@@ -29,24 +29,16 @@ examples:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `run`."""
-    option, natural = parser.add_argument, number(1, math.inf, whole=True)
-    option("--count", type=natural, metavar="N", help="readings a sensor; then it ends")
+    option, count = parser.add_argument, number(1, math.inf, whole=True)
+    option("--count", type=count, metavar="N", help="readings a sensor; then it ends")
     option("--sensors-per-type", type=number(1, 10_000, whole=True), default=1, metavar="N", help="default: 1")
-    option(
-        "--sensors",
-        type=sensor_class,
-        action="append",
-        metavar="MODULE:CLASS",
-        help="a sensor class of your own, instead of the five simulated ones; repeatable",
-    )
+    own = "a sensor class of your own, instead of the five simulated ones; repeatable"
+    option("--sensors", type=sensor_class, action="append", metavar="MODULE:CLASS", help=own)
     rate = "readings a second of each sensor, or max (default: 100)"
     option("--rate", type=number(0.001, word="max"), default=100.0, metavar="HZ", help=rate)
     option("--seed", type=number(0, math.inf, whole=True), metavar="N", help="of the simulated sensors")
-    option(
-        "--classic",
-        action="store_true",
-        help="the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise",
-    )
+    textbook = "the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise"
+    option("--classic", action="store_true", help=textbook)
     add_common_options(parser, 100, "default")
 
 

@@ -32,17 +32,9 @@ from f1buf.telemetry.thresholds import ThresholdTable
 
 
 class Runner:
-    """Runs a system until it ends or is told to stop, and reports.
+    """Runs a system until it ends or is told to stop, and reports; `args` has the options that all sub-commands share.
 
-    Parameters
-    ----------
-    args : argparse.Namespace
-        With the options that the sub-commands have in common.
-
-    Raises
-    ------
-    UsageError
-        The options contradict each other, or the system cannot be made with them.
+    A UsageError says where they contradict each other, or no system can be made with them.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -128,9 +120,10 @@ class Runner:
         args, alerts = self.args, self.args.alerts
         read = getattr(args, "file", None)
         databases = [each if isinstance(each, str) else each[1] for each in getattr(args, "dbc", None) or ()]
-        for name in (args.thresholds, read, *databases):
-            if name is not None and same_file(name, alerts):
-                raise UsageError(f"--alerts {alerts}: is the file that is read; choose another one")
+        for name in filter(None, (args.thresholds, read, *databases)):
+            with suppress(OSError):  # one of them does not exist
+                if os.path.samefile(name, alerts):
+                    raise UsageError(f"--alerts {alerts}: is the file that is read; choose another one")
         for folder in (read, args.record):
             if folder is not None and Path(alerts).resolve().parent == Path(folder).resolve():
                 raise UsageError(f"--alerts {alerts}: is in a folder of recorded parts; choose another one")
@@ -305,10 +298,3 @@ class Runner:
         if self._recorder is not None:
             lines.append(f"recorded   {self._recorder}")
         return [*lines, *self._feed.lines()]
-
-
-def same_file(one: str, other: str) -> bool:
-    """Whether both names are of one file, which exists."""
-    with suppress(OSError):
-        return os.path.samefile(one, other)
-    return False

@@ -25,9 +25,10 @@ from f1buf.telemetry.sensors import (
     SimulatedSensor,
     SpeedSensor,
     TirePressureSensor,
+    make_sensors,
     readings_from_block,
 )
-from f1buf.telemetry.system import F1TelemetrySystem, Summary, make_sensors
+from f1buf.telemetry.system import F1TelemetrySystem, Summary
 from f1buf.telemetry.thresholds import PROFILES, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = [

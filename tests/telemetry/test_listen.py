@@ -229,10 +229,7 @@ def test_all_networks_of_both_kinds():
 
 @needs_ipv6
 def test_ipv6_alone_where_it_is_asked_for():
-    with (
-        Listener(Decoder(), "::1", 0) as listener,
-        Listener(Decoder(), "127.0.0.1", listener.address[1]) as other,
-    ):
+    with Listener(Decoder(), "::1", 0) as listener, Listener(Decoder(), "127.0.0.1", listener.address[1]) as other:
         assert other.address[1] == listener.address[1]
 
 
@@ -364,10 +361,7 @@ def test_forwarding_leaves_nothing_out_and_changes_nothing(race, host):
 def test_where_nobody_listens_is_counted_and_harms_nobody(race):
     datagrams = [datagram for _, datagram in race[:300]]
     nobody = closed_port()
-    with (
-        plain_socket() as (_, somebody),
-        Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener,
-    ):
+    with plain_socket() as (_, somebody), Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener:
         heard = Heard(listener)
         send(listener, datagrams)
         assert timeless(heard.readings()) == decoded(datagrams)

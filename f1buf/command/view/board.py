@@ -15,13 +15,9 @@ Rows = NDArray[np.intp]
 Values = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-MOST_SERIES = 4096
-"""How many a board follows: more than a terminal shows."""
-HISTORY = 160
-"""Columns of the longest sparkline."""
-NOBODY = -1
-"""The row of a series that is not followed: its values are NaN."""
-
+MOST_SERIES = 4096  # that a board follows: more than a terminal shows
+HISTORY = 160  # columns of the longest sparkline
+NOBODY = -1  # the row of a series that is not followed: its values are NaN
 _STALE = 5.0  # [s] without a reading
 _OVER = 60.0  # [s] without a reading of the whole session
 _LATEST, _HIGHEST, _LOWEST, _LARGEST = range(4)  # which of the readings between two updates a sparkline shows
@@ -33,10 +29,8 @@ class Series(NamedTuple):
     sensor_id: int
     channel: Channel
     car: int | None
-    part: str
-    """Which wheel or axis; empty where there is only one."""
-    session: int | None = None
-    """The game's number of its session, where the source knows sessions."""
+    part: str  # which wheel or axis; empty where there is only one
+    session: int | None = None  # the game's number of its session, where the source knows sessions
 
 
 class Board:

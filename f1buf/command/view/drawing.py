@@ -30,7 +30,7 @@ def width_of(line: Iterable[Segment]) -> int:
     return sum([cell_len(segment.text) for segment in line])
 
 
-def padded(text: str, width: int, style: Style = PLAIN) -> Segment:
+def fit(text: str, width: int, style: Style = PLAIN) -> Segment:
     """Text in exactly `width` characters."""
     return Segment(set_cell_size(text, width), style)
 
@@ -51,17 +51,27 @@ def limit_text(threshold: Threshold) -> str:
     return f"{'|x|' if threshold.absolute else ''}{sign}{threshold.limit:g}"
 
 
+def in_runs(text: str, styles: Iterable[Style]) -> Line:
+    """Text with a style for each character, in as few segments as it takes."""
+    line, start = [], 0
+    for style, run in groupby(styles):
+        stop = start + len(list(run))
+        line.append(Segment(text[start:stop], style))
+        start = stop
+    return line
+
+
 @lru_cache(4096)
 def bar(halves: int, marks: tuple[int, ...], width: int, style: Style, beyond: str = "") -> Line:
     """A bar of so many half cells, with marks; `beyond` is < or > where the value lies beyond that end."""
-    cells = [("━", style)] * (halves // 2) + [("╸", style)] * (halves % 2)
-    cells += [("─", DIM)] * (width - len(cells))
+    text = list(f"{'━' * (halves // 2)}{'╸' * (halves % 2)}".ljust(width, "─"))
+    styles = [DIM if cell == "─" else style for cell in text]
     for mark in marks:
-        cells[mark] = "┃", style if style == OVER else YELLOW
+        text[mark], styles[mark] = "┃", style if style == OVER else YELLOW
     if beyond:
-        cells[0 if beyond == "<" else -1] = beyond, style
-    runs = groupby(cells, key=lambda cell: cell[1])
-    return [Segment("".join([text for text, _ in run]), its_style) for its_style, run in runs]
+        end = 0 if beyond == "<" else -1
+        text[end], styles[end] = beyond, style
+    return in_runs("".join(text), styles)
 
 
 def value_bar(value: float, scale: Scale, width: int, over: bool) -> Line:
@@ -74,8 +84,7 @@ def value_bar(value: float, scale: Scale, width: int, over: bool) -> Line:
 
 def legend(scale: Scale, width: int) -> Line:
     """What stands under a bar: the limits where they are, and the ends of the range."""
-    text = " " * width
-    said: list[tuple[int, str, Style]] = []
+    text, styles = " " * width, [PLAIN] * width
     ends = [(0, scale.low, DIM), (width, scale.high, DIM)]
     for cell, value, style in [*[(cell, limit, YELLOW) for cell, limit in scale.marks(width)], *ends]:
         number = scale.text(value).strip()
@@ -83,12 +92,8 @@ def legend(scale: Scale, width: int) -> Line:
         stop = start + len(number)
         if start >= 0 and not text[max(start - 1, 0) : stop + 1].strip():
             text = text[:start] + number + text[stop:]
-            said.append((start, number, style))
-    line, done = [], 0
-    for start, number, style in sorted(said, key=lambda each: each[0]):
-        line += [Segment(" " * (start - done)), Segment(number, style)]
-        done = start + len(number)
-    return [*line, Segment(" " * (width - done))]
+            styles[start:stop] = [style] * len(number)
+    return in_runs(text, styles)
 
 
 def sparklines(board: Board, rows: Rows, width: int, deep: int, scale: Scale) -> list[list[Line]]:
@@ -111,18 +116,13 @@ def sparklines(board: Board, rows: Rows, width: int, deep: int, scale: Scale) ->
         for below in reversed(range(deep))
     ]
     return [
-        [_in_runs(f"{text:>{width}}", its_over) for text in its]
+        [_course(f"{text:>{width}}", its_over) for text in its]
         for its, its_over in zip(zip(*texts, strict=True), over, strict=True)
     ]
 
 
-def _in_runs(text: str, over: Bools) -> Line:
+def _course(text: str, over: Bools) -> Line:
     if not over.any():
         return [Segment(text, CYAN)]
-    start = len(text) - len(over)
-    line = [Segment(text[:start])]
-    for is_over, run in groupby(over.tolist()):
-        stop = start + len(list(run))
-        line.append(Segment(text[start:stop], RED if is_over else CYAN))
-        start = stop
-    return line
+    before = len(text) - len(over)
+    return [Segment(text[:before]), *in_runs(text[before:], [RED if each else CYAN for each in over.tolist()])]

@@ -9,20 +9,7 @@ from rich.style import Style
 from f1buf.command.progress import Progress
 from f1buf.command.summary import short_time
 from f1buf.command.view.board import Board
-from f1buf.command.view.drawing import (
-    BOLD,
-    CYAN,
-    DIM,
-    GREEN,
-    OVER,
-    RED,
-    YELLOW,
-    Line,
-    bar,
-    limit_text,
-    padded,
-    width_of,
-)
+from f1buf.command.view.drawing import BOLD, CYAN, DIM, GREEN, OVER, RED, YELLOW, Line, bar, fit, limit_text, width_of
 from f1buf.command.view.lines import by_the_line
 from f1buf.command.view.series import by_channel
 from f1buf.command.view.table import car_heads, cars_table, sensors_table, session_names
@@ -34,21 +21,7 @@ _NARROWEST_COLUMN = 14  # characters of a channel's in a table of sensors
 
 
 def frame(board: Board, progress: Progress, width: int, height: int) -> list[Line]:
-    """
-    Lay out one frame.
-
-    Parameters
-    ----------
-    board, progress : Board, Progress
-        What to show; of alerts and notes the newest that fit.
-    width, height : int
-        Of the terminal [characters].
-
-    Returns
-    -------
-    list of list of Segment
-        `height` lines of `width` characters.
-    """
+    """Return `height` lines of `width` characters: the progress, the series, and as many alerts as fit."""
     alerts, count, notes = progress.said
     few = max(height // 8, 1)
     lines = [_title(progress, width), *_flowing(_items(progress), width)[:few]]
@@ -135,8 +108,8 @@ def _alert_lines(alerts: Sequence[Alert], names: Mapping[int | None, str]) -> li
     return [
         [
             Segment(f"{when:>{widths[0]}}  ", DIM),
-            padded(origin, widths[1] + 2, BOLD),
-            padded(reading, widths[2], OVER if each.kind == "rise" else RED),
+            fit(origin, widths[1] + 2, BOLD),
+            fit(reading, widths[2], OVER if each.kind == "rise" else RED),
             Segment(f" ({limit_text(each.threshold)})  ", DIM),
             Segment(clean(each.message), RED),
         ]

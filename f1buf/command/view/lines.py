@@ -6,7 +6,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 
 from f1buf.command.view.board import HISTORY, Board
-from f1buf.command.view.drawing import DIM, YELLOW, Line, legend, padded, shortened, width_of
+from f1buf.command.view.drawing import DIM, YELLOW, Line, fit, legend, shortened, width_of
 from f1buf.command.view.series import LEAST, ChannelSeries, by_channel, more
 
 _DEEPEST = 4  # lines of one series
@@ -59,11 +59,11 @@ def _entries(board: Board, rows: list[int], width: int, deep: int) -> list[list[
     entries = []
     for row, its, text in zip(rows, series, names, strict=True):
         channel = shown[its.channel]
-        line = [Segment(f"{its.sensor_id:>{ids}} " if ids else " ", DIM), padded(shortened(text, name), name)]
+        line = [Segment(f"{its.sensor_id:>{ids}} " if ids else " ", DIM), fit(shortened(text, name), name)]
         line += [Segment("  "), channel.number(row, numbers, " " + set_cell_size(channel.unit, units))]
         under = [Segment(" " * (width_of(line) + 2)), *legend(channel.scale, bars)]
         line += [Segment("  "), *channel.bar(row, bars)] if bars else []
-        line += [Segment("  "), padded(channel.limits, limits, YELLOW)] if limits else []
+        line += [Segment("  "), fit(channel.limits, limits, YELLOW)] if limits else []
         left = [line, under, *[[Segment(" " * width_of(line))]] * (deep - 2)]
         entries.append([[*each, Segment("  "), *course] for each, course in zip(left, courses[row], strict=False)])
     return entries

@@ -13,17 +13,12 @@ _WIDTHS = 4, 9  # characters: nan and -inf fit; longer numbers are written with 
 class Scale(NamedTuple):
     """How the values of a channel are shown."""
 
-    low: float
-    """The left end of its bars: of the channel's range, or of the values so far where that is no help."""
-    high: float
-    """The right end."""
+    low: float  # the left end of its bars: of the channel's range, or of the values so far where that is no help
+    high: float  # the right end
     decimals: int
-    width: int
-    """Characters of the longest number so far."""
-    limits: tuple[float, ...]
-    """Of its thresholds."""
-    absolute: bool
-    """Whether these compare absolute values; then its bars show absolute values, too."""
+    width: int  # characters of the longest number so far
+    limits: tuple[float, ...]  # of its thresholds
+    absolute: bool  # whether these compare absolute values; then its bars show absolute values, too
 
     def text(self, value: float) -> str:
         """The number in `width` characters."""

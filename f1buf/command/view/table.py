@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 
 from f1buf.command.view.board import NOBODY, Board, Rows
-from f1buf.command.view.drawing import BOLD, DIM, YELLOW, Line, padded, width_of
+from f1buf.command.view.drawing import BOLD, DIM, YELLOW, Line, fit, width_of
 from f1buf.command.view.series import LEAST, ChannelSeries, by_channel, more
 from f1buf.telemetry import Channel
 from f1buf.telemetry.sessions import short_session
@@ -59,7 +59,7 @@ class _Column:
         width = self.width
         fitting = [next((text for text in its if cell_len(text) <= width), its[-1]) for its in texts]
         styles = BOLD, DIM if self.split else YELLOW
-        return [padded(text, width, style) for text, style in zip(fitting, styles, strict=True)]
+        return [fit(text, width, style) for text, style in zip(fitting, styles, strict=True)]
 
     def _part_name(self, part: str) -> str:
         number = self.cell_width if not (self.bar or self.course) else self.channel.scale.width
@@ -207,7 +207,7 @@ def car_heads(board: Board, cars: Mapping[Car, Iterable[int]], width: int) -> li
     wide = max(map(len, sessions))
     sessions = [f"{session:>{wide}} " if wide else "" for session in sessions]
     return [
-        [Segment(f"{session}{car:>2} ", DIM), padded(name, driver, BOLD), padded(its_lap, lap, DIM)]
+        [Segment(f"{session}{car:>2} ", DIM), fit(name, driver, BOLD), fit(its_lap, lap, DIM)]
         for session, (_, car), name, its_lap in zip(sessions, cars, drivers, laps, strict=True)
     ]
 

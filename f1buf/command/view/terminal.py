@@ -32,17 +32,10 @@ def printable(lines: list[Line]) -> Segments:
 
 class View:
     """
-    Draws frames on a terminal; for the main thread alone.
+    Draws frames of a board on the console's terminal; for the main thread alone.
 
     It takes the alternate screen with the first frame. While the process is stopped by Ctrl-Z or in the background, the
     terminal is the shell's.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Of the terminal.
-    board : Board
-        What to show.
     """
 
     def __init__(self, console: Console, board: Board) -> None:
