@@ -156,28 +156,28 @@ MUTANTS = [
     Mutant(
         "a put unlocks without a look at who waits",
         "ring/ring.pyx",
-        "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
-        "        self.fill_and_publish(source, self.admit(n))\n        m.lock.unlock()",
+        "    fill_and_publish(self, source, admit(self, n))\n    release(m)",
+        "    fill_and_publish(self, source, admit(self, n))\n    m.lock.unlock()",
         "test_ring_waiting.py::test_a_get_waits_for_a_put",
     ),
     Mutant(
         "a get that finds nothing does not unlock",
         "ring/ring.pyx",
-        "outcome[0] = self.end_of(&m.gets)\n            release(m)\n            return 0",
-        "outcome[0] = self.end_of(&m.gets)\n            return 0",
+        "outcome[0] = end_of(self, &m.gets)\n        release(m)\n        return 0",
+        "outcome[0] = end_of(self, &m.gets)\n        return 0",
         "test_ring.py::test_the_nowait_calls_give_up_at_once",
     ),
     Mutant(
         "a large put does not give its turn back",
         "ring/ring.pyx",
-        "            m.puts.turn.store(FREE, memory_order_relaxed)\n            self.publish(admitted)",
-        "            self.publish(admitted)",
+        "        m.puts.turn.store(FREE, memory_order_relaxed)\n        publish(self, admitted)",
+        "        publish(self, admitted)",
         "test_ring_waiting.py::test_put_many_may_be_longer_than_the_capacity",
     ),
     Mutant(
         "a large get does not give its turn back",
         "ring/ring.pyx",
-        "begins(m, END)\n        m.gets.turn.store(FREE, memory_order_relaxed)",
+        "begins(m, END)\n    m.gets.turn.store(FREE, memory_order_relaxed)",
         "begins(m, END)",
         "test_ring_waiting.py::test_large_copies_of_several_threads_each_way",
     ),
@@ -199,8 +199,8 @@ MUTANTS = [
     Mutant(
         "a ring has room for one more than there is",
         "ring/ring.pyx",
-        "room = m.capacity - m.count.load(memory_order_relaxed)\n        if n <= room:\n            return n\n",
-        "room = m.capacity + 1 - m.count.load(memory_order_relaxed)\n        if n <= room:\n            return n\n",
+        "room = m.capacity - m.count.load(memory_order_relaxed)\n    if n <= room:\n        return n\n",
+        "room = m.capacity + 1 - m.count.load(memory_order_relaxed)\n    if n <= room:\n        return n\n",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(
@@ -227,8 +227,8 @@ MUTANTS = [
     Mutant(
         "gaps between fields are not filled",
         "ring/ring.pyx",
-        "        if self.padded:\n",
-        "        if False:\n",
+        "    if self.padded:\n",
+        "    if False:\n",
         "test_ring.py::test_padding_is_zero",
     ),
     Mutant(
@@ -249,8 +249,8 @@ MUTANTS = [
     Mutant(
         "sequence numbers of a batch that was waited for are off by one",
         "ring/ring.pyx",
-        "first_seq[0] = self.read_seq\n        self.get_piece",
-        "first_seq[0] = self.read_seq + 1\n        self.get_piece",
+        "first_seq[0] = self.read_seq\n    get_piece",
+        "first_seq[0] = self.read_seq + 1\n    get_piece",
         "test_ring_waiting.py::test_each_take_is_one_contiguous_range",
     ),
     Mutant(
@@ -292,15 +292,15 @@ MUTANTS = [
     Mutant(
         "what a put was copying outlives an immediate shutdown",
         "ring/ring.pyx",
-        "            self.discard_if_shut_now()\n        release(m)",
-        "        release(m)",
+        "        discard_if_shut_now(self)\n    release(m)",
+        "    release(m)",
         "test_ring_waiting.py::test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes",
     ),
     Mutant(
         "what a get left outlives an immediate shutdown",
         "ring/ring.pyx",
-        "self.copy_in_turn(out, self.read_pos, n)\n        self.take(n)\n        self.discard_if_shut_now()",
-        "self.copy_in_turn(out, self.read_pos, n)\n        self.take(n)",
+        "copy_in_turn(self, out, self.read_pos, n)\n    take_out(self, n)\n    discard_if_shut_now(self)",
+        "copy_in_turn(self, out, self.read_pos, n)\n    take_out(self, n)",
         "test_ring_waiting.py::test_a_shutdown_beside_a_copy_out_leaves_it_what_it_reads",
     ),
     Mutant(
@@ -464,8 +464,8 @@ MUTANTS = [
     Mutant(
         "a push that waited leaves its waiter behind",
         "ring/ring.pyx",
-        "done[0] = self.put_records(source, n, &w, &outcome)\n        drop_node(&w)",
-        "done[0] = self.put_records(source, n, &w, &outcome)",
+        "done[0] = put_records(self, source, n, &w, &outcome)\n    drop_node(&w)",
+        "done[0] = put_records(self, source, n, &w, &outcome)",
         "test_ring_nogil.py::test_waits_leave_no_memory_behind",
     ),
     Mutant(
@@ -522,8 +522,8 @@ MUTANTS = [
     Mutant(
         "a queue takes one more than it may",
         "queue/queue.pyx",
-        "if self.count() >= self.monitor.capacity:\n            return FULL",
-        "if self.count() > self.monitor.capacity:\n            return FULL",
+        "if length(self) >= self.monitor.capacity:\n        return FULL",
+        "if length(self) > self.monitor.capacity:\n        return FULL",
         "test_queue.py::test_block_and_timeout_have_the_standard_outcomes",
     ),
     Mutant(
@@ -536,14 +536,14 @@ MUTANTS = [
     Mutant(
         "the fast paths are open while somebody waits",
         "queue/queue.pyx",
-        "            or self.monitor.puts.waiters.head != NULL\n",
+        "        or self.monitor.puts.waiters.head != NULL\n",
         "",
         "test_queue.py::test_a_put_waits_for_a_get",
     ),
     Mutant(
         "the fast paths are open after a shutdown",
         "queue/queue.pyx",
-        "            or self.closed\n",
+        "        or self.closed\n",
         "",
         "test_queue.py::test_a_shutdown_lets_gets_take_what_is_left",
     ),
@@ -578,14 +578,14 @@ MUTANTS = [
     Mutant(
         "items that go around the end are left there as the slots grow",
         "queue/queue.pyx",
-        "if self.head + self.count() > self.room:",
+        "if self.head + length(self) > self.room:",
         "if False:",
         "test_queue.py::test_the_order_holds_around_the_end_of_the_slots",
     ),
     Mutant(
         "slots that are empty are kept",
         "queue/queue.pyx",
-        "if self.room > max(self.kept(), 2 * count + SPARE):",
+        "if self.room > max(kept(self), 2 * count + SPARE):",
         "if False:",
         "test_queue.py::test_the_memory_limit_holds_along_a_drain",
     ),
@@ -593,15 +593,15 @@ MUTANTS = [
     Mutant(
         "a put that was refused keeps a reference",
         "queue/queue.pyx",
-        "            drop_node(&w)\n            if outcome != DONE:\n                Py_DECREF(item)",
-        "            drop_node(&w)",
+        "        drop_node(&w)\n        if outcome != DONE:\n            Py_DECREF(item)",
+        "        drop_node(&w)",
         "test_queue.py::test_a_refused_put_keeps_no_reference",
     ),
     Mutant(
         "a batch that was put loses a reference too many",
         "queue/queue.pyx",
-        "for i in range(done, n):\n                Py_DECREF",
-        "for i in range(n):\n                Py_DECREF",
+        "for i in range(done, n):\n            Py_DECREF",
+        "for i in range(n):\n            Py_DECREF",
         "test_queue.py::test_items_that_leave_leave_no_reference",
     ),
     Mutant(
@@ -614,8 +614,8 @@ MUTANTS = [
     Mutant(
         "a bound that is replaced keeps a reference",
         "queue/queue.pyx",
-        "        self.release()\n        Py_XDECREF(before)",
-        "        self.release()",
+        "    release(self)\n    Py_XDECREF(before)",
+        "    release(self)",
         "test_queue.py::test_a_maxsize_that_is_replaced_keeps_no_reference",
     ),
     Mutant(
@@ -628,17 +628,17 @@ MUTANTS = [
     Mutant(
         "the collector does not see a batch",
         "queue/queue.pyx",
-        "            PyObject_GC_Track(batch)\n        if outcome == DONE:\n            return batch\n"
-        "        if outcome == MOVED:\n",
-        "            pass\n        if outcome == DONE:\n            return batch\n        if outcome == MOVED:\n",
+        "    if batch is not None:\n        PyObject_GC_Track(batch)\n    return batch",
+        "    return batch",
         "test_queue.py::test_the_collector_sees_a_batch",
     ),
     Mutant(
         "a put is no task",
         "queue/queue.pyx",
-        "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)\n"
-        "        self.monitor.unfinished += 1",
-        "self.slots[self.place(count)] = item\n        self.monitor.count.store(count + 1, memory_order_relaxed)",
+        "self.slots[place(self, count)] = item\n"
+        "    self.monitor.count.store(count + 1, memory_order_relaxed)\n"
+        "    self.monitor.unfinished += 1",
+        "self.slots[place(self, count)] = item\n    self.monitor.count.store(count + 1, memory_order_relaxed)",
         "test_queue.py::test_unfinished_tasks_counts_puts_and_task_dones",
     ),
     Mutant(
@@ -700,8 +700,8 @@ MUTANTS = [
     Mutant(
         "a coroutine puts what there is room for",
         "ring/ring.pyx",
-        "        wait.w.need = step if self.policy == BLOCK else 0",
-        "        wait.w.need = 1 if self.policy == BLOCK else 0",
+        "    wait.w.need = step if self.policy == BLOCK else 0",
+        "    wait.w.need = 1 if self.policy == BLOCK else 0",
         "test_coroutines.py::test_what_fits_the_ring_enters_together_or_not_at_all",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from libcpp.atomic cimport atomic
 from cpython.object cimport PyObject
 
-from f1buf.core.sync cimport Bell, Monitor, Side, Wait
+from f1buf.core.sync cimport Bell, Monitor, Outcome, Side, Wait
 
 cdef class LoopWait
 
@@ -13,9 +13,7 @@ cdef class LoopWait
 ctypedef bint (*Withdraw)(object buffer, LoopWait wait) except -1
 
 
-cdef object PAUSE       # awaited, it lets the loop run once
 cdef object NOT_YET     # in place of a result: it must wait
-cdef bint is_due() noexcept
 
 
 cdef class LoopWait:
@@ -46,16 +44,22 @@ ctypedef object (*AtOnce)(Attempt of)
 # The same, but that it queues the coroutine then: it awaits `wait.future`, and this is called again.
 ctypedef object (*Later)(Attempt of, LoopWait wait)
 
+# Puts the next piece of what is given, and counts it in `wait.done`. QUEUED: as `Later`. Any other outcome but DONE
+# says why no more is put; where nothing was put, it raises.
+ctypedef Outcome (*Piece)(Attempt of, LoopWait wait) except *
+
 cdef class Attempt:
     cdef object buffer
     cdef AtOnce at_once
     cdef Later later
-    cdef object waiting     # in place of `later`, for what is done in pieces. (attempt, due): a coroutine that does it
+    cdef Piece piece        # in place of `later`, for what is done in pieces
+    cdef object waiting     # (attempt, due): a coroutine that does it
     cdef object given       # what is put
     cdef uint64_t least     # of a batch to get
-    cdef uint64_t most
+    cdef uint64_t most      # or how much is given, in all
     cdef bint return_seq    # as in `RingBuffer.get_many`
     cdef object coroutine   # that waits, where it must
 
 
 cdef Attempt attempt(object buffer, AtOnce at_once, Later later)
+cdef Attempt attempt_in_pieces(object buffer, AtOnce at_once, Piece piece)

@@ -108,6 +108,13 @@ cdef extern from "core/sync.hpp" namespace "f1buf" nogil:
         int fail_in
 
 
+cdef extern from "core/int.hpp" namespace "f1buf":
+    const uint64_t READY_MADE
+    cppclass LaterInt:
+        int reserve(uint64_t) except -1
+        object become(uint64_t)
+
+
 cdef enum Outcome:
     # How an operation ended, or a step of one. But for DONE, and for what `done` tells of a ring's C calls, nothing was
     # done.

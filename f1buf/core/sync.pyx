@@ -89,12 +89,6 @@ from f1buf.core.borrowed import check_ints
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
 
-cdef extern from "core/int.hpp" namespace "f1buf":
-    const uint64_t READY_MADE
-    cppclass LaterInt:
-        int reserve(uint64_t) except -1
-        object become(uint64_t)
-
 
 def _made_int(uint64_t most, uint64_t value):
     """For `borrowed`."""
