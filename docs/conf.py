@@ -1,6 +1,10 @@
-"""How Sphinx builds the documentation. One command, at the root of a checkout in which f1buf is installed::
+"""How Sphinx builds the documentation, by one command at the root of a checkout in which f1buf is installed:
 
-python -m sphinx -W --keep-going -b html docs build/docs
+    python -m sphinx -W --keep-going -b html docs build/docs
+
+A warning is an error. The pages are Markdown (MyST). `reference/` is made from the docstrings and from the command's
+parser, the plots are drawn from `bench/results/`. `diagrams/` are drawn by hand and stand inside their page, so that
+they follow its light or dark theme. `extensions/` has what Sphinx lacks.
 """
 
 import sys

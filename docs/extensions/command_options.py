@@ -2,7 +2,8 @@
 
     .. command-options:: run
 
-Each option becomes an ``option`` of Sphinx, so that pages link to it by ``{option}`f1buf run --record```.
+Each option becomes an ``option`` of Sphinx, so that pages link to it by ``{option}`f1buf run --record```. (argparse has
+no public way to list a parser's options, hence its names with an underscore here.)
 """
 
 import argparse
@@ -18,10 +19,8 @@ from f1buf.command.cli import build_parser
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    for action in build_parser(command)._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return action.choices[command]
-    raise AssertionError("the parser has commands")
+    actions = build_parser(command)._actions
+    return next(action.choices[command] for action in actions if isinstance(action, argparse._SubParsersAction))
 
 
 def lines_of(parser: argparse.ArgumentParser) -> Iterator[str]:
