@@ -42,7 +42,13 @@ directives = {
     "cdivision": True,
 }
 
-modules = ["f1buf.core.sync", "f1buf.core.loop", "f1buf.ring.ring", "f1buf.queue.queue", "f1buf.telemetry.sources.udp"]
+modules = [
+    "f1buf.core.sync",
+    "f1buf.core.loop",
+    "f1buf.ring.ring",
+    "f1buf.queue.queue",
+    "f1buf.telemetry.sources.game.udp",
+]
 
 extensions = [
     Extension(
@@ -50,7 +56,6 @@ extensions = [
         [name.replace(".", "/") + ".pyx"],
         depends=[
             "f1buf/core/sync.hpp",
-            "f1buf/queue/queue.hpp",
             "f1buf/queue/heap.hpp",
             "f1buf/ring/arrays.hpp",
             "f1buf/core/int.hpp",

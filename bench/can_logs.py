@@ -33,8 +33,8 @@ from common import (
     comparison_parser,
 )
 
-from f1buf.telemetry.sources.can_database import CanDecoder
-from f1buf.telemetry.sources.can_log import open_can_log
+from f1buf.telemetry.sources.can.decoder import CanDecoder
+from f1buf.telemetry.sources.can.log import open_can_log
 
 FRAMES = 80_000
 MUST = {"log": 5.0, "asc": 1.5, "blf": 1.5, "trc": 1.5, "csv": 1.5, "mf4": 1.0}  # times as fast, by format

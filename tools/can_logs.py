@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 from helpers import recordings_folder
 
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE
-from f1buf.telemetry.sources.can_log import open_can_log
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE
+from f1buf.telemetry.sources.can.log import open_can_log
 
 # Of a record: its row must come; it may, and is counted otherwise; it may or may not; it is known to be no frame.
 MUST, TOLD, FREE, EVENT = 3, 2, 1, 0

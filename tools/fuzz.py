@@ -45,8 +45,9 @@ from test_recording import SCHEMA
 
 from f1buf import READING
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
 
 MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 2, 4, 6, 7
 
@@ -84,10 +85,7 @@ def _cars(g, identifier, temperature, limit):
     }
 
 
-LAYOUTS = {
-    2025: Layout(22, 16, 1.0, _cars("f", "B", "H", "")),
-    2026: Layout(24, 17, 1000.0, _cars("h", "H", "B", "f")),
-}
+LAYOUTS = {2025: Layout(22, 16, 1.0, _cars("f", "B", "H", "")), 2026: Layout(24, 17, 1000.0, _cars("h", "H", "B", "f"))}
 # (part, channel, smallest, largest value) of what a packet holds
 PARTS = {
     MOTION: [(part, G_FORCE, -250, 250) for part in (6, 7, 8)],

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for what it shar
 from cli_helpers import child_options, read_until
 from helpers import Task, recordings_folder
 
-from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources.game.decoder import Decoder
 
 ON_THE_AIR = 64  # datagrams that have been sent and not come back
 CATCH_UP = 0.5  # [s] how late a sender may be and still make up for it

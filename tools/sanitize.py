@@ -87,15 +87,15 @@ CANARIES = {
         Canary(  # a counter that is changed without the lock
             "ring",
             "ring/ring.pyx",
-            "        self.fill_and_publish(source, self.admit(n))\n        release(m)",
-            "        self.fill_and_publish(source, self.admit(n))\n        release(m)\n"
-            "        self.high_water += n % 2",
+            "    fill_and_publish(self, source, admit(self, n))\n    release(m)",
+            "    fill_and_publish(self, source, admit(self, n))\n    release(m)\n    self.high_water += n % 2",
         ),
         Canary(  # a look without the lock
             "queue",
             "queue/queue.pyx",
             "    cdef bint fast\n    Py_INCREF(<object> item)",
-            "    cdef bint fast\n    if self.unfinished < 0:\n        return False\n    Py_INCREF(<object> item)",
+            "    cdef bint fast\n    if self.monitor.unfinished < 0:\n        return False\n"
+            "    Py_INCREF(<object> item)",
         ),
     ],
     "address": [

@@ -15,7 +15,8 @@ from f1buf.telemetry.channels import (
     channels_by_name,
 )
 from f1buf.telemetry.consumers import Consumer
-from f1buf.telemetry.recorder import Recorder, RecorderError
+from f1buf.telemetry.errors import RecorderError, TelemetryError, ThresholdError
+from f1buf.telemetry.recorder import Recorder
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
     FuelLevelSensor,
@@ -24,10 +25,11 @@ from f1buf.telemetry.sensors import (
     SimulatedSensor,
     SpeedSensor,
     TirePressureSensor,
+    make_sensors,
     readings_from_block,
 )
-from f1buf.telemetry.system import F1TelemetrySystem, Summary, TelemetryError, make_sensors
-from f1buf.telemetry.thresholds import PROFILES, Threshold, ThresholdError, ThresholdTable, Tracker, load_thresholds
+from f1buf.telemetry.system import F1TelemetrySystem, Summary
+from f1buf.telemetry.thresholds import PROFILES, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = [
     "ENGINE_TEMP",

@@ -1,4 +1,4 @@
-"""Alerts: what is said when a reading is over its threshold."""
+"""Alerts: what the system says of a reading that is over a threshold."""
 
 import json
 import math
@@ -16,7 +16,7 @@ ALERT_SCHEMA = 1
 
 
 class Alert(NamedTuple):
-    """A reading over its threshold, with all that somebody who hears of it needs."""
+    """A reading over its threshold, and all that is known of it."""
 
     kind: Literal["rise", "sample"]
     """``"rise"``: the first reading that counts since the series is over; ``"sample"``: one that follows."""
@@ -37,17 +37,17 @@ class Alert(NamedTuple):
     car: int | None = None
     """The car's index, where the source knows cars."""
     driver: str | None = None
-    """Who drives it, where the source knows."""
+    """The driver's name, where the source knows."""
     part: str | None = None
-    """Which wheel or axis, where a car has several such sensors; on a CAN bus the message."""
+    """The wheel or axis, where a car has several such sensors; on a CAN bus the message."""
     lap: int | None = None
-    """The lap that the car was in, from 1, where the source knows."""
+    """The car's lap, from 1, where the source knows."""
     session: int | None = None
     """The game's number of its session, where readings of more than one session have come."""
 
     @classmethod
     def from_event(cls, event: Event, threshold: Threshold, described: dict[str, Any]) -> "Alert":
-        """Make one from what `Tracker.merge` returned.
+        """Make an alert from an event of `Tracker.merge`.
 
         Parameters
         ----------
@@ -74,11 +74,7 @@ class Alert(NamedTuple):
         return self.threshold.message
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it ready for JSON: ``type``, ``schema`` and the fields, those that are not known left out."""
-        threshold: dict[str, Any] = {self.threshold.side: self.threshold.limit}
-        if self.threshold.absolute:
-            threshold["absolute"] = True
-        threshold |= self.threshold.damping
+        """Return it ready for JSON: ``type``, ``schema`` and the fields, without those that are not known."""
         fields = {
             "type": "alert",
             "schema": ALERT_SCHEMA,
@@ -94,7 +90,7 @@ class Alert(NamedTuple):
             "channel": self.channel,
             "value": _number(self.value),
             "unit": self.unit,
-            "threshold": threshold,
+            "threshold": self.threshold.as_dict(),
             "message": self.message,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -108,13 +104,12 @@ class Alert(NamedTuple):
         reading = f"{self.channel} {self.value:.6g} {self.unit}".rstrip()
         value = "|x| " if self.threshold.absolute else ""
         limit = f"{value}{sign} {self.threshold.limit:g}"
-        unit = " s" if self.time < 1e9 else ""  # the time of day is no duration
-        return f"{clock(self.time):>9}{unit}  {self.message}: {reading} ({limit})  {self.origin}"
+        seconds = " s" if self.time < 1e9 else ""  # else it is the time of day
+        return f"{clock(self.time):>9}{seconds}  {self.message}: {reading} ({limit})  {self.origin}"
 
     @property
     def origin(self) -> str:
-        """For people: the car, driver, lap, part and session as far as the source knows them, and there are several;
-        without a car the sensor's number."""
+        """Where it comes from, for people: the car and all that is known of it, or the sensor's number."""
         sensor = f"sensor {self.sensor_id}" if self.car is None else f"car {self.car}"
         lap = None if self.lap is None else f"lap {self.lap}"
         session = None if self.session is None else f"session {short_session(self.session)}"
@@ -122,5 +117,5 @@ class Alert(NamedTuple):
 
 
 def _number(value: float) -> float | str:
-    """A number as JSON can say it: it knows neither infinity nor NaN."""
+    """Return a number as JSON can say it: JSON has neither infinity nor NaN."""
     return value if math.isfinite(value) else str(value)

@@ -1,15 +1,15 @@
 """Analyzers: threads that check batches at the same time, and report in the order of the stream.
 
-What may happen in parallel and what may not
+What happens in parallel
     Checking a batch needs nothing but the batch, so each analyzer checks its own (`ThresholdTable.check`). Whether a
     reading is a *rise* depends on the readings before it, so the results are merged one at a time, in the order in
-    which the batches were taken (`BatchOrder`). The alerts are therefore those of one analyzer that reads the stream
-    from end to end, however many there are and however they are scheduled.
+    which the batches were taken (`BatchOrder`). The alerts are therefore those of one analyzer that reads the whole
+    stream, however many analyzers there are and however they are scheduled.
 
 How the order is kept
-    Batches are taken one at a time, under a lock, and queued as taken; of the analyzers, one waits at the ring, the
-    others for that lock. A finished batch waits in the queue until all before it are finished, too. Whoever finishes
-    the first one merges all that are ready. A batch whose analyzer fails is passed over.
+    Batches are taken one at a time, under a lock, and queued as taken: one analyzer waits at the ring, the others wait
+    for that lock. A finished batch stays in the queue until all before it are finished, too. The analyzer that finishes
+    the first batch of the queue merges all that are ready. A batch whose analyzer fails is passed over.
 """
 
 import threading
@@ -25,7 +25,7 @@ from f1buf.telemetry.thresholds import Crossings, ThresholdTable
 
 __all__ = ["Analyzer", "Batch", "BatchOrder"]
 
-_SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, so that the others get some too
+_SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, to leave some for the others
 
 
 class Batch:
@@ -44,8 +44,7 @@ class Batch:
 
 
 class BatchOrder:
-    """
-    Hands out a ring's batches and merges the results in the same order.
+    """Hands out a ring's batches and merges the results in the same order.
 
     Parameters
     ----------
@@ -73,9 +72,9 @@ class BatchOrder:
         return batch
 
     def finish(self, batch: Batch) -> None:
-        """Merge it, and what waited for it; or leave that to whoever finishes the ones before it.
+        """Merge it and the batches that waited for it, unless one before it is not finished yet.
 
-        Where merging one raises, the others are merged all the same; the first error is raised.
+        Where a merge raises, the others are merged all the same; then the first error is raised.
         """
         errors = []
         with self._merging:
@@ -90,10 +89,9 @@ class BatchOrder:
 
 
 class Analyzer:
-    """
-    Takes batches and checks them, until the ring is shut down and drained.
+    """Takes batches and checks them, until the ring is shut down and drained.
 
-    Subclass it to look at the readings in ways of your own: override `check`, and call it.
+    To look at the readings in ways of your own, override `check`, and call the base class's in it.
 
     Parameters
     ----------
@@ -102,14 +100,14 @@ class Analyzer:
     table : ThresholdTable
         What to check.
     delay : float
-        Seconds of further work for each reading, to stand for a slower analysis.
+        Seconds of further work for each reading: stands for a slower analysis.
     """
 
     max_count = 32768
-    """The most readings to take at once; with a delay fewer.
+    """The most readings to take at once; fewer with a delay.
 
-    An analyzer that is behind finds much in the buffer and takes larger batches, which cost less a reading: at 256
-    readings a put, taking up to 32,768 analyses 1.3 times as many a second as up to 8,192."""
+    An analyzer that is behind takes larger batches, which cost less a reading: at 256 readings a put, up to 32,768 at
+    once make 1.3 times as many a second as up to 8,192."""
 
     def __init__(self, order: BatchOrder, table: ThresholdTable, delay: float = 0.0) -> None:
         self.table = table
@@ -122,26 +120,22 @@ class Analyzer:
         """Work until the ring is drained; in a thread."""
         while (batch := self._order.take(self.max_count)) is not None:
             try:
-                batch.crossings = self._checked(batch.readings)
+                found = self.check(batch.readings)
+                if not isinstance(found, Crossings):
+                    name = type(self).__name__
+                    raise TypeError(f"{name}.check returned {found!r}; expected the Crossings of table.check")
+                batch.crossings = found
                 if self._delay > 0:
                     time.sleep(self._delay * len(batch.readings))  # the further work
             finally:
                 self._order.finish(batch)
 
-    def _checked(self, readings: NDArray[Any]) -> Crossings:
-        crossings = self.check(readings)
-        if not isinstance(crossings, Crossings):
-            raise TypeError(
-                f"{type(self).__name__}.check returned {crossings!r}; expected the Crossings of table.check"
-            )
-        return crossings
-
     def check(self, readings: NDArray[Any]) -> Crossings:
-        """Compare a batch with the thresholds; called by several analyzers at once, so it keeps nothing.
+        """Compare a batch with the thresholds.
 
         Parameters
         ----------
         readings : ndarray of READING
-            The next batch that this analyzer has got: its own, not to be changed.
+            The batch: this analyzer's own, not to be changed.
         """
         return self.table.check(readings)

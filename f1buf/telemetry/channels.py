@@ -2,11 +2,8 @@
 
 A record carries its channel as a 16-bit number (the field ``channel`` of `f1buf.READING`), so that a million readings
 need no strings. The numbers are handed out by this process, in the order in which channels are first created: they mean
-nothing in another process, so files and messages name a channel by name and unit. Number 0 is no channel; a zeroed
-record is therefore nobody's reading. That leaves 65,535 numbers, the most that the two-byte field can tell apart.
-
-The ranges of the five channels below are those that the simulated sensors cover; a range is information, it rejects
-nothing.
+nothing in another process, so files and messages name a channel by name and unit. Number 0 is no channel, so a zeroed
+record is no sensor's reading. That leaves 65,535 numbers, the most that the two-byte field can tell apart.
 """
 
 import math
@@ -50,7 +47,8 @@ class Channel:
     unit : str
         The unit of the values, such as ``"°C"``; empty where there is none.
     range : (float, float)
-        The lowest and highest value to expect [unit]; infinite (the default) where nobody knows.
+        The lowest and highest value to expect [unit]; infinite (the default) where that is not known. Information only:
+        no reading is rejected for it.
 
     Attributes
     ----------

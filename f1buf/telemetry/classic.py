@@ -1,7 +1,7 @@
 """The textbook demonstration: a few readings a second, and a line for everything that happens.
 
-Five sensors with a reading every 0.1 to 0.5 s make 17 readings a second; three analyzers with 0.2 to 0.7 s of work for
-each can do 7. So the buffer fills, sensors wait, and in the end all that was recorded has been processed.
+Five sensors with a reading every 0.1 to 0.5 s make 17 readings a second. Three analyzers with 0.2 to 0.7 s of work for
+each reading can do 7. So the buffer fills, sensors wait, and in the end all that was recorded has been processed.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Who else gets the readings. A consumer is anything with a ring of its own, see `Consumer`."""
+"""Consumers: what gets the readings beside the analyzers."""
 
 from typing import Protocol
 
@@ -8,10 +8,10 @@ __all__ = ["Consumer"]
 
 
 class Consumer(Protocol):
-    """Something that gets every reading beside the analyzers, such as a recorder, in a thread of its own.
+    """Anything with a ring of its own that is to get every reading, such as a recorder; it has a thread of its own.
 
-    The system puts each batch into the analyzers' ring, then into the ring of each consumer (`f1buf.Tee`): one whose
-    ring blocks makes the sources wait where it falls behind, one whose ring drops loses readings by itself.
+    The system puts each batch into the analyzers' ring, then into the ring of each consumer (`f1buf.Tee`). A consumer
+    that falls behind makes the sources wait where its ring blocks, and loses readings where its ring drops.
 
     Readings of different sources may come in another order than the analyzers see; those of one source do not.
     """
@@ -24,5 +24,5 @@ class Consumer(Protocol):
     def run(self) -> None:
         """Take out of the ring until it is shut down and drained.
 
-        What it raises is reported at once, and its ring shut down; the analysis goes on without it.
+        What it raises is reported at once, and its ring is shut down; the analysis goes on without it.
         """

@@ -1,8 +1,8 @@
 """How long readings take from the put to the check.
 
-Sampled beside the readings, not in them: now and then a producer notes when it began a put, and how many records had
-entered the ring when the put was over. Once the analyzers are past that position, the whole put has been checked, and
-what has gone by is one sample: at least what any of its readings waited.
+Now and then a producer notes when it began a put, and how many records had entered the ring when the put was over. Once
+the analyzers are past that position, the whole put has been checked. The time since it began is one sample: at least as
+long as any of its readings waited.
 """
 
 import math
@@ -22,7 +22,7 @@ _INTERVAL = 1e-3  # [s] between two samples of one producer
 
 
 class LatencyHistogram:
-    """Counts durations in buckets 2.3 % wide, so that quantiles cost the same memory however long it runs."""
+    """Counts durations in buckets 2.3 % wide, so in the same memory however long it runs."""
 
     def __init__(self) -> None:
         self._counts = [0] * (_DECADES * _PER_DECADE + 1)
@@ -37,23 +37,19 @@ class LatencyHistogram:
         self.max = max(self.max, seconds)
 
     def quantile(self, q: float) -> float | None:
-        """Return a duration [s] that a share `q` of those counted does not exceed, 2.3 % too high at most; or None."""
+        """Return the duration [s] that a share `q` does not exceed, up to 2.3 % too high; None if none was counted."""
         wanted = math.ceil(q * self.count)
         seen = 0
         for bucket, count in enumerate(self._counts):
             seen += count
             if count and seen >= wanted:
-                last = bucket == len(self._counts) - 1  # all that is longer than the buckets reach
+                last = bucket == len(self._counts) - 1  # it has all that is longer than the buckets reach
                 return self.max if last else min(_LOWEST * 10 ** (bucket / _PER_DECADE), self.max)
         return None
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``p50``, ``p99`` and ``max`` [s], each None where nothing was counted."""
-        return {
-            "p50": self.quantile(0.5),
-            "p99": self.quantile(0.99),
-            "max": self.max if self.count else None,
-        }
+        return {"p50": self.quantile(0.5), "p99": self.quantile(0.99), "max": self.max if self.count else None}
 
 
 class LatencySampler:
@@ -67,9 +63,9 @@ class LatencySampler:
         self.histogram = LatencyHistogram()
 
     def note(self, began: float) -> None:
-        """After a put that began then (``time.perf_counter()``): remember it."""
+        """Remember a put that is over, and began then (``time.perf_counter()``)."""
         stats = self._ring.stats()
-        # A refused record has no position. Under "drop_oldest" hardly any are refused; those make samples late.
+        # A refused record has no position. Under "drop_oldest" a few are refused, which makes samples late.
         entered = stats.offered - (stats.dropped if self._ring.overflow == "drop_newest" else 0)
         with self._lock:
             position, at = self._checked
@@ -79,7 +75,7 @@ class LatencySampler:
                 self._noted.append((entered, began))
 
     def checked(self, position: int) -> None:
-        """Everything before `position` has been checked: count the puts that lie there."""
+        """Count the puts before `position`: everything there has been checked."""
         now = time.perf_counter()
         with self._lock:
             self._checked = position, now
@@ -88,14 +84,14 @@ class LatencySampler:
 
 
 class PutTimer:
-    """One producer's part in the sampling: when it is time for the next sample."""
+    """One producer's part in the sampling: it knows when the next sample is due."""
 
     def __init__(self, sampler: LatencySampler) -> None:
         self._sampler = sampler
         self._next = 0.0
 
     def put(self, inlet: RingBuffer | Tee, readings: Any) -> int:
-        """``inlet.put_many(readings)``, sampled where it is time."""
+        """Return ``inlet.put_many(readings)``, sampled where a sample is due."""
         began = time.perf_counter()
         accepted = inlet.put_many(readings)
         if began >= self._next:

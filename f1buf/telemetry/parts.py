@@ -1,21 +1,20 @@
 """The files of a recording, its parts: what is in one, how it is written and read. Needs pyarrow.
 
 A part is a complete Parquet file with the columns of `SCHEMA`, a row a reading, in the order in which they were taken.
-Names, units and who drove stand in the rows, for programs that know nothing of f1buf. A channel's number means
-something only beside the channel table, which travels in the file's metadata under `KEY`, as JSON: "schema" (the
-version of all that is said here), "version" (of the f1buf that wrote it), "recording" (a random text, the same in all
-parts of a recording), "source" (where the readings came from), "thresholds" (what they were checked against, a TOML
-text), "number" (the part's in the recording, from 1, as in its name), "last" (whether the recording ended with it),
-"channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is infinite), and
-"crc32", the checksums.
+Names, units and drivers stand in the rows, for programs that know nothing of f1buf. The file's metadata has, under
+`KEY`, a JSON object: "schema" (the version of all that is said here), "version" (of the f1buf that wrote it),
+"recording" (a random text, the same in all parts of a recording), "source" (where the readings came from), "thresholds"
+(what they were checked against, a TOML text), "number" (the part's in the recording, from 1, as in its name), "last"
+(whether the recording ended with it), "channels", in the order of the rows' channel numbers from 1, each with "name",
+"unit" and "range" (null where it is infinite), and "crc32", the checksums.
 
 A reader of the folder must find only complete parts. So a part is written to a file that has no name, brought to the
-disk, and only then given one; where the file system knows no such files, to one with a hidden name.
+disk, and only then given its name. Where the file system has no files without a name, it has a hidden name until then.
 
-Two CRC-32 cover every byte of a part: of what lies before the footer, and of the footer, from its first byte to the
-file's last one, with zeros for the two themselves. Parquet's own checksums cover the pages' content alone, and neither
-names nor types nor how many rows there are. Opening a recording reads the footers, so these are checked then, and the
-rest of a part before its rows are read. A part that another program has written again has no valid checksums.
+Two CRC-32 cover every byte of a part: one what lies before the footer, the other the footer to the file's last byte,
+with zeros for the two themselves. (Parquet's own checksums cover only the pages' content, and neither names nor types
+nor the number of rows.) The footer is checked when the recording is opened, the rest of a part before its rows are
+read. A part that another program has written again has no valid checksums.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ from numpy.typing import NDArray
 from f1buf import __version__
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel, known_channels
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold, loads
 
@@ -73,18 +72,15 @@ SCHEMA = pa.schema(
 
 _DESCRIBED = ("car", "driver", "lap", "part", "session")
 _COLUMNS = {1: pa.schema([field for field in SCHEMA if field.name != "session"]), VERSION: SCHEMA}
-# Without this pandas makes a column of whole numbers floats where one is null, so by what happens to be in it.
+# Without this pandas makes whole numbers floats in a file where one is null, and leaves them whole in others.
 _NULLABLE = {"car": "Int16", "lap": "Int16", "session": "UInt64"}
-_FOR_PANDAS = {
-    "index_columns": [],
-    "column_indexes": [],
-    "columns": [
-        {"name": name, "field_name": name, "pandas_type": kind.lower(), "numpy_type": kind, "metadata": None}
-        for name, kind in _NULLABLE.items()
-    ],
-}
-
-_WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
+_FOR_PANDAS = [
+    {"name": name, "field_name": name, "pandas_type": kind.lower(), "numpy_type": kind, "metadata": None}
+    for name, kind in _NULLABLE.items()
+]
+_WRITTEN = SCHEMA.with_metadata(
+    {"pandas": json.dumps({"index_columns": [], "column_indexes": [], "columns": _FOR_PANDAS})}
+)
 
 # Of a recorded race a reading takes 1.3 bytes with zstd, 1.6 with snappy, which is 9 % faster. Columns whose values
 # hardly repeat would fill a larger dictionary for nothing: with the usual 1 MiB, random values take 1.4 times as much
@@ -92,17 +88,17 @@ _WRITTEN = SCHEMA.with_metadata({"pandas": json.dumps(_FOR_PANDAS)})
 _OPTIONS = {"compression": "zstd", "dictionary_pagesize_limit": 131_072, "write_page_checksum": True}
 
 
-# Who is meant by a sensor id and flags --------------------------------------------------------------------------------
+# Descriptions: what is known of a sensor ------------------------------------------------------------------------------
 
 
 def _keys(readings: Array) -> Any:
-    """Sensor id and flags of each reading as one number; dictionary-encoded, so each different one stands once."""
+    """Return sensor id and flags of each reading as one number; dictionary-encoded: each different one stands once."""
     keys = (readings["sensor_id"].astype(np.uint64) << np.uint64(16)) | readings["flags"]
     return pa.array(keys).dictionary_encode()
 
 
 class Descriptions:
-    """What a source says of the readings that are to become rows.
+    """What a source says of the sensors whose readings are to become rows.
 
     Parameters
     ----------
@@ -123,7 +119,7 @@ class Descriptions:
         self._said: list[dict[str, Any]] = [{}]
 
     def codes(self, readings: Array) -> Array:
-        """Ask, once for each sensor id with each flags, and return where in `columns` the answer to each reading is."""
+        """Return for each reading the number of its description; each sensor id with each flags is asked for once."""
         if self._describe is None:
             return np.zeros(len(readings), np.int32)
         keys = _keys(readings)
@@ -141,11 +137,8 @@ class Descriptions:
 
     def columns(self, codes: Array) -> list[Any]:
         """Return the columns car, driver, lap, part and session of readings with these codes."""
-        columns = []
-        for name in _DESCRIBED:
-            column = self._column(name, [each.get(name) for each in self._said])
-            columns.append(column.take(pa.array(codes)))
-        return columns
+        places = pa.array(codes)
+        return [self._column(name, [each.get(name) for each in self._said]).take(places) for name in _DESCRIBED]
 
     def _column(self, name: str, values: list[Any]) -> Any:
         kind = SCHEMA.field(name).type
@@ -162,9 +155,8 @@ class Descriptions:
             held = _text(value) if kind == _TEXT and isinstance(value, str) else None
             kind = "text" if kind == _TEXT else kind
             instead = "null" if held is None else "replacement characters"
-            self.notes.setdefault(
-                name, f"{name} {one_line(Exception(repr(value)))[:40]} is no {kind}: {instead} instead"
-            )
+            said = one_line(Exception(repr(value)))[:40]
+            self.notes.setdefault(name, f"{name} {said} is no {kind}: {instead} instead")
             return held
 
     def clear(self) -> None:
@@ -197,7 +189,7 @@ def _text(text: str) -> str:
 
 
 class PartWriter:
-    """A part that is being written; whatever fails, `discard` it.
+    """A part that is being written. Where anything fails, `discard` it.
 
     Parameters
     ----------
@@ -207,7 +199,7 @@ class PartWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file, self._temporary = _open_unseen(path)
+        self._file, self._temporary = open_unseen(path)
         try:
             self._writer = pq.ParquetWriter(self._file, _WRITTEN, **_OPTIONS)
         except BaseException:
@@ -238,7 +230,7 @@ class PartWriter:
         self._writer.add_key_value_metadata({KEY: _metadata({**notes, "number": number, "last": last})})
         self._writer.close()
         size = self._file.tell()
-        _fill_in_checksums(self._file)
+        fill_in_checksums(self._file)
         self._file.flush()
         os.fsync(self._file.fileno())
         return size
@@ -246,7 +238,7 @@ class PartWriter:
     def show(self) -> None:
         """Let the complete part be seen."""
         if self._temporary is None:
-            # Only where it is given a descriptor, which an absolute path has no use for, does os.link follow the link.
+            # os.link follows the link in /proc only if it is also given a descriptor, which an absolute path ignores.
             number = self._file.fileno()
             os.link(f"/proc/self/fd/{number}", self._path, src_dir_fd=number, follow_symlinks=True)
         else:
@@ -254,8 +246,8 @@ class PartWriter:
         self._file.close()
 
     def discard(self) -> None:
-        """Close and remove it as far as that goes."""
-        self._writer.is_open = False  # closing it, once it is collected, would write again
+        """Close and remove it, as far as that can be done."""
+        self._writer.is_open = False  # else it would write again when it is collected
         self._remove()
 
     def _remove(self) -> None:
@@ -266,36 +258,34 @@ class PartWriter:
                 self._temporary.unlink()
 
 
-def _open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
-    """Open a new file on the disk where `path` will be; return it, and the hidden name that it has if it needs one.
+def open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
+    """Open a new file in the folder of `path`, without a name; return it, and its hidden name if it needs one.
 
     Not all programs that read whole folders pass over hidden files, and a crash would leave one behind.
     """
     if os.path.isdir("/proc/self/fd"):  # without it the file could not be given a name
-        with contextlib.suppress(OSError):  # not all file systems can; whatever else is wrong the other way will tell
+        with contextlib.suppress(OSError):  # not all file systems can; any other error comes again below
             return open(os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o666), "w+b"), None
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)  # one that a crash left behind
-    return temporary.open("x+b"), temporary  # x: so that no link of somebody else's is followed
+    return temporary.open("x+b"), temporary  # x follows no link, which another user may have put there
 
 
 def _metadata(notes: dict[str, Any]) -> bytes:
-    channels = [
-        {
-            "name": channel.name,
-            "unit": channel.unit,
-            "range": [limit if math.isfinite(limit) else None for limit in channel.range],
-        }
-        for channel in known_channels()
-    ]
-    said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **_NO_CHECKSUMS}
+    channels = []
+    for channel in known_channels():
+        limits = [limit if math.isfinite(limit) else None for limit in channel.range]
+        channels.append({"name": channel.name, "unit": channel.unit, "range": limits})
+    said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **NO_CHECKSUMS}
     return json.dumps(said).encode()
 
 
 # Checksums ------------------------------------------------------------------------------------------------------------
 
-_NO_CHECKSUMS = {"crc32": "00000000 00000000"}  # of what is before the footer, and of the footer
-_UNKNOWN = json.dumps(_NO_CHECKSUMS)[1:-1].encode()
+NO_CHECKSUMS = {"crc32": "00000000 00000000"}
+"""In a part's metadata the checksum of what is before the footer, and the footer's, before they are known."""
+
+_UNKNOWN = json.dumps(NO_CHECKSUMS)[1:-1].encode()
 _CHECKSUMS = re.compile(_UNKNOWN.replace(b"0" * 8, b"([0-9a-f]{8})"))
 _END = struct.Struct("<I4s")  # how long the footer is before this, and what every Parquet file ends with
 
@@ -314,7 +304,7 @@ def _read_end(file: io.BufferedIOBase) -> tuple[int, bytes]:
 
 
 def _crc_of_data(file: io.BufferedIOBase, begin: int) -> int:
-    """Of all before the footer, which begins there."""
+    """Return the checksum of all before the footer, which begins there."""
     file.seek(0)
     crc, piece = 0, memoryview(bytearray(1 << 20))
     while begin and (count := file.readinto(piece[:begin])):
@@ -323,9 +313,10 @@ def _crc_of_data(file: io.BufferedIOBase, begin: int) -> int:
     return crc
 
 
-def _fill_in_checksums(file: io.BufferedIOBase) -> None:
+def fill_in_checksums(file: io.BufferedIOBase) -> None:
+    """Put the checksums into a part whose metadata has `NO_CHECKSUMS`."""
     begin, footer = _read_end(file)
-    at = footer.rindex(_UNKNOWN)  # the last one: a driver may be called so
+    at = footer.rindex(_UNKNOWN)  # the last one: a driver may have this name
     known = _UNKNOWN.replace(b"0" * 8, b"%08x") % (_crc_of_data(file, begin), zlib.crc32(footer))
     file.seek(begin + at)
     file.write(known)
@@ -339,16 +330,15 @@ class Data(NamedTuple):
 
 
 def _checked_footer(path: Path) -> Data | None:
-    """Compare the footer with its checksum; return what the rest must be, or None where there are no checksums.
+    """Compare the footer with its checksum, before pyarrow, which believes a footer, sees it.
 
-    Before pyarrow sees it, which believes what it says.
+    Return what the rest must be, or None where there are no checksums.
     """
     with path.open("rb") as file:
         begin, footer = _read_end(file)
-    all_found = list(_CHECKSUMS.finditer(footer))
-    if not all_found:
+    found = [None, *_CHECKSUMS.finditer(footer)][-1]
+    if found is None:
         return None
-    found = all_found[-1]
     _compare(zlib.crc32(footer[: found.start()] + _UNKNOWN + footer[found.end() :]), int(found[2], 16))
     return Data(begin, int(found[1], 16))
 
@@ -380,13 +370,13 @@ class Footer(NamedTuple):
     data: Data | None
     """What the rest of it must be; None where it has no checksums, so in version 1."""
     number: int | None
-    """Which of the recording's parts it is, from 1; None where it does not say so, as older ones."""
+    """Which of the recording's parts it is, from 1; None in an older one, which does not say it."""
     last: bool | None
-    """Whether the recording ended with it; None where nobody knows, so in version 1."""
+    """Whether the recording ended with it; None where that is not known, so in version 1."""
     recording: str | None
     """The same in all parts of a recording; None in version 1."""
     source: str
-    """Where they came from."""
+    """Where the readings came from."""
     thresholds: tuple[Threshold, ...]
     """What they were checked against."""
     numbers: Array
@@ -401,7 +391,7 @@ def _damage_explained(path: Path) -> Iterator[None]:
         if isinstance(error, RecordingError):
             raise
         number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number else " ".join(str(error).split())
+        reason = os.strerror(number) if number else one_line(error)
         raise RecordingError(
             f"{path}: damaged or unreadable: {reason}; copy it again, or move it away to play the others"
         ) from error
@@ -462,11 +452,11 @@ class Rows(NamedTuple):
     """What some rows of a part hold."""
 
     readings: Array
-    """Those of the sessions that are wanted; of READING, the channels numbered as in this process."""
+    """The readings of the wanted sessions, of READING; the channels have this process's numbers."""
     described: dict[int, dict[str, Any]]
-    """What was known of their sensors by ``sensor_id << 16 | flags``, without what was not known."""
+    """What was known of their sensors, by ``sensor_id << 16 | flags``; without what was not known."""
     passed_over: dict[int | None, int]
-    """How many readings there were of each other session; None is the one of those that say none."""
+    """How many readings of each other session there were; under None those that name no session."""
 
 
 def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | None = None) -> Iterator[Rows]:
@@ -507,7 +497,7 @@ def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | N
 
 
 def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dict[int | None, int]]:
-    """Return the rows of the sessions that are wanted, and how many of each other one there are."""
+    """Return the rows of the wanted sessions, and how many rows of each other session there are."""
     if "session" not in batch.schema.names:  # version 1
         return batch.slice(0, 0), {None: len(batch)}
     column = batch.column("session")

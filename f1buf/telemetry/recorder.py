@@ -2,16 +2,16 @@
 
 What is safe when
     A recording is a folder of parts. A part is written to a file without a name, brought to the disk, and then given
-    its name: what is there is complete and stays as it is, whatever happens to the process or the machine. The folder's
-    own name, and those of folders that had to be made for it, are brought to the disk before the first part.
-    A part is begun by the first reading that comes and completed some seconds later. After a SIGKILL or a power cut the
-    readings of these last seconds are missing, and so is the part that says that it is the last: a replay of the
-    recording says so. (Where the file system, such as NFS, knows no files without a name, a part has a hidden one until
-    it is complete, ``.part-*.tmp``, and a crash leaves that; it is never read, and may be removed.)
+    its name: a part that is there is complete and stays as it is, whatever happens to the process or the machine. The
+    folder's own name, and those of folders that had to be made for it, are brought to the disk before the first part.
+    The first reading that comes begins a part, which is completed some seconds later. After a SIGKILL or a power cut
+    the readings of these last seconds are missing, and so is the part that says that it is the last: a replay of the
+    recording reports that. (Where the file system, such as NFS, has no files without a name, a part has a hidden name
+    until it is complete, ``.part-*.tmp``. A crash leaves such a file; it is never read, and may be removed.)
 
-Who waits for whom
-    The recorder has a ring of its own, which fills while it writes and waits for the disk. Once that is full, whoever
-    puts waits; or, with a drop policy, readings are dropped and counted. Memory is bounded by the ring and one row
+What waits for what
+    The recorder has a ring of its own, which fills while the recorder writes and waits for the disk. Once the ring is
+    full, puts wait; or, with a drop policy, readings are dropped and counted. Memory is bounded by the ring and one row
     group, however much comes.
 """
 
@@ -30,6 +30,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
+from f1buf.telemetry.errors import RecorderError
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
@@ -39,16 +40,11 @@ if TYPE_CHECKING:
 __all__ = ["Recorder", "RecorderError"]
 
 _ROW_GROUP = 131_072  # readings written at once: with half as many a real recording is 7 % larger
-_LOOK = 0.25  # [s] how often it takes what there is, at least: so long sources must know what they say of their sensors
-
-
-class RecorderError(RuntimeError):
-    """A recording cannot be begun or written; the message is one line that names the file or folder."""
+_LOOK = 0.25  # [s] the longest that readings stay in the ring: for so long a source must know its sensors
 
 
 class Recorder:
-    """
-    Writes all readings that are put into its ring to a folder of Parquet files.
+    """Writes all readings that are put into its ring to a folder of Parquet files. It makes one recording.
 
     Parameters
     ----------
@@ -56,17 +52,17 @@ class Recorder:
         Made where it is missing; it must not hold a recording, nor be inside of one.
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
-        ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless it is
-        behind. What its column cannot hold becomes null, or text with replacement characters, and `notes` says so.
+        ``session`` (an int, as of 64 bits). Called by the recorder's thread, within a quarter of a second unless the
+        recorder is behind. What a column cannot hold becomes null, or text with replacement characters; see `notes`.
     capacity : int
         How many readings the ring holds, of 24 bytes: what may come while the disk is waited for. A race at 20 times
         its speed makes 210,000 a second.
     overflow : {"block", "drop_oldest", "drop_newest"}
-        What happens when it is full: whoever puts waits (nothing is lost), or readings are dropped and counted.
+        What happens when the ring is full: puts wait (nothing is lost), or readings are dropped and counted.
     source : str
         Where the readings come from; kept in the files, for people.
     thresholds : iterable of Threshold
-        What the readings are checked against meanwhile; kept in the files, for whoever plays them back.
+        What the readings are checked against meanwhile; kept in the files, for a replay.
     part_seconds : float
         A part is completed once its first reading has been there for so long [s]. Readings are to be safe after five
         seconds: half of that is left for writing and for the disk.
@@ -78,7 +74,9 @@ class Recorder:
     folder : pathlib.Path
         As it was given.
     ring : RingBuffer
-        Of READING: put readings here, and shut it down to end the recording.
+        Of READING: put readings here, and shut it down to end the recording. Its order is the recording's.
+    part_seconds : float
+        As it was given; may be changed at any time.
     written : int
         How many readings are in complete parts.
     parts : int
@@ -91,10 +89,6 @@ class Recorder:
     RecorderError
         The folder cannot be made or written to, holds a recording already, is inside one or is being recorded to, or
         pyarrow is not installed.
-
-    Notes
-    -----
-    A recorder makes one recording. The order of the readings is that of its ring.
 
     Examples
     --------
@@ -135,8 +129,8 @@ class Recorder:
         self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
         self.written = self.parts = self.bytes = 0
         self._notes = {"recording": os.urandom(8).hex(), "source": source, "thresholds": dumps(thresholds)}
-        self._part_seconds = part_seconds
-        # The row group that is being filled, and where in `_described` what is known of each reading is.
+        self.part_seconds = part_seconds
+        # The row group that is being filled, and the number of each reading's description in `_described`.
         self._rows, self._codes = np.empty(_ROW_GROUP, READING), np.empty(_ROW_GROUP, np.int32)
         self._filled = 0
         self._described = Descriptions(describe)
@@ -149,12 +143,12 @@ class Recorder:
     # -- before anything starts ---------------------------------------------------------------------------------------
 
     def _claim(self) -> None:
-        """Make the folder; see that nobody has recorded to it, and that nobody else does."""
+        """Make the folder, and refuse it if it holds a recording or is being recorded to."""
         self._check_above()
         with _failure_explained(self.folder, "expected a new or empty folder that can be written to"):
             made = [each for each in self.folder.parents if not each.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
-            for each in (self.folder, *made):  # the folder may be as good as new, too, where it is there
+            for each in (self.folder, *made):  # the folder's name may not be on the disk yet even where it is there
                 _bring_name_to_disk(each)
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             self._leave = weakref.finalize(self, os.close, self._descriptor)
@@ -168,12 +162,12 @@ class Recorder:
         except BlockingIOError:
             raise RecorderError(f"{self.folder}: is being recorded to; choose another folder") from None
         except OSError:
-            pass  # a file system that knows no locks
+            pass  # a file system without locks
 
     def _check_above(self) -> None:
-        """Refuse a place inside another recording: programs that read that read its subfolders, too."""
+        """Refuse a place inside another recording: programs that read a folder read its subfolders, too."""
         for above in Path(os.path.realpath(self.folder)).parents:
-            with contextlib.suppress(OSError):  # it may not be looked at
+            with contextlib.suppress(OSError):  # a folder that this user may not list
                 if any(map(PART_NAME.fullmatch, os.listdir(above))):
                     raise RecorderError(
                         f"{self.folder}: is inside the recording {above}, whose readers would read both; "
@@ -196,7 +190,7 @@ class Recorder:
 
     @property
     def _path(self) -> Path:
-        """Of the part that is or will be written."""
+        """The path of the part that is or will be written."""
         return self.folder / f"part-{self.parts + 1:06}.parquet"
 
     # -- the thread ---------------------------------------------------------------------------------------------------
@@ -207,8 +201,8 @@ class Recorder:
         Raises
         ------
         RecorderError
-            A part cannot be written: a full disk, for one. The parts before it stay as they are; the ring is shut
-            down, and what is in it discarded, so that nobody waits for room in it.
+            A part cannot be written: a full disk, for one. The parts before it stay as they are. The ring is shut
+            down, and what is in it discarded, so that no put waits for room in it.
         """
         try:
             self._record()
@@ -224,22 +218,22 @@ class Recorder:
         looked = time.monotonic()
         while (count := self._take()) is not None:
             if count:
-                self._since = min(self._since, looked)  # what came since then may have waited in the ring since then
+                self._since = min(self._since, looked)  # the first one may have been in the ring since then
             looked = time.monotonic()
             if self._filled == _ROW_GROUP:
                 self._write()
             if self._left() == 0:
                 self._complete()
-        self._complete(last=True)  # even an empty one: a reader then knows that there is no more
+        self._complete(last=True)  # even an empty one: it tells a reader that there is no more
 
     def _left(self) -> float:
         """Seconds until the part is to be completed."""
-        return max(0.0, self._since + self._part_seconds - time.monotonic())
+        return max(0.0, self._since + self.part_seconds - time.monotonic())
 
     def _take(self) -> int | None:
-        """Wait for a good many readings, until the part is to be completed at most; None once there are no more."""
+        """Wait for many readings, or until the part is due; return how many came, None once there are no more."""
         free = self._rows[self._filled :]
-        # An eighth: so the rest of the ring is there for what comes while they are written.
+        # An eighth of the ring: the rest is there for what comes while they are written.
         enough = min(len(free), max(1, self.ring.capacity // 8))
         try:
             count = self.ring.get_into(free, min_count=enough, timeout=min(_LOOK, self._left()))
@@ -253,7 +247,7 @@ class Recorder:
         return count
 
     def _write(self) -> None:
-        """The row group."""
+        """Write the row group."""
         described = self._described.columns(self._codes[: self._filled])
         with self._part_failure_explained():
             if self._part is None:
@@ -264,7 +258,7 @@ class Recorder:
         self._filled = 0
 
     def _complete(self, *, last: bool = False) -> None:
-        """The part."""
+        """Complete the part."""
         if self._filled or self._part is None:
             self._write()
         assert self._part is not None
@@ -278,20 +272,19 @@ class Recorder:
         self._part, self._part_rows, self._since = None, 0, math.inf
 
     def _part_failure_explained(self) -> contextlib.AbstractContextManager[None]:
-        return _failure_explained(
-            self._path, f"complete parts: {self.parts}; record to a folder that can be written to"
-        )
+        then = f"complete parts: {self.parts}; record to a folder that can be written to"
+        return _failure_explained(self._path, then)
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
 
     @property
     def notes(self) -> list[str]:
-        """For each column the first value that `describe` has said and it cannot hold; for people."""
+        """For each column the first value of `describe` that it cannot hold; for people."""
         return list(self._described.notes.values())
 
     @property
     def lost(self) -> int:
-        """Readings that were put and are in no complete part; while it runs, those on their way are among them."""
+        """Readings that were put and are in no complete part: while it runs, also those on their way."""
         return self.ring.stats().offered - self.written
 
     def as_dict(self) -> dict[str, Any]:
@@ -319,7 +312,7 @@ class Recorder:
 
 
 def _bring_name_to_disk(folder: Path) -> None:
-    """The folder's name is in the one above: after a power cut its files would be there, and no way to them."""
+    """Bring a folder's name to the disk. It is in the folder above: without it its files could not be found again."""
     try:
         above = os.open(folder / "..", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -327,7 +320,7 @@ def _bring_name_to_disk(folder: Path) -> None:
         finally:
             os.close(above)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EINVAL):  # it may not be read; its file system knows no such thing
+        if error.errno not in (errno.EACCES, errno.EINVAL):  # this user may not; its file system cannot
             raise
         os.sync()
 

@@ -24,7 +24,7 @@ import operator
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex
 
@@ -44,6 +44,7 @@ from f1buf.telemetry.channels import (
 )
 
 __all__ = [
+    "SENSOR_TYPES",
     "EngineTemperatureSensor",
     "FuelLevelSensor",
     "GForceSensor",
@@ -53,6 +54,7 @@ __all__ = [
     "SpeedSensor",
     "TirePressureSensor",
     "checked_readings",
+    "make_sensors",
     "readings_from_block",
 ]
 
@@ -645,6 +647,51 @@ class FuelLevelSensor(SimulatedSensor):
         return durations.ravel(), levels.ravel()
 
 
+SENSOR_TYPES: tuple[type[SimulatedSensor], ...] = (
+    EngineTemperatureSensor,
+    TirePressureSensor,
+    SpeedSensor,
+    GForceSensor,
+    FuelLevelSensor,
+)
+"""The five sensor types of the simulated car."""
+
+
+def make_sensors(
+    sensors_per_type: int = 1,
+    *,
+    types: Iterable[type[Sensor]] = SENSOR_TYPES,
+    rate: float = 100.0,
+    seed: int | None = None,
+    noise: str = "walk",
+) -> list[Sensor]:
+    """Make sensors, numbered from 0.
+
+    Parameters
+    ----------
+    sensors_per_type : int
+        How many of each type; at least 1.
+    types : iterable of Sensor classes
+        Called as ``type(sensor_id, rate=rate)``; simulated ones with ``seed=seed``, too, and the five also with
+        ``noise=noise``.
+    rate : float
+        Readings a second.
+    seed : int, optional
+        Of the simulated ones.
+    noise : {"walk", "uniform"}
+        How the five types move, see `SimulatedSensor`.
+    """
+    if sensors_per_type < 1:
+        raise ValueError(f"sensors_per_type is {sensors_per_type}; expected at least 1")
+    sensors: list[Sensor] = []
+    for kind in types:
+        options: dict[str, Any] = {"seed": seed} if issubclass(kind, SimulatedSensor) else {}
+        if kind in SENSOR_TYPES:
+            options["noise"] = noise
+        sensors += [kind(len(sensors) + i, rate=rate, **options) for i in range(sensors_per_type)]
+    return sensors
+
+
 # --- data-acquisition cards ----------------------------------------------------------------------------------------
 
 
@@ -670,7 +717,7 @@ def readings_from_block(
     rate : float
         Scans a second [Hz].
     channels : Channel, or sequence of Channel, length columns
-        What each column measures; one channel goes for all of them. Default: `INPUT`, which has no unit.
+        What each column measures; one channel goes for all of them. Default: a channel ``INPUT`` without a unit.
 
     Returns
     -------

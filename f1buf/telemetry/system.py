@@ -5,12 +5,12 @@ How it stops
     2. When the last source has ended, the ring is shut down, and the analyzers drain it.
     3. When it is empty, they end. All threads are joined.
 
-    The same happens by itself when all sources end, and when a source, an analyzer or `on_alert` fails; the failure is
-    raised where the system is stopped. If all analyzers have failed, nobody is left to drain: the rest is discarded and
+    The same happens by itself when all sources end, and when a source, an analyzer or `on_alert` fails; `shutdown`
+    raises the failure. If all analyzers have failed, no thread is left to drain the ring: the rest is discarded and
     counted. A thread that makes no progress for `stop_timeout` seconds while it is waited for is named in the error.
 
-    Consumers (a recorder) have rings of their own, which end as the analyzers' does. One that fails stops nothing but
-    itself.
+    Consumers (a recorder) have rings of their own, which end as the analyzers' does. A consumer that fails stops
+    nothing but itself.
 """
 
 import operator
@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from f1buf import RingBuffer, RingStats, ShutDown, Tee
@@ -27,50 +26,15 @@ from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.consumers import Consumer
+from f1buf.telemetry.errors import TelemetryError
 from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
-from f1buf.telemetry.sensors import (
-    EngineTemperatureSensor,
-    FuelLevelSensor,
-    GForceSensor,
-    Sensor,
-    SimulatedSensor,
-    SpeedSensor,
-    TirePressureSensor,
-)
+from f1buf.telemetry.sensors import SENSOR_TYPES, Sensor, make_sensors
 from f1buf.telemetry.sources import Source
 from f1buf.telemetry.sources.paced import paced_sensors
 from f1buf.telemetry.tap import Tap
 from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
-
-SENSOR_TYPES: tuple[type[SimulatedSensor], ...] = (
-    EngineTemperatureSensor,
-    TirePressureSensor,
-    SpeedSensor,
-    GForceSensor,
-    FuelLevelSensor,
-)
-"""The five sensor types of the simulated car."""
-
-
-class TelemetryError(RuntimeError):
-    """Sources, analyzers, consumers or callbacks that failed, or threads that did not stop.
-
-    Attributes
-    ----------
-    failures : list of (str, BaseException)
-        Which thread failed, or which callback ("on_alert", "describe", "on_step", "on_failure"), and how.
-    stuck : list of str
-        Threads that made no progress while they were to stop.
-    """
-
-    def __init__(self, failures: Sequence[tuple[str, BaseException]], stuck: Sequence[str] = ()) -> None:
-        self.failures = list(failures)
-        self.stuck = list(stuck)
-        said = [f"{name} failed: {type(error).__name__}: {error}" for name, error in failures]
-        said += [f"{name} did not stop in time" for name in stuck]
-        super().__init__("; ".join(said))
 
 
 @dataclass(frozen=True)
@@ -99,52 +63,8 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        return {
-            "readings": self.readings,
-            "analysed": self.analysed,
-            "dropped": self.dropped,
-            "seconds": self.seconds,
-            "readings_per_s": self.readings_per_s,
-            "latency_s": self.latency_s,
-            "buffer": self.buffer._asdict(),
-            "thresholds": self.thresholds,
-        }
-
-
-def make_sensors(
-    sensors_per_type: int = 1,
-    *,
-    types: Iterable[type[Sensor]] = SENSOR_TYPES,
-    rate: float = 100.0,
-    seed: int | None = None,
-    noise: str = "walk",
-) -> list[Sensor]:
-    """
-    Make sensors, numbered from 0.
-
-    Parameters
-    ----------
-    sensors_per_type : int
-        How many of each type; at least 1.
-    types : iterable of Sensor classes
-        Called as ``type(sensor_id, rate=rate)``; simulated ones with ``seed=seed``, too, and the five also with
-        ``noise=noise``.
-    rate : float
-        Readings a second.
-    seed : int, optional
-        Of the simulated ones.
-    noise : {"walk", "uniform"}
-        How the five types move, see `SimulatedSensor`.
-    """
-    if sensors_per_type < 1:
-        raise ValueError(f"sensors_per_type is {sensors_per_type}; expected at least 1")
-    sensors: list[Sensor] = []
-    for kind in types:
-        options: dict[str, Any] = {"seed": seed} if issubclass(kind, SimulatedSensor) else {}
-        if kind in SENSOR_TYPES:
-            options["noise"] = noise
-        sensors += [kind(len(sensors) + i, rate=rate, **options) for i in range(sensors_per_type)]
-    return sensors
+        names = ("readings", "analysed", "dropped", "seconds", "readings_per_s", "latency_s", "buffer", "thresholds")
+        return {name: getattr(self, name) for name in names} | {"buffer": self.buffer._asdict()}
 
 
 class F1TelemetrySystem:
@@ -170,14 +90,14 @@ class F1TelemetrySystem:
     on_step : callable, optional
         Called with a text at each step of the shutdown.
     on_failure : callable, optional
-        Called with a thread's name and the exception as soon as a source, an analyzer or a consumer fails, in that
-        thread, and with a callback's name where that fails; it is raised by `shutdown` as well. So is what
+        Called as soon as a source, an analyzer, a consumer or a callback fails, in the thread where it fails, with the
+        name of the thread or of the callback, and the exception. `shutdown` raises the exception as well, and what
         `on_failure` itself raises.
     display : RingBuffer, optional
-        Of READING, with ``overflow="drop_oldest"``: is offered what the sources make, and may miss some of it, see
-        `Tap`; for whoever looks on.
+        Of READING, with ``overflow="drop_oldest"``: for a viewer. The sources' readings are offered to it; it may
+        miss some.
     stop_timeout : float
-        How long a thread that is to stop may go without progress before it is given up and named [s].
+        How long a thread that is to stop may make no progress before it is given up and named [s].
 
     Examples
     --------
@@ -296,7 +216,7 @@ class F1TelemetrySystem:
         analyzer : type
             `Analyzer` or a subclass.
         consumers : iterable of Consumer
-            Who else gets every reading, one thread each. A consumer serves one start.
+            They get every reading, too, in one thread each. A consumer serves one start.
         """
         sources = list(sources)
         if self._running:
@@ -307,15 +227,7 @@ class F1TelemetrySystem:
             raise ValueError("there are no sources; expected at least one")
         if self._ring.is_shutdown:
             self._ring = self._new_ring()
-        self._run = _Run(
-            self,
-            self._ring,
-            sources,
-            num_analyzers,
-            describe or (lambda sensor_id, flags: {}),
-            analyzer,
-            list(consumers),
-        )
+        self._run = _Run(self, sources, num_analyzers, describe, analyzer, list(consumers))
         self._running, self._summary = True, None
         try:
             self._run.start()
@@ -436,23 +348,20 @@ class F1TelemetrySystem:
     def __enter__(self) -> "F1TelemetrySystem":
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._running:
             self.shutdown()
 
 
 class _Run:
-    """One start of the system, to its end: the threads, the buffer and the counters, which no other run shares."""
+    """One start of the system, to its end: its threads, buffer and counters, which no other run shares."""
 
     def __init__(
         self,
         system: F1TelemetrySystem,
-        ring: RingBuffer,
         sources: Sequence[Source],
         num_analyzers: int,
-        describe: Callable[[int, int], dict[str, Any]],
+        describe: Callable[[int, int], dict[str, Any]] | None,
         analyzer: type[Analyzer],
         consumers: Sequence[Consumer],
     ) -> None:
@@ -461,11 +370,11 @@ class _Run:
         self.failures: list[tuple[str, BaseException]] = []
         self._failed_callbacks: set[str] = set()  # those that are called for alerts
         self.analysed = 0
+        self.describe = describe or (lambda sensor_id, flags: {})
         self._system = system
-        self._ring = ring
+        self._ring = ring = system.ring
         self._consumers = consumers
         self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
-        self.describe = describe
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
         self._latency = LatencySampler(ring)
@@ -473,19 +382,10 @@ class _Run:
         self._state = threading.Lock()  # guards the failures and the two counts of threads at work
         self._feeding, self._analysing = len(sources), num_analyzers
         order = BatchOrder(ring, self._merge)
-        self._feeders = [
-            threading.Thread(target=self._feed, args=(i, source), name=source.name, daemon=True)
-            for i, source in enumerate(sources)
-        ]
+        self._feeders = [_thread(source.name, self._feed, i, source) for i, source in enumerate(sources)]
         names = [f"analyzer {i + 1}" for i in range(num_analyzers)]
-        self._analyzers = [
-            threading.Thread(target=self._analyse, args=(name, order, analyzer), name=name, daemon=True)
-            for name in names
-        ]
-        self._takers = [
-            threading.Thread(target=self._consume, args=(consumer,), name=consumer.name, daemon=True)
-            for consumer in consumers
-        ]
+        self._analyzers = [_thread(name, self._analyse, name, order, analyzer) for name in names]
+        self._takers = [_thread(consumer.name, self._consume, consumer) for consumer in consumers]
         self._began = self._last_checked = time.perf_counter()
 
     def start(self) -> None:
@@ -544,10 +444,10 @@ class _Run:
             self._analysing -= 1
             last = self._analysing == 0
         if last:
-            self._ring.shutdown(immediate=True)  # drained, or nobody is left to do it: let no source wait for ever
+            self._ring.shutdown(immediate=True)  # drained, or no thread is left to drain it: no source waits for ever
 
     def _consume(self, consumer: Consumer) -> None:
-        """One consumer's thread; nobody waits for room in the ring of one that has ended."""
+        """One consumer's thread; once it has ended, no put waits for room in its ring."""
         try:
             consumer.run()
         except BaseException as error:
@@ -558,7 +458,7 @@ class _Run:
     def _fail(self, name: str, error: BaseException, *, fatal: bool = True) -> None:
         with self._state:
             self.failures.append((name, error))
-        if fatal:  # without this thread there is no going on
+        if fatal:  # the run cannot go on without this thread
             self.stop.set()
             self.ended.set()
         try:
@@ -581,31 +481,28 @@ class _Run:
                 self._hand_over(event)
 
     def _hand_over(self, event: Event) -> None:
-        """Make an alert; what somebody else's function raises must cost no other one, and no analyzer."""
+        """Make an alert; a callback that raises costs no other alert, and no analyzer."""
         assert self._system.on_alert is not None
-        at_work = "describe"
+        callback = "describe"
         try:
-            alert = self._alert(event)
-            at_work = "on_alert"
+            described = self.describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
+            alert = Alert.from_event(event, self._table.thresholds[event.threshold], described)
+            callback = "on_alert"
             self._system.on_alert(alert)
         except BaseException as error:
-            if at_work not in self._failed_callbacks:  # a flood of alerts may make a flood of failures
-                self._failed_callbacks.add(at_work)
-                self._fail(at_work, error)
-
-    def _alert(self, event: Event) -> Alert:
-        described = self.describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
-        return Alert.from_event(event, self._table.thresholds[event.threshold], described)
+            if callback not in self._failed_callbacks:  # a flood of alerts may make a flood of failures
+                self._failed_callbacks.add(callback)
+                self._fail(callback, error)
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def finish(self, patience: float) -> list[str]:
-        """Stop the sources, drain, join; the names of threads that made no progress for `patience` seconds."""
+        """Stop the sources, drain, join; return the names of threads that made no progress for `patience` seconds."""
         self._step("stopping the sensors")
         self.stop.set()
         stuck = self._join(self._feeders, patience)
         if stuck:
-            self._inlet.shutdown()  # they would have done it
+            self._inlet.shutdown()  # as the last source would have done
         self._step(f"sensors stopped; draining the buffer: {self.remaining} readings left")
         stuck += self._join([*self._analyzers, *self._takers], patience)
         self._step(f"given up: {', '.join(stuck)}" if stuck else "all threads have ended")
@@ -615,7 +512,7 @@ class _Run:
         try:
             if self._system.on_step is not None:
                 self._system.on_step(text)
-        except BaseException as error:  # as of the other callbacks: whatever it raises, the run ends in order
+        except BaseException as error:  # whatever a callback raises, the run ends in order
             self._fail("on_step", error)
 
     def _join(self, threads: list[threading.Thread], patience: float) -> list[str]:
@@ -630,7 +527,7 @@ class _Run:
         return []
 
     def _progress(self) -> int:
-        """Something that grows as long as a thread gets anywhere."""
+        """Return a number that grows as long as a thread makes progress."""
         return self.readings + self.analysed + sum(consumer.ring.stats().taken for consumer in self._consumers)
 
     @property
@@ -661,6 +558,10 @@ class _Run:
             buffer=stats,
             thresholds=self._tracker.counts(),
         )
+
+
+def _thread(name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
+    return threading.Thread(target=target, args=args, name=name, daemon=True)
 
 
 def _checked_delay(seconds: float) -> float:

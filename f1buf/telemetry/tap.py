@@ -1,4 +1,4 @@
-"""Taps: what the sources make, for somebody who looks on and may miss some of it."""
+"""Taps: what the sources make, for a display that may miss some of it."""
 
 import time
 from typing import Any
@@ -10,33 +10,31 @@ from f1buf import RingBuffer
 __all__ = ["Tap"]
 
 _TAIL = 512  # readings: 12 KiB, which a ring takes without letting go of the GIL
-_REST = 300.0  # times as long as an offer took: 0.3 % of a thread's time
-_CREDIT = 0.1  # [s] of rest that may be owed: the packets of one frame come at once, and none is to be missed for it
-_LONGEST_OFFER = 1e-4  # [s] what took longer was an interruption
+_REST = 300.0  # times as long as an offer took, so that offers take 0.3 % of a thread's time
+_CREDIT = 0.1  # [s] of rest that may be owed: the packets of one frame come at once, and all are to be offered
+_LONGEST_OFFER = 1e-4  # [s] an offer that took longer was interrupted
 
 
 class Tap:
-    """
-    Offers one source's readings to a ring for display, at hardly any cost.
+    """Offers one source's readings to a ring for display, at hardly any cost. Never waits for room.
 
-    At ordinary rates each batch gets there, of large ones the end; of a source that is faster than that some do not.
-    Never waits for room.
+    At ordinary rates the ring gets the end of each batch, all of a small one; of a faster source it misses batches.
 
     Parameters
     ----------
     ring : RingBuffer
-        Of READING, with ``overflow="drop_oldest"``: whoever looks on takes from it, or looks (`RingBuffer.snapshot`).
+        Of READING, with ``overflow="drop_oldest"``: a display takes from it, or looks (`RingBuffer.snapshot`).
     sources : int
-        How many taps share the ring, each finds room in it.
+        How many taps share the ring.
     """
 
     def __init__(self, ring: RingBuffer, sources: int = 1) -> None:
         self._ring = ring
         self._tail = max(1, min(_TAIL, ring.capacity // (2 * sources)))
-        self._rested = 0.0  # when all offers so far have been rested from (time.perf_counter)
+        self._rested = 0.0  # when the rest after all offers so far ends (time.perf_counter)
 
     def offer(self, readings: NDArray[Any]) -> None:
-        """Put the last ones of `readings`, an array of READING, unless it is too early; by one thread at a time."""
+        """Put the last ones of `readings`, an array of READING, unless rest is due; for one thread at a time."""
         began = time.perf_counter()
         if began < self._rested - _CREDIT:
             return

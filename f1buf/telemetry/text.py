@@ -1,4 +1,4 @@
-"""Texts for people: names come from anybody, errors from anywhere."""
+"""Texts for people, made of names, errors and times."""
 
 import time
 
@@ -6,12 +6,12 @@ __all__ = ["clean", "clock", "one_line"]
 
 
 def clean(text: str) -> str:
-    """Return it fit to be printed: what is not printable, such as a terminal's control characters, replaced."""
+    """Return it with what cannot be printed, such as a terminal's control characters, replaced."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line whatever it says; the name of its type where it says nothing."""
+    """Return an error's message as one line, or the name of its type where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

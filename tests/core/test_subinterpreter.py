@@ -114,7 +114,7 @@ def telemetry_elsewhere(isolated):
     """The whole of a test."""
     for module, name in (
         ("f1buf.telemetry", "READING"),
-        ("f1buf.telemetry.sources.udp", "Receiver"),
+        ("f1buf.telemetry.sources.game.udp", "Receiver"),
         ("f1buf.command.cli", "main"),
     ):
         assert_refused(use_elsewhere(isolated, module, name))

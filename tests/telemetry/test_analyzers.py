@@ -36,9 +36,9 @@ from f1buf.telemetry import (
     ThresholdTable,
 )
 from f1buf.telemetry.analyzers import BatchOrder
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import open_recording
-from f1buf.telemetry.sources.replay import Replay
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 
 THRESHOLDS = (
     *PROFILES["default"],

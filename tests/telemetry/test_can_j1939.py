@@ -3,20 +3,15 @@
 import random
 import sys
 import threading
-from collections import Counter
 
+import can_helpers
 import numpy as np
 import pytest
+from can_helpers import can, decode, written
 from helpers import Task
 
-from f1buf.telemetry.channels import channel_by_number
-from f1buf.telemetry.sources.can_database import CanDecoder, Selection
-from f1buf.telemetry.sources.can_frames import Frames
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
-
-can = pytest.importorskip("can", reason="python-can is not installed")
-pytest.importorskip("can.cli", reason="this python-can has no can.cli")
-cantools = pytest.importorskip("cantools", reason="cantools is not installed")
+from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
+from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
 
 EXTENDED = 1 << 31  # in a DBC file
 MESSAGES = f"""\
@@ -39,12 +34,8 @@ OF_ALL = 'BA_DEF_ "ProtocolType" STRING ;\nBA_DEF_DEF_ "ProtocolType" "";\nBA_ "
 
 @pytest.fixture
 def write(tmp_path):
-    def write(text, name="truck.dbc"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+    """A function that writes a database and returns its path."""
+    return lambda text, name="truck.dbc": written(tmp_path / name, text)
 
 
 @pytest.fixture
@@ -53,20 +44,11 @@ def decoder(write):
 
 
 def frame(can_id, data, *, bus="can0", time=1.0, extended=True):
-    return can.Message(timestamp=time, arbitration_id=can_id, data=data, is_extended_id=extended, channel=bus)
-
-
-def decode(decoder, *frames):
-    """Readings for people: (timestamp, part, channel's name, value)."""
-    readings = decoder.decode(Frames.of_messages(frames, decoder.rejected))
-    return [
-        (timestamp, decoder.describe(sensor)["part"], channel_by_number(number).name, value)
-        for timestamp, sensor, number, _, value in readings.tolist()
-    ]
+    return can_helpers.frame(can_id, *data, time=time, is_extended_id=extended, channel=bus)
 
 
 def parts_and_values(decoder, *frames):
-    return [(part, value) for _, part, _, value in decode(decoder, *frames)]
+    return [(part, value) for part, _, value in can_helpers.named(decoder, *frames)]
 
 
 def speed(can_id, rpm, **options):
@@ -80,7 +62,7 @@ def test_a_frame_is_matched_by_its_parameter_group_and_each_sender_is_a_series(d
     frames = speed(0x0CF00400, 1000), speed(0x0CF00401, 1500), speed(0x18F00400, 2000)
     found = parts_and_values(decoder, *frames)
     assert found == [("EEC1 (00)", 1000.0), ("EEC1 (01)", 1500.0), ("EEC1 (00)", 2000.0)]
-    sensors = decoder.decode(Frames.of_messages(frames, Counter()))["sensor_id"].tolist()
+    sensors = decode(decoder, *frames)["sensor_id"].tolist()
     assert sensors[0] == sensors[2] != sensors[1]
     assert not decoder.rejected
 
@@ -100,7 +82,7 @@ def test_the_address_that_a_frame_is_sent_to_is_of_no_account(decoder):
 
 def test_other_groups_pages_and_standard_ids_are_no_match(decoder):
     ids = (0x0CF00500, 0x0DF00400, 0x0EF00400, 0x0C010000, 0x0D000000)
-    assert decode(decoder, *(speed(each, 1) for each in ids), frame(0x004, bytes(8), extended=False)) == []
+    assert parts_and_values(decoder, *(speed(each, 1) for each in ids), frame(0x004, bytes(8), extended=False)) == []
     assert decoder.rejected == {"no database entry": 6}
 
 
@@ -119,16 +101,16 @@ def test_other_groups_pages_and_standard_ids_are_no_match(decoder):
         (MESSAGES + 'BA_DEF_ "ProtocolType" STRING ;\nBA_DEF_DEF_ "ProtocolType" "J1939";\n', {}, True),
     ],
     ids=[
-        *[
-            "nothing",
-            "asked for",
-            "messages",
-            "messages do not",
-            "network",
-            "another network",
-            "messages against network",
-        ],
-        *["an enumeration", "an enumeration says no", "by default"],
+        "nothing",
+        "asked",
+        "messages",
+        "not-messages",
+        "network",
+        "not-network",
+        "against-network",
+        "number",
+        "not-number",
+        "default",
     ],
 )
 def test_who_says_that_it_is_j1939(write, text, options, expected):
@@ -215,7 +197,7 @@ BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
     def names(speed, temperature, switch, rest=0xFF):
         data = speed.to_bytes(2, "little") + bytes([temperature, switch, rest, rest, rest, 0])
         decoder.rejected.clear()
-        return {name: value for _, _, name, value in decode(decoder, frame(0x0CF00400, data))}
+        return {name: value for _, name, value in can_helpers.named(decoder, frame(0x0CF00400, data))}
 
     always = {"COUNT_8": 255.0, "UNKNOWN_8": 255.0, "SIGNED_8": -1.0}
     assert names(0xFAFF, 250, 1) == {"SPEED_16": 8031.875, "TEMP_8": 210.0, "SWITCH_2": 1.0, **always}
@@ -225,7 +207,7 @@ BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
         assert names(0xFE00 | error << 8, 254 + error, 2 + error) == always
         assert decoder.rejected == {"not available (J1939)": 3}
     plain = CanDecoder([write(text)])  # no J1939: all are numbers
-    assert len(plain.decode(Frames.of_messages([frame(0x0CF004FE, b"\xff" * 8)], plain.rejected))) == 6
+    assert len(decode(plain, frame(0x0CF004FE, b"\xff" * 8))) == 6
 
 
 # Messages in several frames -------------------------------------------------------------------------------------------
@@ -258,7 +240,7 @@ WHOLE = [("DM1 (21)", 100.0 + 256 * 101), ("DM1 (21)", 129.0)]
 
 def test_a_message_to_all_has_its_last_frames_time(decoder):
     frames = [announced(time=1.0), *(packet(number, time=1 + number / 4) for number in range(1, 6))]
-    assert decode(decoder, *frames) == [(2.25, "DM1 (21)", "FIRST", 25956.0), (2.25, "DM1 (21)", "LAST", 129.0)]
+    assert decode(decoder, *frames)[["timestamp", "value"]].tolist() == [(2.25, 25956.0), (2.25, 129.0)]
     assert not decoder.rejected
 
 
@@ -376,7 +358,7 @@ def test_a_message_to_one_is_matched_by_its_destination(write):
 
 
 def test_a_message_of_an_unknown_group_counts_once(decoder):
-    assert decode(decoder, announced(group=0xFEEE), *packets(1, 5)) == []
+    assert parts_and_values(decoder, announced(group=0xFEEE), *packets(1, 5)) == []
     assert decoder.rejected == {"no database entry": 1}
 
 
@@ -403,10 +385,7 @@ ABSURD = "transport protocol: absurd frame"
             [announced(to=5), packet(1, to=5), connect(255, 1, source=5, to=SENDER), packet(2, to=5)],
             {UNFINISHED: 1, UNANNOUNCED: 1},
         ),
-        (
-            [announced(to=5), packet(1, to=5), connect(255, 1, to=5), packet(2, to=5)],
-            {UNFINISHED: 1, UNANNOUNCED: 1},
-        ),
+        ([announced(to=5), packet(1, to=5), connect(255, 1, to=5), packet(2, to=5)], {UNFINISHED: 1, UNANNOUNCED: 1}),
         ([announced(to=5), packet(2, to=5), connect(19, source=5, to=SENDER)], {MISSING: 1}),
         (packets(4, 5), {UNANNOUNCED: 2}),
         ([announced(), packet(1, to=5), *packets(1, 4, source=9)], {UNFINISHED: 1, UNANNOUNCED: 5}),
@@ -424,7 +403,7 @@ ABSURD = "transport protocol: absurd frame"
     ],
 )
 def test_what_does_not_become_a_message_is_counted(decoder, frames, rejected):
-    assert decode(decoder, *frames) == []
+    assert parts_and_values(decoder, *frames) == []
     decoder.finish()
     assert decoder.rejected == rejected
     decoder.rejected.clear()
@@ -444,7 +423,7 @@ def test_a_database_may_have_the_transport_protocol_as_messages_too(write):
 
 def test_without_j1939_its_transport_protocol_is_nothing_special(write):
     decoder = CanDecoder([write(MESSAGES)])
-    assert decode(decoder, announced(), *packets(1, 5)) == []
+    assert parts_and_values(decoder, announced(), *packets(1, 5)) == []
     assert decoder.rejected == {"no database entry": 6}
 
 
@@ -455,14 +434,13 @@ def test_memory_is_bounded_whatever_a_network_announces(decoder):
         frames = [connect(32, *size, 255, source=source, bus=f"can{bus}") for source in range(256)]
         frames += [packet(1, bytes(1785), source=source, bus=f"can{bus}") for source in range(256)]
         decode(decoder, *frames)
-    assert len(decoder._transport._open) == 1024
     assert decoder.rejected == {UNFINISHED: 2560 - 1024}
     rest = packets(2, 255, bytes(1785), source=255, bus="can9")
     assert parts_and_values(decoder, *rest) == [("DM1 (FF, can9)", 0.0)] * 2
 
 
 def test_senders_beyond_all_number(write, monkeypatch):
-    monkeypatch.setattr("f1buf.telemetry.sources.can_database._MOST_SENDERS", 300)
+    monkeypatch.setattr("f1buf.telemetry.sources.can.decoder.MOST_SENDERS", 300)
     decoder = CanDecoder([write(MESSAGES + OF_EACH)])
     frames = [speed(0x0CF00400 | source, 1, bus=f"can{bus}") for bus in range(2) for source in range(256)]
     assert len(parts_and_values(decoder, *frames)) == 300
@@ -489,7 +467,7 @@ def test_no_frame_raises(decoder):
                 data[1:4] = rng.choice([b"\x0f\0\3", b"\x1e\0\5", b"\2\1\xff"])
                 data[5:] = b"\xca\xfe\0"
             frames.append(frame(rng.choice(ids), bytes(data)))
-        for _, part, _, value in decode(decoder, *frames):
+        for part, value in parts_and_values(decoder, *frames):
             assert part in ("EEC1 (21)", "DM1 (21)")
             assert np.isfinite(value)
     assert len(decoder.rejected) >= 6
@@ -505,7 +483,7 @@ def test_sensors_have_the_same_numbers_however_frames_come_together(write, batch
     together, singly = (CanDecoder([write(MESSAGES + OF_EACH)]) for _ in range(2))
     batches = [frames[i : i + batch] for i in range(0, len(frames), batch)]
     found, expected = (
-        np.concatenate([decoder.decode(Frames.of_messages(each, decoder.rejected)) for each in parts])
+        np.concatenate([decode(decoder, *each) for each in parts])
         for decoder, parts in ((together, batches), (singly, [[each] for each in frames]))
     )
     assert len(found) == 40 * 3

@@ -16,26 +16,22 @@ import zlib
 import hypothesis
 import numpy as np
 import pytest
+from can_helpers import can, frame, written
 from cli_helpers import watchdog
 from hypothesis import strategies as st
 
 from f1buf.telemetry import F1TelemetrySystem, Threshold
-from f1buf.telemetry.sources import can_blf, can_log, can_mf4, can_text
-from f1buf.telemetry.sources.can_database import CanDecoder
-from f1buf.telemetry.sources.can_frames import ERROR, EXTENDED, REMOTE, Frames, row_of
-from f1buf.telemetry.sources.can_log import CanReplay, open_can_log
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.decoder import CanDecoder
+from f1buf.telemetry.sources.can.formats.blf import walk
+from f1buf.telemetry.sources.can.formats.mf4 import merged
+from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, row_of
+from f1buf.telemetry.sources.can.libraries import Libraries
+from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
 
-can = pytest.importorskip("can", reason="python-can is not installed")
-pytest.importorskip("can.cli", reason="this python-can has no can.cli")
-pytest.importorskip("cantools", reason="cantools is not installed")
+FORMATS = "f1buf.telemetry.sources.can.formats."
 
 # Helpers --------------------------------------------------------------------------------------------------------------
-
-
-def written(path, content):
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def read(path):
@@ -87,10 +83,6 @@ def python_cans(messages, suffix=""):
         (timestamp, can_id, kind, str(bus + off if off else bus), bytes(data))
         for timestamp, can_id, kind, bus, data in rows
     ]
-
-
-def frame(frame_id, *data, time=1.0, **options):
-    return can.Message(timestamp=time, arbitration_id=frame_id, data=data, **{"is_extended_id": False, **options})
 
 
 DAMAGED = "damaged or no CAN log (after frame {}): "
@@ -205,7 +197,7 @@ def test_candump_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 64, 1 << 18])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
 def test_wherever_blocks_end(tmp_path, monkeypatch, size, end):
-    monkeypatch.setattr(can_text, "_BLOCK", size)
+    monkeypatch.setattr(FORMATS + "text.BLOCK", size)
     lines = [f"({n}.000001) can{n % 3} {n:03X}#{n:02X}FF{' R' if n % 2 else ''}" for n in range(60)]
     lines[7] = lines[8] = ""
     lines[20] = "(20.5) can0 123##1AABB"
@@ -305,8 +297,8 @@ def test_more_buses_than_are_told_apart_by_the_block(tmp_path):
 
 def test_a_line_without_end(tmp_path, monkeypatch):
     """Memory stays bounded."""
-    monkeypatch.setattr(can_text, "_LONGEST_LINE", 5000)
-    monkeypatch.setattr(can_text, "_BLOCK", 1000)
+    monkeypatch.setattr(FORMATS + "text.LONGEST_LINE", 5000)
+    monkeypatch.setattr(FORMATS + "text.BLOCK", 1000)
     path = written(tmp_path / "car.log", "(1.0) can0 100#\n" + "1" * 100_000)
     rows, _, failure = read(path)
     assert len(rows) == 1
@@ -323,7 +315,7 @@ def test_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize("name", ["drive.log.gz", "drive.2026.11.log.gz", "DRIVE.LOG.GZ", "drive.log"])
 def test_compressed_whatever_its_name(tmp_path, name):
     path = written(tmp_path / name, gzip.compress(b"(1.0) can0 100#01\n" * 20_000))
-    assert can_log.can_log_format(path) == ".log"
+    assert can_log_format(path) == ".log"
     assert len(whole(path)) == 20_000
 
 
@@ -534,12 +526,7 @@ def asc_lines(draw):
     data = draw(BYTES)
     size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9", "a", "F"]))
     behind = draw(st.sampled_from([[], [], ["Length", "=", "240000"], ["  "], ["x"]]))
-    words = [
-        time,
-        draw(st.sampled_from(["1", "2", "15", "CAN"])),
-        can_id,
-        draw(st.sampled_from(["Rx", "Tx", "rx"])),
-    ]
+    words = [time, draw(st.sampled_from(["1", "2", "15", "CAN"])), can_id, draw(st.sampled_from(["Rx", "Tx", "rx"]))]
     return spaced(draw, [*words, kind, size, *data, *behind])
 
 
@@ -790,7 +777,7 @@ def test_what_python_can_says_is_noted(tmp_path, monkeypatch):
     [note] = log.notes
     assert note.startswith("python-can says: TRCReader: Failed to parse message '6) ")
     assert failure is None
-    heard = can_log._Libraries(False)
+    heard = Libraries(False)
     with heard:
         logger = logging.getLogger("can.io")
         logger.warning("mine %d \x1b[2J\n%s", 1, "x" * 1000)
@@ -1147,8 +1134,7 @@ def test_a_damaged_size_of_a_frame_swallows_no_others(tmp_path, bit):
 
 def test_a_large_object_is_put_together_once(tmp_path, monkeypatch):
     walked = []
-    real = can_blf._walk
-    monkeypatch.setattr(can_blf, "_walk", lambda data: walked.append(len(data)) or real(data))
+    monkeypatch.setattr(FORMATS + "blf.walk", lambda data: walked.append(len(data)) or walk(data))
     stream = FOUR[0] + timed(65, bytes(1_000_000)) + FOUR[1]
     pieces = b"".join(container(stream[i : i + 1000]) for i in range(0, len(stream), 1000))
     rows, log, failure = read(blf(tmp_path / "car.blf", pieces, 3))
@@ -1162,10 +1148,9 @@ def test_a_large_object_is_put_together_once(tmp_path, monkeypatch):
 
 def test_a_container_is_unpacked_piece_by_piece(tmp_path, monkeypatch):
     """A few bytes of it may stand for any number."""
-    monkeypatch.setattr(can_blf, "_PIECE", 5000)
+    monkeypatch.setattr(FORMATS + "blf.PIECE", 5000)
     walked = []
-    real = can_blf._walk
-    monkeypatch.setattr(can_blf, "_walk", lambda data: walked.append(len(data)) or real(data))
+    monkeypatch.setattr(FORMATS + "blf.walk", lambda data: walked.append(len(data)) or walk(data))
     for count in (104, 105, 20_000):  # 5000 bytes are 104 objects and a part
         stream = b"".join(can_object(n % 4) for n in range(count))
         assert whole(blf(tmp_path / "car.blf", container(stream, 2), count)) == [FOUR_ROWS[n % 4] for n in range(count)]
@@ -1174,7 +1159,7 @@ def test_a_container_is_unpacked_piece_by_piece(tmp_path, monkeypatch):
     rows, _, failure = read(blf(tmp_path / "car.blf", packed[: len(packed) // 2], 20_000))
     assert 1000 < len(rows) < 20_000
     assert failure == DAMAGED.format(len(rows)) + "it ends within an object"
-    monkeypatch.setattr(can_blf, "_PACKED", 7)
+    monkeypatch.setattr(FORMATS + "blf.PACKED", 7)
     assert len(whole(blf(tmp_path / "car.blf", packed, 20_000))) == 20_000
 
 
@@ -1323,7 +1308,7 @@ def some_mf4(path, count=300):
 
 @pytest.mark.parametrize("piece", [1, 300, 5000, 1 << 22])
 def test_mf4_is_read_as_python_can_reads_it(tmp_path, monkeypatch, asammdf, piece):
-    monkeypatch.setattr(can_mf4, "_PIECE", piece)
+    monkeypatch.setattr(FORMATS + "mf4.PIECE", piece)
     path = some_mf4(tmp_path / "car.mf4")
     with can.LogReader(path) as reader:
         expected = python_cans(reader)
@@ -1350,7 +1335,7 @@ def test_groups_are_merged_by_time():
         [[1, 5, 2, 3, 7, 1, 9], [2, 4, 6, 8]],
         [[1.0]],
     ):
-        merged = Frames.joined(list(can_mf4._merged([Group(*each) for each in enumerate(times)])))
+        found = Frames.joined(list(merged([Group(*each) for each in enumerate(times)])))
         # As if a time that is before the one before it in its group were that one's.
         keyed = [
             (key, number, time)
@@ -1358,7 +1343,7 @@ def test_groups_are_merged_by_time():
             for key, time in zip(itertools.accumulate(each, max), each, strict=True)
         ]
         expected = [(time, number) for _, number, time in sorted(keyed, key=lambda each: each[:2])]
-        assert [(row[0], row[1]) for row in merged.rows()] == expected
+        assert [(row[0], row[1]) for row in found.rows()] == expected
 
 
 def test_mf4_of_ordinary_signals(tmp_path, asammdf):
@@ -1384,7 +1369,7 @@ def test_an_empty_mf4(tmp_path, asammdf):
 
 
 def test_times_of_mf4_that_make_no_sense(tmp_path, monkeypatch, asammdf):
-    monkeypatch.setattr(can_mf4, "_PIECE", 300)  # some four frames
+    monkeypatch.setattr(FORMATS + "mf4.PIECE", 300)  # some four frames
     path = some_mf4(tmp_path / "car.mf4", 30)
     expected = whole(path)
     real = asammdf.MDF.iter_get

@@ -19,7 +19,10 @@ import pytest
 from helpers import thorough
 from test_f1game import reference
 
-from f1buf.telemetry.sources import can_log, f1game, recording
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.frames import Frames
+from f1buf.telemetry.sources.game import recording
+from f1buf.telemetry.sources.game.decoder import Decoder
 
 
 def require(target):
@@ -96,14 +99,14 @@ def found(name, folder, inputs, match="the child failed", **how):
 
 
 def test_a_wrong_value_is_found(tmp_path, monkeypatch):
-    extract = f1game.Decoder._extract
+    decode = Decoder.decode
 
-    def wrong(self, header, datagram, time):
-        readings = extract(self, header, datagram, time)
+    def wrong(self, datagram, time=None):
+        readings = decode(self, datagram, time)
         readings["value"][readings["value"] == 310] = 311
         return readings
 
-    monkeypatch.setattr(f1game.Decoder, "_extract", wrong)
+    monkeypatch.setattr(Decoder, "decode", wrong)
     case = found("decoder", tmp_path, 100)
     monkeypatch.undo()
     fuzz.try_case(case)
@@ -118,8 +121,12 @@ def test_a_crash_is_found(tmp_path):
     found("decoder", tmp_path, 1000, f"the child ended by signal {signal.SIGKILL}; seed", target=Crashing())
 
 
+def with_a_bug(self):
+    raise KeyError("a bug")
+
+
 def test_an_exception_of_another_kind_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "_explained", lambda *_: KeyError("a bug"))
+    monkeypatch.setattr(recording.Recording, "datagrams", with_a_bug)
     case = found("recording", tmp_path, 100)
     monkeypatch.undo()
     fuzz.try_case(case)
@@ -137,27 +144,30 @@ def bent(page, by, pages, header=b"", at=0):
     return bytes([2]) + data[: pages * size]
 
 
-def without_error(datagrams):
-    def silent(self):
-        with contextlib.suppress(recording.RecordingError):
-            yield from datagrams(self)
+def without_error(self, datagrams=recording.Recording.datagrams):
+    with contextlib.suppress(RecordingError):
+        yield from datagrams(self)
 
-    return silent
+
+def without_missing(self, datagrams=recording.Recording.datagrams):
+    with contextlib.suppress(RecordingError):
+        yield from datagrams(self)
+    del self.rejected["missing row"]
 
 
 SILENT = {
     "missing rows": (
-        lambda patch: patch.setattr(recording.Recording, "_miss_up_to", lambda *_: None),
+        lambda patch: patch.setattr(recording.Recording, "datagrams", without_missing),
         bent(1, 4, 2, header=(2).to_bytes(4, "big"), at=28),
         "rows were lost",
     ),
     "a file cut short": (
-        lambda patch: patch.setattr(recording, "_check_file", recording._state),
+        lambda patch: patch.setattr(recording, "check_file", recording.state_of),
         bent(1, 2, 2, header=b"\1", at=24),
         "the file should go on",
     ),
     "a page in another's place": (
-        lambda patch: patch.setattr(recording.Recording, "datagrams", without_error(recording.Recording.datagrams)),
+        lambda patch: patch.setattr(recording.Recording, "datagrams", without_error),
         bent(3, 4, 6),
         "rows came out twice",
     ),
@@ -175,7 +185,7 @@ def test_a_reader_that_does_not_tell_of_what_is_lost_is_found(monkeypatch, what)
 
 
 def test_the_script_keeps_each_input_that_failed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recording, "_explained", lambda *_: KeyError("a bug"))
+    monkeypatch.setattr(recording.Recording, "datagrams", with_a_bug)
     monkeypatch.setattr(fuzz, "MOST_CASES", 2)
     monkeypatch.setattr(
         sys, "argv", ["fuzz.py", "recording", "--seed", "1", "--seconds", "60", "--cases", str(tmp_path / "cases")]
@@ -234,13 +244,13 @@ def test_the_second_readers_give_what_was_written(target):
 
 def test_a_log_that_is_read_wrongly_is_found(tmp_path, monkeypatch):
     pytest.importorskip("can", reason="logs are read by python-can")
-    rows = can_log.Frames.rows
+    rows = Frames.rows
 
     def wrong(self):
         for *before, data in rows(self):
             yield *before, data[:5]
 
-    monkeypatch.setattr(can_log.Frames, "rows", wrong)
+    monkeypatch.setattr(Frames, "rows", wrong)
     with pytest.raises(AssertionError, match="the child failed"):
         fuzz.fuzz("candump", seed=1, inputs=1, cases=tmp_path)
 

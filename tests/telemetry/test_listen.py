@@ -19,11 +19,13 @@ from helpers import WATCHDOG, Task, thorough, wait_until
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import F1TelemetrySystem
-from f1buf.telemetry.sources.f1game import FORMATS, Decoder
-from f1buf.telemetry.sources.listen import Listener, ListenError, local_addresses
-from f1buf.telemetry.sources.recording import open_recording
-from f1buf.telemetry.sources.replay import Replay
-from f1buf.telemetry.sources.udp import SLOT, Receiver
+from f1buf.telemetry.sources.game import listen
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.listen import Listener, ListenError, local_addresses
+from f1buf.telemetry.sources.game.packets import FORMATS
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
+from f1buf.telemetry.sources.game.udp import SLOT, Receiver
 
 OUTSTANDING = 64  # datagrams on their way at most: the smallest usual buffer of a socket holds 184 of the game's
 LINUX = sys.platform.startswith("linux")
@@ -227,10 +229,7 @@ def test_all_networks_of_both_kinds():
 
 @needs_ipv6
 def test_ipv6_alone_where_it_is_asked_for():
-    with (
-        Listener(Decoder(), "::1", 0) as listener,
-        Listener(Decoder(), "127.0.0.1", listener.address[1]) as other,
-    ):
+    with Listener(Decoder(), "::1", 0) as listener, Listener(Decoder(), "127.0.0.1", listener.address[1]) as other:
         assert other.address[1] == listener.address[1]
 
 
@@ -362,10 +361,7 @@ def test_forwarding_leaves_nothing_out_and_changes_nothing(race, host):
 def test_where_nobody_listens_is_counted_and_harms_nobody(race):
     datagrams = [datagram for _, datagram in race[:300]]
     nobody = closed_port()
-    with (
-        plain_socket() as (_, somebody),
-        Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener,
-    ):
+    with plain_socket() as (_, somebody), Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener:
         heard = Heard(listener)
         send(listener, datagrams)
         assert timeless(heard.readings()) == decoded(datagrams)
@@ -596,16 +592,17 @@ def test_one_iteration_at_a_time_but_any_number_after_each_other():
         assert listener.datagrams == 4
 
 
-def test_what_ends_the_receiver_is_raised():
-    with Listener(Decoder(), port=0) as listener:
-        file, not_a_socket = os.pipe()
-        try:
-            listener._receiver = Receiver(file, [])
-            with pytest.raises(ListenError, match=rf"UDP 127\.0\.0\.1:{listener.address[1]}: .* non-socket"):
-                list(listener.batches(threading.Event()))
-        finally:
-            os.close(file)
-            os.close(not_a_socket)
+def test_what_ends_the_receiver_is_raised(monkeypatch):
+    file, other_end = os.pipe()
+    monkeypatch.setattr(listen, "Receiver", lambda _, forward: Receiver(file, forward))
+    try:
+        listener = Listener(Decoder(), port=0)
+        where = rf"UDP 127\.0\.0\.1:{listener.address[1]}: .* non-socket"
+        with listener, pytest.raises(ListenError, match=where):
+            list(listener.batches(threading.Event()))
+    finally:
+        os.close(file)
+        os.close(other_end)
 
 
 def test_silence():

@@ -14,17 +14,16 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.channels import known_channels
-from f1buf.telemetry.recorder import Recorder
-from f1buf.telemetry.sources import pace, parquet
-from f1buf.telemetry.sources.f1game import Decoder
+from f1buf.telemetry.sources import RecordingError, pace, parquet
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
+from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
-from f1buf.telemetry.sources.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="reading Parquet needs pyarrow")
-_parts = pytest.importorskip("f1buf.telemetry.parts", reason="reading Parquet needs pyarrow")
+parts = pytest.importorskip("f1buf.telemetry.parts", reason="reading Parquet needs pyarrow")
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +35,14 @@ def bounded():
 def in_parts(folder, *batches, describe=None, numbers=None):
     """Record each batch as a part of its own, with these numbers."""
     numbers = list(numbers or range(1, len(batches) + 1))
-    recorder = Recorder(folder, describe, capacity=15)  # so it takes at once what there is
-    for number, batch in zip(numbers, batches, strict=True):
-        recorder.parts = number - 1
-        for piece in pieces(batch, 15):
-            recorder.ring.put_many(piece)
-            recorder._take()
-        recorder._complete(last=number == numbers[-1])
+    capacity = 8 * len(batches[0])  # it takes an eighth of the ring at once
+    with recording_to(folder, describe, capacity=capacity, part_seconds=0) as recorder:
+        for number, batch in zip(numbers, batches, strict=True):
+            recorder.parts = number - 1
+            if number == numbers[-1]:
+                recorder.part_seconds = np.inf  # completed when the recording ends
+            recorder.ring.put_many(batch)
+            wait_until(lambda number=number: recorder.parts == number or number == numbers[-1])
     return folder
 
 
@@ -254,8 +254,8 @@ def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
 
 
 def test_what_is_known_of_sensors_is_forgotten_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "_DESCRIBED", 100)
-    monkeypatch.setattr(parquet, "_ROWS", 50)
+    monkeypatch.setattr(parquet, "DESCRIBED", 100)
+    monkeypatch.setattr(parquet, "ROWS", 50)
     batch = numbered(1000)
     batch["sensor_id"] = np.arange(1000)
     record(tmp_path, batch, describe=lambda sensor_id, flags: {"lap": sensor_id})
@@ -514,11 +514,11 @@ def test_a_part_that_is_no_file(part):
 def rewrite(part, change):
     """Replace its table and its metadata by what `change` makes of them."""
     said = json.loads(pq.read_metadata(part).metadata[b"f1buf"])
-    table, said = change(pq.read_table(part), {**said, **_parts._NO_CHECKSUMS})
+    table, said = change(pq.read_table(part), {**said, **parts.NO_CHECKSUMS})
     pq.write_table(table.replace_schema_metadata({} if said is None else {b"f1buf": json.dumps(said)}), part)
     if "crc32" in str(said):
         with part.open("r+b") as file:
-            _parts._fill_in_checksums(file)
+            parts.fill_in_checksums(file)
 
 
 def test_a_part_that_another_program_has_written_again(part):

@@ -26,7 +26,7 @@ from f1buf.telemetry.sources.parquet import open_parquet
 
 pa = pytest.importorskip("pyarrow", reason="recording needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="recording needs pyarrow")
-_parts = pytest.importorskip("f1buf.telemetry.parts", reason="recording needs pyarrow")
+parts = pytest.importorskip("f1buf.telemetry.parts", reason="recording needs pyarrow")
 
 
 @pytest.fixture(autouse=True)
@@ -417,9 +417,9 @@ def test_after_a_sigkill_all_that_was_safe_is_there(tmp_path, wait):
         safe += [int(line) for line in process.stdout.read().split()]
         assert process.wait() == -signal.SIGKILL
         assert process.stderr.read() == ""
-    parts = names(tmp_path)
-    assert parts == part_names(len(parts))
-    for name in parts:
+    seen = names(tmp_path)
+    assert seen == part_names(len(seen))
+    for name in seen:
         pq.read_table(tmp_path / name)
     found = read(tmp_path)["value"].tolist()
     assert found == list(range(len(found)))
@@ -502,7 +502,7 @@ def result_of(recorder, error):
 
 def fill_device(monkeypatch, name):
     """What is written to the part of this name goes to a device that is full."""
-    opened = _parts._open_unseen
+    opened = parts.open_unseen
 
     def open_it(path):
         file, temporary = opened(path)
@@ -511,7 +511,7 @@ def fill_device(monkeypatch, name):
                 os.dup2(full.fileno(), file.fileno())
         return file, temporary
 
-    monkeypatch.setattr(_parts, "_open_unseen", open_it)
+    monkeypatch.setattr(parts, "open_unseen", open_it)
 
 
 @pytest.mark.usefixtures("unseen")
@@ -716,9 +716,8 @@ def going_on(tmp_path):
             batch["sensor_id"] = sensor_id
             put_and_wait(recorder, batch)
             wait_until(lambda part=part: recorder.parts == part + 1)
-        recorder._part_seconds = math.inf
-        recorder.ring.put_many(numbered(131_072))
-        wait_until(lambda: recorder._part is not None)
+        recorder.part_seconds = math.inf
+        put_and_wait(recorder, numbered(131_073))  # it takes the last one once the others, a row group, are written
         yield tmp_path
 
 
@@ -757,7 +756,7 @@ def test_pandas_has_the_same_types_whatever_is_in_a_recording(going_on):
 
 
 def test_grouping_in_pandas_keeps_who_is_unknown(going_on):
-    """As the README shows it."""
+    """As the documentation shows it."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_parquet(going_on)
     top = frame.groupby(["driver", "lap"], observed=True, dropna=False).value.max().reset_index()

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from f1buf.telemetry.channels import ENGINE_TEMP, FUEL_LEVEL, G_FORCE, SPEED, TIRE_PRESSURE
-from f1buf.telemetry.sources.f1game import Decoder
-from f1buf.telemetry.sources.recording import RecordingError, open_recording
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.game.decoder import Decoder
+from f1buf.telemetry.sources.game.recording import open_recording
 
 # As f1-2020-telemetry creates it, but for NOT NULL, so that broken rows can be written.
 SCHEMA = """

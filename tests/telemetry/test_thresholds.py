@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from f1buf.ring.reading import READING
-from f1buf.telemetry import thresholds as module
 from f1buf.telemetry.channels import (
     ENGINE_TEMP,
     FUEL_LEVEL,
@@ -34,6 +33,7 @@ from f1buf.telemetry.thresholds import (
     ThresholdError,
     ThresholdTable,
     Tracker,
+    check,
     dumps,
     load_thresholds,
     loads,
@@ -397,7 +397,7 @@ rows = st.lists(
 )
 
 
-either_way = pytest.mark.parametrize("long_run", [module._LONG_RUN, 0], ids=["short runs", "series by series"])
+either_way = pytest.mark.parametrize("long_run", [check.LONG_RUN, 0], ids=["short runs", "series by series"])
 
 
 @either_way
@@ -405,7 +405,7 @@ either_way = pytest.mark.parametrize("long_run", [module._LONG_RUN, 0], ids=["sh
 @settings(max_examples=examples(200))
 def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts, long_run):
     stream = np.array([(i, sensor, number, 0, value) for i, (number, sensor, value) in enumerate(some)], READING)
-    with mock.patch.object(module, "_LONG_RUN", long_run):
+    with mock.patch.object(check, "LONG_RUN", long_run):
         assert_as_reference(MIXED, stream, sorted(min(cut, len(stream)) for cut in cuts))
 
 
@@ -413,7 +413,7 @@ def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts, long_run):
 def test_a_sensor_falls_back_while_another_crosses(long_run):
     """Its next rise is one, though in the batch where it fell back it is not among those that are over."""
     stream = batch((SPEED, 1, 341), (SPEED, 1, 200), (SPEED, 2, 341), (SPEED, 1, 341))
-    with mock.patch.object(module, "_LONG_RUN", long_run):
+    with mock.patch.object(check, "LONG_RUN", long_run):
         assert_as_reference(MIXED, stream, [1, 3])
 
 
@@ -510,7 +510,7 @@ def assert_kinds(threshold, stream, kinds, long_run):
     """It finds r(ises) and s(amples) at these readings, however they are cut."""
     expected = [(i, {"r": "rise", "s": "sample"}[kind]) for i, kind in enumerate(kinds) if kind != "-"]
     every = range(1, len(stream))
-    with mock.patch.object(module, "_LONG_RUN", long_run):
+    with mock.patch.object(check, "LONG_RUN", long_run):
         for cuts in ([], every, every[::2], every[1::2], *([cut] for cut in every)):
             events, _ = follow(ThresholdTable([threshold]), stream, cuts)
             assert [(event.position, event.kind) for event in events] == expected, cuts
@@ -556,7 +556,7 @@ def test_damped_thresholds_are_as_the_reference_however_the_stream_is_cut(some, 
     for reading, (step, *_) in zip(stream, rows, strict=True):
         reading["timestamp"] = now + step
         now += step if math.isfinite(step) else 0.0
-    with mock.patch.object(module, "_LONG_RUN", long_run):
+    with mock.patch.object(check, "LONG_RUN", long_run):
         assert_as_reference(some, stream, sorted(min(cut, len(stream)) for cut in cuts))
 
 

@@ -1,4 +1,11 @@
-"""Where readings come from. A source is anything with a method `batches`, see `Source`."""
+"""Where readings come from. A source is anything with a method `batches`, see `Source`.
+
+can/       CAN buses and logs, whose frames a CAN database explains
+game/      the F1 games' datagrams, live over UDP or recorded
+paced      sensors of this process, at a rate
+parquet    what `f1buf.telemetry.recorder.Recorder` has recorded
+pace       when what was recorded is due
+"""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +13,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-__all__ = ["Source"]
+__all__ = ["RecordingError", "Source"]
 
 
 class Source(Protocol):
@@ -20,3 +27,7 @@ class Source(Protocol):
 
         What follows a yield runs when the batch has been put into the buffer.
         """
+
+
+class RecordingError(ValueError):
+    """A recording or a log cannot be read; the message is one line that names the file."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf.telemetry.sources.recording import RecordingError
+from f1buf.telemetry.sources import RecordingError
 
 __all__ = ["Pace", "due_pieces", "replayed", "wait_until"]
 
@@ -78,10 +78,7 @@ def due_pieces(timestamps: Array, pace: Pace, stop: threading.Event) -> Iterator
 
 
 def replayed(
-    recorded: Iterator[tuple[float, Item]],
-    decode: Callable[[Item], Array],
-    speed: float | None,
-    stop: threading.Event,
+    recorded: Iterator[tuple[float, Item]], decode: Callable[[Item], Array], speed: float | None, stop: threading.Event
 ) -> Iterator[Array]:
     """Decode a recording's items in their order, each when it is due.
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
+from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.pace import Pace, due_pieces
-from f1buf.telemetry.sources.recording import RecordingError
 
 if TYPE_CHECKING:
     from f1buf.telemetry.parts import Footer, Rows
@@ -32,10 +32,10 @@ __all__ = ["PART_NAME", "ParquetRecording", "ParquetReplay", "open_parquet"]
 Described = dict[int, dict[str, Any]]
 
 PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
-_ROWS = 65_536  # readings read together
+ROWS = 65_536  # readings read together
+DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
 _GAPS = 10  # that an error names: more would help nobody
 _BATCH = 4096  # readings put together
-_DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
 
 
 class ParquetRecording:
@@ -103,7 +103,7 @@ class ParquetRecording:
         from f1buf.telemetry.parts import read_rows
 
         for part in self._parts:
-            yield from read_rows(part, _ROWS, is_wanted)
+            yield from read_rows(part, ROWS, is_wanted)
         if self._missing:
             raise RecordingError(f"{self.path}: {self._what_is_missing()}; the others were read: copy the folder again")
 
@@ -274,7 +274,7 @@ class ParquetReplay:
                 if len(self.sessions) > 1:
                     each["several"] = True
         latest, before = self._described
-        if len(latest) >= _DESCRIBED:
+        if len(latest) >= DESCRIBED:
             latest, before = {}, latest
         latest.update(described)
         self._described = latest, before

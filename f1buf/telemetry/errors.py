@@ -1,0 +1,52 @@
+"""The errors of the telemetry system; those of sources are in `f1buf.telemetry.sources`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["RecorderError", "TelemetryError", "ThresholdError"]
+
+
+class TelemetryError(RuntimeError):
+    """Sources, analyzers, consumers or callbacks that failed, or threads that did not stop.
+
+    Attributes
+    ----------
+    failures : list of (str, BaseException)
+        Which thread failed, or which callback ("on_alert", "describe", "on_step", "on_failure"), and how.
+    stuck : list of str
+        Threads that made no progress while they were to stop.
+    """
+
+    def __init__(self, failures: Sequence[tuple[str, BaseException]], stuck: Sequence[str] = ()) -> None:
+        self.failures = list(failures)
+        self.stuck = list(stuck)
+        said = [f"{name} failed: {type(error).__name__}: {error}" for name, error in failures]
+        said += [f"{name} did not stop in time" for name in stuck]
+        super().__init__("; ".join(said))
+
+
+class ThresholdError(ValueError):
+    """A threshold that makes no sense, or a file of thresholds that cannot be used.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong and what was expected.
+    key : str
+        Where: ``"above"``, or in a file ``"threshold[2].above"``, counted from 0; empty for the whole.
+    source : str
+        The file; empty where there is none.
+    """
+
+    def __init__(self, problem: str, key: str = "", source: str = "") -> None:
+        super().__init__(": ".join(filter(None, (source, key, problem))))
+        self.problem = problem
+        self.key = key
+        self.source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, self.key, self.source)
+
+
+class RecorderError(RuntimeError):
+    """A recording cannot be begun or written; the message is one line that names the file or folder."""

@@ -1,0 +1,54 @@
+"""Stretches of readings as numpy sees them: many at once, each by where it starts and where it stops."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.telemetry.thresholds.model import Bools, Floats
+
+__all__ = ["first_from", "long_enough", "ranges", "runs_of"]
+
+Ints = NDArray[np.intp]
+
+
+def runs_of(flags: Bools, first: Bools) -> tuple[Ints, Ints]:
+    """Return where each run of true flags starts and stops; `first` marks where a run may not go on."""
+    starts, ends = flags.copy(), flags.copy()
+    starts[1:] &= ~flags[:-1] | first[1:]
+    ends[:-1] &= ~flags[1:] | first[1:]
+    return starts.nonzero()[0], ends.nonzero()[0] + 1
+
+
+def first_from(starts: Ints, flags: Bools) -> Ints:
+    """Return the index of the first true flag from each start on; their number where there is none."""
+    indices = np.append(flags.nonzero()[0], len(flags))
+    first: Ints = indices[indices.searchsorted(starts)]
+    return first
+
+
+def ranges(starts: Ints, stops: Ints) -> Ints:
+    """Return all the numbers of several ranges, one range after the other."""
+    lengths = stops - starts
+    ends = lengths.cumsum()
+    numbers: Ints = np.arange(lengths.sum()) + np.repeat(stops - ends, lengths)
+    return numbers
+
+
+def long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats | float) -> tuple[Ints, Floats]:
+    """Tell when stretches, laid end to end, have lasted `duration`.
+
+    `earlier` has the lowest timestamp of each one before; NaN where there is none. Returns for each how many readings
+    it takes, all of them where that is not enough, and its lowest timestamp so far.
+    """
+    stops = lengths.cumsum()
+    starts = stops - lengths
+    compared = times.copy()
+    compared[starts] = np.fmin(compared[starts], earlier)
+    # The running minimum of all stretches at once: of the timestamps' ranks, where each stretch is below those before.
+    order = compared.argsort(kind="stable")  # NaN comes last
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    below = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * len(order)  # int64: beyond 32 bits soon
+    lowest = compared[order[np.minimum.accumulate(ranks - below) + below]]
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinite timestamps
+        lasted = times - lowest >= duration
+    return np.minimum(first_from(starts, lasted), stops) - starts, lowest[stops - 1]
