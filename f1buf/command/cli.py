@@ -38,9 +38,10 @@ from f1buf.command.runner import (
 from f1buf.telemetry import PROFILES, Sensor, classic, make_sensors
 from f1buf.telemetry.sessions import short_session
 from f1buf.telemetry.sources import RecordingError
-from f1buf.telemetry.sources.can.bus import CanBus, add_bus_arguments, open_bus
+from f1buf.telemetry.sources.can.bus import CanBus
 from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError, Selection
 from f1buf.telemetry.sources.can.log import CanLog, CanReplay, can_log_format, open_can_log
+from f1buf.telemetry.sources.can.options import add_bus_arguments, open_bus
 from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.game.listen import DEFAULT_PORT, Listener, ListenError
 from f1buf.telemetry.sources.game.recording import Recording, open_recording

@@ -3,17 +3,15 @@
 import random
 from collections import Counter
 
+import can_helpers
 import numpy as np
 import pytest
+from can_helpers import can, cantools, decode, named, written
 
 from f1buf import READING
 from f1buf.telemetry.channels import channel_by_number, channels_by_name
 from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError
 from f1buf.telemetry.sources.can.frames import Frames
-
-can = pytest.importorskip("can", reason="python-can is not installed")
-pytest.importorskip("can.cli", reason="this python-can has no can.cli")
-cantools = pytest.importorskip("cantools", reason="cantools is not installed")
 
 ENGINE = """\
 BO_ 256 ENGINE: 8 E
@@ -34,35 +32,14 @@ BO_ 256 WHEELS: 8 E
 """
 
 
-def frame(frame_id, *data, bus="can0", time=1.0, **options):
-    return can.Message(
-        timestamp=time, arbitration_id=frame_id, data=data, **{"is_extended_id": False, "channel": bus, **options}
-    )
-
-
-def frames_of(*messages):
-    return Frames.of_messages(messages, Counter())
-
-
-def named(decoder, *messages):
-    """Readings for people: (part, channel's name, value)."""
-    readings = decoder.decode(frames_of(*messages))
-    return [
-        (decoder.describe(sensor)["part"], channel_by_number(number).name, value)
-        for _, sensor, number, _, value in readings.tolist()
-    ]
+def frame(frame_id, *data, bus="can0", **options):
+    return can_helpers.frame(frame_id, *data, channel=bus, **options)
 
 
 @pytest.fixture
 def write(tmp_path):
     """A function that writes a file and returns its path."""
-
-    def write(name, text):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+    return lambda name, text: written(tmp_path / name, text)
 
 
 # Buses ----------------------------------------------------------------------------------------------------------------
@@ -87,9 +64,9 @@ def test_buses_that_are_not_heard_are_known(write):
     path = write("can1.dbc", WHEELS)
     decoder = CanDecoder([("can1", path), ("cam2", path), path])
     assert decoder.unheard == {"can1", "cam2"}
-    decoder.decode(frames_of(frame(1, bus="can1"), frame(1, bus="can2")))  # what the frame means is of no account
+    decode(decoder, frame(1, bus="can1"), frame(1, bus="can2"))  # what the frame means is of no account
     assert (decoder.unheard, decoder.heard) == ({"cam2"}, {"can1", "can2"})
-    decoder.decode(frames_of(*(frame(1, bus=f"bus{n}") for n in range(1000))))
+    decode(decoder, *(frame(1, bus=f"bus{n}") for n in range(1000)))
     assert len(decoder.heard) == 256
 
 
@@ -212,7 +189,7 @@ def test_the_same_message_in_several_files_is_one(write):
         decoder.describe(len(decoder.channels))
 
 
-def test_what_is_said_of_databases_of_a_bus_that_cannot_be_read(tmp_path, write):
+def test_a_database_of_a_bus_that_cannot_be_read(tmp_path, write):
     with pytest.raises(CanError, match=r"missing\.dbc: No such file"):
         CanDecoder([("can0", tmp_path / "missing.dbc")])
     with pytest.raises(CanError, match=r"no signal that can be decoded; expected"):
@@ -229,7 +206,7 @@ def test_a_series_on_several_pages_is_one_sensor(write):
 </Multiplex></Message></Bus></NetworkDefinition>
 """
     decoder = CanDecoder([write("pages.kcd", text)])
-    readings = decoder.decode(frames_of(frame(1, 0, 5, 6), frame(1, 1, 7, 8)))
+    readings = decode(decoder, frame(1, 0, 5, 6), frame(1, 1, 7, 8))
     names = [channel_by_number(number).name for number in readings["channel"].tolist()]
     sensors = dict.fromkeys(zip(names, readings["sensor_id"].tolist(), strict=True))
     assert sorted(zip(names, readings["value"].tolist(), strict=True)) == [
@@ -246,9 +223,7 @@ def some_frames(count):
     rng = random.Random(5)
     for n in range(count):
         size = rng.choice([0, 1, 2, 3, 4, 8, 8, 8, 12])
-        data = rng.choice([rng.randbytes, lambda size: bytes([1, *range(63)][:size]), lambda size: b"\xff" * size])(
-            size
-        )
+        data = rng.choice([rng.randbytes(size), bytes([1, *range(63)][:size]), b"\xff" * size])
         yield frame(
             rng.choice([256, 512, 513, 514, 600, rng.randrange(2048)]),
             *data,
@@ -266,10 +241,8 @@ def test_frames_are_read_in_a_batch_as_each_is_alone(write, batch):
     files = [("can1", write("can1.dbc", WHEELS)), write("all.dbc", ENGINE)]
     messages = list(some_frames(4000))
     together, singly = CanDecoder(files), CanDecoder(files)
-    expected = np.concatenate([singly.decode(frames_of(each)) for each in messages])
-    found = np.concatenate(
-        [together.decode(frames_of(*messages[i : i + batch])) for i in range(0, len(messages), batch)]
-    )
+    expected = np.concatenate([decode(singly, each) for each in messages])
+    found = np.concatenate([decode(together, *messages[i : i + batch]) for i in range(0, len(messages), batch)])
     assert found.dtype == READING
     assert found.tobytes() == expected.tobytes()
     assert together.rejected == singly.rejected
@@ -281,14 +254,14 @@ def test_frames_are_read_in_a_batch_as_each_is_alone(write, batch):
 
 def test_an_empty_batch(write):
     decoder = CanDecoder([write("a.dbc", ENGINE)])
-    for frames in (frames_of(), frames_of(frame(256, is_error_frame=True)), frames_of(frame(1))):
-        readings = decoder.decode(frames)
+    for frames in ([], [frame(256, is_error_frame=True)], [frame(1)]):
+        readings = decode(decoder, *frames)
         assert (readings.dtype, len(readings)) == (READING, 0)
 
 
 def test_nothing_of_a_batch_is_changed_or_kept(write):
     decoder = CanDecoder([write("a.dbc", ENGINE)])
-    frames = frames_of(*(frame(256, n, *bytes(7)) for n in range(5)))
+    frames = Frames.of_messages([frame(256, n, *bytes(7)) for n in range(5)], Counter())
     columns = frames.timestamp, frames.can_id, frames.kind, frames.bus, frames.length, frames.data
     before = [column.tobytes() for column in columns]
     for column in columns:
@@ -313,7 +286,7 @@ def test_a_real_cars_log_gives_bit_for_bit_what_cantools_makes_of_each_frame(rec
     decoder = CanDecoder([database])
     found = []
     for begin in range(0, len(messages), 10_000):
-        for timestamp, _, number, _, value in decoder.decode(frames_of(*messages[begin : begin + 10_000])).tolist():
+        for timestamp, _, number, _, value in decode(decoder, *messages[begin : begin + 10_000]).tolist():
             found.append((timestamp, channel_by_number(number).name, value))
     assert len(found) == 91_381
     assert found == expected

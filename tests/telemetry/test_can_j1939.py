@@ -3,20 +3,15 @@
 import random
 import sys
 import threading
-from collections import Counter
 
+import can_helpers
 import numpy as np
 import pytest
+from can_helpers import can, decode, written
 from helpers import Task
 
-from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
-from f1buf.telemetry.sources.can.frames import Frames
 from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
-
-can = pytest.importorskip("can", reason="python-can is not installed")
-pytest.importorskip("can.cli", reason="this python-can has no can.cli")
-cantools = pytest.importorskip("cantools", reason="cantools is not installed")
 
 EXTENDED = 1 << 31  # in a DBC file
 MESSAGES = f"""\
@@ -39,12 +34,8 @@ OF_ALL = 'BA_DEF_ "ProtocolType" STRING ;\nBA_DEF_DEF_ "ProtocolType" "";\nBA_ "
 
 @pytest.fixture
 def write(tmp_path):
-    def write(text, name="truck.dbc"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+    """A function that writes a database and returns its path."""
+    return lambda text, name="truck.dbc": written(tmp_path / name, text)
 
 
 @pytest.fixture
@@ -53,20 +44,11 @@ def decoder(write):
 
 
 def frame(can_id, data, *, bus="can0", time=1.0, extended=True):
-    return can.Message(timestamp=time, arbitration_id=can_id, data=data, is_extended_id=extended, channel=bus)
-
-
-def decode(decoder, *frames):
-    """Readings for people: (timestamp, part, channel's name, value)."""
-    readings = decoder.decode(Frames.of_messages(frames, decoder.rejected))
-    return [
-        (timestamp, decoder.describe(sensor)["part"], channel_by_number(number).name, value)
-        for timestamp, sensor, number, _, value in readings.tolist()
-    ]
+    return can_helpers.frame(can_id, *data, time=time, is_extended_id=extended, channel=bus)
 
 
 def parts_and_values(decoder, *frames):
-    return [(part, value) for _, part, _, value in decode(decoder, *frames)]
+    return [(part, value) for part, _, value in can_helpers.named(decoder, *frames)]
 
 
 def speed(can_id, rpm, **options):
@@ -80,7 +62,7 @@ def test_a_frame_is_matched_by_its_parameter_group_and_each_sender_is_a_series(d
     frames = speed(0x0CF00400, 1000), speed(0x0CF00401, 1500), speed(0x18F00400, 2000)
     found = parts_and_values(decoder, *frames)
     assert found == [("EEC1 (00)", 1000.0), ("EEC1 (01)", 1500.0), ("EEC1 (00)", 2000.0)]
-    sensors = decoder.decode(Frames.of_messages(frames, Counter()))["sensor_id"].tolist()
+    sensors = decode(decoder, *frames)["sensor_id"].tolist()
     assert sensors[0] == sensors[2] != sensors[1]
     assert not decoder.rejected
 
@@ -92,7 +74,7 @@ def test_the_same_sender_on_another_bus_is_another_series(decoder):
     assert parts_and_values(decoder, frame(256, b"\6", bus="can1", extended=False)) == [("PLAIN (can1)", 6.0)]
 
 
-def test_the_address_that_a_frame_is_sent_to_is_of_no_account(decoder):
+def test_the_address_that_a_frame_is_sent_to_does_not_matter(decoder):
     data = b"\xff" + (800 * 8).to_bytes(2, "little") + bytes(5)
     found = parts_and_values(decoder, frame(0x0C00000B, data), frame(0x0400170B, data), frame(0x0C000B00, data))
     assert found == [("TSC1 (0B)", 800.0), ("TSC1 (0B)", 800.0), ("TSC1 (00)", 800.0)]
@@ -100,7 +82,7 @@ def test_the_address_that_a_frame_is_sent_to_is_of_no_account(decoder):
 
 def test_other_groups_pages_and_standard_ids_are_no_match(decoder):
     ids = (0x0CF00500, 0x0DF00400, 0x0EF00400, 0x0C010000, 0x0D000000)
-    assert decode(decoder, *(speed(each, 1) for each in ids), frame(0x004, bytes(8), extended=False)) == []
+    assert parts_and_values(decoder, *(speed(each, 1) for each in ids), frame(0x004, bytes(8), extended=False)) == []
     assert decoder.rejected == {"no database entry": 6}
 
 
@@ -119,19 +101,19 @@ def test_other_groups_pages_and_standard_ids_are_no_match(decoder):
         (MESSAGES + 'BA_DEF_ "ProtocolType" STRING ;\nBA_DEF_DEF_ "ProtocolType" "J1939";\n', {}, True),
     ],
     ids=[
-        *[
-            "nothing",
-            "asked for",
-            "messages",
-            "messages do not",
-            "network",
-            "another network",
-            "messages against network",
-        ],
-        *["an enumeration", "an enumeration says no", "by default"],
+        "nothing",
+        "asked",
+        "messages",
+        "not-messages",
+        "network",
+        "not-network",
+        "against-network",
+        "number",
+        "not-number",
+        "default",
     ],
 )
-def test_who_says_that_it_is_j1939(write, text, options, expected):
+def test_what_makes_a_database_j1939(write, text, options, expected):
     decoder = CanDecoder([write(text)], **options)
     assert parts_and_values(decoder, speed(0x18F00417, 10)) == ([("EEC1 (17)", 10.0)] if expected else [])
     assert len(parts_and_values(decoder, speed(0x0CF004FE, 10))) == 1  # the very id of the database
@@ -157,7 +139,7 @@ def named(*ids):
         ([0x18EF2100, 0x18EF2200], 0x18EF2200, "B (00)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2205, "B (05)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2305, "A (05)"),
-        ([0x18EF2103, 0x18EF2204], 0x18EF2203, "A (03)"),  # who sends it comes first
+        ([0x18EF2103, 0x18EF2204], 0x18EF2203, "A (03)"),  # the sender is compared first
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2103, "C (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2203, "A (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2204, "B (04)"),
@@ -199,8 +181,8 @@ def test_a_bus_with_j1939_beside_one_without(write):
     assert decoder.rejected == {"no database entry": 1}
 
 
-def test_what_means_not_available_is_no_measurement(write):
-    """And is left out where the database's range does not have it: with an error at 0xFE.., nothing known at 0xFF.."""
+def test_values_that_mean_not_available_are_no_measurements(write):
+    """They are left out if the database's range excludes them: 0xFE.. is an error, 0xFF.. not available."""
     text = f"""\
 BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
  SG_ SPEED_16 : 0|16@1+ (0.125,0) [0|8031.875] "rpm" E
@@ -215,7 +197,7 @@ BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
     def names(speed, temperature, switch, rest=0xFF):
         data = speed.to_bytes(2, "little") + bytes([temperature, switch, rest, rest, rest, 0])
         decoder.rejected.clear()
-        return {name: value for _, _, name, value in decode(decoder, frame(0x0CF00400, data))}
+        return {name: value for _, name, value in can_helpers.named(decoder, frame(0x0CF00400, data))}
 
     always = {"COUNT_8": 255.0, "UNKNOWN_8": 255.0, "SIGNED_8": -1.0}
     assert names(0xFAFF, 250, 1) == {"SPEED_16": 8031.875, "TEMP_8": 210.0, "SWITCH_2": 1.0, **always}
@@ -225,7 +207,7 @@ BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
         assert names(0xFE00 | error << 8, 254 + error, 2 + error) == always
         assert decoder.rejected == {"not available (J1939)": 3}
     plain = CanDecoder([write(text)])  # no J1939: all are numbers
-    assert len(plain.decode(Frames.of_messages([frame(0x0CF004FE, b"\xff" * 8)], plain.rejected))) == 6
+    assert len(decode(plain, frame(0x0CF004FE, b"\xff" * 8))) == 6
 
 
 # Messages in several frames -------------------------------------------------------------------------------------------
@@ -258,12 +240,12 @@ WHOLE = [("DM1 (21)", 100.0 + 256 * 101), ("DM1 (21)", 129.0)]
 
 def test_a_message_to_all_has_its_last_frames_time(decoder):
     frames = [announced(time=1.0), *(packet(number, time=1 + number / 4) for number in range(1, 6))]
-    assert decode(decoder, *frames) == [(2.25, "DM1 (21)", "FIRST", 25956.0), (2.25, "DM1 (21)", "LAST", 129.0)]
+    assert decode(decoder, *frames)[["timestamp", "value"]].tolist() == [(2.25, 25956.0), (2.25, 129.0)]
     assert not decoder.rejected
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_a_message_over_several_batches_and_between_other_frames(decoder, size):
+def test_a_message_in_several_batches_and_between_other_frames(decoder, size):
     frames = [announced(), speed(0x0CF00421, 1), packet(1), packet(2), packet(3), packet(4), speed(0x0CF00421, 2)]
     frames += [packet(5), speed(0x0CF00421, 3)]
     found = [each for i in range(0, len(frames), size) for each in parts_and_values(decoder, *frames[i : i + size])]
@@ -315,7 +297,7 @@ def test_messages_at_once_of_several_senders_to_several_receivers_on_several_bus
 
 
 def test_a_conversation_with_one_receiver(decoder):
-    """The receiver asks for three packets, to wait a while, and then for the last of them again and the rest."""
+    """The receiver asks for three packets, then to wait, then for the last one of these again and for the rest."""
     to = {"to": RECEIVER}
     back = {"source": RECEIVER, "to": SENDER}
     frames = [
@@ -329,7 +311,7 @@ def test_a_conversation_with_one_receiver(decoder):
     assert not decoder.rejected
 
 
-def test_a_packet_that_we_alone_have_lost_is_read_when_it_comes_again(decoder):
+def test_a_packet_that_was_lost_here_alone_is_read_when_it_comes_again(decoder):
     to, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
     frames = [announced(**to), packet(1, **to), packet(3, **to), connect(17, 4, 2, **back), *packets(2, 5, **to)]
     assert parts_and_values(decoder, *frames) == WHOLE
@@ -337,8 +319,8 @@ def test_a_packet_that_we_alone_have_lost_is_read_when_it_comes_again(decoder):
     assert not decoder.rejected
 
 
-def test_two_that_send_to_each_other(decoder):
-    """What one says of the other's message ends no message of its own."""
+def test_two_senders_that_send_to_each_other(decoder):
+    """A sender that refuses the other's message ends none of its own."""
     there, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
     refused = connect(255, 1, group=0xFEEE, **back)
     frames = [announced(**there), announced(group=0xFEEE, **back), *packets(1, 4, **there), refused, packet(5, **there)]
@@ -376,7 +358,7 @@ def test_a_message_to_one_is_matched_by_its_destination(write):
 
 
 def test_a_message_of_an_unknown_group_counts_once(decoder):
-    assert decode(decoder, announced(group=0xFEEE), *packets(1, 5)) == []
+    assert parts_and_values(decoder, announced(group=0xFEEE), *packets(1, 5)) == []
     assert decoder.rejected == {"no database entry": 1}
 
 
@@ -403,10 +385,7 @@ ABSURD = "transport protocol: absurd frame"
             [announced(to=5), packet(1, to=5), connect(255, 1, source=5, to=SENDER), packet(2, to=5)],
             {UNFINISHED: 1, UNANNOUNCED: 1},
         ),
-        (
-            [announced(to=5), packet(1, to=5), connect(255, 1, to=5), packet(2, to=5)],
-            {UNFINISHED: 1, UNANNOUNCED: 1},
-        ),
+        ([announced(to=5), packet(1, to=5), connect(255, 1, to=5), packet(2, to=5)], {UNFINISHED: 1, UNANNOUNCED: 1}),
         ([announced(to=5), packet(2, to=5), connect(19, source=5, to=SENDER)], {MISSING: 1}),
         (packets(4, 5), {UNANNOUNCED: 2}),
         ([announced(), packet(1, to=5), *packets(1, 4, source=9)], {UNFINISHED: 1, UNANNOUNCED: 5}),
@@ -424,7 +403,7 @@ ABSURD = "transport protocol: absurd frame"
     ],
 )
 def test_what_does_not_become_a_message_is_counted(decoder, frames, rejected):
-    assert decode(decoder, *frames) == []
+    assert parts_and_values(decoder, *frames) == []
     decoder.finish()
     assert decoder.rejected == rejected
     decoder.rejected.clear()
@@ -444,7 +423,7 @@ def test_a_database_may_have_the_transport_protocol_as_messages_too(write):
 
 def test_without_j1939_its_transport_protocol_is_nothing_special(write):
     decoder = CanDecoder([write(MESSAGES)])
-    assert decode(decoder, announced(), *packets(1, 5)) == []
+    assert parts_and_values(decoder, announced(), *packets(1, 5)) == []
     assert decoder.rejected == {"no database entry": 6}
 
 
@@ -460,7 +439,7 @@ def test_memory_is_bounded_whatever_a_network_announces(decoder):
     assert parts_and_values(decoder, *rest) == [("DM1 (FF, can9)", 0.0)] * 2
 
 
-def test_senders_beyond_all_number(write, monkeypatch):
+def test_more_senders_than_are_told_apart(write, monkeypatch):
     monkeypatch.setattr("f1buf.telemetry.sources.can.decoder.MOST_SENDERS", 300)
     decoder = CanDecoder([write(MESSAGES + OF_EACH)])
     frames = [speed(0x0CF00400 | source, 1, bus=f"can{bus}") for bus in range(2) for source in range(256)]
@@ -468,7 +447,7 @@ def test_senders_beyond_all_number(write, monkeypatch):
     assert decoder.rejected == {"too many senders": 212}
 
 
-def test_a_further_sender_where_there_are_as_many_buses_as_can_be(decoder):
+def test_a_further_sender_when_no_further_bus_is_taken(decoder):
     frames = [speed(0x0CF00400, 1, bus=f"can{bus}") for bus in range(257)]
     assert len(parts_and_values(decoder, *frames)) == 256
     assert parts_and_values(decoder, speed(0x0CF00401, 1, bus="can255")) == [("EEC1 (01, can255)", 1.0)]
@@ -488,14 +467,14 @@ def test_no_frame_raises(decoder):
                 data[1:4] = rng.choice([b"\x0f\0\3", b"\x1e\0\5", b"\2\1\xff"])
                 data[5:] = b"\xca\xfe\0"
             frames.append(frame(rng.choice(ids), bytes(data)))
-        for _, part, _, value in decode(decoder, *frames):
+        for part, value in parts_and_values(decoder, *frames):
             assert part in ("EEC1 (21)", "DM1 (21)")
             assert np.isfinite(value)
     assert len(decoder.rejected) >= 6
 
 
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_sensors_have_the_same_numbers_however_frames_come_together(write, batch):
+def test_sensors_have_the_same_numbers_in_batches_of_any_size(write, batch):
     rng = random.Random(9)
     frames = []
     for source in rng.sample(range(256), 40):
@@ -504,7 +483,7 @@ def test_sensors_have_the_same_numbers_however_frames_come_together(write, batch
     together, singly = (CanDecoder([write(MESSAGES + OF_EACH)]) for _ in range(2))
     batches = [frames[i : i + batch] for i in range(0, len(frames), batch)]
     found, expected = (
-        np.concatenate([decoder.decode(Frames.of_messages(each, decoder.rejected)) for each in parts])
+        np.concatenate([decode(decoder, *each) for each in parts])
         for decoder, parts in ((together, batches), (singly, [[each] for each in frames]))
     )
     assert len(found) == 40 * 3

@@ -58,20 +58,8 @@ class Maker:
             taken |= bits
             signed = not is_float and self.random.random() < 0.4
             choices = {0: "off", 1: "on"} if self.random.random() < 0.1 else None
-            scale = self.random.choice(SCALES)
-            made.append(
-                signal(
-                    f"{prefix}{n}",
-                    start,
-                    size,
-                    little=little,
-                    is_signed=signed,
-                    is_float=is_float,
-                    scale=scale,
-                    choices=choices,
-                    **options,
-                )
-            )
+            each = {"little": little, "is_signed": signed, "is_float": is_float, "choices": choices}
+            made.append(signal(f"{prefix}{n}", start, size, scale=self.random.choice(SCALES), **each, **options))
         return made
 
     def message(self):
@@ -259,11 +247,7 @@ def test_what_can_be_read_of_a_frame_is_read_and_what_is_left_out_is_counted():
     assert min(reasons.values()) > 20
 
 
-PARTS = [
-    signal("A", 0, 16),
-    signal("B", 23, 16, little=False),
-    signal("LAST", 56, 8),
-]
+PARTS = [signal("A", 0, 16), signal("B", 23, 16, little=False), signal("LAST", 56, 8)]
 
 
 def test_signals_wholly_inside_a_short_frame_are_read():
@@ -314,17 +298,7 @@ UNKNOWN = "unknown multiplexer value (some signals left out)"
         ((1, 7), "PAGE INNER", {"too short (some signals left out)": 1}),
         ((9,), "PAGE", {UNKNOWN: 1, "too short (some signals left out)": 1}),
     ],
-    ids=[
-        "page",
-        "inner page",
-        "two",
-        "two with an inner one",
-        "unknown",
-        "unknown inner",
-        "both unknown",
-        "short",
-        "unknown and short",
-    ],
+    ids=["page", "inner", "two", "two-inner", "unknown", "unknown-inner", "unknown-both", "short", "unknown-short"],
 )
 def test_what_does_not_depend_on_an_unknown_page_is_read(data, names, rejected):
     made = message(*PAGES)
@@ -400,7 +374,7 @@ def test_messages_far_longer_than_a_frame():
     assert read(made, [data], width=1785)[0] == [by_cantools(made, data, Counter())]
 
 
-def test_a_conversion_of_another_kind_is_asked_and_may_fail():
+def test_a_conversion_of_another_kind_is_called_and_may_fail():
     class Strange:
         scale, offset, choices, is_float = "a text", None, None, False
 

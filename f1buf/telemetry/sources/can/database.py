@@ -24,12 +24,13 @@ _SILENT = logging.NullHandler()
 
 
 def require_packages() -> None:
+    """Import python-can and cantools; raise a CanError that says how to install them."""
     try:
         import can.cli  # noqa: F401
         import cantools  # noqa: F401
     except ImportError as error:
         raise CanError(f"CAN needs python-can 4.6 and cantools ({error}): pip install 'f1buf[can]'") from error
-    # What matters they raise. Unless the program handles their log, nothing of it is to be printed between our lines.
+    # What matters they raise. A program that does not handle their logs would print them between its own lines.
     for name in ("can", "cantools"):
         logging.getLogger(name).addHandler(_SILENT)
 
@@ -38,6 +39,7 @@ _LONGEST_REASON = 200  # characters: a parser may quote a whole line of the file
 
 
 def reason_of(error: BaseException) -> str:
+    """Return what an error says, as one line of 200 characters at most."""
     text = one_line(error)
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "..."
 
@@ -49,10 +51,8 @@ class Listed(NamedTuple):
     """A message of a database."""
 
     message: "DatabaseMessage"
-    j1939: bool
-    """It is meant for every frame of its parameter group."""
-    buses: frozenset[str]
-    """The names of the file's buses, if it has any."""
+    j1939: bool  # it stands for every frame of its parameter group
+    buses: frozenset[str]  # the names of the file's buses
 
 
 def load(path: Path, j1939: bool) -> list[Listed]:
@@ -94,7 +94,7 @@ def load(path: Path, j1939: bool) -> list[Listed]:
 
 
 def _decoded(content: bytes) -> str:
-    """Return a database's text: UTF-8, or else what most tools write, which has no invalid bytes to speak of."""
+    """Return a database's text: in UTF-8, or else in Windows' encoding, which most tools write."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -103,7 +103,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _is_j1939(database: "Database") -> bool:
-    """Say whether a DBC file's network is J1939 as a whole: it says so, and does not say it of single messages."""
+    """Say whether a DBC file says that its whole network is J1939, and does not say it of single messages."""
     if database.dbc is None or "VFrameFormat" in database.dbc.attribute_definitions:
         return False
     definition: Any = database.dbc.attribute_definitions.get("ProtocolType")

@@ -1,222 +1,33 @@
-"""What CAN frames mean: the decoder that makes readings of frames, by CAN databases.
+"""The decoder: readings of CAN frames, by CAN databases.
 
 A CAN database names the signals in the frames. Each signal becomes a `Channel` with the database's name, unit and
 range; each signal of each message is a sensor of its own, on each bus, and of each sender where that is known (J1939).
-
-Frames are matched by their bus and their whole id, a standard (11 bits) or an extended one (29 bits); those of J1939 by
-their parameter group.
 """
 
 import itertools
-import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
-from f1buf.telemetry.channels import Channel
-from f1buf.telemetry.sources.can.database import CanError, Listed, load, reason_of, require_packages
+from f1buf.telemetry.sources.can.database import CanError, load, require_packages
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
-from f1buf.telemetry.sources.can.j1939 import (
-    LARGEST,
-    Group,
-    Transport,
-    group_of,
-    is_transport,
-    no_measurement_from,
-    source_of,
-    without_priority,
-)
+from f1buf.telemetry.sources.can.j1939 import LARGEST, Transport, is_transport, source_of, without_priority
 from f1buf.telemetry.sources.can.layout import Layout, Rows
+from f1buf.telemetry.sources.can.messages import UNKNOWN, Entry, Table
 from f1buf.telemetry.text import clean
 
-if TYPE_CHECKING:
-    from cantools.database import Message as DatabaseMessage
-    from cantools.database import Signal
-
-__all__ = ["CanDecoder", "CanError", "Selection", "reason_of", "require_packages"]
+__all__ = ["CanDecoder", "CanError", "Selection"]
 
 Array = NDArray[Any]
 DatabaseFile = str | os.PathLike[str]
-
-
-def _fault(message: "DatabaseMessage") -> str | None:
-    """Return why the frames of a message cannot be decoded, None if they can."""
-    from cantools.database.errors import Error
-
-    if message.is_container:
-        return "container message"
-    try:
-        message.refresh(strict=True)
-    except Error as error:
-        return f"unusable database entry: {reason_of(error).rstrip('.')}"
-    return None
-
-
-def _channel(signal: "Signal") -> Channel:
-    low = -math.inf if signal.minimum is None else float(signal.minimum)
-    high = math.inf if signal.maximum is None else float(signal.maximum)
-    if not low < high:  # many tools write 0 to 0 for "nobody knows"
-        low, high = -math.inf, math.inf
-    return Channel(clean(signal.name), clean(signal.unit or ""), (low, high))
-
-
-# Which message a frame is one of --------------------------------------------------------------------------------------
-
-
-class _Entry:
-    """A message of a database.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The database's file.
-    for_bus : str or None
-        The only bus that the file was given for.
-    listed : Listed
-        The message.
-    """
-
-    def __init__(self, path: Path, for_bus: str | None, listed: Listed) -> None:
-        self.message, self.j1939, self.buses = listed
-        self.path, self.for_bus = path, for_bus
-        self.name = clean(self.message.name)
-        self.number = -1
-        """Among all entries that are in use; -1 for the others."""
-        self.fault: str | None = None
-        """Why its frames cannot be decoded, None if they can."""
-        self.channels: list[Channel] = []
-
-    def prepare(self, number: int, first_sensor: int) -> None:
-        """Make what is needed for decoding; its signals become the sensors from this number on."""
-        self.number = number
-        self.fault = _fault(self.message)
-        signals = self.message.signals if self.fault is None else []
-        try:
-            channels = [_channel(signal) for signal in signals]
-        except (ValueError, OverflowError) as error:
-            raise CanError(f"{self.path}: message {self.name}: {reason_of(error)}") from error
-        # A name may be on several pages of a multiplexed message: that is one series, if it means the same.
-        series = [(signal.name, channel) for signal, channel in zip(signals, channels, strict=True)]
-        sensors = {each: first_sensor + i for i, each in enumerate(dict.fromkeys(series))}
-        self.channels = [channel for _, channel in sensors]
-        limits = [no_measurement_from(signal) if self.j1939 else math.inf for signal in signals]
-        self.signals = (
-            signals,
-            [
-                (sensors[name, channel], channel.number, limit)
-                for (name, channel), limit in zip(series, limits, strict=True)
-            ],
-        )
-
-    def is_for(self, bus: str | None) -> bool:
-        """Say whether it is for a bus; None is each that no database names.
-
-        A file may call its buses otherwise than a log: then its messages are for all of the log's.
-        """
-        if self.for_bus not in (None, bus):
-            return False
-        return bus not in self.buses or self.message.bus_name in (bus, None)
-
-    def is_especially_for(self, bus: str | None) -> bool:
-        """Say whether it comes before messages that are for all buses."""
-        return bus is not None and bus in (self.for_bus, self.message.bus_name)
-
-    def is_the_same_as(self, other: "_Entry") -> bool:
-        mine, its = self.message, other.message
-        return (mine.name, mine.length, repr(mine.signals)) == (its.name, its.length, repr(its.signals))
-
-
-_Meaning = _Entry | str
-"""A message, or why it is not known which one."""
-
-_UNKNOWN = "no database entry"
-
-
-def _ambiguous(one: _Entry, other: _Entry) -> str:
-    frame_id = one.message.frame_id
-    names, behind = f"{one.name} and {other.name}", ""
-    buses = one.message.bus_name, other.message.bus_name
-    if all(buses) and buses[0] != buses[1]:
-        one_bus, other_bus = (clean(str(bus)) for bus in buses)
-        names = f"{one.name} (of bus {one_bus}) and {other.name} (of bus {other_bus})"
-        behind = ", which the frame's bus does not tell apart"
-    if one.j1939:
-        return f"ambiguous parameter group: {names} both have 0x{group_of(frame_id):X}{behind}"
-    kind = "the extended id " if one.message.is_extended_frame else ""
-    return f"ambiguous id: {names} both have {kind}0x{frame_id:X}{behind}"
-
-
-def _one_of(entries: Sequence[_Entry]) -> _Meaning:
-    first = entries[0]
-    return next((_ambiguous(first, other) for other in entries[1:] if not first.is_the_same_as(other)), first)
-
-
-class _Table:
-    """What the ids on a bus mean.
-
-    Parameters
-    ----------
-    entries : iterable of _Entry
-        Of all databases, in their order.
-    bus : str or None
-        The bus; None for each that no database names.
-    """
-
-    def __init__(self, entries: Iterable[_Entry], bus: str | None) -> None:
-        known: tuple[dict[_Key, list[_Entry]], ...] = {}, {}
-        for entry in entries:
-            if entry.is_for(bus):
-                known[entry.is_especially_for(bus)].setdefault(_key_of(entry), []).append(entry)
-        self._ids: dict[_Key, _Meaning] = {}
-        self._groups: dict[int, Group[_Meaning]] = {}
-        self.meanings: list[_Meaning] = []
-        for key, candidates in (known[False] | known[True]).items():
-            if candidates[0].j1939:
-                self._groups[key[0]] = Group(self._told_apart(candidates))
-            else:
-                self._ids[key] = _one_of(candidates)
-        self.meanings += self._ids.values()
-        self.has_j1939 = bool(self._groups)
-
-    def _told_apart(self, candidates: Iterable[_Entry]) -> Iterator[tuple[int, _Meaning]]:
-        by_id: dict[int, list[_Entry]] = {}
-        for entry in candidates:
-            by_id.setdefault(without_priority(entry.message.frame_id), []).append(entry)
-        for can_id, entries in by_id.items():
-            self.meanings.append(meaning := _one_of(entries))
-            yield can_id, meaning
-
-    def meaning(self, can_id: int, extended: bool) -> _Meaning:
-        """Return which message a frame is, or why that is not known."""
-        if (can_id, extended) in self._ids:  # not `get`: see `Decoder.decode`
-            return self._ids[can_id, extended]
-        if not extended or (group := group_of(can_id)) not in self._groups:
-            return _UNKNOWN
-        one, *others = self._groups[group].messages_of(can_id)
-        for other in others:
-            if isinstance(one, _Entry) and isinstance(other, _Entry) and not one.is_the_same_as(other):
-                return _ambiguous(one, other)
-        return one
-
-
-_Key = tuple[int, bool | None]
-
-
-def _key_of(entry: _Entry) -> _Key:
-    """Return the id and whether it is an extended one; of J1939's the parameter group, and that it is no id."""
-    frame_id = entry.message.frame_id
-    return (group_of(frame_id), None) if entry.j1939 else (frame_id, entry.message.is_extended_frame)
-
-
-# Frames ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -253,7 +64,7 @@ class Selection:
 _ALL = Selection()
 _NOT_ASKED_FOR = "not asked for"
 _MOST_BUSES = 256  # each has sensors of its own, and a log or a network can make up any number of names
-MOST_SENDERS = 2**16  # on all buses together; 256 addresses on each bus are possible
+MOST_SENDERS = 2**16  # on all buses together, of 256 addresses on each; tests make it smaller
 
 
 class CanDecoder:
@@ -266,11 +77,11 @@ class CanDecoder:
     Parameters
     ----------
     database_files : iterable of path-like or (str, path-like)
-        Files that cantools can read: DBC, KCD, SYM, ARXML. One with the name of a bus is for that bus alone, and comes
-        first there; the others are for all buses. In a file that itself names buses, messages are for the bus of that
-        name; for buses whose names it does not have, all are.
+        Files that cantools can read: DBC, KCD, SYM, ARXML. A file with the name of a bus is for that bus alone, and
+        goes first there; the others are for all buses. In a file that itself names buses, a message is for the bus that
+        it names; for buses that the file does not name, all messages are.
     j1939 : bool, optional
-        All messages with an extended id are J1939's. Otherwise those are of which the database says so.
+        Whether all messages with an extended id are J1939's. Otherwise those are of which the database says so.
     select : Selection, optional
         Which frames are asked for; without it all are.
 
@@ -290,13 +101,13 @@ class CanDecoder:
         - "transport protocol: ..." (of J1939: frames, or messages in several frames that did not become whole).
 
         And how many single readings were left out of frames that were used: "not a number", "integer that float64 does
-        not hold exactly" (beyond 2**53 not each is one), "not available (J1939)" (a number that the standard keeps for
+        not hold exactly" (it holds all up to 2**53), "not available (J1939)" (a number that the standard keeps for
         that, or for an error, and that is beyond the signal's range in the database).
     heard : set of str
         The buses of which there have been frames; 256 at most.
     unheard : set of str
-        The buses that are asked for, or for which a database was given alone, and of which there has been no frame: is
-        that their name?
+        The buses that are asked for, or that have a database of their own, and of which there has been no frame: their
+        names may be wrong.
 
     Raises
     ------
@@ -306,9 +117,9 @@ class CanDecoder:
 
     Notes
     -----
-    J1939: the priority is of no account, nor is the address that a frame is sent to, unless the database has several
+    J1939: the priority does not matter, nor does the address that a frame is sent to, unless the database has several
     messages of one parameter group that differ in it. Each source address is a sender whose signals are sensors of
-    their own. A message in several frames has the last one's timestamp; it counts as one frame.
+    their own. A message in several frames has the timestamp of the last one, and counts as one frame.
 
     One thread at a time may call `decode` and `finish`; others may call `describe` meanwhile, and read a copy of
     `rejected`, ``dict(decoder.rejected)``.
@@ -324,14 +135,12 @@ class CanDecoder:
         require_packages()
         self.rejected: Counter[str] = Counter()
         known = [
-            _Entry(path, bus, listed)
-            for bus, path in map(_bus_and_path, database_files)
-            for listed in load(path, j1939)
+            Entry(path, bus, listed) for bus, path in map(_bus_and_path, database_files) for listed in load(path, j1939)
         ]
         names = dict.fromkeys(name for entry in known for name in (None, entry.for_bus, *entry.buses))
-        self._tables = {name: _Table(known, name) for name in (None, *names)}
+        self._tables = {name: Table(known, name) for name in (None, *names)}
         meanings = dict.fromkeys(each for table in self._tables.values() for each in table.meanings)
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
         self._parts: list[str] = []  # each sensor's message; the sensors of a further sender are numbered on from there
         for entry in known:
             if entry in meanings:
@@ -357,13 +166,13 @@ class CanDecoder:
         Parameters
         ----------
         frames : Frames
-            Of anybody. Not referred to afterwards.
+            From anybody. They may be changed afterwards.
 
         Returns
         -------
         numpy.ndarray of READING, shape (n,)
-            The caller's own, one for each signal that is in a frame (of multiplexed ones those that are sent), with the
-            frame's timestamp [s] and values in the units of the database; none of a frame that holds nothing for us.
+            A copy, one for each signal that is in a frame (of multiplexed ones those that are sent), with the frame's
+            timestamp [s] and the value in the database's unit.
         """
         self._hear(frames.buses)
         frames = self._with_data(frames)
@@ -384,7 +193,7 @@ class CanDecoder:
         return readings
 
     def finish(self) -> None:
-        """Count what has not come of messages in several frames; to be called when no frame will follow."""
+        """Count messages in several frames that have not become whole; call it when no frame will follow."""
         self._transport.finish()
 
     def describe(self, sensor_id: SupportsIndex, flags: int = 0) -> dict[str, str]:
@@ -395,14 +204,13 @@ class CanDecoder:
         sensor_id : int
             As in a reading.
         flags : int
-            As in a reading; of no account.
+            As in a reading; not used.
 
         Returns
         -------
         dict
-            ``"part"``: the message's name in the database; behind it the sender's address, of J1939's, and the bus's
-            name, if that is not the first bus heard: ``"ENGINE"``, ``"ENGINE (can1)"``, ``"EEC1 (00)"``, ``"EEC1 (00,
-            can1)"``.
+            ``"part"``: the message's name in the database; behind it the sender's address (of J1939), and the name of
+            the bus unless it was the first: ``"ENGINE"``, ``"ENGINE (can1)"``, ``"EEC1 (00)"``, ``"EEC1 (00, can1)"``.
 
         Raises
         ------
@@ -439,25 +247,23 @@ class CanDecoder:
         return frames[odd == 0]
 
     def _meanings(self, frames: Frames, first: Array, counts: Array) -> tuple[Array, Array, Array]:
-        """Look up what different ids mean, in the order in which they came.
+        """Look up what n different ids mean, in the order in which they came; count the frames without a meaning.
 
         Parameters
         ----------
         frames : Frames
             A batch.
-        first : numpy.ndarray of intp, shape (n,)
-            Where in the batch each id comes first.
-        counts : numpy.ndarray of intp, shape (n,)
-            How many frames have it.
+        first, counts : numpy.ndarray of intp, shape (n,)
+            Where in the batch each id comes first, and how many frames have it.
 
         Returns
         -------
         message : numpy.ndarray of intp, shape (n,)
-            Its number among `_entries`; -1 where there is none, which has been counted.
+            The number of each id's entry, -1 where there is none.
         sensor : numpy.ndarray of uint32, shape (n,)
             The number of the sender's first sensor.
         transport : numpy.ndarray of bool, shape (n,)
-            The frames are J1939's transport protocol.
+            Whether the frames are J1939's transport protocol.
         """
         message = np.full(len(first), -1, np.intp)
         sensor = np.zeros(len(first), np.uint32)
@@ -469,19 +275,19 @@ class CanDecoder:
             bus = frames.buses[bus_number]
             if extended and self._table(bus).has_j1939 and is_transport(can_id) and self._select.wants_bus(bus):
                 transport[i] = True
-                self._sender(bus, source_of(can_id))  # it is heard now, whenever its message is complete
+                self._sender(bus, source_of(can_id))  # its number is that of now, not of when its message is complete
             if not self._select.wants(bus, can_id, bool(extended)):
-                if not transport[i]:  # which are let through for what they carry
+                if not transport[i]:  # these count by the message that they carry
                     self._reject(_NOT_ASKED_FOR, int(counts[i]))
                 continue
             meaning = self._meaning(bus, can_id, bool(extended))
             if not isinstance(meaning, str):
                 message[i], sensor[i] = meaning
-            elif not transport[i] or meaning != _UNKNOWN:
+            elif not transport[i] or meaning != UNKNOWN:
                 self._reject(meaning, int(counts[i]))
         return message, sensor, transport
 
-    def _table(self, bus: str) -> _Table:
+    def _table(self, bus: str) -> Table:
         return self._tables[bus if bus in self._tables else None]
 
     def _meaning(self, bus: str, can_id: int, extended: bool) -> tuple[int, int] | str:
@@ -507,18 +313,8 @@ class CanDecoder:
         return number
 
     def _with_complete(self, frames: Frames, places: Array, readings: Array, place: Array) -> Array:
-        """Return readings of single frames and of the messages that frames of the transport protocol complete.
-
-        Parameters
-        ----------
-        frames : Frames
-            A batch.
-        places : numpy.ndarray of intp
-            Where in it the frames of the transport protocol are.
-        readings : numpy.ndarray of READING, shape (k,)
-            Of single frames.
-        place : numpy.ndarray of intp, shape (k,)
-            The place of each one's frame.
+        """Return readings, each with the place of its frame in the batch, and among them those of the messages that
+        frames of the transport protocol, at `places`, complete.
         """
         complete = list(self._complete(frames, places))
         if not complete:
@@ -539,7 +335,7 @@ class CanDecoder:
         return np.concatenate([readings, more]).take(order)
 
     def _complete(self, frames: Frames, places: Array) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield the messages that are complete: the place of the last frame, number, first sensor, and data."""
+        """Yield of each complete message the last frame's place, the entry's number, the first sensor, and the data."""
         for place, (_, can_id, _, bus, data) in zip(places.tolist(), frames[places].rows(), strict=True):
             message = self._transport.take(bus, can_id, data)
             if message is None:

@@ -17,7 +17,7 @@ __all__ = ["ERROR", "EXTENDED", "REMOTE", "Frames", "Row", "framed", "is_sound",
 Array = NDArray[Any]
 
 EXTENDED, REMOTE, ERROR = 1, 2, 4
-"""The bits of `Frames.kind`: the id has 29 bits, a request that holds no data, no frame but what an adapter tells."""
+"""The bits of `Frames.kind`: the id has 29 bits; a request without data; not a frame, but an error on the bus."""
 
 _CLASSIC, _FD = 8, 64  # bytes of data that a frame has room for
 _IDS = 1 << 29
@@ -28,7 +28,7 @@ Row = tuple[float, int, int, Any, "bytes | bytearray"]
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
     """
-    CAN frames in the order in which they came; each column has shape (n,) unless said otherwise, and nobody changes it.
+    CAN frames in the order in which they came; each column has shape (n,) unless said otherwise. Do not change them.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Frames:
     kind : numpy.ndarray of uint8
         The bits `EXTENDED`, `REMOTE` and `ERROR`.
     bus : numpy.ndarray of uint16
-        Where in `buses` the name of its bus is.
+        The place in `buses` of the name of its bus.
     length : numpy.ndarray of uint8
         How many bytes of `data` are the frame's.
     data : numpy.ndarray of uint8, shape (n, 8) or (n, 64)
@@ -78,22 +78,22 @@ class Frames:
         Parameters
         ----------
         messages : iterable of can.Message
-            Not referred to afterwards.
+            They may be changed afterwards.
         rejected : collections.Counter
-            Counts those that are left out: see `of_rows`.
+            Counts the messages that are left out: see `of_rows`.
         """
         return cls.of_rows(list(map(row_of, messages)), rejected)
 
     @classmethod
     def of_rows(cls, rows: "list[Row]", rejected: Counter[str]) -> "Frames":
-        """Return frames that are at hand one by one.
+        """Return frames of rows, one each.
 
         Parameters
         ----------
         rows : list of Row
             Of each frame its timestamp [s], id, kind, bus (of any type: its text is the name) and data.
         rejected : collections.Counter
-            Counts those that are left out: "absurd timestamp" (NaN or infinite), "absurd id" (more than 29 bits),
+            Counts the rows that are left out: "absurd timestamp" (NaN or infinite), "absurd id" (more than 29 bits),
             "absurd length" (more than 64 bytes).
         """
         times, ids, kinds, buses, data = zip(*rows, strict=True) if rows else ((),) * 5
@@ -142,7 +142,7 @@ class Frames:
         )
 
     def rows(self) -> Iterator[tuple[float, int, int, str, bytes]]:
-        """Iterate frame by frame, where numpy has nothing to win: timestamp [s], id, kind, bus, data."""
+        """Iterate frame by frame: timestamp [s], id, kind, bus, data."""
         columns = (self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data)
         for timestamp, can_id, kind, bus, length, data in zip(*(column.tolist() for column in columns), strict=True):
             yield timestamp, can_id, kind, self.buses[bus], bytes(data[:length])
@@ -152,9 +152,9 @@ _AT_ONCE = 4096  # frames
 
 
 def framed(rows: Iterable[Row], rejected: Counter[str]) -> Iterator[Frames]:
-    """Put rows together as frames, some thousand at once; see `Frames.of_rows`.
+    """Put rows together as frames, 4,096 at once: see `Frames.of_rows`.
 
-    What iterating over the rows raises is raised behind the frames before it.
+    If iterating over the rows fails, the frames before that are yielded first.
     """
     held: list[Row] = []
     failure = None
@@ -179,7 +179,7 @@ def row_of(message: "can.Message") -> Row:
 
 
 def is_sound(row: Row, rejected: Counter[str]) -> bool:
-    """Whether a row for `Frames.of_rows` can be a frame; one that cannot is counted, by reason."""
+    """Say whether a row can be a frame; count the reason if it cannot."""
     timestamp, can_id, _, _, data = row
     if not math.isfinite(timestamp):
         fault = "absurd timestamp"

@@ -78,9 +78,9 @@ def no_measurement_from(signal: "Signal") -> float:
 class Group(Generic[Meaning]):
     """The messages that a database has of one parameter group.
 
-    One alone is that of all senders and to all destinations, whatever addresses its id has. Of several, that one is
-    meant whose source address is the frame's, or else 0xFE (nobody's); of those that one whose destination is the
-    frame's, or else 0xFF or 0xFE.
+    A single message stands for all senders and destinations, whatever addresses its id has. Of several, a frame is the
+    one with its source address, or else with 0xFE (nobody's); of these the one with its destination, or else with 0xFF
+    or 0xFE.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Group(Generic[Meaning]):
         self._messages = list(messages)
 
     def messages_of(self, can_id: int) -> list[Meaning]:
-        """Return which message a frame with this id is: one, or several if nothing tells them apart."""
+        """Return the message that a frame with this id is; several if nothing tells them apart."""
         if len(self._messages) == 1:
             return [self._messages[0][1]]
         fits = [(_fit(own_id, can_id), message) for own_id, message in self._messages]
@@ -114,7 +114,7 @@ _CARRIED = 7  # bytes in a frame
 LARGEST = 255 * _CARRIED
 """How many bytes a message has at most."""
 
-_MOST_OPEN = 1024  # messages at once; each takes up to 1,785 bytes, and a network can announce any number
+_MOST_OPEN = 1024  # messages at once, each of up to 1,785 bytes: a network can announce any number
 
 _ABSURD = "transport protocol: absurd frame"
 _UNANNOUNCED = "transport protocol: packet of no announced message"
@@ -123,45 +123,33 @@ _UNFINISHED = "transport protocol: unfinished message"
 
 
 class _Message:
-    """One that is on its way.
-
-    Parameters
-    ----------
-    group : int
-        Its parameter group.
-    size : int
-        Bytes.
-    to_all : bool
-        Nobody acknowledges it.
-    """
+    """A message that is on its way."""
 
     def __init__(self, group: int, size: int, to_all: bool) -> None:
         self.group = group
-        self.size = size
-        self.to_all = to_all
+        self.size = size  # bytes
+        self.to_all = to_all  # nobody acknowledges it
         self.packets = -(-size // _CARRIED)
         self.data = bytearray()
-        self.fault: str | None = _UNFINISHED
-        """What to count if nothing more comes; None once it has been put together."""
+        self.fault: str | None = _UNFINISHED  # what to count if nothing more comes; None once it is complete
 
     @property
     def received(self) -> int:
-        """How many packets."""
+        """How many packets have come."""
         return -(-len(self.data) // _CARRIED)
 
 
 class Complete(NamedTuple):
     """A message that has been put together."""
 
-    can_id: int
-    """As if it had come in one frame; priority 0."""
+    can_id: int  # as if it had come in one frame; priority 0
     data: bytes
 
 
 class Transport:
-    """Puts messages together from the frames of others' conversations: it only listens.
+    """Puts messages together from what others send each other: it only listens.
 
-    Both kinds are understood: to all receivers (BAM), and to one, which asks for packets, also again (RTS and CTS).
+    A message goes to all receivers (BAM), or to one that asks for packets, also again (RTS and CTS).
 
     Parameters
     ----------
@@ -184,16 +172,16 @@ class Transport:
             self._announce((bus, source, destination), data)
         elif data[0] == _CTS:
             self._ask_for((bus, destination, source), data)
-        elif data[0] in (_ACKNOWLEDGED, _ABORT):  # the receiver has it, or does not want it
+        elif data[0] in (_ACKNOWLEDGED, _ABORT):  # the receiver has the message, or does not want it
             self._end((bus, destination, source), _group_in(data))
-            if data[0] == _ABORT:  # or the sender gives up
+            if data[0] == _ABORT:  # or the sender has given it up
                 self._end((bus, source, destination), _group_in(data))
         else:
             self._rejected[_ABSURD] += 1
         return None
 
     def finish(self) -> None:
-        """Count what was announced and has not come; nothing more will."""
+        """Count what was announced and has not come, when nothing more will come."""
         for key in list(self._open):
             self._end(key)
 
@@ -235,7 +223,7 @@ class Transport:
         return Complete(_id_of(message.group, key), bytes(message.data)) if complete else None
 
     def _end(self, key: tuple[str, int, int], group: int | None = None) -> None:
-        """Forget a message, if it is of this group; count what it lacks."""
+        """Forget a message, if it is of this group; count its fault."""
         message = self._open.get(key)
         if message is None or group not in (None, message.group):
             return

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "Rows"]
 
 Array = NDArray[Any]
-Sensor = tuple[int, int, float]  # its number and its channel's; and from which value on it is no measurement
-Pairs = tuple[Array, Array, Array]  # which row, which place in the table, and the value
+Sensor = tuple[int, int, float]  # its number, its channel's, and the least value that is no measurement
+Pairs = tuple[Array, Array, Array]  # of each the row, the place in the table, and the value
 
 _SHORT = "too short"
 _SHORT_IN_PART = "too short (some signals left out)"
@@ -50,17 +50,17 @@ class Rows:
     Parameters
     ----------
     place : numpy.ndarray of intp, shape (n,)
-        Which row of `length` and `data` is each one's.
+        Each one's row in `length` and `data`.
     message : numpy.ndarray of integers, shape (n,)
-        Which of the layout's messages each is.
+        Each one's message in the layout.
     timestamp : numpy.ndarray of float64, shape (n,)
         [s].
     first_sensor : numpy.ndarray of uint32, shape (n,)
-        Is added to the numbers of the layout's sensors: it stands for the sender.
+        Added to the numbers of the layout's sensors, so that each sender has its own.
     length : numpy.ndarray of integers, shape (m,)
         How many bytes of `data` are a frame's.
     data : numpy.ndarray of uint8, shape (m, width)
-        Contiguous, 8 bytes wide or more; what is in it behind a frame's own bytes is of no account.
+        Contiguous, 8 bytes wide or more; what stands behind a frame's own bytes does not matter.
     """
 
     place: Array
@@ -78,10 +78,10 @@ class Layout:
     Parameters
     ----------
     messages : sequence of (sequence of cantools.database.Signal, sequence of (int, int, float))
-        Each one's signals, in its order, which fit in it and do not overlap; and each signal's sensor, counted from
-        its sender's first one, its channel's number, and from which value on it is no measurement.
+        Each one's signals, in its order, which fit in it and do not overlap; and of each signal the number of its
+        sensor, counted from the sender's first one, its channel's number, and the least value that is no measurement.
     rejected : collections.Counter
-        Counts what is left out: how many frames, or how many readings of frames, by reason.
+        Counts the frames, or single readings of frames, that are left out, by reason.
     """
 
     def __init__(self, messages: "Sequence[tuple[Sequence[Signal], Sequence[Sensor]]]", rejected: Counter[str]) -> None:
@@ -140,14 +140,14 @@ class Layout:
         return self._readings(rows, found)
 
     def _pairs(self, row: Array, page: Array) -> tuple[Array, Array]:
-        """Return each row with each signal of its page, a place in the table."""
+        """Pair each row with each signal of its page, which is a place in the table."""
         count = self._count.take(page)
         ends = np.cumsum(count)
         places = np.arange(count.sum()) + np.repeat(self._begin.take(page) - ends + count, count)
         return np.repeat(row, count), places
 
     def _values(self, rows: Rows, row: Array, field: Array, short: Array) -> Pairs:
-        """Return the pairs that are there, and the value of each; note which rows lack one."""
+        """Return the pairs whose signal is in its frame, and their values; note the rows that lack a signal."""
         place = rows.place.take(row)
         there = rows.length.take(place) >= self._columns.end.take(field)
         if not there.all():
@@ -161,7 +161,7 @@ class Layout:
         return row, field, values
 
     def _read_alone(self, data: Array, place: Array, field: Array, values: Array) -> Array:
-        """Put in the values for which numpy has no arithmetic; return which are there."""
+        """Fill in the values for which numpy has no arithmetic; return which of the values float64 holds."""
         exact = np.ones(len(values), np.bool_)
         for i in np.flatnonzero(self._columns.alone.take(field)).tolist():
             value = self._table[field[i]].value(data[place[i]].tobytes())
@@ -170,7 +170,7 @@ class Layout:
         return exact
 
     def _behind_these(self, row: Array, field: Array, values: Array, unknown: Array) -> tuple[Array, Array]:
-        """Return the rows that have a page behind a multiplexer, and which; note those whose page is unknown."""
+        """Return the rows with a page behind a multiplexer, and the page; note the rows whose page is unknown."""
         at = np.flatnonzero(self._multiplexes.take(field))
         keys = list(zip(field[at].tolist(), np.trunc(values[at]).tolist(), strict=True))
         # Not `get`: see `Decoder.decode`.
@@ -204,7 +204,7 @@ class Layout:
 
 
 def _behind(field: "_Field", message: "list[_Field]") -> "Iterator[tuple[int, list[_Field]]]":
-    """Yield each value of a multiplexer and what is behind it, as cantools sees it; nothing if it is none."""
+    """Yield each value of a multiplexer, and the signals behind it, as cantools sees them; nothing if it is none."""
     if not field.signal.is_multiplexer:
         return
     name = field.signal.name
@@ -228,8 +228,7 @@ class _Field:
         self.first, self.end = self.start // 8, (self.start + self.size - 1) // 8 + 1
         self.is_float = signal.conversion.is_float
         self.sign = 1 << (self.size - 1) if signal.is_signed and not self.is_float else 0
-        self.linear = self._linear()
-        """Scale and offset if float64 arithmetic gives what cantools computes; otherwise None."""
+        self.linear = self._linear()  # scale and offset, if float64 arithmetic gives what cantools computes
 
     def _linear(self) -> tuple[float, float] | None:
         scale, offset = self.signal.conversion.scale, self.signal.conversion.offset
@@ -254,7 +253,7 @@ class _Field:
         return all(abs(each) <= _EXACT for each in (scale, offset, *steps))
 
     def value(self, data: bytes) -> float | None:
-        """Return its value in one frame, by Python's own integers and cantools; None if float64 does not hold it."""
+        """Return the value in one frame, by Python's integers and cantools; None if float64 does not hold it."""
         bits = int.from_bytes(data[self.first : self.end], "little" if self.little else "big")
         bits >>= self.start % 8 if self.little else 8 * self.end - self.start - self.size
         bits &= (1 << self.size) - 1
@@ -274,7 +273,7 @@ def _as_float(bits: int, size: int) -> float:
 
 
 class _Columns:
-    """What is known of the signals in the table, for numpy; each array has shape (signals,)."""
+    """The table as columns; each array has shape (signals,)."""
 
     def __init__(self, table: list[_Field]) -> None:
         self.sensor = np.array([field.sensor for field in table], np.uint32)
@@ -282,8 +281,7 @@ class _Columns:
         self.limit = np.array([field.limit for field in table], np.float64)
         self.some_limited = bool(np.isfinite(self.limit).any())
         self.end = np.array([field.end for field in table], np.intp)
-        self.alone = np.array([field.linear is None for field in table], np.bool_)
-        """numpy has no arithmetic for it."""
+        self.alone = np.array([field.linear is None for field in table], np.bool_)  # numpy has no arithmetic for it
         self.some_alone = bool(self.alone.any())
         linear = np.array([field.linear or _UNCHANGED for field in table]).reshape(-1, 2)
         self._scale, self._offset = linear[:, 0].copy(), linear[:, 1].copy()
@@ -327,17 +325,17 @@ class _Columns:
             values[at] = raw[at].astype(kind).view(float_kind)
 
     def _find_words(self, width: int) -> tuple[Array, Array]:
-        """Return from which byte on a signal is in a word of data this wide, and how far that is to be shifted left."""
+        """Return where in data of this width each signal's word begins, and by how many bits to shift it left."""
         base = np.minimum(self._first, width - _WORD)
         begin = self._start - 8 * base
         left = np.where(self._big, begin, 64 - self._size - begin)
-        left[(self.end > width) | self.alone] = 0  # in no row, or not in one word
+        left[(self.end > width) | self.alone] = 0  # these are in no row, or not in one word
         self._words[width] = base, left.astype(np.uint64)
         return self._words[width]
 
 
 def _in_order(found: list[Pairs], table: int) -> Pairs:
-    """Return all pairs, by row and place in the table; each of those that were found is in this order."""
+    """Return all pairs in the order of row and place in the table."""
     row, field, values = (np.concatenate([pairs[i] for pairs in found]) for i in range(3))
     order = np.argsort(row.astype(np.int64) * table + field, kind="stable")
     return row[order], field[order], values[order]

@@ -2,13 +2,10 @@
 
 import contextlib
 import gzip
-import io
-import logging
 import os
 import sqlite3
 import stat
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -17,22 +14,24 @@ from typing import Any, BinaryIO, cast
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sources import RecordingError
-from f1buf.telemetry.sources.can.decoder import CanDecoder, reason_of, require_packages
+from f1buf.telemetry.sources.can.database import reason_of, require_packages
+from f1buf.telemetry.sources.can.decoder import CanDecoder
+from f1buf.telemetry.sources.can.formats.asc import asc_frames
 from f1buf.telemetry.sources.can.formats.blf import blf_frames
 from f1buf.telemetry.sources.can.formats.candump import candump_frames
-from f1buf.telemetry.sources.can.formats.lines import asc_frames, csv_frames, is_screen, screen_frames, trc_frames
+from f1buf.telemetry.sources.can.formats.csv import csv_frames
 from f1buf.telemetry.sources.can.formats.mf4 import mf4_frames
+from f1buf.telemetry.sources.can.formats.screen import is_screen, screen_frames
+from f1buf.telemetry.sources.can.formats.trc import trc_frames
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
+from f1buf.telemetry.sources.can.libraries import Libraries
 from f1buf.telemetry.sources.pace import Pace, due_pieces
-from f1buf.telemetry.text import clean
 
 __all__ = ["CanLog", "CanReplay", "can_log_format", "open_can_log"]
 
 Array = NDArray[Any]
 
-_START = 4096  # bytes that are looked at to see what a file is
-
-# What a file starts with.
+_START = 4096  # bytes that tell what a .log file is
 _MAGIC = {".blf": (b"LOGG",), ".db": (b"SQLite format 3\0",), ".mf4": (b"MDF ", b"UnFinMF ")}
 _COMPRESSED = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -42,9 +41,9 @@ class CanLog:
     """
     A log of CAN frames, opened by `open_can_log`; it holds no file open while nobody iterates.
 
-    What is wrong with the file is an error where it contradicts itself, being damaged or cut off: there may be a whole
-    one elsewhere. What came before is used, and then it raises. It is a note where nobody has a better file, as when
-    the log's writer was killed, and where all that is there was read.
+    A file that contradicts itself, being damaged or cut off, is an error: there may be a whole one elsewhere. What came
+    before is used first. It is a note where there is no better file, as when the log's writer was killed, and all that
+    is there was read.
 
     Attributes
     ----------
@@ -53,10 +52,10 @@ class CanLog:
     frames_read : int
         How many frames `frames` has yielded since it began.
     rejected : collections.Counter
-        How many it left out, by reason: see `Frames.of_rows`, and what each format adds, such as "other event" (what is
-        no frame: statistics, triggers, frames of another kind of bus).
+        How many frames it left out, by reason: see `Frames.of_rows` and `f1buf.telemetry.sources.can.formats`. "Other
+        event" is what is no frame: statistics, triggers, frames of another kind of bus.
     notes : list of str
-        Lines for people on the log as a whole, and on what the libraries that read it said.
+        Lines for people on the log as a whole, and what the libraries that read it said.
 
     Notes
     -----
@@ -75,19 +74,19 @@ class CanLog:
         Yields
         ------
         Frames
-            Empty where a piece of the log holds none, so that the caller can stop there. Their timestamps [s] are
-            Unix time, or in some formats since the log's start.
+            Their timestamps [s] are Unix time, or in some formats count from the log's start. It may be none, where a
+            piece of the log holds none: so that the caller can stop there.
 
         Raises
         ------
         RecordingError
-            The file turns out to be damaged, or to hold no CAN frames at all though it is full of something else; the
-            message says after which frame. What came before it was yielded.
+            The file turns out to be damaged, or to be full of something else than CAN frames; the message says after
+            which frame. The frames before that were yielded.
         """
         self.frames_read = 0
         self.rejected.clear()
         self.notes.clear()
-        libraries = _Libraries(can_log_format(self.path) == ".mf4")
+        libraries = Libraries(can_log_format(self.path) == ".mf4")
         try:
             with contextlib.closing(self._read()) as reader:
                 while True:
@@ -111,27 +110,30 @@ class CanLog:
         suffix = can_log_format(self.path)
         if suffix == ".db":
             yield from _sqlite_frames(self.path, self.rejected)
-        elif suffix not in _FORMATS:
-            yield from framed(_rows_of_a_plugin(self.path, size), self.rejected)
-        else:
+        elif suffix in _READERS:
             with _opened(self.path) as file:
-                compressed = isinstance(file, gzip.GzipFile)
-                if suffix == ".mf4":
-                    source = io.BytesIO(file.read()) if compressed else str(self.path)
-                    yield from mf4_frames(source, self.rejected, self.notes.append)
-                elif suffix == ".blf":
-                    yield from blf_frames(file, None if compressed else size, self.rejected, self.notes.append)
-                elif suffix == ".asc":
-                    yield from asc_frames(file, self.rejected, self.notes.append)
-                else:
-                    yield from _text_reader(file, suffix)(file, self.rejected)
+                yield from _READERS[suffix](file, self.rejected, self.notes.append)
+        else:
+            yield from framed(_rows_of_a_plugin(self.path, size), self.rejected)
 
 
-_FORMATS = (".log", ".asc", ".blf", ".csv", ".db", ".trc", ".mf4")
+def _log_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    screen = is_screen(file.peek(_START))  # type: ignore[attr-defined]
+    return screen_frames(file, rejected) if screen else candump_frames(file, rejected, note)
+
+
+_READERS: dict[str, Callable[[BinaryIO, Counter[str], Callable[[str], None]], Iterator[Frames]]] = {
+    ".asc": asc_frames,
+    ".blf": blf_frames,
+    ".csv": csv_frames,
+    ".log": _log_frames,
+    ".mf4": mf4_frames,
+    ".trc": trc_frames,
+}
 
 
 def can_log_format(path: Path) -> str:
-    """Return the format that a log's name says, such as ``.log`` of ``drive.log.gz``; of no CAN log the name's end."""
+    """Return the format that a log's name says, such as ``.log`` of ``drive.log.gz``; of another file its suffix."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
 
@@ -160,7 +162,7 @@ def open_can_log(path: str | os.PathLike[str]) -> CanLog:
     try:
         if suffix == ".mf4":
             _require_asammdf()
-        elif suffix not in _FORMATS or (suffix == ".db" and path.suffix.lower() == ".gz"):
+        elif suffix not in (*_READERS, ".db") or (suffix == ".db" and path.suffix.lower() == ".gz"):
             import can
 
             can.LogReader(path).stop()
@@ -196,7 +198,7 @@ def _checked_size(path: Path) -> int:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file whose content, not its name, says whether it is compressed."""
+    """Open a file; its content, not its name, says whether it is compressed."""
     file = path.open("rb")
     if not file.peek(2).startswith(_COMPRESSED):
         return file
@@ -204,14 +206,8 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path))
 
 
-def _text_reader(file: BinaryIO, suffix: str) -> Callable[[BinaryIO, Counter[str]], Iterator[Frames]]:
-    if suffix == ".log":
-        return screen_frames if is_screen(file.peek(_START)) else candump_frames  # type: ignore[attr-defined]
-    return {".csv": csv_frames, ".trc": trc_frames}[suffix]
-
-
 def _sqlite_frames(path: Path, rejected: Counter[str]) -> Iterator[Frames]:
-    """Read python-can's table of messages as it lies, row by row."""
+    """Read python-can's table of messages, row by row."""
     connection = sqlite3.connect(path, check_same_thread=False)  # a generator may be closed by another thread
     with contextlib.closing(connection):
         rows = connection.execute("SELECT * FROM messages")
@@ -223,7 +219,7 @@ def _row_of_table(row: tuple[Any, ...]) -> Row:
     return time, can_id, EXTENDED * bool(extended) | REMOTE * bool(remote) | ERROR * bool(error), None, data or b""
 
 
-_MOST_COMPRESSED = 1032  # to how many bytes deflate can expand one
+_MOST_COMPRESSED = 1032  # bytes that deflate can make of one
 
 
 def _rows_of_a_plugin(path: Path, size: int) -> Iterator[Row]:
@@ -235,75 +231,6 @@ def _rows_of_a_plugin(path: Path, size: int) -> Iterator[Row]:
             if number >= size * _MOST_COMPRESSED:
                 raise ValueError("python-can's reader repeats itself: more frames than the file's bytes can hold")
             yield row_of(message)
-
-
-_LONGEST_NOTE = 200  # characters
-
-
-class _Libraries(logging.Handler):
-    """
-    Counts what the libraries that read logs say, in their logs and as warnings, while a ``with`` statement runs.
-
-    Nobody would see it otherwise: the command mutes python-can, whose lines would come between its own, and asammdf
-    keeps what is less than an error to itself.
-
-    Parameters
-    ----------
-    measurement : bool
-        Whether asammdf reads. Its logger and Python's filters of warnings, which belong to all threads, are changed
-        for that: such logs are read one at a time, each piece for itself; and what other threads warn of meanwhile is
-        taken for asammdf's, and not printed.
-    """
-
-    _MOST = 20  # different ones
-    _one_at_a_time = threading.Lock()
-
-    def __init__(self, measurement: bool) -> None:
-        super().__init__(logging.WARNING)
-        self._measurement = measurement
-        self._until_exit = contextlib.ExitStack()
-        self._caught: list[warnings.WarningMessage] = []
-        self._counts: Counter[str] = Counter()
-        self._thread = 0
-
-    def __enter__(self) -> None:
-        self._thread = threading.get_ident()
-        if self._measurement:
-            self._until_exit.enter_context(self._one_at_a_time)
-            self._until_exit.enter_context(self._instead_of_others(logging.getLogger("asammdf")))
-            self._caught = self._until_exit.enter_context(warnings.catch_warnings(record=True))
-            warnings.simplefilter("always")
-        else:
-            logging.getLogger("can").addHandler(self)
-            self._until_exit.callback(logging.getLogger("can").removeHandler, self)
-
-    def __exit__(self, *_: object) -> None:
-        self._until_exit.close()
-        for each in self._caught:
-            self._count("asammdf warns", str(each.message))
-        self._caught = []
-
-    @contextlib.contextmanager
-    def _instead_of_others(self, logger: logging.Logger) -> Iterator[None]:
-        handlers, level, propagate = logger.handlers, logger.level, logger.propagate
-        logger.handlers, logger.propagate = [self], False
-        logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self._count("asammdf says" if self._measurement else "python-can says", record.getMessage())
-
-    def _count(self, who: str, text: str) -> None:
-        line = f"{who}: {clean(' '.join(text.split()))[:_LONGEST_NOTE]}"
-        self._counts[line if line in self._counts or len(self._counts) < self._MOST else "and more"] += 1
-
-    def said(self) -> list[str]:
-        return [line if count == 1 else f"{line} ({count:,} times)" for line, count in self._counts.items()]
 
 
 class CanReplay:

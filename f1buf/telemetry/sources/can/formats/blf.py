@@ -1,10 +1,12 @@
 """Vector's binary logs (``.blf``): every object is looked at, and what holds frames is read by the container.
 
 python-can's reader is not used. In silence it passes over objects that lie outside a container, whose header has an
-unknown version, or whose container has an unknown compression; and nothing makes sure that it gets on.
+unknown version, or whose container has an unknown compression; and a damaged size can keep it at one place for ever.
 """
 
 import datetime
+import gzip
+import os
 import struct
 import zlib
 from collections import Counter
@@ -20,28 +22,16 @@ __all__ = ["blf_frames"]
 
 Array = NDArray[Any]
 
+# What tests make smaller: bytes of a container that are unpacked at once, and that may come of them.
+PACKED, PIECE = 1 << 16, 1 << 20
 
 _LONGEST_HEADER = 1 << 16  # bytes; writers make one of 144
 
 
 class _Header:
-    """
-    What a file's first bytes say.
-
-    Parameters
-    ----------
-    file : binary file
-        At its beginning; afterwards at its first object.
-
-    Attributes
-    ----------
-    size : int
-        The file's [bytes].
-    objects : int
-        How many there are in it, without containers and restore points.
-    start : float
-        Unix time [s] from which its times count; 0.0 if it does not say.
-    """
+    """What a file's first bytes say: its size [bytes], how many objects there are in it without containers and restore
+    points, and the Unix time [s] from which its times count, 0.0 if that is not said. The file is then at its first
+    object."""
 
     _STRUCT = struct.Struct("<4sL8BQQLL8H8H")
 
@@ -56,8 +46,7 @@ class _Header:
         if not len(start) <= length <= _LONGEST_HEADER:
             raise ValueError(f"a header of {length:,} bytes; expected {len(start)} to {_LONGEST_HEADER:,}")
         file.read(length - len(start))
-        self.unfinished = self.objects == 0 and self.size <= length
-        """As a writer leaves it that has not come to its end."""
+        self.unfinished = self.objects == 0 and self.size <= length  # the writer has not come to the end
 
 
 def _unix_time(year: int, month: int, _: int, day: int, hour: int, minute: int, second: int, millisecond: int) -> float:
@@ -68,29 +57,13 @@ def _unix_time(year: int, month: int, _: int, day: int, hour: int, minute: int, 
         return 0.0
 
 
-def blf_frames(
-    file: BinaryIO, size: int | None, rejected: Counter[str], note: Callable[[str], None]
-) -> Iterator[Frames]:
-    """Read a log as frames, in its order; without any where a piece of it holds none.
+def blf_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    """Read a .blf log; "unknown object version" is that of an object's header.
 
-    Parameters
-    ----------
-    file : binary file
-        At its beginning.
-    size : int or None
-        Of the file [bytes], None if it is compressed.
-    rejected : collections.Counter
-        Counts what is left out: "other event" (an object that is no frame), "unknown object version" (of its header),
-        "container of unknown compression", "truncated object", "absurd length".
-    note : callable
-        Called with a line for people on what is odd about the file as a whole.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged, or shorter than its header says (there is a whole one elsewhere); the frames before that
-        were yielded. A file that its writer has not finished is no error, for there will be no better one: it is noted.
+    A file that is shorter than its header says is an error: there is a whole one elsewhere. One that its writer has not
+    finished is not, for there will be no better one: it is noted.
     """
+    size = None if isinstance(file, gzip.GzipFile) else os.fstat(file.fileno()).st_size
     header = _Header(file)
     if header.no_date:
         note("the log's header says when it began, but not as a date: times count from its start")
@@ -116,7 +89,7 @@ def blf_frames(
                     yield Frames.joined([])
                     continue
                 objects = b"".join(tail)
-            places, end, more, failure = _walk(objects)
+            places, end, more, failure = walk(objects)
             count += len(places)
             yield _frames(objects, places, header.start, rejected)
             if failure is not None:
@@ -141,7 +114,7 @@ def blf_frames(
 
 
 class _EndsEarlyError(ValueError):
-    """What is there is right, but not all is there."""
+    """The file is sound as far as it goes, but does not go on."""
 
 
 # Where the objects are ------------------------------------------------------------------------------------------------
@@ -151,15 +124,13 @@ _CONTAINER, _CONTAINER_HEADER = 10, struct.Struct("<H6xL4x")  # compression, siz
 _STORED, _DEFLATED = 0, 2
 _LARGEST = 1 << 24  # bytes of an object; containers have some hundred thousand, texts and Ethernet's frames fewer
 _LARGEST_FRAME = 1 << 10  # bytes of one that holds a frame: so that a damaged size does not swallow what is behind it
-_PACKED, _PIECE = 1 << 16, 1 << 20  # bytes of a container that are unpacked at once, and that may come of them
 _TOGETHER = 1 << 18  # bytes of objects outside a container
 _FAILURES = (ValueError, OSError, EOFError, zlib.error)
 
 
 def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes | None, bool]]:
-    """Yield what is in containers, piece by piece, of which the last object may go on in the next; or whole objects.
-
-    None stands for what is in a container that cannot be read.
+    """Yield pieces of what is in containers, and false: an object may go on in the next piece; or whole objects, and
+    true. None stands for a container that cannot be read.
     """
     bare = bytearray()
     failure: Exception | None = None
@@ -191,7 +162,7 @@ def _contents(file: BinaryIO, rejected: Counter[str]) -> Iterator[tuple[bytes | 
 
 
 def _sizes(data: bytes, at: int) -> tuple[int, int]:
-    """Return the size and type of the object there, after a look at whether it can be one."""
+    """Return the size and type of the object there; raise if there can be none."""
     if len(data) - at < _BASE.size:
         raise _EndsEarlyError("it ends within an object")
     signature, _, _, size, kind = _BASE.unpack_from(data, at)
@@ -204,7 +175,7 @@ def _sizes(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _unpacked(body: bytes, rejected: Counter[str]) -> Iterator[bytes | None]:
-    """Yield what is in a container, as much of it as can be had; then raise what is wrong with it."""
+    """Yield what is in a container as far as that can be unpacked; then raise what is wrong with it."""
     if len(body) < _CONTAINER_HEADER.size:
         raise _EndsEarlyError("it ends within a container")
     method, _ = _CONTAINER_HEADER.unpack_from(body)
@@ -220,29 +191,19 @@ def _unpacked(body: bytes, rejected: Counter[str]) -> Iterator[bytes | None]:
 def _inflated(packed: bytes, begin: int) -> Iterator[bytes]:
     """Unpack piece by piece: some bytes can stand for any number."""
     unpacking = zlib.decompressobj()
-    for place in range(begin, len(packed), _PACKED):
-        rest = packed[place : place + _PACKED]
+    for place in range(begin, len(packed), PACKED):
+        rest = packed[place : place + PACKED]
         piece = b""
-        while rest or len(piece) == _PIECE:  # more of that may be waiting to come out
-            yield (piece := unpacking.decompress(rest, _PIECE))
+        while rest or len(piece) == PIECE:  # more of that may be waiting to come out
+            yield (piece := unpacking.decompress(rest, PIECE))
             rest = unpacking.unconsumed_tail
     if not unpacking.eof:
         raise ValueError("a container that does not come to its end")
 
 
-def _walk(data: bytes) -> tuple[Array, int, int, ValueError | None]:
-    """Return where objects begin, and what is behind them.
-
-    Returns
-    -------
-    places : numpy.ndarray of intp
-        Of whole ones.
-    end : int
-        Where the rest begins, that goes on elsewhere.
-    needed : int
-        How many bytes the rest lacks at least, as far as it says that.
-    error : ValueError or None
-        What is wrong with it.
+def walk(data: bytes) -> tuple[Array, int, int, ValueError | None]:
+    """Return where whole objects begin; where the rest begins, whose object goes on elsewhere; how many bytes this
+    lacks, as far as it says; and what is wrong with it.
     """
     places = []
     end = needed = 0
@@ -334,7 +295,7 @@ def _frames(data: bytes, places: Array, start: float, rejected: Counter[str]) ->
 
 
 def _at(raw: Array, places: Array, dtype: np.dtype[Any]) -> Array:
-    """Return records that begin at these places, whatever is between them; what is behind the end is the margin."""
+    """Return the records that begin at these places; one that goes beyond the data goes on in the margin."""
     size = dtype.itemsize
     return np.ndarray(len(raw) - size + 1, f"V{size}", raw, strides=(1,))[places].view(dtype)
 
@@ -345,13 +306,7 @@ def _seconds(header: Array) -> Array:
 
 
 def _part(number: int, body: Array, room: Array, header_size: int, timestamp: Array) -> tuple[Frames, Array]:
-    """Return the frames of objects of one type, and which of them have as much data as a frame can, where it can be.
-
-    Parameters
-    ----------
-    room : numpy.ndarray of int64
-        Bytes of each body.
-    """
+    """Return the frames of objects of one type, and which of them are sound: `room` is the bytes of each body."""
     length = body["length"]
     sound = length <= _ROOM
     if number == _FD_MESSAGE_64:  # what its length says beyond its data is zeros; behind its data may be more

@@ -1,90 +1,29 @@
-"""Text logs by the block: whole lines, and those of ``candump -L`` as arrays, without a Python object for each.
+"""Logs of ``candump -L`` (``.log``): usual lines as arrays, block by block, without a Python object for each line.
 
-A line of the usual form (`_usual`) is read by numpy. Every other line, such as one of CAN FD, a remote frame, a damaged
-one, is read by python-can, which also says what is wrong with it.
+Every other line, such as one of a remote frame, or a damaged one, is read by python-can, which also says what is wrong
+with it.
 """
 
 import functools
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from f1buf.telemetry.sources.can.formats.text import Lines, text_blocks
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, Frames, Row, is_sound, row_of
 
-if TYPE_CHECKING:
-    import can
-
-__all__ = ["ID_BITS", "Lines", "candump_frames", "is_error", "text_blocks"]
+__all__ = ["ID_BITS", "candump_frames", "is_error"]
 
 Array = NDArray[Any]
 
-_BLOCK = 1 << 18  # bytes: some thousand lines, that stay in a core's cache
-_LONGEST_LINE = 1 << 20  # bytes; frames need less than 300
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-
-def text_blocks(file: BinaryIO) -> Iterator[bytes]:
-    r"""Read a file as blocks of whole lines, each ended by "\n"; "\r" and "\r\n" end lines, too.
-
-    Where the file cannot be read on (compressed data that is cut off), the lines before are yielded first.
-
-    Raises
-    ------
-    ValueError
-        A line is longer than any of a log.
-    """
-    held, failure, ended = b"", None, False
-    first = True
-    while not ended and failure is None:
-        pieces = [held]
-        left = _BLOCK
-        try:
-            # Not `read`: what it has got so far it forgets when the file turns out to be cut off.
-            while left > 0 and not ended:
-                pieces.append(file.read1(left))  # type: ignore[attr-defined]
-                left -= len(pieces[-1])
-                ended = not pieces[-1]
-        except Exception as error:
-            failure = error
-        data = b"".join(pieces)
-        if ended:
-            whole, held = data if data.endswith((b"\n", b"\r")) or not data else data + b"\n", b""
-        else:
-            end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1  # a "\r" at the end may be half a line end
-            whole, held = data[:end], data[end:]
-        if b"\r" in whole:
-            whole = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if first and whole:
-            whole, first = whole.removeprefix(_BYTE_ORDER_MARK), False
-        if whole:
-            yield whole
-        if len(held) > _LONGEST_LINE:
-            raise ValueError(f"a line of more than {_LONGEST_LINE:,} bytes; expected lines of text")
-    if failure is not None:
-        raise failure
-
-
-def candump_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
-    """Read a log of ``candump -L`` as frames, in its order.
-
-    Parameters
-    ----------
-    file : binary file
-        It has `read1`.
-    rejected : collections.Counter
-        Counts frames that are left out: see `Frames.of_rows`; and "half a byte" (an odd number of hexadecimal digits).
-
-    Raises
-    ------
-    ValueError
-        python-can cannot read a line; the frames before it were yielded.
-    """
+def candump_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    """Read a log of ``candump -L``."""
     for block in text_blocks(file):
         raw = np.frombuffer(b"".join((_MARGIN, b"\n", block, _MARGIN)), np.uint8)
         parts = [_usual(raw, fd=False)]
@@ -102,7 +41,7 @@ def candump_frames(file: BinaryIO, rejected: Counter[str]) -> Iterator[Frames]:
 
 
 def _in_order(parts: list[tuple[Frames, Array]], end: int) -> Frames:
-    """Return the frames of all parts, which come with their lines' numbers, up to the line of the number `end`."""
+    """Return the frames of all parts up to a line, each part being frames and the numbers of their lines."""
     parts = [(frames[: (n := int(np.searchsorted(numbers, end)))], numbers[:n]) for frames, numbers in parts]
     parts = [part for part in parts if len(part[1])]
     if len(parts) == 1:
@@ -114,9 +53,8 @@ def _in_order(parts: list[tuple[Frames, Array]], end: int) -> Frames:
 # Usual lines ----------------------------------------------------------------------------------------------------------
 
 # "(1631416514.717133) can0 0D2#0000FFFF10000000", or of CAN FD, with a digit of flags: "(1.5) can0 0D2##10000FFFF".
-# This stands between a usual line's parts, and at its end:
-_DOT, _SPACE, _HASH, _NEWLINE = b". #\n"
-_SEPARATES = np.ones(256, bool)  # what has no place in a usual line counts, too: so the line is not usual
+_DOT, _SPACE, _HASH, _NEWLINE = b". #\n"  # between a usual line's parts, and at its end
+_SEPARATES = np.ones(256, bool)  # what has no place in a usual line separates, too: so the line is not usual
 _SEPARATES[0x21:0x7F] = False
 _SEPARATES[[_DOT, _HASH]] = True
 
@@ -136,15 +74,13 @@ _MOST_DECIMALS = 9
 _SCALE = 10 ** np.arange(_MOST_DECIMALS + 1, dtype=np.int64)
 _EXACT = 1 << 53  # integers up to it are exact as float64: so their quotient is rounded once, as float(text) is
 _ERROR_FLAG, ID_BITS = 0x2000_0000, 0x1FFF_FFFF
-_MOST_BUSES = 64  # in a block; of more python-can reads the names
-
-
+_MOST_BUSES = 64  # in a block; where there are more python-can reads the lines of the others
 _DIRECTION = np.zeros(256, bool)
 _DIRECTION[list(b"RTrt")] = True
 
 
 def _usual(raw: Array, fd: bool) -> tuple[Frames, Array]:
-    """Return the frames of a block's usual lines, of CAN FD or not, and for each its line's number in the block.
+    """Return the frames of a block's usual lines, of CAN FD or not, and the number of each one's line in the block.
 
     Parameters
     ----------
@@ -263,88 +199,25 @@ def _buses(names: Array) -> tuple[Array, tuple[str, ...], Array]:
 # The others -----------------------------------------------------------------------------------------------------------
 
 
-class Lines:
-    """
-    Stands in for a file from which python-can reads lines of text; tells which one it reads, and where it goes round.
-
-    Parameters
-    ----------
-    source : iterator of str
-        The lines, without their ends.
-    passed_over : callable, optional
-        Called with each line that python-can made no frame of.
-    """
-
-    def __init__(self, source: Iterator[str], passed_over: Callable[[str], None] = lambda line: None) -> None:
-        self.count = 0
-        """Of lines read so far."""
-        self.line: str | None = None
-        """The last one."""
-        self._source = source
-        self._passed_over = passed_over
-        self._back: list[str] = []
-
-    def messages(self, reader: "Callable[[Any], Iterable[can.Message]]") -> "Iterator[can.Message]":
-        """Yield what a reader of python-can reads, of each line one message at most.
-
-        Raises
-        ------
-        ValueError
-            It cannot read a line, which is quoted, or it makes messages without reading on.
-        """
-        for message in self._read_by(reader):
-            if self.line is None or self._back:
-                raise ValueError("python-can's reader repeats itself: more than one frame of one line")
-            self.line = None
-            yield message
-
-    def _read_by(self, reader: "Callable[[Any], Iterable[can.Message]]") -> "Iterator[can.Message]":
-        try:
-            yield from reader(self)
-        except (LookupError, TypeError, ValueError) as error:  # whose text is Python's mostly, not for people
-            if self.line is None:  # not the reader failed, but the file
-                raise
-            raise ValueError(f"a line that cannot be read: {self.line[:80]!r}") from error
-
-    def put_back(self, line: str) -> None:
-        self._back.append(line)
-
-    def __iter__(self) -> "Lines":
-        return self
-
-    def __next__(self) -> str:
-        if self.line is not None:
-            self._passed_over(self.line)
-            self.line = None
-        self.line = self._back.pop() if self._back else next(self._source)
-        self.count += 1
-        return self.line
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 _RAW_DLC = re.compile(r"(#(?:[0-9A-F]{16}|R8))_[9A-F](?!\S)", re.IGNORECASE)
 """What `candump -8` writes behind 8 bytes: the length that the frame gave, which has no meaning beyond 8."""
 _HEX_DIGITS = frozenset(string.hexdigits)
 
 
 def is_error(can_id: int) -> bool:
-    """Whether an id as Linux writes it, with its flags, is that of an error frame, of whatever class."""
+    """Say whether an id as Linux writes it, with its flags, is that of an error frame, of whatever class."""
     return bool(can_id & _ERROR_FLAG)
 
 
-@dataclass(frozen=True)
-class _Failure:
-    number: int
-    """The line's."""
+class _Failure(NamedTuple):
+    number: int  # the line's
     error: Exception
 
 
 def _unusual(
     block: list[bytes], numbers: list[int], rejected: Counter[str]
 ) -> tuple[tuple[Frames, Array], _Failure | None]:
-    """Return the frames that python-can reads in the lines of these numbers, each one's line, and how it failed."""
+    """Return the frames that python-can reads in the lines of these numbers, their lines' numbers, and a failure."""
     import can
 
     numbers = [number for number in numbers if block[number]]
@@ -368,12 +241,12 @@ def _unusual(
 
 
 def _checked(row: Row, line: str, rejected: Counter[str]) -> Row | None:
-    """Return the row for a line with what python-can does not look at put right; None if it is none."""
+    """Return what python-can has read of a line, put right where python-can does not look; None if it is no frame."""
     timestamp, can_id, kind, bus, data = row
     id_text, _, rest = line.split()[2].partition("#")
-    if is_error(int(id_text, 16)):  # python-can knows one class of errors by its bits
+    if is_error(int(id_text, 16)):  # python-can knows one class of errors alone
         return (timestamp, can_id, kind | ERROR | EXTENDED, bus, data) if is_sound(row, rejected) else None
-    digits = rest[2:] if rest.startswith("#") else rest  # of CAN FD flags are before the data
+    digits = rest[2:] if rest.startswith("#") else rest  # of CAN FD: flags come before the data
     if data and not _HEX_DIGITS.issuperset(digits) and not rest.startswith(("R", "r")):
         raise ValueError("data that is not hexadecimal")  # int("-0", 16) is a number for Python
     if data and len(digits) % 2:

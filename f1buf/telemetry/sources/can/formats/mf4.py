@@ -5,10 +5,11 @@ whose writer was killed while it saved it, is an empty log to it.
 """
 
 import contextlib
+import gzip
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,51 +20,34 @@ __all__ = ["mf4_frames"]
 
 Array = NDArray[Any]
 
-_PIECE = 1 << 22  # bytes of a channel group read at once
+PIECE = 1 << 22  # bytes of a channel group read at once; tests make it smaller
 _KINDS = {"CAN_DataFrame": 0, "CAN_ErrorFrame": ERROR, "CAN_RemoteFrame": REMOTE}
 _ROOM = 64  # bytes of data at most
 _EXTENDED_ID, _ID_BITS, _STANDARD_IDS = 0x8000_0000, 0x1FFF_FFFF, 0x800
 
 
-def mf4_frames(source: "str | BytesIO", rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
-    """Read a log as frames, by time; of each channel group in its order.
-
-    Parameters
-    ----------
-    source : str or io.BytesIO
-        A path, or what is in the file.
-    rejected : collections.Counter
-        Counts frames that are left out: "absurd timestamp" (NaN or infinite).
-    note : callable
-        Called with a line for people on what is not read.
-
-    Raises
-    ------
-    ValueError
-        There are no CAN frames in it, as in a measurement of signals; or fewer than it says.
-    ImportError
-        asammdf is missing.
-    """
+def mf4_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
+    """Read an .mf4 log by time, each channel group in its order; one without frames of CAN is an error."""
     from asammdf import MDF
 
     try:
-        file: Any = MDF(source)
+        log: Any = MDF(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file.name)
     except Exception as error:
         _close_half_made(error)
         raise
-    with file:
-        file.configure(read_fragment_size=_PIECE)
+    with log:
+        log.configure(read_fragment_size=PIECE)
         groups = []
         signals = 0
-        for number, group in enumerate(file.groups):
+        for number, group in enumerate(log.groups):
             names = {channel.name for channel in group.channels}
             count = group.channel_group.cycles_nr
             kind = next((name for name in _KINDS if name in names), None)
             if kind is not None:
-                groups.append(_Group(file, number, kind, names, count, rejected))
+                groups.append(_Group(log, number, kind, names, count, rejected))
             elif count:
                 signals += len(names) - 1  # without that of time
-        if not file.groups:
+        if not log.groups:
             raise ValueError("nothing in it: no measurement was made, or its writer was stopped while it saved it")
         if not groups:
             what = f"{signals:,} ordinary signals" if signals else "nothing else"
@@ -71,7 +55,7 @@ def mf4_frames(source: "str | BytesIO", rejected: Counter[str], note: Callable[[
         if signals:
             note(f"{signals:,} signals in the log that are not frames of CAN are not read")
         if groups := [group for group in groups if group.left]:
-            yield from _merged(groups)
+            yield from merged(groups)
 
 
 def _close_half_made(error: Exception) -> None:
@@ -87,7 +71,7 @@ def _close_half_made(error: Exception) -> None:
 
 
 class _Group:
-    """A channel group of bus logging, read piece by piece."""
+    """A channel group of bus logging, read piece by piece; `left` is how many frames have not been returned."""
 
     def __init__(self, file: Any, number: int, kind: str, names: set[str], count: int, rejected: Counter[str]) -> None:
         self.left = count
@@ -148,7 +132,7 @@ class _Group:
         return records[f"{self._kind}.{name}"].astype(dtype)
 
 
-def _merged(groups: list[_Group]) -> Iterator[Frames]:
+def merged(groups: list[_Group]) -> Iterator[Frames]:
     """Yield the frames of all groups by time, those of the first group first where they are equal.
 
     A frame whose time is before that of the one before it in its group comes right behind that one.
