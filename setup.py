@@ -56,7 +56,6 @@ extensions = [
         [name.replace(".", "/") + ".pyx"],
         depends=[
             "f1buf/core/sync.hpp",
-            "f1buf/queue/queue.hpp",
             "f1buf/queue/heap.hpp",
             "f1buf/ring/arrays.hpp",
             "f1buf/core/int.hpp",

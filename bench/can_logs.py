@@ -1,9 +1,7 @@
 """CAN logs: f1buf's reader and decoder against the loop that a user would write. Ratios, measured in one process.
 
-How it measures. As queues.py: every round times each case once, every other round in the opposite order; a first round
-warms up and is not counted. A ratio is the loop's time over f1buf's in the same round, above 1 where f1buf is faster;
-shown is the rounds' median, and beside it the quartiles. The clock runs from opening the file until the last reading is
-there; imports, the database, threads and thresholds are not part of it.
+How it measures: as queues.py. The clock runs from opening the file until the last reading is there; imports, the
+database, threads and thresholds are not part of it.
 
     plain loop   for message in can.LogReader(file): if the database has its id, database.decode_message(id, data), and
                  all its values as floats into a list
@@ -14,9 +12,7 @@ The log is made here: 13 messages at 10 to 100 Hz, as a road car sends them, eve
 does not have. `--log` and `--dbc` measure one of yours, written anew by python-can in each format.
 
 Every run checks that as many readings came, and that their sum is the same. "must" is the ratio that the project sets
-itself.
-
-    python bench/can_logs.py [--runs N] [--quick] [--only FORMAT] [--log FILE --dbc FILE] [--json FILE]
+itself. It takes about five minutes; the table is printed, and goes to --json with every run.
 """
 
 import importlib.util
@@ -30,14 +26,11 @@ import can
 import cantools
 import numpy as np
 from common import (
-    by_turns,
+    Pair,
     collector_off,
-    compared,
+    compare_pairs,
     comparison_args,
     comparison_parser,
-    environment,
-    print_environment,
-    write_json,
 )
 
 from f1buf.telemetry.sources.can.decoder import CanDecoder
@@ -163,24 +156,24 @@ def drives(args: Any, folder: Path) -> dict[str, Drive]:
 # The comparison -------------------------------------------------------------------------------------------------------
 
 
-def timed(read: Callable[[Path, Any], Answer], drive: Drive, answers: set[Answer]) -> float:
-    database = LOADED[read](drive.database)
+class Case(NamedTuple):
+    """What is timed."""
+
+    read: Callable[[Path, Any], Answer]
+    drive: Drive
+
+
+def timed(case: Case, answers: dict[Drive, Answer]) -> float:
+    """Nanoseconds; checks that the answer is the one of all cases of this log."""
+    database = LOADED[case.read](case.drive.database)
     with collector_off():
         began = time.perf_counter_ns()
-        answer = read(drive.log, database)
+        answer = case.read(case.drive.log, database)
         took = time.perf_counter_ns() - began
-    answers.add(answer._replace(total=round(answer.total, 3)))
-    if len(answers) > 1:
-        raise SystemExit(f"{drive.log.name}: the cases differ in what they read: {sorted(answers)}")
+    answer = answer._replace(total=round(answer.total, 3))
+    if answers.setdefault(case.drive, answer) != answer:
+        raise SystemExit(f"{case.drive.log.name}: {case.read.__name__} reads {answer}, not {answers[case.drive]}")
     return took
-
-
-def measure(name: str, drive: Drive, runs: int) -> dict[str, Any]:
-    peer = asammdf if name == "mf4" else plain_loop
-    answers: set[Answer] = set()
-    times = by_turns([f1buf, peer], runs, lambda case, warm_up: timed(case, drive, answers))
-    line = compared(times[f1buf], times[peer], MUST[name], MUST[name])
-    return {"format": name, "peer": peer.__name__, "readings": answers.pop().readings, **line}
 
 
 def main() -> None:
@@ -190,21 +183,16 @@ def main() -> None:
     args = comparison_args(parser)
     if (args.log is None) != (args.dbc is None):
         parser.error("--log and --dbc: expected both or neither")
-    about = environment(args.runs)
-    print_environment(about)
-    print(f"{'format':<8}{'against':<14}{'readings':>10}{'f1buf':>10}{'peer':>10}{'ratio':>8}  quartiles    must")
-    lines = []
+    answers: dict[Drive, Answer] = {}
     with tempfile.TemporaryDirectory() as folder:
+        pairs = []
         for name, drive in drives(args, Path(folder)).items():
-            line = measure(name, drive, args.runs)
-            lines.append(line)
-            low, high = line["quartiles"]
-            print(
-                f"{name:<8}{line['peer']:<14}{line['readings']:>10,}{line['f1buf_ns'] / 1e6:>7.1f} ms"
-                f"{line['peer_ns'] / 1e6:>7.1f} ms{line['ratio']:>8.2f}  {low:.2f}-{high:.2f}  {line['must']:>6.1f}"
-                f"  {line['mark'] if line['ratio'] < line['must'] else 'reached'}"
-            )
-    write_json(args, about, lines)
+            peer = asammdf if name == "mf4" else plain_loop
+            cases = Case(f1buf, drive), Case(peer, drive)
+            pairs.append(Pair({"format": name, "peer": peer.__name__}, *cases, MUST[name], MUST[name]))
+        if pairs:
+            compare_pairs(args, pairs, lambda case, _warm_up: timed(case, answers), "ns a log")
+    print("readings:", ", ".join(f"{drive.log.name} {answer.readings:,}" for drive, answer in answers.items()))
 
 
 if __name__ == "__main__":

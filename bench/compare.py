@@ -1,27 +1,23 @@
-"""f1buf against its rivals and against what the machine can do: tables, raw results as JSON, plots.
+"""f1buf against its rivals and against what the machine can do: tables, and raw results.
 
-How it measures. All in one process: each section's cases take turns, every other round in the opposite order, so that
+How it measures. All in one process: the cases of a section take turns, every other round in the opposite order, so that
 whatever slows the machine down for a while slows all of them. A first round warms up, finds out how much work takes
-long enough to be timed, and looks at every record; it is not counted. Shown are medians, and beside them the spread; a
-goal's ratio is the median of the ratios round by round, beside it stand their quartiles; latencies are shown as
-distributions: the median of the runs' p50, p99 and p99.9, and the largest of all. Beside each throughput stand the CPUs
-kept busy and the context switches, so that what was bought with spinning shows. Every run checks its answer: each
-record once, each producer's in order (peers.py says how).
-
-    python bench/compare.py [--quick] [--only SECTION ...] [--runs N] [--output DIR] [--json FILE] [--no-plots]
+long enough to be timed, and looks at every record; it is not counted. The tables show medians, and beside them the
+spread. A goal's ratio is the median of the ratios round by round, beside it their quartiles. Of latencies the median of
+the runs' p50, p99 and p99.9 is shown, and the largest of all. Beside each throughput stand the CPUs kept busy and the
+context switches, so that what was bought with spinning shows. Every run checks its answer: each record once, each
+producer's in order (peers.py says how).
 
 Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, latency (round trips),
 sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer under
 each overflow policy), one-core, pipeline.
+
+All of it takes about twelve minutes, speed alone two. The raw results go to build/bench, one file a release and Python:
+a section takes the place of an earlier run's. report.py makes tables of them, plots.py pictures.
 """
 
 import argparse
-import datetime
-import importlib.metadata
-import importlib.util
-import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -36,14 +32,15 @@ import peers
 from common import (
     INTERPRETERS,
     Parser,
-    commit,
     cpus,
-    gil_enabled,
+    environment,
     interpreter,
     positive,
-    processor,
-    processor_details,
+    print_environment,
+    print_table,
     quartiles_of,
+    read_results,
+    write_results,
 )
 from native import limits
 from peers import PEERS, Flow
@@ -66,9 +63,7 @@ from workloads import (
     slow_consumer,
 )
 
-import f1buf
-
-HERE = Path(__file__).parent
+OUTPUT = Path(__file__).parents[1] / "build" / "bench"
 MEMCPY = "limit: two memcpys, one after the other"
 OBJECTS_AT_MOST = 1_000_000  # in one run: they are all kept, to be looked at
 
@@ -136,26 +131,34 @@ def puts_case(name: str) -> Case:
 
 
 def trip_case(trip: Trip, scale: Scale) -> Case:
-    title = PEERS[trip.peer].title.removesuffix(" one by one") if trip.peer in PEERS else f"limit: {trip.peer}"
-    title = title.removesuffix(" (no bound)").removesuffix(" one by one").removesuffix(" of objects")
-    ours = trip.peer in PEERS and PEERS[trip.peer].ours
+    title, ours = f"limit: {trip.peer}", False
+    if trip.peer in PEERS:
+        title, ours = (
+            re.sub(" one by one| of objects|[(]no bound[)]", "", PEERS[trip.peer].title),
+            PEERS[trip.peer].ours,
+        )
     run = lambda amount, full: round_trips(trip, amount)  # noqa: E731
-    return Case(trip, title, run, trip.__dict__, fixed=scale.pick(20_000, 500), ours=ours)
+    return Case(trip, title.strip(), run, trip.__dict__, fixed=scale.pick(20_000, 500), ours=ours)
+
+
+def lasting_case(key: Any, title: str, work: Callable[[Any, float], Run], peer: str, ms: int, **more: Any) -> Case:
+    """One that runs for a time."""
+    run = lambda amount, full: work(key, amount / 1000)  # noqa: E731
+    spec = {"peer": peer, **getattr(key, "__dict__", {})}
+    return Case(key, title, run, spec, fixed=ms, **more)
 
 
 def pace_case(pace: Pace, ms: int) -> Case:
-    run = lambda amount, full: paced(pace, amount / 1000)  # noqa: E731
-    title = {"ring": "f1buf.RingBuffer", "f1buf.Queue": "f1buf.Queue", "deque": "deque with Conditions"}
-    title["nowhere"] = "limit: the sensors alone, without a consumer"
-    ours = pace.peer in ("ring", "f1buf.Queue")
-    return Case(pace, title.get(pace.peer, pace.peer), run, pace.__dict__, fixed=ms, ours=ours)
+    titles = {"ring": "f1buf.RingBuffer", "deque": "deque with Conditions"}
+    titles["nowhere"] = "limit: the sensors alone, without a consumer"
+    title = titles.get(pace.peer, pace.peer)
+    return lasting_case(pace, title, paced, pace.peer, ms, ours=title.startswith("f1buf"))
 
 
 def slow_case(slow: Slow, ms: int) -> Case:
-    run = lambda amount, full: slow_consumer(slow, amount / 1000)  # noqa: E731
     titles = {"queue.Queue": "queue.Queue of arrays, waits", "deque": "deque(maxlen), drops the oldest, polled"}
     title = titles.get(slow.policy, f"f1buf.RingBuffer, {slow.policy}")
-    return Case(slow, title, run, slow.__dict__, fixed=ms, ours=slow.policy not in titles)
+    return lasting_case(slow, title, slow_consumer, slow.policy, ms, ours=slow.policy not in titles)
 
 
 def pipeline_case(spec: Pipeline, ms: int) -> Case:
@@ -163,15 +166,11 @@ def pipeline_case(spec: Pipeline, ms: int) -> Case:
     title = titles.get(spec.kind, f"the same on {spec.kind}")
     title += f", batches of {spec.batch:,}" if spec.kind != "plain" else ""
     title += ", readings ready" if spec.ready else ""
-    run = lambda amount, full: pipeline(spec, amount / 1000)  # noqa: E731
-    return Case(spec, title, run, {"peer": spec.kind, **spec.__dict__}, fixed=ms, ours=spec.kind == "f1buf")
+    return lasting_case(spec, title, pipeline, spec.kind, ms, ours=spec.kind == "f1buf")
 
 
 def idle_case(consumers: int, ms: int) -> Case:
-    run = lambda amount, full: idle(consumers, amount / 1000)  # noqa: E731
-    return Case(
-        ("idle", consumers), f"{consumers} consumers that wait", run, {"peer": "ring"}, fixed=ms, runs=2, ours=True
-    )
+    return lasting_case(consumers, f"{consumers} consumers that wait", idle, "ring", ms, runs=2, ours=True)
 
 
 # -- the goals ------------------------------------------------------------------------------------------------------
@@ -311,10 +310,8 @@ def latency_section(scale: Scale) -> Section:
     trips = [Trip(name, cores) for cores in (1, 2)[: len(cpus())] for name in there]
     if len(cpus()) > 1:
         trips.append(Trip("C spinning flag", 2))  # on one core each would spin until it is preempted
-    cases = [trip_case(trip, scale) for trip in trips]
-    return Section(
-        "latency", "Round trip of one record between two threads, each kept on its core", "latency", cases, 5
-    )
+    title = "Round trip of one record between two threads, each kept on its core"
+    return Section("latency", title, "latency", [trip_case(trip, scale) for trip in trips], 5)
 
 
 def sensors_section(scale: Scale) -> Section:
@@ -517,180 +514,107 @@ def base_of(section: Section, case: Case, runs: dict[Case, list[Run]]) -> float 
     return None
 
 
-def environment(left_out: list[str]) -> dict[str, Any]:
-    packages = ("f1buf", "numpy", "culsans", "aiologic", "faster-fifo", "Cython", "matplotlib")
-    in_checkout = commit()
-    return {
-        "python": platform.python_version() + ("t" if interpreter() == "free-threaded" else ""),
-        "compiler": platform.python_compiler(),
-        "gil": gil_enabled(),
-        "goals": interpreter(),
-        "switch_interval_s": sys.getswitchinterval(),
-        "processor": processor(),
-        "processor_details": processor_details(),
-        "cores": len(cpus()),
-        "system": platform.platform(),
-        "load_before": os.getloadavg(),
-        "commit": in_checkout or commit(Path(__file__).parents[1]),
-        "f1buf_is": "the checkout's" if in_checkout else f"installed in {Path(f1buf.__file__).parent}",
-        "versions": {"f1buf": f1buf.__version__} | {name: version(name) for name in packages[1:]},
-        "left_out": left_out,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def file_name(about: dict[str, Any], args: argparse.Namespace) -> str:
-    """By commit, processor and Python; a quick or partial run never takes the place of a whole one."""
-    parts = [about["commit"] or "unknown", f"{about['processor']} {about['cores']} cores", f"python{about['python']}"]
-    parts += ["quick"] if args.quick else []
-    parts += [f"{args.runs}-runs"] if args.runs else []
-    parts += args.only or []
-    return "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+def file_name(about: dict[str, Any], quick: bool) -> str:
+    """One file a release and Python; a quick run never takes the place of a measurement."""
+    python = about["python"].rstrip("t").rpartition(".")[0] + "t" * (about["goals"] == "free-threaded")
+    return f"{about['versions']['f1buf']}-python{python}{'-quick' * quick}.json.xz"
 
 
 # -- printing -------------------------------------------------------------------------------------------------------
 
 
-def print_about(about: dict[str, Any], quick: bool) -> None:
-    print(
-        f"Python {about['python']}, GIL {'on' if about['gil'] else 'off'}; {about['processor']}, {about['cores']} cores"
-    )
-    print(f"f1buf {about['versions']['f1buf']} ({about['f1buf_is']}), commit {about['commit'] or 'unknown'}")
-    print("load before: {:.2f}{}".format(about["load_before"][0], "; quick: the figures are no measurement" * quick))
-    for line in about["left_out"]:
-        print(line)
+def goal_row(line: dict[str, Any]) -> dict[str, str]:
+    show, scale = {"rate": ("{:.2f} M/s", 1e6), "latency": ("{:.2f} us", 1e3), "cpu": ("{:.4f} s", 1)}[line["unit"]]
+    aim_ns = line["aim_ns"] or {}
+    return {
+        "what; against what": line["what"],
+        **{who: "" if line[who] is None else show.format(line[who] / scale) for who in ("f1buf", "peer")},
+        "ratio": f"{line['ratio']:.3g}",
+        "quartiles": "{:.3g}-{:.3g}".format(*line["quartiles"]),
+        "must": f"{line['must']:.3g}",
+        "aim": ", ".join(f"{q} {ns / 1e3:g} us" for q, ns in aim_ns.items()) or f"{line['aim']:.3g}",
+        "mark": line["mark"],
+        "CPUs": ", ".join(f"{one['cpus']:.2f}" for one in line["used"]),
+        "switches/s": ", ".join(f"{one['switches_per_s']:,.0f}" for one in line["used"]),
+    }
+
+
+def throughput(line: dict[str, Any]) -> dict[str, str]:
+    return {
+        "what": line["title"],
+        "M/s": f"{line['rate'] / 1e6:.2f}",
+        "least-most": "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"])),
+        "ratio": f"{line['ratio']:.3g}" if line["ratio"] else "",
+        "ns CPU": f"{line['cpu_ns_a_record']:.1f}",
+        **costs(line),
+    }
+
+
+def costs(line: dict[str, Any]) -> dict[str, str]:
+    return {"CPUs": f"{line['cpus']:.2f}", "switches/s": f"{line['switches_per_s']:,.0f}"}
+
+
+def flow_row(line: dict[str, Any]) -> dict[str, str]:
+    spec = line["spec"]
+    shape = {"threads": f"{spec['producers']}x{spec['consumers']}"}
+    return {"what": "", **shape, **{name: f"{spec[name]:,}" for name in ("batch", "capacity")}, **throughput(line)}
+
+
+def latency_row(line: dict[str, Any]) -> dict[str, str]:
+    offered, late = line["runs"][0].get("offered_per_s"), ""
+    if offered and line["rate"] < 0.9 * offered:
+        late = f"cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
+    found = {f"{name} [us]": f"{ns / 1e3:,.1f}" for name, ns in line["ns"].items()}
+    return {"what": line["title"], "cores": str(line["spec"].get("cores", "")), **found, **costs(line), "": late}
+
+
+def slow_row(line: dict[str, Any]) -> dict[str, str]:
+    ns, runs = line["ns"], line["runs"]
+    puts = {"put p99 [us]": "put_p99_s", "put max [us]": "put_max_s"}
+    return {
+        "what": line["title"],
+        **{f"age {name} [ms]": f"{ns[name] / 1e6:.1f}" for name in ("p50", "p99", "max")},
+        "lost": f"{statistics.median(run['dropped'] / run['amount'] for run in runs):.0%}",
+        **{name: f"{statistics.median(run[key] for run in runs) * 1e6:,.1f}" for name, key in puts.items()},
+        **costs(line),
+    }
+
+
+TABLES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, str]], str]] = {  # a line's cells, and what they mean
+    "goals": (goal_row, "CPUs: kept busy, and switches of threads: f1buf's, the peer's"),
+    "flow": (flow_row, "ratio: to queue.Queue one by one at its best capacity; ns CPU: of CPU time, a record"),
+    "latency": (latency_row, ""),
+    "slow": (slow_row, ""),
+    "rate": (throughput, ""),
+}
 
 
 def print_section(section: Section, result: dict[str, Any]) -> None:
     print(f"\n{section.title}  [{section.name}; {result['runs']} runs, {result['seconds']:.0f} s]")
-    PRINTERS[section.kind](result)
-
-
-def print_goals(result: dict[str, Any]) -> None:
-    columns = "{:<58}{:>11}{:>11}  {:>7}  {:<13}{:>6}{:>6}  {:<17}{:>9}{:>13}"
-    titles = ("f1buf", "peer", "ratio", "quartiles", "must", "aim", "mark", "CPUs", "switches/s")
-    print(columns.format("what; against what", *titles))
-    for line in result["goals"]:
-        show, scale = {"rate": ("{:.2f} M/s", 1e6), "latency": ("{:.2f} us", 1e3), "cpu": ("{:.4f} s", 1)}[line["unit"]]
-        values = ["" if line[who] is None else show.format(line[who] / scale) for who in ("f1buf", "peer")]
-        quartiles = "{:.3g}-{:.3g}".format(*line["quartiles"])
-        aim = f"{line['aim']:.3g}" if line["aim_ns"] is None else "(1)"
-        busy = ", ".join(f"{one['cpus']:.2f}" for one in line["used"])
-        switches = ", ".join(brief(one["switches_per_s"]) for one in line["used"])
-        wanted = f"{line['must']:.3g}"
-        print(columns.format(
-            line["what"], *values, f"{line['ratio']:.3g}", quartiles, wanted, aim, line["mark"], busy, switches
-        ))  # fmt: skip
-        if line["aim_ns"]:
-            print("  (1) " + ", ".join(f"{name} {ns / 1e3:g} us" for name, ns in line["aim_ns"].items()))
-    print("CPUs: kept busy, and switches of threads: f1buf's, the peer's")
-
-
-def brief(value: float) -> str:
-    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.0f}"
-
-
-def shape(spec: dict[str, Any]) -> str:
-    return f"{spec['producers']}x{spec['consumers']}"
-
-
-def print_flows(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'threads':>8}{'batch':>7}{'capacity':>10}{'M/s':>9}  {'least-most':<15}{'ratio':>8}"
-          f"{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        spec, spread = line["spec"], "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
-        ratio = f"{line['ratio']:.3g}" if line["ratio"] else ""
-        print(
-            f"{line['title']:<42}{shape(spec):>8}{spec['batch']:>7,}{spec['capacity']:>10,}{line['rate'] / 1e6:9.2f}"
-            f"  {spread:<15}{ratio:>8}{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
-        )
-    print("ratio: to queue.Queue one by one at its best capacity; CPUs: kept busy; ns CPU: of CPU time, a record")
-
-
-def print_latencies(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'cores':>6}" + "".join(f"{name:>10}" for name in ("p50", "p99", "p99.9", "max"))
-          + f"  us{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        cores = line["spec"].get("cores", "")
-        found = "".join(f"{line['ns'][name] / 1e3:10,.1f}" for name in ("p50", "p99", "p99.9", "max"))
-        late = ""
-        if (offered := line["runs"][0].get("offered_per_s")) and line["rate"] < 0.9 * offered:
-            late = f"  cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
-        print(f"{line['title']:<42}{cores:>6}{found}    {line['cpus']:8.2f}{line['switches_per_s']:12,.0f}{late}")
-
-
-def print_slow(result: dict[str, Any]) -> None:
-    print(f"{'who':<42}{'age p50':>10}{'p99':>8}{'max':>8} ms{'lost':>8}{'put p99':>11}{'max':>11} us"
-          f"{'CPUs':>8}{'switches/s':>12}")  # fmt: skip
-    for line in result["cases"]:
-        ns, runs = line["ns"], line["runs"]
-        lost = statistics.median(run["dropped"] / run["amount"] for run in runs)
-        put = [statistics.median(run[name] for run in runs) * 1e6 for name in ("put_p99_s", "put_max_s")]
-        ages = f"{ns['p50'] / 1e6:10.1f}{ns['p99'] / 1e6:8.1f}{ns['max'] / 1e6:8.1f}"
-        costs = f"{line['cpus']:8.2f}{line['switches_per_s']:12,.0f}"
-        print(f"{line['title']:<42}{ages}   {lost:8.0%}{put[0]:11,.1f}{put[1]:11,.1f}   {costs}")
-
-
-def print_rates(result: dict[str, Any]) -> None:
-    print(f"{'who':<58}{'M/s':>9}  {'least-most':<15}{'ratio':>8}{'CPUs':>6}{'ns CPU':>8}{'switches/s':>12}")
-    for line in result["cases"]:
-        spread = "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"]))
-        print(
-            f"{line['title']:<58}{line['rate'] / 1e6:9.2f}  {spread:<15}{line['ratio']:8.3g}"
-            f"{line['cpus']:6.2f}{line['cpu_ns_a_record']:8.1f}{line['switches_per_s']:12,.0f}"
-        )
-
-
-PRINTERS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "goals": print_goals,
-    "flow": print_flows,
-    "latency": print_latencies,
-    "slow": print_slow,
-    "rate": print_rates,
-}
+    row, note = TABLES[section.kind]
+    print_table(map(row, result["goals" if section.goals else "cases"]))
+    print(note, end="\n" * bool(note))
 
 
 # -- the command ----------------------------------------------------------------------------------------------------
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
     add("--runs", type=positive, metavar="N", help="of each case (default: 3 to 9, by section; with --quick 2)")
-    add("--output", type=Path, default=HERE, metavar="DIR", help="for results/*.json and plots/* (default: bench)")
-    add(
-        "--json", type=Path, metavar="FILE", help="instead of the one in results, named by commit, processor and Python"
-    )
-    add("--no-plots", action="store_true", help="draw none")
+    add("--output", type=Path, default=OUTPUT, metavar="DIR", help="for the raw results (default: build/bench)")
     args = parser.parse_args()
     args.only = list(dict.fromkeys(args.only or []))
     try:  # now: what was measured would be lost if it could not be written
-        for folder in (args.output / "results", args.output / "plots"):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(13, "Permission denied", str(folder))
-        if args.json:
-            args.json.open("a").close()
+        args.output.mkdir(parents=True, exist_ok=True)
+        if not os.access(args.output, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(args.output))
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
-    if not args.no_plots and importlib.util.find_spec("matplotlib") is None:
-        parser.error("the plots need matplotlib: pip install 'f1buf[bench]', or use --no-plots")
     return args
-
-
-def as_json(whole: dict[str, Any]) -> str:
-    """A line for each run and for each list of numbers, so that files can be compared."""
-    text = json.dumps(whole, indent=1)
-    return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text) + "\n"
 
 
 def measure_section(section: Section, meter: Meter, count: int) -> dict[str, Any]:
@@ -710,26 +634,24 @@ def main() -> None:
     scale, left_out = Scale(args.quick), peers.with_optional_peers()
     if len(cpus()) < 2:
         left_out.append("all that needs two cores is left out: there is one")
-    about = environment(left_out)
-    print_about(about, args.quick)
+    about = environment() | {"quick": args.quick, "left_out": left_out}
+    print_environment(about)
+    for line in left_out + ["quick: the figures are no measurement"] * args.quick:
+        print(line)
     meter, results = Meter(scale), {}
     for name in args.only or SECTIONS:
         section = SECTIONS[name](scale)
         if sys.stderr.isatty():
             print(f"measuring {name} ...", end="\r", file=sys.stderr, flush=True)
-        results[name] = measure_section(section, meter, args.runs or (2 if args.quick else section.runs))
-        print_section(section, results[name])
+        measured = measure_section(section, meter, args.runs or (2 if args.quick else section.runs))
+        results[name] = {"about": about, **measured}
+        print_section(section, measured)
         sys.stdout.flush()
-    whole = {**about, "quick": args.quick, "sections": results}
-    stem = file_name(about, args)
-    file = args.json or args.output / "results" / f"{stem}.json"
-    file.write_text(as_json(whole), encoding="utf-8")
+    file = args.output / file_name(about, args.quick)
+    if file.exists():  # what was not measured now stays
+        results = read_results(file) | results
+    write_results(file, results)
     print(f"\nwritten: {file}")
-    if not args.no_plots:
-        import plots
-
-        for path in plots.draw(whole, args.output / "plots", stem):
-            print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -1,32 +1,26 @@
 """Threads on one side, coroutines on the other: f1buf against janus and culsans. Ratios, measured in one process.
 
-How it measures. As queues.py: every round times each case once, every other round in the opposite order; a first round
-warms up and is not counted. A ratio is the peer's time over f1buf's in the same round, above 1 where f1buf is faster;
-shown is the rounds' median, and beside it the quartiles. All run the same loops, each with code of its own
-(`own_copy`), on a new event loop and a new queue each time, with the collector off. The items exist before the clock
-starts; it runs from when the thread is let go until both sides are done. Nobody is pinned to a core.
+How it measures: as queues.py, on a new event loop each time. The clock runs from when the thread is let go until both
+sides are done.
 
     to loop     a thread puts, one coroutine gets
     to thread   one coroutine puts, a thread gets
     round trip  a thread puts an item, a coroutine gets it and puts it into a second queue, where the thread gets it;
-                then the next. Nanoseconds a round trip
+                then the next
     batches     256 records of 24 bytes (READING) at a time, the bound 65,536 records. f1buf's RingBuffer copies them
                 in and out. janus and culsans carry numpy arrays of 256 by reference, the same ready ones again and
-                again, and copy nothing; or copied, as someone must whose own array is used again: as bytes, which is
-                the fastest way (``put(bytearray(block))``, ``np.frombuffer(get(), READING)``)
+                again, and copy nothing; or they carry copies, as a producer needs that uses its own array again, made
+                in the fastest way: as bytes (``put(bytearray(block))``, ``np.frombuffer(get(), READING)``)
 
 Beside round trips stands a limit: the same hand-overs through two bare eventfds and a list.
 
 Every run checks that every item arrived once and in order: objects when the clock has stopped, of batches the ends
-while it runs (in the warm-up each record). "must" and "aim" are the ratios that the project sets itself.
-
-    python bench/coroutines.py [--runs N] [--quick] [--only NAME] [--loop NAME] [--json FILE]
+while it runs (in the warm-up each record). "must" and "aim" are the ratios that the project sets itself. It takes about
+three minutes; the table is printed, and goes to --json with every run.
 """
 
-import argparse
 import asyncio
 import importlib
-import importlib.metadata
 import os
 import threading
 import time
@@ -37,17 +31,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from common import (
-    by_turns,
+    Pair,
     collector_off,
-    compared,
+    compare_pairs,
     comparison_args,
     comparison_parser,
-    environment,
     own_copy,
-    print_environment,
-    write_json,
+    require,
+    version,
 )
 from native import limits
+from peers import get_each, put_bytes, put_each
 
 import f1buf
 from f1buf import READING
@@ -161,15 +155,6 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
     return importlib.import_module(name).new_event_loop()
 
 
-def version(package: str) -> str | None:
-    """None where it is not installed."""
-    try:
-        importlib.import_module(package)
-        return importlib.metadata.version(package)
-    except ImportError:
-        return None
-
-
 @dataclass(frozen=True)
 class Case:
     """What is timed."""
@@ -234,28 +219,14 @@ ROWS = (
 # The loops: of a thread, and of a coroutine. `seen` looks at a batch.
 
 
-def put_all(put: Any, items: list[Any]) -> None:
-    for item in items:
-        put(item)
-
-
 async def aput_all(aput: Any, items: list[Any]) -> None:
     for item in items:
         await aput(item)
 
 
-def put_copies(put: Any, blocks: list[Any]) -> None:
-    for block in blocks:
-        put(bytearray(block))
-
-
 async def aput_copies(aput: Any, blocks: list[Any]) -> None:
     for block in blocks:
         await aput(bytearray(block))
-
-
-def get_all(get: Any, n: int) -> list[Any]:
-    return [get() for _ in repeat(None, n)]
 
 
 async def aget_all(aget: Any, n: int) -> list[Any]:
@@ -305,11 +276,6 @@ async def send_back(aget: Any, aput: Any, n: int) -> None:
         await aput(await aget())
 
 
-def require(holds: bool, case: Case, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"{case}: {what}")
-
-
 def make_items(case: Case) -> list[Any]:
     if case.batch == 1:
         return list(range(case.items))
@@ -337,13 +303,13 @@ class Run:
     def in_thread(self) -> None:
         case = self.case
         if case.way == "to loop":
-            self.own(put_copies if case.copied else put_all)(self.channel.put, self.items)
+            self.own(put_bytes if case.copied else put_each)(self.channel.put, self.items, 1)
         elif case.way == "round trip":
             self.got = self.own(go_around)(self.channel.put, self.back.get, self.items)
         elif case.batch > 1:
             self.own(get_copies if case.copied else get_batches)(self.channel.get, self.seen, case.items * case.batch)
         else:
-            self.got = self.own(get_all)(self.channel.get, case.items)
+            self.got = self.own(get_each)(self.channel.get, case.items)
 
     async def in_loop(self) -> None:
         case = self.case
@@ -405,57 +371,29 @@ def run(case: Case, full: bool) -> float:
         return runner.run(time_once(case, full)) / case.items * 1e9
 
 
-def summarise(row: Row, loop: str, peer: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """A line of the table, and what it was made of."""
-    line = compared(ours, theirs, MUST, AIM)
-    if peer == LIMIT:
-        line |= {"must": None, "aim": None, "mark": "a limit"}
-    return {"name": row.name, "workload": row.title, "loop": loop, "peer": peer} | line
-
-
-def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    print_environment(about)
-    print(", ".join(f"{name} {number or 'is not installed'}" for name, number in about["packages"].items()))
-    print("ns an item, put and got, of batches a batch, of round trips both ways (medians); ratio = peer / f1buf\n")
-    head = f"{'workload':<34}{'loop':<9}{'f1buf ns':>9}  {'peer':<9}{'ns':>8}{'ratio':>8}  {'quartiles':<15}"
-    print(head + "must  aim  mark")
-    for line in lines:
-        quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
-        print(
-            f"{line['workload']:<34}{line['loop']:<9}{line['f1buf_ns']:9.0f}  {line['peer']:<9}{line['peer_ns']:8.0f}"
-            f"{line['ratio']:8.2f}  {quartiles:<15}{line['must'] or '':<4}  {line['aim'] or '':<4} {line['mark']}"
-        )
-
-
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = comparison_parser(__doc__, list(dict.fromkeys(row.name for row in ROWS)))
     parser.add_argument("--loop", choices=LOOPS, metavar="NAME", help="asyncio or uvloop (default: what is installed)")
     args = comparison_args(parser)
-    args.packages = {name: version(name) for name in (*PEERS, "uvloop")}
-    if not any(args.packages[name] for name in PEERS):
+    there = {"asyncio", LIMIT, *filter(version, (*PEERS, "uvloop"))}
+    if not there.intersection(PEERS):
         parser.error("neither janus nor culsans is installed: pip install 'f1buf[bench]'")
-    if args.loop == "uvloop" and not args.packages["uvloop"]:
+    if args.loop == "uvloop" and args.loop not in there:
         parser.error("uvloop is not installed")
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    loops = [args.loop] if args.loop else [name for name in LOOPS if name == "asyncio" or args.packages[name]]
-    chosen = [
-        (row, loop, peer, row.case("f1buf", loop, args.quick), row.case(peer, loop, args.quick))
+    pairs = [
+        Pair(
+            {"workload": row.title, "loop": loop, "peer": peer},
+            row.case("f1buf", loop, args.quick),
+            row.case(peer, loop, args.quick),
+            *((None, None) if peer == LIMIT else (MUST, AIM)),
+        )
         for row in ROWS
         if args.only in (None, row.name)
-        for loop in loops
+        for loop in ([args.loop] if args.loop else filter(there.__contains__, LOOPS))
         for peer in row.peers
-        if args.packages.get(peer, True)
+        if peer in there
     ]
-    cases = dict.fromkeys(case for *_, ours, theirs in chosen for case in (ours, theirs))
-    times = by_turns(list(cases), args.runs, run)
-    about = {**environment(args.runs), "packages": args.packages}
-    lines = [summarise(row, loop, peer, times[ours], times[theirs]) for row, loop, peer, ours, theirs in chosen]
-    print_report(about, lines)
-    write_json(args, about, lines)
+    compare_pairs(args, pairs, run, "ns an item, put and got; of batches a batch, of round trips both ways")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""Tries what ../README.md's feature table says of the others: culsans, janus, faster-fifo, and the standard library's.
+"""Tries what the documentation's feature table says of culsans, janus, faster-fifo and the standard library's queues.
 
-Each line is one claim; it ends with status 1 where one does not hold. Two lines fork beside busy threads until a child
-hangs, which is a matter of luck: "may hang" fails only where none of 400 did.
-
-    python bench/features.py
+Each line is one claim; the exit status is 1 where one does not hold. Two lines fork beside busy threads until a child
+hangs, which is a matter of luck: "may hang" fails only where none of 400 did. It takes about a minute, and prints only.
 """
 
 import asyncio
@@ -18,11 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import culsans
 import faster_fifo
 import janus
+from common import Parser
 
 HUNG_S = 1.0  # what has not ended by then hangs
 
@@ -167,74 +167,64 @@ def in_interpreter(code: str, kind: str) -> bool:
     return subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
 
 
-def main() -> None:
-    faulthandler.dump_traceback_later(240, exit=True)
-    for name, make in MAKERS.items():
-        bound = name != "SimpleQueue"
-        claim(name, f"is {'' if bound else 'not '}bounded", full(make(10)) == (queue.Full if bound else None))
-        claim(name, "get has a timeout", outcome(lambda make=make: make(0).get(timeout=0.05)) == queue.Empty)
-        turns = turns_beside(lambda make=make: make(0).get(timeout=0.3))
-        claim(name, "waits without the GIL", turns > 100_000, f"({turns:,} turns beside it)")
-        seen, after = ctrl_c(lambda make=make: make(0).get(timeout=1.2))
-        if name == "faster-fifo":
-            claim(
-                name,
-                "Ctrl-C ends a wait after its timeout only",
-                after > 0.9,
-                f"({seen and seen.__name__} after {after:.3f} s)",
-            )
-        else:
-            claim(name, "Ctrl-C ends a wait at once", after < 0.05, f"({seen and seen.__name__} after {after:.4f} s)")
-        if name in ("culsans", "janus", "faster-fifo"):
-            wakes = name != "faster-fifo"
-            claim(name, f"shutdown {'wakes' if wakes else 'wakes nobody'}", ends_at_shutdown(make(0)) == wakes)
-        claim(
-            name,
-            "has batches" if name == "faster-fifo" else "has no batches",
-            hasattr(make(0).whole, "put_many") == (name == "faster-fifo"),
-        )
-        claim(
-            name,
-            "no drop policy, sequence numbers, views",
-            not {"overflow", "dropped", "reserve"} & {*dir(make(0).whole)},
-        )
-    for module in (culsans, janus):
-        name, q = module.__name__, module.Queue()
-        claim(name, "has LIFO and priority queues", hasattr(module, "LifoQueue") and hasattr(module, "PriorityQueue"))
-        claim(
-            name,
-            "is no queue.Queue, nor has its calls; sync_q has them",
-            not hasattr(q, "put") and hasattr(q.sync_q, "join"),
-        )
-        claim(name, "sync_q has no mutex", not hasattr(q.sync_q, "mutex"))
-        code = f"import {name}; q = {name}.Queue(); q.sync_q.put(1); q.sync_q.get()"
-        if sys.version_info >= (3, 13):
-            claim(name, "works in subinterpreters", all(in_interpreter(code, kind) for kind in ("isolated", "legacy")))
-    claim("culsans", "any number of loops", loops_served(culsans.Queue()) == 3)
-    claim("janus", "one loop", loops_served(janus.Queue()) == 1)
-    claim("culsans", "says how many wait", hasattr(culsans.Queue(), "waiting"))
-    fifo = faster_fifo.Queue(10_000)
+def claims_of_all(name: str, make: Callable[[int], OneFace]) -> None:
+    bound, fifo = name != "SimpleQueue", name == "faster-fifo"
+    claim(name, f"is {'' if bound else 'not '}bounded", full(make(10)) == (queue.Full if bound else None))
+    claim(name, "get has a timeout", outcome(lambda: make(0).get(timeout=0.05)) == queue.Empty)
+    turns = turns_beside(lambda: make(0).get(timeout=0.3))
+    claim(name, "waits without the GIL", turns > 100_000, f"({turns:,} turns beside it)")
+    seen, after = ctrl_c(lambda: make(0).get(timeout=1.2))
+    what = "after its timeout only" if fifo else "at once"
+    ended = f"({seen and seen.__name__} after {after:.4f} s)"
+    claim(name, f"Ctrl-C ends a wait {what}", after > 0.9 if fifo else after < 0.05, ended)
+    if name in ("culsans", "janus", "faster-fifo"):
+        claim(name, f"shutdown wakes{' nobody' if fifo else ''}", ends_at_shutdown(make(0)) != fifo)
+    whole = make(0).whole
+    claim(name, f"has {'' if fifo else 'no '}batches", hasattr(whole, "put_many") == fifo)
+    claim(name, "no drop policy, sequence numbers, views", not {"overflow", "dropped", "reserve"} & {*dir(whole)})
+
+
+def claims_of_two_faces(module: ModuleType) -> None:
+    name, q = module.__name__, module.Queue()
+    claim(name, "has LIFO and priority queues", hasattr(module, "LifoQueue") and hasattr(module, "PriorityQueue"))
+    standard = not hasattr(q, "put") and hasattr(q.sync_q, "join")
+    claim(name, "is no queue.Queue, nor has its calls; sync_q has them", standard)
+    claim(name, "sync_q has no mutex", not hasattr(q.sync_q, "mutex"))
+    code = f"import {name}; q = {name}.Queue(); q.sync_q.put(1); q.sync_q.get()"
+    if sys.version_info >= (3, 13):
+        claim(name, "works in subinterpreters", all(in_interpreter(code, kind) for kind in ("isolated", "legacy")))
+
+
+def claims_of_faster_fifo() -> None:
+    name, fifo = "faster-fifo", faster_fifo.Queue(10_000)
     process = multiprocessing.get_context("fork").Process(target=fifo.put, args=("from another process",))
     process.start()
-    claim("faster-fifo", "goes between processes", fifo.get(timeout=5) == "from another process")
+    claim(name, "goes between processes", fifo.get(timeout=5) == "from another process")
     process.join()
     thing = [1]
     fifo.put(thing)
-    claim("faster-fifo", "pickles", (back := fifo.get()) == thing and back is not thing)
-    claim("faster-fifo", "waits 10 s by default", faster_fifo.DEFAULT_TIMEOUT == 10)
+    claim(name, "pickles", (back := fifo.get()) == thing and back is not thing)
+    claim(name, "waits 10 s by default", faster_fifo.DEFAULT_TIMEOUT == 10)
     if sys.version_info >= (3, 13):
-        claim("faster-fifo", "not in isolated interpreters", not in_interpreter("import faster_fifo", "isolated"))
+        claim(name, "not in isolated interpreters", not in_interpreter("import faster_fifo", "isolated"))
+
+
+def main() -> None:
+    Parser(__doc__).parse_args()
+    faulthandler.dump_traceback_later(240, exit=True)
+    for name, make in MAKERS.items():
+        claims_of_all(name, make)
+    for module in (culsans, janus):
+        claims_of_two_faces(module)
+    claim("culsans", "any number of loops", loops_served(culsans.Queue()) == 3)
+    claim("janus", "one loop", loops_served(janus.Queue()) == 1)
+    claim("culsans", "says how many wait", hasattr(culsans.Queue(), "waiting"))
+    claims_of_faster_fifo()
     for name, make in MAKERS.items():
         if name == "faster-fifo":  # its threads, as daemons beside the exit, have been seen to corrupt the heap
             continue
-        after = forks_until_hung(make(0))
-        hangs = name != "SimpleQueue"
-        claim(
-            name,
-            "a forked child may hang" if hangs else "a forked child goes on",
-            bool(after) == hangs,
-            f"(fork {after})",
-        )
+        after, hangs = forks_until_hung(make(0)), name != "SimpleQueue"
+        claim(name, f"a forked child {'may hang' if hangs else 'goes on'}", bool(after) == hangs, f"(fork {after})")
     print(f"{len(failed)} claims do not hold" if failed else "all hold")
     sys.stdout.flush()
     os._exit(bool(failed))  # threads that wait for what is over are left alone

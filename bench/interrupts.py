@@ -1,12 +1,9 @@
 """How long after a SIGINT a wait ends: f1buf's calls and the standard library's by turns, in one process.
 
-    python bench/interrupts.py [--rounds N] [--busy]
-
-The promise is 100 ms, as soon as the main thread has the GIL. `--busy` keeps another thread going that never lets the
-GIL go by itself. Prints the middle, p99 and the longest of each call [ms], and checks that nothing was taken.
+The promise is 100 ms, as soon as the main thread has the GIL. Prints the middle, p99 and the longest of each call [ms],
+and checks that nothing was taken. It takes a minute.
 """
 
-import argparse
 import os
 import queue
 import random
@@ -16,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from common import Parser, positive
 
 import f1buf
 
@@ -54,7 +52,7 @@ def delay_of(call: Callable[[], object], pause: float) -> float:
     except KeyboardInterrupt:
         delay = time.monotonic() - sent[0]
     else:
-        raise AssertionError("the wait was served by nobody")
+        raise AssertionError("the wait ended, though nothing was put or taken")
     thread.join()
     return delay
 
@@ -65,8 +63,8 @@ def keep_busy() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=50, help="SIGINTs to each call (%(default)s)")
+    parser = Parser(__doc__)
+    parser.add_argument("--rounds", type=positive, default=50, metavar="N", help="SIGINTs to each call (default: 50)")
     parser.add_argument("--busy", action="store_true", help="beside a thread that never lets the GIL go by itself")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)

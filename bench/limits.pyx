@@ -1,4 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
+# distutils: language = c++
+# distutils: extra_compile_args = -O3 -std=c++17
+# distutils: extra_link_args = -pthread
+# distutils: define_macros = NPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION
 """What the machine itself can do, and the check of what has arrived. Built by `native.py` when it is first needed.
 
 Limits: two memcpys of the same bytes one after the other (a ring cannot copy in and out with less), and round trips

@@ -1,29 +1,29 @@
 """What is compared: each peer in its best form, behind the smallest adapter.
 
 A peer says how to make its channel, and gives one loop for a producer and one for a consumer. The loops take methods
-out of the object once (``put = q.put``) and run with code of their own for each case (`common.own_copy`); what a
-producer needs is made in its thread before the clock starts.
+out of the object once (``put = q.put``) and run with code of their own for each case (`common.own_copy`). A producer's
+thread makes what it needs before the clock starts.
 
-Who carries what
+What carries what
     objects        Python integers, one by one or in lists
     readings       records of READING: the producer's blocks are copied into the ring, and out of it by the consumer
     in place       records of READING through blocks: written to the ring's slots, where a producer would make them
                    (here from ready bytes), and looked at there; one copy where "readings" are two
-    by reference   whole numpy arrays: the producer puts the same ready arrays again and again, nobody copies
-    copied         ``put(block.copy())``, as someone must whose own buffer is used again
-    as bytes       the same by who has measured it: numpy copies a structured array field by field, 20 to 30 times as
-                   slowly as its bytes. ``put(bytearray(bytes_of_block))``, ``np.frombuffer(get(), READING)``
+    by reference   whole numpy arrays: the producer puts the same ready arrays again and again, and copies nothing
+    copied         ``put(block.copy())``: what a producer needs that uses its own array again
+    as bytes       the same in the fastest way: numpy copies a structured array field by field, 20 to 30 times as slowly
+                   as its bytes. ``put(bytearray(bytes_of_block))``, ``np.frombuffer(get(), READING)``
     recycled       SimpleQueue has no bound: arrays go around, full ones through one queue, empty ones back through
                    another; "copied" copies the block's bytes into an empty one, which allocates nothing
 
-A bound is `capacity` records for all: for queues of arrays ``capacity // batch`` arrays. SimpleQueue, carrying objects,
-has none.
+All have the same bound, `capacity` records: a queue of arrays holds ``capacity // batch`` arrays. SimpleQueue, carrying
+objects, has none.
 
 What is checked, outside of the loops where that is possible
-    objects are all kept, and looked at when the clock has stopped. Arrays by reference are kept, too. Records that are
-    copied go through a `limits.Checker`: with one producer and one consumer the first and the last of each batch (the
-    warm-up run looks at each record); with several of them (`Flow.marked`) each record, in its producer's order. The
-    same array again and again has no order, and is only counted; in the warm-up run each is an object of its own.
+    All objects are kept, and looked at when the clock has stopped; so are arrays by reference. Records that are copied
+    go through a `limits.Checker`. With one producer and one consumer it looks at the first and the last of each batch
+    (in the warm-up run at each record), with several of them (`Flow.marked`) at each record, in its producer's order.
+    The same array again and again has no order, and is only counted; in the warm-up run each is an object of its own.
 """
 
 import multiprocessing
@@ -38,7 +38,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from common import gil_enabled, own_copy
+from common import check_items, gil_enabled, own_copy, require
 from native import limits
 
 import f1buf
@@ -144,12 +144,7 @@ class Job:
         for taken in self.items:
             if taken and isinstance(taken[0], list):
                 taken[:] = chain.from_iterable(taken)
-        everything = sorted(chain.from_iterable(self.items))
-        require(everything == list(range(self.records)), self.flow, "not every item arrived once")
-        for taken in self.items:
-            # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
-            ordered = sorted(taken, key=self.share.__rfloordiv__) if self.flow.producers > 1 else taken
-            require(ordered == sorted(taken), self.flow, "items of one producer arrived out of their order")
+        check_items(self.flow, self.items, self.share, self.flow.producers)
 
     def _verify_references(self) -> None:
         arrays = [list(map(id, taken)) for taken in self.references]
@@ -166,11 +161,6 @@ class Job:
             around = len(everything)
             expected = arrays[0][:around] * (count // around + 1)
             require(arrays[0] == expected[:count], self.flow, "arrays arrived out of their order")
-
-
-def require(holds: bool, what: object, why: str) -> None:
-    if not holds:
-        raise AssertionError(f"{what}: {why}")
 
 
 def numbered_blocks(flow: Flow, producer: int) -> Any:
@@ -347,32 +337,28 @@ def ring(flow: Flow) -> RingBuffer:
     return made
 
 
+def then_shut(job: Job, loop: Callable[..., Any], *args: Any) -> Work:
+    """With several producers: the last of them shuts the ring, which ends the consumers."""
+
+    def work() -> None:
+        job.own(loop)(*args)
+        if job.left():
+            job.channel.shutdown()
+
+    return work
+
+
 def ring_produce(job: Job, index: int) -> Work:
-    put_many, blocks, flow = job.channel.put_many, numbered_blocks(job.flow, index), job.flow
-    if flow.alone:
-        return lambda: job.own(put_each)(put_many, list(blocks), job.records // blocks.size)
-
-    def work() -> None:
-        job.own(put_renumbered)(put_many, blocks[0], blocks[0]["value"], job.share // flow.batch)
-        if job.left():
-            job.channel.shutdown()
-
-    return work
-
-
-def ring_produce_tuples(job: Job, index: int) -> Work:
     put, flow = job.channel.put, job.flow
+    if flow.batch > 1:
+        put_many, blocks = job.channel.put_many, numbered_blocks(flow, index)
+        if flow.alone:
+            return lambda: job.own(put_each)(put_many, list(blocks), job.records // blocks.size)
+        return then_shut(job, put_renumbered, put_many, blocks[0], blocks[0]["value"], job.share // flow.batch)
+    tuples = [(1.5, index, 2, 0, float(n)) for n in range(flow.blocks if flow.alone else job.share)]
     if flow.alone:
-        tuples = [(1.5, index, 2, 0, float(n)) for n in range(flow.blocks * flow.batch)]
         return lambda: job.own(put_each)(put, tuples, job.records // len(tuples))
-    tuples = [(1.5, index, 2, 0, float(n)) for n in range(job.share)]
-
-    def work() -> None:
-        job.own(put_each)(put, tuples, 1)
-        if job.left():
-            job.channel.shutdown()
-
-    return work
+    return then_shut(job, put_each, put, tuples, 1)
 
 
 def ring_consume(job: Job, room: int | None = None) -> Work:
@@ -396,28 +382,21 @@ def ring_read(job: Job) -> Work:
 
 
 def items_produce(job: Job, index: int) -> Work:
-    put, share = job.channel.put, job.share
-    items = list(range(index * share, (index + 1) * share))
+    """One by one, or in lists."""
+    share, batch, start = job.share, job.flow.batch, index * job.share
+    if batch > 1:
+        put, items = job.channel.put_many, [list(range(at, at + batch)) for at in range(start, start + share, batch)]
+    else:
+        put, items = job.channel.put, list(range(start, start + share))
     job.kept.append(items)
     return lambda: job.own(put_each)(put, items, 1)
 
 
 def items_consume(job: Job) -> Work:
-    get, n = job.channel.get, job.records // job.flow.consumers
-    return lambda: job.items.append(job.own(get_each)(get, n))
-
-
-def lists_produce(job: Job, index: int) -> Work:
-    put_many, share, batch = job.channel.put_many, job.share, job.flow.batch
-    start = index * share
-    lists = [list(range(at, at + batch)) for at in range(start, start + share, batch)]
-    job.kept.append(lists)
-    return lambda: job.own(put_each)(put_many, lists, 1)
-
-
-def lists_consume(job: Job) -> Work:
-    get_many, n = job.channel.get_many, job.records // job.flow.consumers
-    return lambda: job.items.append(job.own(get_lists)(get_many, n, job.flow.batch))
+    channel, n, batch = job.channel, job.records // job.flow.consumers, job.flow.batch
+    if batch > 1:
+        return lambda: job.items.append(job.own(get_lists)(channel.get_many, n, batch))
+    return lambda: job.items.append(job.own(get_each)(channel.get, n))
 
 
 def references_produce(job: Job, index: int) -> Work:
@@ -552,46 +531,18 @@ class DequeWithConditions:
         return taken
 
 
-def _queue_of_arrays(flow: Flow) -> Any:
+def queue_of_arrays(flow: Flow) -> Any:
     return queue.Queue(flow.arrays)
 
 
 PEERS: dict[str, Peer] = {
-    "ring": Peer(
-        "f1buf.RingBuffer",
-        ring,
-        lambda job, index: (ring_produce if job.flow.batch > 1 else ring_produce_tuples)(job, index),
-        ring_consume,
-        ours=True,
-    ),
+    "ring": Peer("f1buf.RingBuffer", ring, ring_produce, ring_consume, ours=True),
     "ring-rebatched": Peer(
-        "f1buf.RingBuffer, put one, take many",
-        ring,
-        ring_produce_tuples,
-        lambda job: ring_consume(job, 4096),
-        ours=True,
+        "f1buf.RingBuffer, put one, take many", ring, ring_produce, lambda job: ring_consume(job, 4096), ours=True
     ),
     "ring-in-place": Peer("f1buf.RingBuffer, reserve and peek", ring, ring_write, ring_read, ours=True),
     "f1buf.Queue": Peer(
-        "f1buf.Queue of objects",
-        lambda flow: f1buf.Queue(flow.capacity),
-        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
-        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
-        ours=True,
-    ),
-    "f1buf.Queue-references": Peer(
-        "f1buf.Queue of arrays, by reference",
-        lambda flow: f1buf.Queue(flow.arrays),
-        references_produce,
-        references_consume,
-        ours=True,
-    ),
-    "f1buf.Queue-bytes": Peer(
-        "f1buf.Queue of arrays, copied as bytes",
-        lambda flow: f1buf.Queue(flow.arrays),
-        bytes_produce,
-        bytes_consume,
-        ours=True,
+        "f1buf.Queue of objects", lambda flow: f1buf.Queue(flow.capacity), items_produce, items_consume, ours=True
     ),
     "queue.Queue": Peer(
         "queue.Queue one by one", lambda flow: queue.Queue(flow.capacity), items_produce, items_consume
@@ -600,16 +551,9 @@ PEERS: dict[str, Peer] = {
         "SimpleQueue one by one (no bound)", lambda flow: queue.SimpleQueue(), items_produce, items_consume
     ),
     "deque": Peer(
-        "deque with Conditions",
-        lambda flow: DequeWithConditions(flow.capacity),
-        lambda job, index: (lists_produce if job.flow.batch > 1 else items_produce)(job, index),
-        lambda job: (lists_consume if job.flow.batch > 1 else items_consume)(job),
+        "deque with Conditions", lambda flow: DequeWithConditions(flow.capacity), items_produce, items_consume
     ),
-    "queue.Queue-references": Peer(
-        "queue.Queue of arrays, by reference", _queue_of_arrays, references_produce, references_consume
-    ),
-    "queue.Queue-copied": Peer("queue.Queue of arrays, copied", _queue_of_arrays, copies_produce, arrays_consume),
-    "queue.Queue-bytes": Peer("queue.Queue of arrays, copied as bytes", _queue_of_arrays, bytes_produce, bytes_consume),
+    "queue.Queue-copied": Peer("queue.Queue of arrays, copied", queue_of_arrays, copies_produce, arrays_consume),
     "SimpleQueue-references": Peer(
         "SimpleQueues of arrays, by reference", Recycler, recycled_produce, recycled_consume
     ),
@@ -617,6 +561,10 @@ PEERS: dict[str, Peer] = {
         "SimpleQueues of arrays, copied as bytes", Recycler, recycled_copies_produce, recycled_copies_consume
     ),
 }
+for _name, _make in (("f1buf.Queue", lambda flow: f1buf.Queue(flow.arrays)), ("queue.Queue", queue_of_arrays)):
+    _title, _ours = f"{_name} of arrays", _name == "f1buf.Queue"
+    PEERS[f"{_name}-references"] = Peer(f"{_title}, by reference", _make, references_produce, references_consume, _ours)
+    PEERS[f"{_name}-bytes"] = Peer(f"{_title}, copied as bytes", _make, bytes_produce, bytes_consume, _ours)
 
 
 # -- peers that are not always there ---------------------------------------------------------------------------------
@@ -624,55 +572,51 @@ PEERS: dict[str, Peer] = {
 FORK = multiprocessing.get_context("fork")
 
 
-def items_or_arrays_produce(job: Job, index: int) -> Work:
-    return (copied_by_pickling if job.flow.batch > 1 else items_produce)(job, index)
-
-
-def copied_by_pickling(job: Job, index: int) -> Work:
-    """`put` itself makes a copy of the array."""
+def piped_produce(job: Job, index: int) -> Work:
+    """Items, or arrays, of which `put` itself makes a copy."""
+    if job.flow.batch == 1:
+        return items_produce(job, index)
     put, blocks = job.channel.put, numbered_blocks(job.flow, index)
     return lambda: job.own(put_each)(put, list(blocks), job.share // blocks.size)
-
-
-def items_or_arrays_consume(job: Job) -> Work:
-    return (arrays_consume if job.flow.batch > 1 else items_consume)(job)
 
 
 PEERS["multiprocessing.Queue"] = Peer(
     "multiprocessing.Queue, 2 processes",
     lambda flow: FORK.Queue(flow.arrays),
-    items_or_arrays_produce,
-    items_or_arrays_consume,
+    piped_produce,
+    lambda job: (arrays_consume if job.flow.batch > 1 else items_consume)(job),
     processes=True,
 )
 
 
 def with_optional_peers() -> list[str]:
     """Add the peers that are installed; returns a line for each that is left out."""
-    return [line for line in (_add_culsans(), _add_faster_fifo()) if line]
+    left_out = []
+    for name, add in (("culsans", _add_culsans), ("faster-fifo", _add_faster_fifo)):
+        if name == "faster-fifo" and not gil_enabled():
+            left_out.append(
+                f"{name} is left out: importing it would turn the GIL on, for all that is measured after it"
+            )
+            continue
+        try:
+            add()
+        except ImportError as error:
+            left_out.append(f"{name} is left out: {error}")
+    return left_out
 
 
-def _add_culsans() -> str | None:
-    try:
-        import culsans
-    except ImportError as error:
-        return f"culsans is left out: {error}"
+def _add_culsans() -> None:
+    import culsans
 
     def make(flow: Flow) -> Any:
         q: Any = culsans.Queue(flow.capacity)
         return SimpleNamespace(put=q.sync_put, get=q.sync_get)
 
     PEERS["culsans"] = Peer("culsans.Queue one by one", make, items_produce, items_consume)
-    return None
 
 
-def _add_faster_fifo() -> str | None:
-    if not gil_enabled():
-        return "faster-fifo is left out: importing it would turn the GIL on, for all that is measured after it"
-    try:
-        import faster_fifo
-    except ImportError as error:
-        return f"faster-fifo is left out: {error}"
+def _add_faster_fifo() -> None:
+    import faster_fifo
 
     def make(flow: Flow) -> Any:
         size = flow.capacity * READING.itemsize
@@ -682,10 +626,7 @@ def _add_faster_fifo() -> str | None:
         loads = own_copy(array_of, flow)
         return faster_fifo.Queue(max_size_bytes=size, dumps=np.ndarray.tobytes, loads=loads)
 
-    PEERS["faster-fifo"] = Peer(
-        "faster-fifo, 2 processes", make, items_or_arrays_produce, taken_together, processes=True
-    )
-    return None
+    PEERS["faster-fifo"] = Peer("faster-fifo, 2 processes", make, piped_produce, taken_together, processes=True)
 
 
 def taken_together(job: Job) -> Work:

@@ -1,21 +1,19 @@
 """f1buf's queues against `queue.SimpleQueue` and those of `queue`: ratios, measured in one process.
 
-How it measures. Every round times each case once, one after the other, every other round in the opposite order, so
-that whatever slows the machine down for a while slows all of them; a first round warms up and is not counted. A ratio
-is the peer's time over f1buf's in the same round, above 1 where f1buf is faster; shown is the rounds' median, and
-beside it the quartiles. All run the same loops, each with code of its own (`own_copy`), on a new queue each time, with
-the collector off; the items exist beforehand. Threads make their items, meet at a barrier and are timed from its
-release to the last join; nobody is pinned to a core. Calls are written in two ways: "bound" takes the method out of the
-loop (``put = q.put``), "q.put" looks it up at each call. Times are nanoseconds an item, put and got.
+How it measures. Every round times each case once, every other round in the opposite order, so that whatever slows the
+machine down for a while slows all of them; a first round warms up and is not counted. A ratio is the peer's time over
+f1buf's in the same round, above 1 where f1buf is faster; the table shows the rounds' median, and beside it the
+quartiles. All cases run the same loops, each with code of its own (`own_copy`), on a new queue each time, with the
+collector off; the items exist beforehand. Threads make their items, meet at a barrier and are timed from its release to
+the last join; they may run on any core. Calls are written in two ways: "bound" takes the method out of the loop
+(``put = q.put``), "q.put" looks it up at each call.
 
 Every run checks its answer once the clock has stopped: with threads that every item arrived once, and each producer's
 in its order; with one thread that all were put, that the last to arrive is the last that was put, and that nothing is
 left; of a PriorityQueue that what came is what `heapq` gives for the same items.
 
 "must" and "aim" are the ratios that the project sets itself, per interpreter: 3.11 (also for 3.12), 3.13 (and later)
-and builds without the GIL.
-
-    python bench/queues.py [--runs N] [--quick] [--only NAME] [--json FILE]
+and builds without the GIL. It takes about two minutes; the table is printed, and goes to --json with every run.
 """
 
 import heapq
@@ -25,21 +23,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any
 
 from common import (
     INTERPRETERS,
-    by_turns,
+    Pair,
+    check_items,
     collector_off,
-    compared,
+    compare_pairs,
     comparison_args,
     comparison_parser,
-    environment,
     interpreter,
     own_copy,
-    print_environment,
-    write_json,
+    require,
 )
 
 import f1buf
@@ -184,11 +181,6 @@ def gets_looked_up(q: Any, n: int) -> list[int]:
     return [q.get() for _ in repeat(None, n)]
 
 
-def require(holds: bool, case: Case, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"{case}: {what}")
-
-
 def time_one_thread(case: Case) -> float:
     """Seconds for `case.items` items, one in the queue at a time, or one batch."""
     q = CLASSES[case.name](case.maxsize)
@@ -255,18 +247,8 @@ def time_threads(case: Case) -> float:
         thread.join(max(0.0, give_up - time.perf_counter()))
     ended = time.perf_counter()
     require(not any(thread.is_alive() for thread in threads), case, f"not done after {HUNG_S} s")
-    check_taken(case, taken, share)
+    check_items(case, taken, share, case.pairs)
     return ended - began[0]
-
-
-def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
-    """All items once, and what each consumer got from one producer in the order it was put."""
-    everything = sorted(chain.from_iterable(taken))
-    require(everything == list(range(share * case.pairs)), case, "not every item arrived once")
-    for got in taken:
-        # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
-        by_producer = sorted(got, key=share.__rfloordiv__) if case.pairs > 1 else got
-        require(by_producer == sorted(got), case, "items of one producer arrived out of their order")
 
 
 def run(case: Case, _warm_up: bool) -> float:
@@ -277,36 +259,21 @@ def run(case: Case, _warm_up: bool) -> float:
     return seconds / case.items * 1e9
 
 
-def summarise(row: Row, style: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """A line of the table, and what it was made of."""
-    column = INTERPRETERS.index(interpreter())
-    what = {"name": row.name, "workload": row.title, "call": style, "peer": row.peer}
-    return what | compared(ours, theirs, row.must[column], row.aim[column])
-
-
-def print_report(about: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    print_environment(about)
-    print(f"must and aim are those of {about['goals']}; ns an item, put and got (medians); ratio = peer / f1buf\n")
-    head = f"{'workload':<38}{'call':<6}{'f1buf ns':>9}  {'peer':<14}{'ns':>7}{'ratio':>8}  {'quartiles':<15}"
-    print(head + "must  aim  mark")
-    for line in lines:
-        quartiles = "{:.2f}-{:.2f}".format(*line["quartiles"])
-        print(
-            f"{line['workload']:<38}{line['call']:<6}{line['f1buf_ns']:9.1f}  {line['peer']:<14}{line['peer_ns']:7.0f}"
-            f"{line['ratio']:8.2f}  {quartiles:<15}{line['must']:<4g}  {line['aim']:<4g} {line['mark']}"
-        )
-
-
 def main() -> None:
     args = comparison_args(comparison_parser(__doc__, list(dict.fromkeys(row.name for row in ROWS))))
-    chosen = [
-        (row, style, row.cases(style, args.quick)) for row in ROWS if args.only in (None, row.name) for style in STYLES
+    column = INTERPRETERS.index(interpreter())
+    pairs = [
+        Pair(
+            {"workload": row.title, "call": style, "peer": row.peer},
+            *row.cases(style, args.quick),
+            row.must[column],
+            row.aim[column],
+        )
+        for row in ROWS
+        if args.only in (None, row.name)
+        for style in STYLES
     ]
-    times = by_turns(list(dict.fromkeys(case for *_, pair in chosen for case in pair)), args.runs, run)
-    about = environment(args.runs)
-    lines = [summarise(row, style, times[ours], times[theirs]) for row, style, (ours, theirs) in chosen]
-    print_report(about, lines)
-    write_json(args, about, lines)
+    compare_pairs(args, pairs, run, f"ns an item, put and got; must and aim are those of {interpreter()}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,26 @@
-"""The speed section of several results side by side, as the tables in Markdown that README.md and bench/README.md show.
+"""Prints the speed sections of several results side by side, as the tables in Markdown that the documents show.
 
-python bench/report.py RESULTS.json ...       # one file for each Python
-python bench/report.py --aims RESULTS.json ...  # how far from the aims
+It reads what compare.py has written, a file for each Python; it measures nothing, and takes no time.
 """
 
-import argparse
-import json
+import lzma
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common import INTERPRETERS, Parser
+from common import INTERPRETERS, RESULTS, Parser, read_results
 
 HEADS = {"3.11": "3.11", "3.13": "3.13", "free-threaded": "3.13, no GIL"}
 Line = dict[str, Any]
 
 
-def lines_of(files: list[Path]) -> dict[str, dict[str, Line]]:
+def lines_of(files: Iterable[Path]) -> dict[str, dict[str, Line]]:
     """Of each goal the line of each interpreter."""
     lines: dict[str, dict[str, Line]] = {}
     for file in files:
-        whole = json.loads(file.read_text(encoding="utf-8"))
-        for line in whole["sections"]["speed"]["goals"]:
-            lines.setdefault(line["what"], {})[whole["goals"]] = line
+        speed = read_results(file)["speed"]
+        for line in speed["goals"]:
+            lines.setdefault(line["what"], {})[speed["about"]["goals"]] = line
     return lines
 
 
@@ -67,13 +66,15 @@ def table(lines: dict[str, dict[str, Line]], cell: Any) -> str:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--aims", action="store_true", help="the distance to the aims in place of the ratios")
-    parser.add_argument("files", nargs="+", type=Path, metavar="RESULTS.json")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="of results (default: those in bench/results)"
+    )
     args = parser.parse_args()
     try:
-        lines = lines_of(args.files)
-    except (OSError, ValueError, KeyError) as error:
+        lines = lines_of(args.files or sorted(RESULTS.iterdir()))
+    except (OSError, ValueError, KeyError, lzma.LZMAError) as error:
         parser.error(f"no results of compare.py's speed section: {error!r}")
     print(table(lines, distance if args.aims else ratio))
 

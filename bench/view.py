@@ -1,11 +1,9 @@
 """What the live view costs: full speed with it, in a pseudo-terminal, against the same with ``--plain``.
 
-    python bench/view.py [--runs 9] [--seconds 2]
-
-The two take turns, in processes of their own; the ratio of neighbouring runs is what counts.
+The two take turns, in processes of their own; the ratio of neighbouring runs is what counts. It takes a minute, and
+prints the ratios.
 """
 
-import argparse
 import fcntl
 import json
 import os
@@ -17,11 +15,11 @@ import sys
 import termios
 import threading
 
-from common import environment, print_environment
+from common import Parser, environment, positive, positive_seconds, print_environment
 
 
 def readings_per_second(seconds, *options):
-    """Run it in a terminal of 120 columns and 40 lines, which somebody reads."""
+    """Run it in a terminal of 120 columns and 40 lines, whose output is read."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
     command = [sys.executable, "-m", "f1buf", "run", "--rate", "max", "--buffer-size", "65536", "--seed", "1"]
@@ -49,11 +47,11 @@ def read_all(descriptor, shown):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=9, help="pairs of runs (default: 9)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each run (default: 2)")
+    parser = Parser(__doc__)
+    parser.add_argument("--runs", type=positive, default=9, metavar="N", help="pairs of runs (default: 9)")
+    parser.add_argument("--seconds", type=positive_seconds, default=2.0, metavar="S", help="of each run (default: 2)")
     args = parser.parse_args()
-    print_environment(environment(args.runs))
+    print_environment(environment())
     ratios = []
     for _ in range(args.runs):
         plain = readings_per_second(args.seconds, "--plain")

@@ -4,5 +4,5 @@
 In C++17 (`# distutils: language = c++`), with `f1buf.get_include()` among the include folders.
 """
 
-from f1buf.ring.ring cimport Outcome, RingBuffer, deadline_after
-from f1buf.core.sync cimport FOREVER, now_ns
+from f1buf.core.sync cimport FOREVER, Outcome, now_ns
+from f1buf.ring.ring cimport RingBuffer, deadline_after

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from f1buf.telemetry.sources.game.packets import FORMATS
 
 PATIENCE = 120.0  # [s] how long a test may take before it counts as hanging
 CHANNELS = (ENGINE_TEMP, TIRE_PRESSURE, SPEED, G_FORCE, FUEL_LEVEL)
+CROSSED = "too much of it"  # the message of the thresholds that every reading crosses
 
 
 # Bounds ---------------------------------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ CHANNELS = (ENGINE_TEMP, TIRE_PRESSURE, SPEED, G_FORCE, FUEL_LEVEL)
 
 @contextlib.contextmanager
 def watchdog(seconds=PATIENCE):
-    """What hangs inside fails, with every thread's stack; what it has started in threads must have ended with it."""
+    """Fail, with every thread's stack, where the block hangs, or where a thread that it started outlives it."""
 
     def expired(signum, frame):
         faulthandler.dump_traceback(file=sys.__stderr__)
@@ -49,7 +51,7 @@ def watchdog(seconds=PATIENCE):
         yield
         left = set(threading.enumerate()) - before
         for thread in left:
-            thread.join(min(seconds, PATIENCE) / 2)  # before the time is over, which would not say which
+            thread.join(min(seconds, PATIENCE) / 2)  # which says what thread it is; the end of the time would not
         assert not [thread.name for thread in left if thread.is_alive()]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -108,22 +110,22 @@ def expected_events(stream, thresholds, samples=False):
     """(position, threshold's index, kind) of each event, found by going through the readings one by one."""
     names = {channel.number: channel.name for channel in known_channels()}
     lowest, counting, events = {}, set(), []  # of each series that is over: the lowest time; whether it counts by now
-    for position, (time, sensor, number, _flags, value) in enumerate(stream.tolist()):
+    for position, (at, sensor, number, _flags, value) in enumerate(stream.tolist()):
         for index, threshold in enumerate(thresholds):
             if names.get(number) != threshold.channel:
                 continue
             series = index, number, sensor
             if _beyond(threshold, value):
-                lowest.setdefault(series, time)
+                lowest.setdefault(series, at)
             elif not _beyond(threshold, value, threshold.hysteresis):
                 lowest.pop(series, None)
                 counting.discard(series)
             if series not in lowest:
                 continue
-            if time < lowest[series] or math.isnan(lowest[series]):
-                lowest[series] = time
+            if at < lowest[series] or math.isnan(lowest[series]):
+                lowest[series] = at
             kind = "sample" if series in counting else "rise"
-            if kind == "rise" and threshold.min_duration > 0 and not time - lowest[series] >= threshold.min_duration:
+            if kind == "rise" and threshold.min_duration > 0 and not at - lowest[series] >= threshold.min_duration:
                 continue
             counting.add(series)
             if samples or kind == "rise":
@@ -137,7 +139,7 @@ def _beyond(threshold, value, slack=0.0):
 
 
 def found_events(alerts, thresholds):
-    """The same of alerts."""
+    """What `expected_events` returns, of alerts that were raised."""
     return [(alert.position, thresholds.index(alert.threshold), alert.kind) for alert in alerts]
 
 
@@ -168,7 +170,7 @@ def datagram(packet_id, time, year=2026, **header):
 
 
 def participants(time, *drivers, year=2026, **header):
-    """The packet that says who drives."""
+    """The packet with the drivers' names."""
     packet = datagram(4, time, year, **header)
     packet["num_active_cars"] = len(drivers)
     for index, driver in enumerate(drivers):
@@ -248,11 +250,14 @@ def call(*args, stream=Captured):
 
 
 PROGRAM = ("-m", "f1buf")
-# None in sys.modules makes an import fail as if the package were not installed.
-PROGRAM_WITHOUT_RICH = (
-    "-c",
-    "import sys; sys.modules['rich'] = None; from f1buf.command.cli import main; sys.exit(main())",
-)
+
+
+def program_without(package):
+    """The command where a package is not installed: None in sys.modules makes its import fail so."""
+    return "-c", f"import sys; sys.modules['{package}'] = None; from f1buf.command.cli import main; sys.exit(main())"
+
+
+PROGRAM_WITHOUT_RICH = program_without("rich")
 # For rich, and for how Python buffers what is printed.
 PLAIN_ENVIRONMENT = (
     *("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"),
@@ -280,7 +285,7 @@ def command(*args, **options):
 
 @contextlib.contextmanager
 def running(*args, **options):
-    """The command in a process of its own that is killed at the end, if it has not ended."""
+    """The command in a process of its own; it is killed at the end of the block, if it has not ended."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
     with subprocess.Popen(**child_options(args, **options), stdin=subprocess.DEVNULL) as process:
         try:
@@ -291,13 +296,24 @@ def running(*args, **options):
 
 
 def finish(process):
-    """Wait until it ends."""
+    """Wait until the process ends; return the run."""
     out, err = process.communicate(timeout=PATIENCE)
     return Done(process.returncode, out, err)
 
 
+def interrupted(*args, after=CROSSED, by=(signal.SIGINT,), pause=0.0, **options):
+    """Run the command in a process of its own; send it these signals once it has said `after`; return the run."""
+    with running(*args, **options) as process:
+        read_until(process.stderr, after)
+        time.sleep(pause)  # no line tells when its buffer is full
+        for number in by:
+            process.send_signal(number)
+            time.sleep(0.05 * (len(by) > 1))  # signals that come at once are one
+        return finish(process)
+
+
 def read_until(stream, text):
-    """Read lines until one contains `text`; all that was read."""
+    """Read lines until one contains `text`; return all that was read."""
     read = ""
     for line in stream:
         read += line

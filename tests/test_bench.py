@@ -1,5 +1,7 @@
-"""What the scripts in bench/ make of what they have measured."""
+"""What the scripts in bench/ make of what they have measured; how those in tools/ are called."""
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,3 +38,39 @@ def test_so_it_is_in_the_table_of_goals(bench):
     goal = compare.Goal("what; against what", None, None, (2.0,) * 3, (9.0,) * 3)
     line = compare.judge(goal, runs(HIGHER), runs(LOWER))
     assert (line["ratio"], line["quartiles"], line["mark"]) == (9.0, [5.05, 9.5], "reaches the aim")
+
+
+def test_the_documents_say_what_the_kept_results_say(bench):
+    """bench/README.md has both tables whole, the others may show rows of them."""
+    report = bench("report")
+    lines = report.lines_of(sorted(report.RESULTS.iterdir()))
+    tables = [report.table(lines, cell) for cell in (report.ratio, report.distance)]
+    head, rows = tables[0].partition("\n")[0], {row for table in tables for row in table.splitlines()}
+    root = BENCH.parent
+    shown = {
+        str(file.relative_to(root)): re.findall(
+            rf"(?m)^{re.escape(head)}\n(?:\|.*\n)+", file.read_text(encoding="utf-8")
+        )
+        for file in (root / "README.md", BENCH / "README.md", *root.glob("docs/**/*.md"))
+    }
+    assert shown["bench/README.md"] == [f"{table}\n" for table in tables]
+    assert {file: extra for file, found in shown.items() if (extra := {*"".join(found).splitlines()} - rows)} == {}
+
+
+def test_results_come_back_with_nine_digits_and_from_the_same_bytes(bench, tmp_path):
+    common, sections = bench("common"), {"speed": {"about": {"python": "3.11.7"}, "rates": [1 / 3, 12]}}
+    for name in ("one", "other"):
+        common.write_results(tmp_path / name, sections)
+    assert common.read_results(tmp_path / "one")["speed"]["rates"] == [0.333333333, 12]
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@pytest.mark.parametrize("tool", ["fuzz", "live_runs", "mutate", "sanitize"])
+def test_each_tool_says_what_it_does_and_refuses_the_rest(tool):
+    command = [sys.executable, BENCH.parent / "tools" / f"{tool}.py"]
+    told, refused = (
+        subprocess.run([*command, option], capture_output=True, text=True) for option in ("--help", "--no")
+    )
+    assert (told.returncode, refused.returncode) == (0, 2)
+    assert f"python tools/{tool}.py " in told.stdout
+    assert "error: " in refused.stderr

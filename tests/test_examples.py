@@ -77,9 +77,9 @@ def test_a_ring_of_other_records_is_refused(producer):
     assert RingBuffer(10).dtype == READING
 
 
-def test_the_sample_in_the_readme(tmp_path):
-    readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
-    built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", readme, re.DOTALL)[1])
+def test_the_sample_in_the_guide(tmp_path):
+    page = (EXAMPLES.parents[1] / "docs/guides/from-c.md").read_text(encoding="utf-8")
+    built = compile_module(tmp_path, "sample", re.search(r"```cython\n(.*?)```", page, re.DOTALL)[1])
     run_python(f"import sys; sys.path.append({str(built)!r}); import test_examples as it; it.use_sample()")
 
 

@@ -750,14 +750,14 @@ def _try_inputs(target, inputs, end, rng, shared):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, help="of the first inputs; another one each time, unless given")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=TARGETS, help="what reads the inputs")
+    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="how long (default: 30)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the first inputs (default: another one each time)")
     parser.add_argument(
-        "--cases", type=Path, default=CASES, metavar="DIR", help="where to keep what fails (%(default)s)"
+        "--cases", type=Path, default=CASES, metavar="DIR", help="for what fails (default: tests/telemetry/cases)"
     )
-    parser.add_argument("--input", type=Path, help="try this one only, a file that an earlier run kept")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="try this one only, a file that an earlier run kept")
     args = parser.parse_args()
     warnings.simplefilter("error")
     if args.input:

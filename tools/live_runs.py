@@ -49,7 +49,7 @@ class Command:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
         self._process = subprocess.Popen(**child_options(("listen", "--port", 0, "--json", *args), **options))
         self.port = int(re.search(r":(\d+), ", read_until(self._process.stderr, "Ctrl-C stops"))[1])
-        self._said = Task(self._process.stderr.read)  # or it would wait for us before long
+        self._said = Task(self._process.stderr.read)  # unread, the pipe would fill, and the command wait
         self.memory = []  # [bytes] resident
 
     def look(self):
@@ -87,7 +87,7 @@ def race(seconds, speed):
                 due = began + (round_ * lap + timestamp - first) / speed
                 while (now := time.monotonic()) < due:
                     time.sleep(due - now)
-                if now - due > CATCH_UP:  # somebody held us up: what is sent at once then is not the game's doing
+                if now - due > CATCH_UP:  # this process was held up; the game would not send so much at once
                     began += now - due - CATCH_UP
                     held_up += now - due - CATCH_UP
                 sender.send(datagram)
@@ -171,11 +171,13 @@ def judged(command, status, summary, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("race", "garbage"))
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--speed", type=float, default=20.0, help="of the race (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, help="of the garbage (default: 1)")
+    parser.add_argument("what", choices=("race", "garbage"), help="what is sent")
+    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long (default: 60)")
+    parser.add_argument("--speed", type=float, default=20.0, metavar="X", help="of the race, times real (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the garbage (default: 1)")
     args = parser.parse_args()
+    if not (args.seconds > 0 and args.speed > 0):
+        parser.error("--seconds and --speed: expected more than 0")
     ran = race(args.seconds, args.speed) if args.what == "race" else garbage(args.seconds, args.seed)
     return 0 if judged(*ran) else 1
 

@@ -36,7 +36,9 @@ from libc.errno cimport ENOSYS, errno
 from libc.stdint cimport int64_t, uint64_t
 
 from f1buf.core.sync cimport (
-    FOREVER, Bell, Side, Waiter, forks, give_back, lend_attached, now_ns, start_wait, take_node,
+    DONE, FOREVER, QUEUED,
+    Bell, Monitor, Outcome, Side, Waiter,
+    forks, give_back, lend_attached, now_ns, start_wait, take_node, withdraw,
 )
 
 cdef extern from *:
@@ -93,6 +95,7 @@ cdef object bells = weakref.WeakKeyDictionary()
 cdef object asyncio = None
 cdef object current_run = None
 
+cdef object PAUSE  # awaited, it lets the loop run once
 NOT_YET = object()
 
 
@@ -309,13 +312,14 @@ cdef class LoopWait:
     All in the loop's thread, but for `end`, which comes from anywhere where the loop is closed.
     """
 
-    cdef int start(self, object buffer, Withdraw withdraw, Side* side, uint64_t need) except -1:
+    cdef int start(self, object buffer, Monitor* monitor, Side* side, uint64_t need) except -1:
         cdef LoopBell bell
         cdef Waiter* node
         self.loop = running_loop()
         self.ended.store(0)  # at the end of a run of trio one may wait anew whose bell is gone
         self.buffer = buffer
-        self.withdraw = withdraw
+        self.monitor = monitor
+        self.withdraw = NULL
         bell = bell_of(self.loop)
         node = take_node()
         if node == NULL:
@@ -380,7 +384,10 @@ cdef class LoopWait:
         raised = None
         try:
             if self.w.forks == forks:  # else it is in the lists of the parent, which the child has forgotten
-                expected = self.withdraw(self.buffer, &self.w)
+                if self.withdraw == NULL:
+                    expected = withdraw(self.monitor, &self.w)
+                else:
+                    expected = self.withdraw(self.buffer, self)
         except BaseException as error:
             raised = error
         if self.w.forks == forks:
@@ -488,6 +495,35 @@ async def _do_when_it_can(Attempt of, bint due):
             await wait.future
     finally:
         wait.end()
+
+
+cdef Attempt attempt_in_pieces(object buffer, AtOnce at_once, Piece piece):
+    cdef Attempt made = attempt(buffer, at_once, NULL)
+    made.piece, made.waiting = piece, _do_in_pieces
+    return made
+
+
+async def _do_in_pieces(Attempt of, bint due):
+    """Put `of.most` things; how many were put, from the first on."""
+    cdef Outcome outcome
+    if due:
+        await PAUSE
+        done = of.at_once(of)
+        if done is not NOT_YET:
+            return done
+    wait = LoopWait()
+    try:
+        while wait.done < of.most:
+            outcome = of.piece(of, wait)
+            if outcome == QUEUED:
+                await wait.future
+            elif outcome != DONE:
+                break
+            elif wait.done < of.most and is_due():  # not right after it was woken, when it is its turn
+                await PAUSE
+    finally:
+        wait.end()
+    return wait.done
 
 
 cdef inline int advance(Attempt self, object value, PyObject** result) except -1:

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <Python.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -25,6 +27,8 @@
 #if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
 #include <immintrin.h>
 #endif
+
+#include "core/interpreter.hpp"
 
 #ifndef F1BUF_DEBUG
 #define F1BUF_DEBUG 0
@@ -199,27 +203,91 @@ struct Side {
   std::int64_t wait_ns = 0;             // how long, in all
 };
 
-// States of a monitor, each harder than the one before; it never goes back.
+// States of a monitor, each harder than the one before. A ring never goes back; a Queue that is PLAIN may be opened again.
 constexpr int OPEN = 0;
 constexpr int SHUT = 1;      // nothing enters any more, what is there can be taken
 constexpr int SHUT_NOW = 2;  // what is there is discarded, too
 constexpr int TORN = 3;      // a fork cut a copy in two: what is there is not to be trusted
+constexpr int ENDED = 4;     // a Queue has become CLASSIC: nobody waits here any more, not for its tasks either
+
+// A Queue's lock: the GIL where there is one, else a PyMutex. Attached threads hold it, for a few instructions in which
+// nothing of Python runs. A thread that must wait for a PyMutex detaches, so it stops nobody who wants to stop the world:
+// the collector, or os.fork. That finds nobody between lock and unlock. But a PyMutex may have been handed to a waiter that
+// is still detached, and that will not be there to unlock it: in the child of a fork (hence `renew`), or at the
+// interpreter's end.
+class SlotLock {
+ public:
+#ifdef Py_GIL_DISABLED
+  void lock() {  // not noexcept: before Python 3.14 a daemon thread that waits here at the end is unwound
+    if (is_ending()) renew();
+    PyMutex_Lock(&mutex_);
+  }
+  void unlock() noexcept { PyMutex_Unlock(&mutex_); }
+  void renew() noexcept { mutex_ = {0}; }
+
+ private:
+  PyMutex mutex_ = {0};
+#else
+  void lock() noexcept {}
+  void unlock() noexcept {}
+  void renew() noexcept {}
+#endif
+};
 
 // A bounded count with two sides that wait for it: everything of a buffer but its storage.
+//
+// Its lock is the parameter of the protocol: a mutex, for threads that run without the GIL (or a GIL that they give up
+// where the mutex is busy); or, where `attached`, the slot lock, for threads that have the GIL, and give it up to sleep.
 struct Monitor {
   std::mutex lock;
-  std::atomic<std::uint64_t> count{0};  // records that can be taken; 0 <= count <= capacity
+  SlotLock slot_lock;                   // in place of `lock` where `attached`
+  bool attached = false;
+  std::atomic<std::uint64_t> count{0};  // records that can be taken
+  std::int64_t unfinished = 0;          // a Queue's items put less `task_done` called; a program may set it below 0
   std::uint64_t capacity = 0;           // a Queue's maxsize may be lowered below the count
   Side puts;
   Side gets;
-  WaitList joins;                       // who waits for a Queue's tasks to be done
+  Side joins;                           // threads and coroutines that wait for a Queue's tasks to be done
   std::atomic<int> shut{OPEN};
   int step = 0;                         // debug: what the section that holds the lock began with, see `begins`
-  void (*renew)(void *) = nullptr;      // called in the child of a fork: for other locks that may be left taken
-  void *renew_arg = nullptr;
+  void (*settled)(void *) = nullptr;    // called under the lock, after each SETTLE: a Queue sets its fast paths anew
+  void *settled_arg = nullptr;
   Monitor *fork_prev = nullptr;         // neighbours in the list that the fork handlers walk
   Monitor *fork_next = nullptr;
 };
+
+inline void lock(Monitor *m) {
+  if (m->attached) {
+    m->slot_lock.lock();
+  } else {
+    m->lock.lock();
+  }
+}
+
+// With the GIL: false where the lock is busy, so that the caller gives the GIL up and waits for it.
+inline bool try_lock(Monitor *m) {
+  if (!m->attached) return m->lock.try_lock();
+  m->slot_lock.lock();
+  return true;
+}
+
+inline void unlock(Monitor *m) noexcept {
+  if (m->attached) {
+    m->slot_lock.unlock();
+  } else {
+    m->lock.unlock();
+  }
+}
+
+// PARK, without the lock. Not noexcept: before Python 3.14 a daemon thread that comes back for the GIL at the
+// interpreter's end is unwound.
+inline bool sleep(Monitor *m, Waiter *waiter, std::int64_t deadline_ns) {
+  if (!m->attached) return waiter->parker.park(deadline_ns);
+  PyThreadState *const state = PyEval_SaveThread();
+  const bool woken = waiter->parker.park(deadline_ns);
+  PyEval_RestoreThread(state);
+  return woken;
+}
 
 // Waiters that nobody uses now. They are never freed: a waker may still be about to notify one (see Parker::unpark).
 // There are as many as have ever waited at the same time.

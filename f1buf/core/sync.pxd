@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The lock and wait protocol: its data and what is inline. The reasoning is in `sync.pyx`."""
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 
@@ -13,6 +13,7 @@ cdef extern from "core/sync.hpp" namespace "f1buf" nogil:
     const int SHUT
     const int SHUT_NOW
     const int TORN
+    const int ENDED
     const int FREE
     const int COPYING
     const int RESERVED
@@ -72,19 +73,32 @@ cdef extern from "core/sync.hpp" namespace "f1buf" nogil:
         uint64_t waits
         int64_t wait_ns
 
+    cppclass SlotLock:
+        void lock() noexcept
+        void unlock() noexcept
+        void renew() noexcept
+
     cppclass Monitor:
         Mutex lock
+        SlotLock slot_lock
+        bint attached
         atomic[uint64_t] count
+        int64_t unfinished
         uint64_t capacity
         Side puts
         Side gets
-        WaitList joins
+        Side joins
         atomic[int] shut
-        void (*renew)(void*) noexcept nogil
-        void* renew_arg
+        int step
+        void (*settled)(void*) noexcept nogil
+        void* settled_arg
         Monitor* fork_prev
         Monitor* fork_next
-        int step
+
+    void lock(Monitor*) noexcept
+    bint try_lock(Monitor*) noexcept
+    void unlock(Monitor*) noexcept
+    bint sleep(Monitor*, Waiter*, int64_t) noexcept
 
     cppclass WaiterPool:
         Waiter* take() noexcept
@@ -94,13 +108,29 @@ cdef extern from "core/sync.hpp" namespace "f1buf" nogil:
         int fail_in
 
 
-cdef enum Status:
-    READY = 0    # the lock is held and the caller may act
-    TICK = 1     # the lock is not held: let signal handlers run, then call again
-    NO_MEMORY = 2  # the lock is not held, nothing was changed
-    HELD = 3     # the lock is held; a reservation is out that the caller must not wait for
-    OWN = 4      # the lock is not held; the reservation is this thread's own, so that it would wait for itself
-    LATER = 5    # the lock is not held; a coroutine has been queued, and its loop will hear of its turn
+cdef extern from "core/int.hpp" namespace "f1buf":
+    const uint64_t READY_MADE
+    cppclass LaterInt:
+        int reserve(uint64_t) except -1
+        object become(uint64_t)
+
+
+cdef enum Outcome:
+    # How an operation ended, or a step of one. But for DONE, and for what `done` tells of a ring's C calls, nothing was
+    # done.
+    DONE = 0
+    FULL = 1           # no room in time; or a block is out (`reserve`), for whose end there was no time
+    EMPTY = 2          # nothing there in time; or a block is out (`peek`), for whose end there was no time
+    SHUT_DOWN = 3      # shut down; for a pop also drained: nothing will ever come
+    CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
+    OUT_OF_MEMORY = 5  # to wait with, or for more items
+    HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
+    # Inside only:
+    TICKED             # signal handlers must run, then the caller goes on
+    HELD               # a block is out, for whose end the caller must not wait
+    QUEUED             # a coroutine waits in its side's list; its loop will hear of its turn
+    GROW               # the caller's room is too small for what is there
+    MOVED              # a Queue is not PLAIN any more, or must not stay so
 
 
 cdef enum Step:
@@ -132,20 +162,24 @@ cdef struct Wait:
     int64_t began      # [ns] when it began to wait; 0: it did not
     bint later         # a coroutine's, which cannot sleep: see `acquire_later`
     Side* side         # on which it waits
-    bint returns       # whose node has been woken, and is still to leave
+    bint returns       # its node has been woken, and is still to leave the list
 
 
 cdef inline uint64_t available(Monitor* m, Side* side) noexcept nogil:
-    """Records that the gets could take, or slots that the puts could fill."""
+    """Records that the gets could take, or slots that the puts could fill; enough for all joins, or nothing."""
     cdef uint64_t count = m.count.load(memory_order_relaxed)
     if side == &m.gets:
         return count
+    if side == &m.joins:
+        return UINT64_MAX if m.unfinished == 0 else 0
     return m.capacity - count if count < m.capacity else 0
 
 
 cdef inline bint over(Monitor* m, Side* side) noexcept nogil:
     """Whether a shutdown ends the waiting. Gets still wait for a put that is copying: its records are to come."""
     cdef int how = m.shut.load(memory_order_relaxed)
+    if side == &m.joins:
+        return how == ENDED
     return how != OPEN and not (how == SHUT and side == &m.gets and m.puts.turn.load(memory_order_relaxed))
 
 
@@ -155,11 +189,11 @@ cdef inline bint ready(Monitor* m, Side* side, Wait* w) noexcept nogil:
         return False
     if w.expired or over(m, side):
         return True
-    return available(m, side) >= w.need and (may_overtake(side) or w.need == 0)
+    return available(m, side) >= min(w.need, m.capacity) and (may_overtake(side) or w.need == 0)
 
 
 cdef inline bint may_overtake(Side* side) noexcept nogil:
-    """Whether who runs may act before those who have been woken; see "What a grant is"."""
+    """Whether a thread that runs may act before those that have been woken; see "What a grant is"."""
     return MOST_OVERTAKES == 0 or side.waiters.overtakes.load(memory_order_relaxed) < MOST_OVERTAKES
 
 
@@ -169,16 +203,29 @@ cdef inline void overtake(Side* side, uint64_t size) noexcept nogil:
         side.waiters.overtakes.fetch_add(1 + <int32_t> (min(size, <uint64_t> (1 << 20)) // 1024), memory_order_relaxed)
 
 
+cdef inline bint somebody_waits(Monitor* m) noexcept nogil:
+    return m.puts.waiters.head != NULL or m.gets.waiters.head != NULL or m.joins.waiters.head != NULL
+
+
 cdef inline void release(Monitor* m) noexcept nogil:
-    """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost."""
+    """Unlock a ring's monitor. Every unlock after a change goes through here, or through `settle_and_unlock`: this is
+    what keeps wake-ups from being lost."""
     if DEBUG:
         insist(monitor_fault(m))
     if m.puts.waiters.head == NULL and m.gets.waiters.head == NULL:
         if DEBUG:
-            record(m, 0)
+            record(m)
         m.lock.unlock()
     else:
         settle_and_unlock(m)
+
+
+cdef inline void lock_attached(Monitor* m) noexcept:
+    """Take the lock with the GIL, but wait for it without: no thread waits for the GIL while it holds a lock."""
+    while not try_lock(m):
+        with nogil:
+            lock(m)
+            unlock(m)
 
 
 cdef inline void begins(Monitor* m, Step step) noexcept nogil:
@@ -199,14 +246,10 @@ cdef inline void forget_place(Wait* w) noexcept nogil:
 
 
 cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil
-cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil
+cdef Outcome acquire(Monitor* m, Side* side, Wait* w) noexcept nogil
+cdef bint withdraw(Monitor* m, Wait* w) noexcept
 cdef void end_wait(Wait* w) noexcept
-cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil
-cdef void leave(WaitList* waiters, Waiter* node) noexcept nogil
 cdef void settle_and_unlock(Monitor* m) noexcept nogil
-cdef Waiter* settle(Monitor* m) noexcept nogil
-cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil
-cdef void wake_all(Waiter* chain) noexcept nogil
 cdef Waiter* take_node() noexcept nogil
 cdef void give_back(Waiter* node) noexcept nogil
 cdef bint make_node(Wait* w) noexcept nogil
@@ -217,9 +260,8 @@ cdef void lend_attached() noexcept
 cdef uint64_t this_thread() noexcept nogil
 cdef void shut(Monitor* m, int how) noexcept nogil
 cdef const char* monitor_fault(Monitor* m) noexcept nogil
-cdef const char* waiters_fault(WaitList* waiters) noexcept nogil
 cdef void insist(const char* fault) noexcept nogil
-cdef void record(Monitor* m, int64_t unfinished) noexcept nogil
+cdef void record(Monitor* m) noexcept nogil
 
 cdef void register_for_fork(Monitor* m) noexcept nogil
 cdef void unregister_for_fork(Monitor* m) noexcept nogil

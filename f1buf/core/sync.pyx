@@ -2,8 +2,10 @@
 """The lock and wait protocol that every buffer stands on.
 
 A `Monitor` is a bounded count with two sides, puts and gets, that wait for it: everything of a buffer but its
-storage. One lock protects all of it. An operation on either side runs through these steps; the model of the
-protocol in `tests/models/protocol_model.py` steps through every interleaving of them, under the same names:
+storage. One lock protects all of it: a mutex, or, of a Queue, the slot lock (`attached`), which is the GIL where there
+is one. The steps are the same with either; a Queue has no SPIN and no turns, and a third side, the joins that wait for
+its tasks. An operation runs through these steps; the models of the protocol in `tests/models` step through every
+interleaving of them, under the same names:
 
     LOOK    under the lock: may I act? (my side's turn is free, and there is what I need)
     SPIN    without the lock and the GIL, for 10 us at most, where the other side last ran on another processor
@@ -19,7 +21,7 @@ protocol in `tests/models/protocol_model.py` steps through every interleaving of
 
 Invariants, whenever the lock is free (a debug build checks them after every operation):
 
-I1  0 <= count <= capacity.
+I1  0 <= count <= capacity; of a Queue unless its maxsize was lowered below the count.
 I2  A side's list holds waiters in the order of their tickets, none of them granted.
 I3  Where a side's turn is free and one of its waiters could be served from what is not promised yet, or its turn is
     a block's and one of its waiters `gives_up`, at least one thread among that side's waiters has been granted and has
@@ -40,12 +42,14 @@ coming, so SETTLE goes on to the next.) Overtaking is what makes it fast, since 
 nothing but the lock ever stops those who run (no GIL, large copies), some would run for long. There, once so much has
 been done before those who were woken, all who may wait do so until one of those is back.
 
-Who may hold what. The lock is held for a few instructions and a small copy; nobody waits, allocates, touches a Python
-object or takes the GIL under it. Threads that hold the GIL take it by `try_lock` only, and give the GIL up if it is
-busy (the fork handlers may wait for it: whoever holds it does not need the GIL). A turn is held for one copy by a
-thread that runs without the GIL; or, RESERVED, by a block of the ring's for as long as its owner likes: whoever must
-not wait for that gives up (`gives_up`), and its owner is told that it would wait for itself. Of locks, only the fork
-handlers hold several: the registry's, then each monitor's.
+Who may hold what. The lock is held for a few instructions and a small copy. No thread waits, touches a Python object or
+takes the GIL under it; what a thread allocates under it is one raw node (`park`), and where there is no memory for that
+nothing has changed. A thread that has the GIL takes a mutex by `try_lock` only, and gives the GIL up if it is busy
+(the fork handlers may wait for the mutex: the thread that holds it does not need the GIL). A turn is held for one copy,
+by a thread that runs without the GIL; or, RESERVED, by a block of the ring's for as long as its owner likes. A thread
+that must not wait for that gives up (`gives_up`), and the owner is told that it would wait for itself. The pool's lock
+may be taken under a monitor's. Beyond that only the fork handlers hold several locks: the registry's, then each
+monitor's, then the pool's.
 
 The end. A graceful shutdown ends the waiting of gets only once no put is copying under its turn (`over`): those
 records have been accepted, and who has been told "drained" will not come back for them.
@@ -84,12 +88,6 @@ from f1buf.core.borrowed import check_ints
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
-
-cdef extern from "core/int.hpp" namespace "f1buf":
-    const uint64_t READY_MADE
-    cppclass LaterInt:
-        int reserve(uint64_t) except -1
-        object become(uint64_t)
 
 
 def _made_int(uint64_t most, uint64_t value):
@@ -173,31 +171,31 @@ cdef void end_wait(Wait* w) noexcept:
     drop_node(w)
 
 
-cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """Wait until the caller may act, and return READY with the lock held.
+cdef Outcome acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """Wait until the caller may act, and return DONE with the lock held.
 
-    READY: the side's turn is free, and there is `w.need`, or the deadline has passed (`w.expired`), or the monitor
-    is shut; the caller looks which. HELD, also with the lock: a reservation is out, and `gives_up`. Otherwise the lock
-    is not held. Call it without the GIL.
+    DONE: the side's turn is free, and there is `w.need`, or the deadline has passed (`w.expired`), or the monitor
+    is shut; the caller looks which. HELD, also with the lock: a reservation is out, and `gives_up`. Otherwise (TICKED,
+    OUT_OF_MEMORY, HELD_BY_SELF, QUEUED) the lock is not held. Without the GIL, unless the monitor is `attached`.
     """
-    cdef Status status = READY
+    cdef Outcome outcome = DONE
     cdef int64_t now
     if w.tick != FOREVER and w.held == 0 and now_ns() >= w.tick:
         w.tick = now_ns() + SIGNAL_TICK_NS  # also where it waits often but never for long, or copies without end
-        return TICK
+        return TICKED
     if w.later:
         return acquire_later(m, side, w)
     if w.held == 0:
         lend()
-    m.lock.lock()
+    lock(m)
     begins(m, LOOK)
     unhold(w)
     while not ready(m, side, w):                # LOOK
         if waits_for_itself(m, side, w):
-            release(m)
-            return OWN
+            settle_and_unlock(m)
+            return HELD_BY_SELF
         if side.turn.load(memory_order_relaxed) == RESERVED and gives_up(m, side, w):
-            status = HELD
+            outcome = HELD
             break
         if w.began == 0:
             w.began = now_ns()
@@ -205,25 +203,28 @@ cdef Status acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
             w.spun = True
             if spin(m, side, w):
                 continue
-        status = park(m, side, w)
-        if status != READY:
-            return status
+        outcome = park(m, side, w)
+        if outcome != DONE:
+            return outcome
     if w.began != 0:
         now = now_ns()
         side.waits += 1
         side.wait_ns += now - w.began
         w.began = 0
-        if w.tick != FOREVER and side == &m.gets and w.need != 0 and not w.expired and not over(m, side):
+        if (
+            w.tick != FOREVER and not m.attached
+            and side == &m.gets and w.need != 0 and not w.expired and not over(m, side)
+        ):
             # The main thread waited for records: a signal that came before them must not find them taken already.
             w.tick = now + SIGNAL_TICK_NS
             hold(m, side, w, min(w.need, available(m, side)))
-            release(m)
-            return TICK
-    return status
+            settle_and_unlock(m)
+            return TICKED
+    return outcome
 
 
 cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """Of who may not act: whether a reservation of its own keeps it from what it needs.
+    """Whether a reservation of the caller's own keeps it from what it needs, where it may not act.
 
     One of the other side, too: that keeps everybody else from bringing what is not there yet.
     """
@@ -235,10 +236,10 @@ cdef inline bint is_own(Side* side) noexcept nogil:
     return side.turn.load(memory_order_relaxed) == RESERVED and side.owner == this_thread()
 
 
-cdef Status acquire_later(Monitor* m, Side* side, Wait* w) noexcept nogil:
+cdef Outcome acquire_later(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """`acquire` for a coroutine: it is queued in place of sleeping."""
-    cdef Status status = READY
-    m.lock.lock()
+    cdef Outcome outcome = DONE
+    lock(m)
     begins(m, RETURN if w.returns else LOOK)
     unhold(w)
     if not ready(m, side, w):
@@ -246,14 +247,33 @@ cdef Status acquire_later(Monitor* m, Side* side, Wait* w) noexcept nogil:
             # Also where the block is its own thread's: its loop goes on, and may end that.
             side.waits += w.began == 0
             w.began = now_ns()
-            w.node.need = w.need
-            w.node.gives_up = w.need == 0 and side == &m.puts
-            enter(&side.waiters, w.node)
-            release(m)
-            return LATER
-        status = HELD
+            queue_up(m, side, w)
+            return QUEUED
+        outcome = HELD
     w.began = 0
-    return status
+    return outcome
+
+
+cdef inline void queue_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """ENTER, and unlock."""
+    w.node.need = 0 if w.expired else min(w.need, m.capacity)
+    w.node.gives_up = w.expired or (w.need == 0 and side == &m.puts)
+    enter(&side.waiters, w.node)
+    settle_and_unlock(m)
+
+
+cdef bint withdraw(Monitor* m, Wait* w) noexcept:
+    """A coroutine waits no more. Returns whether it had been granted what it came for, which others get now."""
+    cdef bint granted
+    lock_attached(m)
+    granted = w.node.granted
+    begins(m, UNHOLD)
+    if w.node.queued:  # what it has waited so far
+        w.side.wait_ns += now_ns() - w.began
+    unhold(w)
+    leave(&w.side.waiters, w.node)
+    settle_and_unlock(m)
+    return granted
 
 
 cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
@@ -274,7 +294,7 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
         return False  # or others wait already: a spinner would be there before any of those who must be woken
     if side.turn.load(memory_order_relaxed) == RESERVED:
         return False  # for as long as its owner likes
-    release(m)  # `acquire` may have taken a promise back
+    settle_and_unlock(m)  # `acquire` may have taken a promise back
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
     spinners.fetch_add(1, memory_order_relaxed)
     # Served is not enough where there is a GIL: see "Spinning".
@@ -284,44 +304,43 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
         if now_ns() >= until:
             break
     spinners.fetch_sub(1, memory_order_relaxed)
-    m.lock.lock()
+    lock(m)
     begins(m, LOOK)
     return True
 
 
-cdef Status park(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """ENTER, PARK, RETURN. Returns READY with the lock held, woken or not: look again."""
-    cdef Waiter* node
+cdef Outcome park(Monitor* m, Side* side, Wait* w) noexcept nogil:
+    """ENTER, PARK, RETURN. Returns DONE with the lock held, woken or not: look again."""
     cdef int64_t deadline = FOREVER if w.expired else w.deadline
     cdef int64_t now
     cdef bint woken
+    cdef bint ticks
     if not make_node(w):
-        release(m)
-        return NO_MEMORY
-    node = w.node
-    node.need = 0 if w.expired else w.need
-    node.gives_up = w.expired or (w.need == 0 and side == &m.puts)
-    enter(&side.waiters, node)
-    release(m)
-    woken = node.parker.park(min(deadline, w.tick))
-    m.lock.lock()
-    if not woken and node.granted:
+        settle_and_unlock(m)
+        return OUT_OF_MEMORY
+    queue_up(m, side, w)
+    woken = sleep(m, w.node, min(deadline, w.tick))
+    lock(m)
+    if not woken and w.node.granted:
         # Granted just as it gave up: the wake-up is on its way to a node that is about to be used again.
-        m.lock.unlock()
-        node.parker.park(FOREVER)
-        m.lock.lock()
+        unlock(m)
+        sleep(m, w.node, FOREVER)
+        lock(m)
     begins(m, RETURN)
-    leave(&side.waiters, node)
+    leave(&side.waiters, w.node)
     now = now_ns()
+    # Of a Queue the main thread looks for signals after every sleep: it has the GIL, so that this costs little.
+    ticks = w.tick != FOREVER if m.attached else deadline > now >= w.tick
     if now >= deadline:
         begins(m, RETURN_LATE)
         w.expired = True
-    elif now >= w.tick:
+    elif ticks and not m.attached:
         begins(m, RETURN_SIGNALS)
+    if ticks:
         w.tick = now + SIGNAL_TICK_NS
-        release(m)
-        return TICK
-    return READY
+        settle_and_unlock(m)
+        return TICKED
+    return DONE
 
 
 cdef Waiter* take_node() noexcept nogil:
@@ -498,7 +517,10 @@ cdef Waiter* first_to_give_up(Monitor* m, Side* side) noexcept nogil:
 
 
 cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
-    """SETTLE one side: grant up to the first thread, or all after a shutdown. Returns `chain` with them in front."""
+    """SETTLE one side: grant up to the first thread, or all after a shutdown, and all joins.
+
+    Returns `chain` with them in front.
+    """
     cdef Waiter* node = servable(m, side)
     while node != NULL:
         unlink(&side.waiters, node)
@@ -508,33 +530,19 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
         side.waiters.woken += node.bell == NULL
         node.next = chain
         chain = node
-        if node.bell == NULL and not over(m, side):
+        if node.bell == NULL and side != &m.joins and not over(m, side):
             break
         node = servable(m, side)
     return chain
 
 
-cdef Waiter* grant_all(WaitList* waiters, Waiter* chain) noexcept nogil:
-    """Grant a whole list, whatever its waiters need. Returns `chain` with them in front."""
-    cdef Waiter* node
-    while waiters.head != NULL:
-        node = waiters.head
-        unlink(waiters, node)
-        node.granted = True
-        waiters.promised += node.need
-        waiters.granted += 1
-        waiters.woken += node.bell == NULL
-        node.next = chain
-        chain = node
-    return chain
-
-
 cdef Waiter* settle(Monitor* m) noexcept nogil:
-    """SETTLE, under the lock. Whom it returns must be woken after the unlock."""
-    cdef Waiter* chain = grant(m, &m.puts, grant(m, &m.gets, NULL))
+    """SETTLE, under the lock. Returns those who must be woken after the unlock."""
+    cdef Waiter* chain = grant(m, &m.joins, grant(m, &m.puts, grant(m, &m.gets, NULL)))
     if DEBUG:
         insist(settled_fault(m, &m.puts))
         insist(settled_fault(m, &m.gets))
+        insist(settled_fault(m, &m.joins))
     return chain
 
 
@@ -560,10 +568,14 @@ cdef inline Waiter* reversed_chain(Waiter* chain) noexcept nogil:
 
 
 cdef void settle_and_unlock(Monitor* m) noexcept nogil:
+    """As `release`, of any monitor."""
     cdef Waiter* chain = settle(m)
+    if m.settled != NULL:
+        m.settled(m.settled_arg)
     if DEBUG:
-        record(m, 0)
-    m.lock.unlock()
+        insist(monitor_fault(m))
+        record(m)
+    unlock(m)
     wake_all(chain)
 
 
@@ -576,11 +588,11 @@ cdef void shut(Monitor* m, int how) noexcept nogil:
 # -- invariants ---------------------------------------------------------------------------------------------------
 
 cdef const char* monitor_fault(Monitor* m) noexcept nogil:
-    """Which of I1 and I2 does not hold, under the lock; NULL where both do."""
+    """What of I2 does not hold, under the lock; NULL where all of it does."""
     cdef const char* fault = waiters_fault(&m.puts.waiters)
-    if m.count.load(memory_order_relaxed) > m.capacity:
-        return "count <= capacity"
-    return fault if fault != NULL else waiters_fault(&m.gets.waiters)
+    if fault == NULL:
+        fault = waiters_fault(&m.gets.waiters)
+    return fault if fault != NULL else waiters_fault(&m.joins.waiters)
 
 
 cdef const char* waiters_fault(WaitList* waiters) noexcept nogil:
@@ -680,7 +692,7 @@ def _recorded():
     return recording
 
 
-cdef void record(Monitor* m, int64_t unfinished) noexcept nogil:
+cdef void record(Monitor* m) noexcept nogil:
     """Under the lock, just before the unlock."""
     cdef Section* section
     cdef size_t i
@@ -692,11 +704,11 @@ cdef void record(Monitor* m, int64_t unfinished) noexcept nogil:
             section.left[0] = m.shut.load(memory_order_relaxed)
             section.left[1] = m.count.load(memory_order_relaxed)
             section.left[2] = m.capacity
-            section.left[3] = unfinished
+            section.left[3] = m.unfinished
             record_side(&m.puts, &section.left[4])
             record_side(&m.gets, &section.left[9])
-            section.left[14] = length(&m.joins)
-            section.left[15] = m.joins.granted
+            section.left[14] = length(&m.joins.waiters)
+            section.left[15] = m.joins.waiters.granted
     m.step = OTHER
 
 
@@ -783,9 +795,8 @@ cdef void after_fork_in_child() noexcept nogil:
         m.gets.turn.store(0, memory_order_relaxed)
         forget_waiters(&m.puts.waiters)
         forget_waiters(&m.gets.waiters)
-        forget_waiters(&m.joins)
-        if m.renew != NULL:
-            m.renew(m.renew_arg)
+        forget_waiters(&m.joins.waiters)
+        m.slot_lock.renew()  # it may have been handed to a thread of the parent's that had not taken it yet
         m.lock.unlock()
         m = m.fork_next
     registry_lock.unlock()

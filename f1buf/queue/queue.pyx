@@ -22,7 +22,7 @@ A queue is CLASSIC from the start where its class overrides a hook. A plain queu
 - where only Python can tell which item of a PriorityQueue is the smaller.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
-one, else a PyMutex (`queue.hpp`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
+one, else a PyMutex (`SlotLock`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
 so that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other
 moment. No reference is let go of; one more is counted only where somebody looks at what stays (`_contents`, `_item`,
 `get_bound`), which nobody could hold otherwise. A heap compares numbers, strings and tuples of them by their types' C
@@ -77,46 +77,14 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint64_t
 from libc.string cimport memmove
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, Withdraw, attempt, is_due
+from f1buf.core.loop cimport NOT_YET, Attempt, LoopWait, attempt, attempt_in_pieces
 from f1buf.core.sync cimport (
-    DEBUG,
-    FAST,
-    FOREVER,
-    LOOK,
-    OPEN,
-    RETURN,
-    RETURN_LATE,
-    SHUT,
-    SIGNAL_TICK_NS,
-    UNHOLD,
-    Monitor,
-    Side,
-    Wait,
-    Waiter,
-    WaitList,
-    as_count,
-    begins,
-    deadline_in,
-    drop_node,
-    enter,
-    forget_place,
-    forks,
-    grant_all,
-    insist,
-    leave,
-    lend_attached,
-    main_thread,
-    make_node,
-    now_ns,
-    over,
-    record,
-    register_for_fork,
-    settle,
-    shut,
-    start_wait,
-    unregister_for_fork,
-    wake_all,
-    waiters_fault,
+    DEBUG, DONE, EMPTY, ENDED, FAST, FOREVER, FULL, LOOK, MOVED, OPEN, OUT_OF_MEMORY, QUEUED, SHUT, SHUT_DOWN,
+    SIGNAL_TICK_NS, TICKED,
+    LaterInt, Monitor, Outcome, Side, Wait, Waiter,
+    acquire, as_count, available, begins, deadline_in, drop_node, forget_place, forks, insist, lend_attached,
+    main_thread, make_node, monitor_fault, now_ns, ready, record, register_for_fork, settle_and_unlock, shut,
+    somebody_waits, start_wait, unregister_for_fork, withdraw,
 )
 
 from f1buf.core import standard
@@ -125,11 +93,7 @@ from f1buf.core.coroutines import functions_of
 from f1buf.core.borrowed import check_list
 from f1buf.core.errors import Empty, Full, ShutDown
 
-cdef extern from "queue/queue.hpp" namespace "f1buf" nogil:
-    cppclass SlotLock:
-        void lock() noexcept
-        void unlock() noexcept
-        void renew() noexcept
+cdef extern from "core/interpreter.hpp" namespace "f1buf" nogil:
     bint is_ending() noexcept
     const bint NO_GIL
     unsigned int version_of(PyObject*) noexcept
@@ -137,11 +101,6 @@ cdef extern from "queue/queue.hpp" namespace "f1buf" nogil:
 cdef extern from "queue/heap.hpp" namespace "f1buf" nogil:
     bint heap_push(PyObject**, size_t, PyObject*) noexcept
     PyObject* heap_pop(PyObject**, size_t) noexcept
-
-cdef extern from "core/int.hpp" namespace "f1buf":
-    cppclass LaterInt:
-        int reserve(uint64_t) except -1
-        object become(uint64_t)
 
 cdef extern from *:
     PyObject** PySequence_Fast_ITEMS(object)  # of a list or a tuple
@@ -177,7 +136,7 @@ cdef object waits = threading.Condition.wait
 cdef object deque = collections.deque
 cdef object get_ident = _thread.get_ident
 cdef object monotonic = time.monotonic
-cdef object QUEUED = classic.QUEUED
+cdef object QUEUED_THERE = classic.QUEUED
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
 cdef object SIGNAL_TICK = SIGNAL_TICK_NS * 1e-9  # [s]
 cdef object HOOKS = ("_init", "_qsize", "_put", "_get")
@@ -198,13 +157,6 @@ cdef enum Order:
     SMALLEST
     HOOKED        # the class overrides a hook
 
-cdef enum Outcome:
-    DONE
-    NOTHING        # the time is over: the queue is full, or empty
-    ENDED          # the queue is shut down (and empty)
-    MOVED          # the queue is not PLAIN any more, or must not stay so
-    OUT_OF_MEMORY  # nothing was changed
-
 # The bound of a queue that has none.
 cdef uint64_t UNBOUNDED = UINT64_MAX
 # The version of a class that was not looked at.
@@ -216,7 +168,7 @@ cdef int64_t TOO_FAR = -1
 # 1 KiB on top. A bounded queue keeps up to KEPT slots, so that one that fills and drains again and again does not
 # allocate again and again (2 to 3 ns an item).
 cdef size_t FIRST_ROOM = 32
-cdef size_t SPARE = 60
+cdef size_t SPARE = 52
 cdef size_t KEPT = 1024
 
 
@@ -297,7 +249,7 @@ cdef class _Mutex:
         if not self.converted.load():
             queue = self.queue()
             if queue is not None:
-                (<_QueueCore> queue).convert()
+                convert(<_QueueCore> queue)
             self.converted.store(1)
 
     def is_mine(self):
@@ -358,14 +310,13 @@ cdef class _QueueCore:
     What `Queue` is made of, as a C structure.
     """
 
-    cdef SlotLock lock             # guards all up to `bound`, `monitor` apart from its own lock, which is not used
+    # The monitor's slot lock guards all up to `bound`.
     cdef uint64_t put_below        # a put is fast while count < put_below
     cdef uint64_t get_above        # a get is fast while count > get_above
     cdef PyObject** slots          # `room` pointers, of which `count` from `head` on (around the end) are references
     cdef size_t room
     cdef size_t head
-    cdef int64_t unfinished        # items put less `task_done` called; negative only where a program sets it so
-    cdef Monitor monitor           # count, capacity (the bound), waiters
+    cdef Monitor monitor           # its lock, count, capacity (the bound), unfinished tasks, waiters
     cdef bint closed               # shut down
     cdef PyObject* bound           # `maxsize` as it was given: a reference
     cdef atomic[int] mode          # changes under `lock`, and after what it says is true
@@ -385,25 +336,26 @@ cdef class _QueueCore:
     def __cinit__(self, *args, **kwargs):
         self.get_above = UINT64_MAX
         self.version.store(UNKNOWN)
+        self.monitor.attached = True
         self.monitor.capacity = UNBOUNDED
+        self.monitor.settled = <void (*)(void*) noexcept nogil> retune
+        self.monitor.settled_arg = <void*> self
         self.bound = NULL
-        self.monitor.renew = renew_lock
-        self.monitor.renew_arg = &self.lock
         register_for_fork(&self.monitor)
 
     def __init__(self, maxsize=0):
         limit = limit_of(maxsize)
-        self.look_at_class()
-        self.set_bound(maxsize, limit)
-        if self.own_hooks or self.order == HOOKED or not self.start_plain():
+        look_at_class(self)
+        set_bound(self, maxsize, limit)
+        if self.own_hooks or self.order == HOOKED or not start_plain(self):
             if self.mode.load() == CONVERTING:
-                self.convert()
-            self.start_classic(maxsize)
+                convert(self)
+            start_classic(self, maxsize)
 
     def __dealloc__(self):
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
         Py_XDECREF(self.bound)
-        drop_items(self.take_slots())
+        drop_items(take_slots(self))
 
     # -- the standard methods -------------------------------------------------------------------------------------
 
@@ -429,11 +381,10 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        self.recheck()
-        if self.mode.load() == CLASSIC:
+        if is_classic(self):
             classic.put(self, item, block, finite(timeout))
         else:
-            self.plain_put(item, block, timeout)
+            plain_put(self, item, block, timeout)
 
     def get(self, block=True, timeout=None):
         """
@@ -455,10 +406,9 @@ cdef class _QueueCore:
         ValueError
             The timeout is negative.
         """
-        self.recheck()
-        if self.mode.load() == CLASSIC:
+        if is_classic(self):
             return classic.get(self, block, finite(timeout))
-        return self.plain_get(block, timeout)
+        return plain_get(self, block, timeout)
 
     def put_nowait(self, item):
         """
@@ -469,10 +419,10 @@ cdef class _QueueCore:
         Full, ShutDown
             As `put`.
         """
-        self.recheck()
+        recheck(self)
         if not self.direct.load() or self.mode.load() == CLASSIC:
             return self.put(item, block=False)
-        self.plain_put(item, False, None)
+        plain_put(self, item, False, None)
 
     def get_nowait(self):
         """
@@ -483,10 +433,10 @@ cdef class _QueueCore:
         Empty, ShutDown
             As `get`.
         """
-        self.recheck()
+        recheck(self)
         if not self.direct.load() or self.mode.load() == CLASSIC:
             return self.get(block=False)
-        return self.plain_get(False, None)
+        return plain_get(self, False, None)
 
     def put_many(self, items, block=True, timeout=None):
         """
@@ -530,12 +480,12 @@ cdef class _QueueCore:
         items = tuple(items)
         if not items:
             return 0
-        deadline = checked_deadline(self.put_deadline(block, timeout))
+        deadline = checked_deadline(put_deadline(self, block, timeout))
         number.reserve(PyTuple_GET_SIZE(items))
         if self.mode.load() == CLASSIC:
             done = classic.put_many(self, items, 0, block, finite(timeout))
         else:
-            done = self.plain_put_many(items, block, timeout, deadline)
+            done = plain_put_many(self, items, block, timeout, deadline)
         return number.become(done)
 
     def get_many(self, max_count=None, *, min_count=1, block=True, timeout=None):
@@ -574,10 +524,10 @@ cdef class _QueueCore:
         Does not call `get`: a subclass that overrides that overrides this, too.
         """
         least, most = batch_limits(max_count, min_count)
-        deadline = checked_deadline(self.get_deadline(block, timeout))
+        deadline = checked_deadline(get_deadline(self, block, timeout))
         if self.mode.load() == CLASSIC:
             return classic.get_many(self, most, least, deadline != 0, seconds_until(deadline))
-        return self.plain_get_many(most, least, deadline)
+        return plain_get_many(self, most, least, deadline)
 
     # What the coroutine functions of `coroutines` await: aget, aput, aget_many, aput_many and ajoin.
 
@@ -595,9 +545,9 @@ cdef class _QueueCore:
         return made
 
     def _awaited_put_many(self, items):
-        made = attempt(self, put_many_at_once, NULL)
-        made.waiting = _put_many_in_time
+        made = attempt_in_pieces(self, put_many_at_once, put_some_in_time)
         made.given = tuple(items)
+        made.most = PyTuple_GET_SIZE(made.given)
         return made
 
     def _awaited_join(self):
@@ -605,31 +555,31 @@ cdef class _QueueCore:
 
     def clear(self):
         """Remove all items, and call `task_done` for each of them."""
-        if self.lock_plain():
-            self.discard_and_release()
+        if lock_plain(self):
+            discard_and_release(self)
         else:
             classic.clear(self)
 
     def qsize(self):
         """How many items there are; stale as soon as it is returned."""
         cdef uint64_t count
-        if not self.lock_plain():
+        if not lock_plain(self):
             return standard.Queue.qsize(self)
-        count = self.count()
-        self.lock.unlock()
+        count = length(self)
+        self.monitor.slot_lock.unlock()
         return count
 
     def empty(self):
         """Whether there is no item; stale as soon as it is returned."""
-        return self.is_empty()
+        return is_empty(self)
 
     def full(self):
         """Whether there is no room; stale as soon as it is returned."""
         cdef bint full
-        if not self.lock_plain():
+        if not lock_plain(self):
             return standard.Queue.full(self)
-        full = self.count() >= self.monitor.capacity
-        self.lock.unlock()
+        full = length(self) >= self.monitor.capacity
+        self.monitor.slot_lock.unlock()
         return full
 
     def task_done(self):
@@ -641,14 +591,14 @@ cdef class _QueueCore:
         ValueError
             It was called more often than items were put.
         """
-        if not self.lock_plain():
+        if not lock_plain(self):
             standard.Queue.task_done(self)
             return
-        if self.unfinished <= 0:
-            self.lock.unlock()
+        if self.monitor.unfinished <= 0:
+            self.monitor.slot_lock.unlock()
             raise ValueError("task_done() called too many times")
-        self.unfinished -= 1
-        self.release()
+        self.monitor.unfinished -= 1
+        release(self)
 
     def join(self, timeout=None):
         """
@@ -667,7 +617,7 @@ cdef class _QueueCore:
             The timeout is negative.
         """
         cdef int64_t deadline = checked_deadline(deadline_of(True, timeout))
-        if not self.plain_join(deadline):
+        if not plain_join(self, deadline):
             classic.join(self, seconds_until(deadline))
 
     def shutdown(self, immediate=False):
@@ -679,95 +629,94 @@ cdef class _QueueCore:
         immediate : bool
             Whether to remove what is left; `task_done` is called for each item.
         """
-        if not self.lock_plain():
+        if not lock_plain(self):
             classic.shutdown(self, immediate)
             return
-        self.close(True)
+        set_closed(self, True)
         if immediate:  # in the same locked section: nobody may be told of the end and still find something
-            self.discard_and_release()
+            discard_and_release(self)
         else:
-            self.release()
+            release(self)
 
     # -- attributes -----------------------------------------------------------------------------------------------
 
     @property
     def maxsize(self):
         """The bound; 0 or less: none. May be changed at any time, also while others wait."""
-        return self.get_bound()
+        return get_bound(self)
 
     @maxsize.setter
     def maxsize(self, value):
-        self.set_bound(value, limit_of(value))
+        set_bound(self, value, limit_of(value))
         if self.mode.load() == CLASSIC:
             classic.maxsize_changed(self)
 
     @property
     def is_shutdown(self):
         """Whether `shutdown` was called."""
-        return self.is_closed()
+        return is_closed(self)
 
     @is_shutdown.setter
     def is_shutdown(self, value):
         cdef bint closed = value
-        self.lock.lock()
-        self.close_and_release(closed)
+        self.monitor.slot_lock.lock()
+        set_closed(self, closed)
+        release_if_plain(self)
 
     @property
     def unfinished_tasks(self):
         """Items that were put and for which `task_done` has not been called yet."""
         cdef int64_t unfinished
-        self.lock.lock()
-        unfinished = self.unfinished
-        self.lock.unlock()
+        self.monitor.slot_lock.lock()
+        unfinished = self.monitor.unfinished
+        self.monitor.slot_lock.unlock()
         return unfinished
 
     @unfinished_tasks.setter
     def unfinished_tasks(self, tasks):
         cdef int64_t value = operator.index(tasks)
-        self.lock.lock()
-        self.unfinished = value
-        self.release_if_plain()
+        self.monitor.slot_lock.lock()
+        self.monitor.unfinished = value
+        release_if_plain(self)
 
     @property
     def is_converted(self):
         """Whether it has the standard library's algorithm, and its speed; see the class."""
-        self.recheck()
+        recheck(self)
         return self.mode.load() == CLASSIC
 
     @property
     def mutex(self):
         """The lock of the standard library's algorithm, which the queue has once somebody has acquired it."""
-        self.must_be_ready()
-        self.have_locks()
+        must_be_ready(self)
+        have_locks(self)
         return self.own_mutex
 
     @property
     def not_empty(self):
         """A condition of the standard library's algorithm; see `mutex`."""
-        self.must_be_ready()
-        self.have_locks()
+        must_be_ready(self)
+        have_locks(self)
         return self.own_not_empty
 
     @property
     def not_full(self):
         """A condition of the standard library's algorithm; see `mutex`."""
-        self.must_be_ready()
-        self.have_locks()
+        must_be_ready(self)
+        have_locks(self)
         return self.own_not_full
 
     @property
     def all_tasks_done(self):
         """A condition of the standard library's algorithm; see `mutex`."""
-        self.must_be_ready()
-        self.have_locks()
+        must_be_ready(self)
+        have_locks(self)
         return self.own_all_tasks_done
 
     @property
     def queue(self):
         """The container of the standard library's algorithm; before the queue has that, a view that can be read."""
-        self.must_be_ready()
-        self.recheck()
-        if self.mode.load() == CLASSIC:
+        if is_classic(self):
             with cython.critical_section(self):
                 return self.items
         return classic.view_of(self, self.order != FIRST_IN)
@@ -775,7 +724,7 @@ cdef class _QueueCore:
     @queue.setter
     def queue(self, container):
         if self.mode.load() != NEW:
-            self.convert()
+            convert(self)
         with cython.critical_section(self):
             self.items = container
 
@@ -798,7 +747,7 @@ cdef class _QueueCore:
         >>> q.snapshot(), q.qsize()
         (['c', 'b', 'a'], 3)
         """
-        self.recheck()
+        recheck(self)
         if self.mode.load() == CLASSIC:
             items = classic.snapshot(self)
         else:
@@ -818,19 +767,19 @@ cdef class _QueueCore:
         while True:
             batch = blank_list(n)  # which may run anything, so that there may be more by then
             targets = PySequence_Fast_ITEMS(batch)
-            self.lock.lock()
-            if self.count() <= n:
+            self.monitor.slot_lock.lock()
+            if length(self) <= n:
                 break
-            n = self.count()
-            self.lock.unlock()
+            n = length(self)
+            self.monitor.slot_lock.unlock()
         if self.mode.load(memory_order_relaxed) == CLASSIC:  # by now
-            self.lock.unlock()
+            self.monitor.slot_lock.unlock()
             return self.queue
-        n = self.count()
+        n = length(self)
         for i in range(n):
-            targets[i] = self.slots[self.place(i)]
+            targets[i] = self.slots[place(self, i)]
             Py_INCREF(<object> targets[i])  # the slot goes on having its own
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         Py_SET_SIZE(batch, n)
         PyObject_GC_Track(batch)
         return deque(batch) if self.order == FIRST_IN else batch
@@ -841,10 +790,10 @@ cdef class _QueueCore:
         cdef bint is_classic
         if self.mode.load() == CLASSIC:
             return len(self.queue)
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
-        count = self.count()
-        self.lock.unlock()
+        count = length(self)
+        self.monitor.slot_lock.unlock()
         return len(self.queue) if is_classic else count
 
     def _item(self, index):
@@ -854,13 +803,13 @@ cdef class _QueueCore:
         cdef int64_t at = operator.index(index)
         if self.mode.load() == CLASSIC:
             return self.queue[index]
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         is_classic = self.mode.load(memory_order_relaxed) == CLASSIC  # by now
-        at += self.count() if at < 0 else 0
-        if 0 <= at < <int64_t> self.count():
-            item = self.slots[self.place(at)]
+        at += length(self) if at < 0 else 0
+        if 0 <= at < <int64_t> length(self):
+            item = self.slots[place(self, at)]
             Py_INCREF(<object> item)
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         if is_classic:
             return self.queue[index]
         if item == NULL:
@@ -868,10 +817,10 @@ cdef class _QueueCore:
         return owned(item)
 
     def __setattr__(self, name, value):
-        self.set_attribute(name, <PyObject*> value)
+        set_attribute(self, name, <PyObject*> value)
 
     def __delattr__(self, name):
-        self.set_attribute(name, NULL)
+        set_attribute(self, name, NULL)
 
     def __reduce__(self):
         raise TypeError(
@@ -881,16 +830,16 @@ cdef class _QueueCore:
 
     def __sizeof__(self):
         cdef size_t room
-        self.lock.lock()
+        self.monitor.slot_lock.lock()
         room = self.room
-        self.lock.unlock()
+        self.monitor.slot_lock.unlock()
         return object.__sizeof__(self) + room * sizeof(PyObject*)
 
     def _check(self):
         """Abort the process where an invariant does not hold; for tests."""
-        self.lock.lock()
-        insist(self.fault())
-        self.lock.unlock()
+        self.monitor.slot_lock.lock()
+        insist(queue_fault(self))
+        self.monitor.slot_lock.unlock()
 
     # -- hooks: what a subclass may override ----------------------------------------------------------------------
 
@@ -910,1013 +859,751 @@ cdef class _QueueCore:
         """Take an item from the container; called under the mutex."""
         return self.queue.popleft()
 
-    # -- PLAIN: put -----------------------------------------------------------------------------------------------
 
-    @cython.final
-    cdef int plain_put(self, object item, object block, object timeout) except -1:
-        cdef Wait w
-        cdef Outcome outcome = NOTHING
-        start_wait(&w, 1, self.put_deadline(block, timeout))
-        Py_INCREF(item)  # for the slot; under the lock no reference is counted
-        try:
-            self.acquire(&self.monitor.puts, &w)
-            outcome = self.push_and_release(<PyObject*> item)
-            if outcome == MOVED:
-                timeout = left_of(&w, timeout)
-        finally:
-            drop_node(&w)
-            if outcome != DONE:
-                Py_DECREF(item)
+# -- PLAIN: put ---------------------------------------------------------------------------------------------------
+
+cdef int plain_put(_QueueCore self, object item, object block, object timeout) except -1:
+    cdef Wait w
+    cdef Outcome outcome = FULL
+    start_wait(&w, 1, put_deadline(self, block, timeout))
+    Py_INCREF(item)  # for the slot; under the lock no reference is counted
+    try:
+        wait_to_act(self, &self.monitor.puts, &w)
+        outcome = push_and_release(self, <PyObject*> item)
         if outcome == MOVED:
-            classic.put(self, item, block, timeout)
-        elif outcome != DONE:
-            raise_put_error(outcome)
-        return 0
-
-    @cython.final
-    cdef Outcome push_and_release(self, PyObject* item) noexcept:
-        cdef Outcome outcome = self.may_put()
-        if outcome == DONE and not self.push(item):
-            outcome = MOVED
-        self.release()
-        return outcome
-
-    @cython.final
-    cdef inline bint push(self, PyObject* item) noexcept:
-        """Under the lock, where there is room: put it in. False where only Python can compare it with the others."""
-        cdef uint64_t count = self.count()
-        if self.order != SMALLEST:
-            self.append(item)
-            return True
-        if not heap_push(self.slots, count, item):
-            return False
-        self.monitor.count.store(count + 1, memory_order_relaxed)
-        self.unfinished += 1
-        return True
-
-    @cython.final
-    cdef inline void append(self, PyObject* item) noexcept:
-        cdef uint64_t count = self.count()
-        self.slots[self.place(count)] = item
-        self.monitor.count.store(count + 1, memory_order_relaxed)
-        self.unfinished += 1
-
-    @cython.final
-    cdef inline size_t place(self, uint64_t i) noexcept:
-        """The slot of that item, from the head on."""
-        cdef size_t at = self.head + i
-        return at if at < self.room else at - self.room
-
-    @cython.final
-    cdef Outcome may_put(self) noexcept:
-        """Under the lock: whether there is room for one more, with a slot for it."""
-        if self.mode.load(memory_order_relaxed) != PLAIN:
-            return MOVED
-        if self.closed:
-            return ENDED
-        if self.count() >= self.monitor.capacity:
-            return NOTHING
-        if self.count() == self.room and not self.grow(max(FIRST_ROOM, 2 * self.room)):
-            return OUT_OF_MEMORY
-        return DONE
-
-    @cython.final
-    cdef Py_ssize_t plain_put_many(self, tuple items, object block, object timeout, int64_t deadline) except -1:
-        cdef Wait w
-        cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
-        cdef Py_ssize_t done = 0
-        cdef Py_ssize_t i
-        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
-        cdef Outcome outcome = DONE
-        start_wait(&w, 1, deadline)
-        for i in range(n):
-            Py_INCREF(<object> sources[i])
-        try:
-            if not make_node(&w):  # now: it could not be reported once something has been put
-                raise_no_memory()
-            while done < n and outcome == DONE:
-                self.acquire(&self.monitor.puts, &w)
-                outcome = self.push_some_and_release(sources + done, n - done, &done)
-                forget_place(&w)  # others get their turn
-        finally:
-            drop_node(&w)
-            for i in range(done, n):
-                Py_DECREF(<object> sources[i])
-        if outcome == MOVED:
-            # Without a deadline, as of a queue that had no bound, for it may have one by now.
-            timeout = finite(timeout) if deadline == FOREVER else seconds_until(deadline)
-            return classic.put_many(self, items, done, block, timeout)
-        if done == 0:
-            raise_put_error(outcome)
-        return done
-
-    @cython.final
-    cdef Outcome push_some_and_release(self, PyObject** sources, size_t n, Py_ssize_t* done) noexcept:
-        """Move as many as there is room for; their references go with them."""
-        cdef Outcome outcome = self.may_put()
-        cdef size_t i
-        if outcome == DONE:
-            n = min(n, self.monitor.capacity - self.count())
-            if self.room - self.count() < n and not self.grow(max(2 * self.room, self.count() + n)):
-                outcome = OUT_OF_MEMORY
-                n = 0
-            for i in range(n):
-                if not self.push(sources[i]):
-                    outcome = MOVED
-                    break
-                done[0] += 1
-        self.release()
-        return outcome
-
-    # -- PLAIN: get -----------------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef object plain_get(self, object block, object timeout):
-        cdef Wait w
-        cdef PyObject* taken = NULL
-        cdef Outcome outcome
-        start_wait(&w, 1, self.get_deadline(block, timeout))
-        try:
-            self.acquire(&self.monitor.gets, &w)
-            outcome = self.pop_and_release(&taken)
-            if taken == NULL:  # else nothing may run before it is returned
-                timeout = left_of(&w, timeout)
-        finally:
-            drop_node(&w)
-        if outcome == DONE:
-            return owned(taken)
-        if outcome == MOVED:
-            return classic.get(self, block, timeout)
-        raise_get_error(outcome)
-
-    @cython.final
-    cdef Outcome pop_and_release(self, PyObject** taken) noexcept:
-        cdef Outcome outcome = self.may_get()
-        if outcome == DONE:
-            taken[0] = self.pop()
-            if taken[0] == NULL:
-                outcome = MOVED
-            self.shrink()
-        self.release()
-        return outcome
-
-    @cython.final
-    cdef inline PyObject* pop(self) noexcept:
-        """Under the lock, where there is an item: its reference becomes the caller's. NULL where only Python knows."""
-        cdef PyObject* item
-        cdef uint64_t rest = self.count() - 1
-        if self.order == FIRST_IN:
-            return self.pop_first()
-        if self.order == LAST_IN:
-            item = self.slots[self.place(rest)]
-        else:
-            item = heap_pop(self.slots, rest + 1)
-            if item == NULL:
-                return NULL
-        self.monitor.count.store(rest, memory_order_relaxed)
-        return item
-
-    @cython.final
-    cdef inline PyObject* pop_first(self) noexcept:
-        cdef PyObject* item = self.slots[self.head]
-        cdef size_t head = self.head + 1
-        self.head = head if head != self.room else 0  # a branch: what `place` computes is waited for by the next get
-        self.monitor.count.store(self.count() - 1, memory_order_relaxed)
-        return item
-
-    @cython.final
-    cdef Outcome may_get(self) noexcept:
-        """Under the lock: whether there is an item."""
-        if self.mode.load(memory_order_relaxed) != PLAIN:
-            return MOVED
-        if self.count() > 0:
-            return DONE
-        return ENDED if self.closed else NOTHING
-
-    @cython.final
-    cdef object plain_get_many(self, uint64_t most, uint64_t least, int64_t deadline):
-        """The list is made before anything is taken: without memory for it, nothing is."""
-        cdef Wait w
-        cdef list batch = None
-        cdef uint64_t n
-        cdef Outcome outcome = DONE
-        start_wait(&w, least, deadline)
-        try:
-            while True:
-                self.acquire(&self.monitor.gets, &w)
-                n = min(most, self.count())
-                if batch is not None or self.may_get() != DONE:
-                    outcome = self.pop_some_and_release(batch)
-                    break
-                # Not promised meanwhile: the collector, which may run then, may wait for what others could take.
-                self.release()
-                batch = blank_list(n)
-        finally:
-            drop_node(&w)
-        if batch is not None:
-            PyObject_GC_Track(batch)
-        if outcome == DONE:
-            return batch
-        if outcome == MOVED:
-            return classic.get_more(self, batch, most, least, deadline != 0, seconds_until(deadline))
-        raise_get_error(outcome)
-
-    @cython.final
-    cdef Outcome pop_some_and_release(self, list batch) noexcept:
-        """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise.
-
-        MOVED also where only Python can tell which is next, after as many as the list then has.
-        """
-        cdef Outcome outcome = self.may_get()
-        cdef PyObject** targets
-        cdef PyObject* item
-        cdef uint64_t n
-        cdef uint64_t done = 0
-        if outcome == DONE:
-            n = min(<uint64_t> len(batch), self.count())
-            targets = PySequence_Fast_ITEMS(batch)
-            while done < n:
-                item = self.pop()
-                if item == NULL:
-                    break
-                targets[done] = item
-                done += 1
-            if done < n:
-                outcome = MOVED
-            self.shrink()
-        if batch is not None:
-            Py_SET_SIZE(batch, done)
-        self.release()
-        return outcome
-
-    # -- PLAIN: all the rest --------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef bint plain_join(self, int64_t deadline) except -1:
-        """Wait for the tasks; False where the queue is classic, or becomes so."""
-        cdef Wait w
-        cdef int64_t left
-        cdef bint plain
-        if not self.lock_plain():
-            return False
-        self.lock.unlock()
-        start_wait(&w, 0, deadline)
-        try:
-            self.acquire(NULL, &w)
-            left = self.unfinished
-            plain = self.mode.load(memory_order_relaxed) == PLAIN
-            self.release()
-        finally:
-            drop_node(&w)
-        if plain and left != 0:
-            raise TimeoutError(f"{left} tasks were left when the timeout came; call `task_done` for each item")
-        return plain
-
-    # -- coroutines -----------------------------------------------------------------------------------------------
-    #
-    # What would wait queues the coroutine, and says so; it awaits `wait.future` and calls again.
-
-    @cython.final
-    cdef object get_now(self):
-        """An item by the fast path, or NOT_YET."""
-        cdef PyObject* taken = popped(self)
-        return owned(taken) if taken != NULL else NOT_YET
-
-    @cython.final
-    cdef object get_later(self, LoopWait wait):
-        """An item, or NOT_YET."""
-        cdef PyObject* taken = NULL
-        cdef Outcome outcome
-        self.must_be_ready()
-        self.recheck()
-        if self.mode.load() == CLASSIC:
-            return self.classic_get_later(wait)
-        if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, 1):
-            return NOT_YET
-        outcome = self.pop_and_release(&taken)
-        if outcome == DONE:
-            return owned(taken)
-        if outcome == MOVED:
-            return self.classic_get_later(wait)
-        raise_get_error(outcome)
-
-    @cython.final
-    cdef bint put_later(self, object item, LoopWait wait) except -1:
-        """Whether it was put; else it is queued."""
-        cdef Outcome outcome = NOTHING
-        self.must_be_ready()
-        self.recheck()
-        if self.mode.load() == CLASSIC:
-            return self.classic_put_later(item, wait)
-        Py_INCREF(item)  # for the slot; under the lock no reference is counted
-        try:
-            if not self.acquire_later(&self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, 1):
-                return False
-            outcome = self.push_and_release(<PyObject*> item)
-        finally:
-            if outcome != DONE:
-                Py_DECREF(item)
-        if outcome == MOVED:
-            return self.classic_put_later(item, wait)
+            timeout = left_of(&w, timeout)
+    finally:
+        drop_node(&w)
         if outcome != DONE:
-            raise_put_error(outcome)
+            Py_DECREF(item)
+    if outcome == MOVED:
+        classic.put(self, item, block, timeout)
+    elif outcome != DONE:
+        raise_put_error(outcome)
+    return 0
+
+
+cdef Outcome push_and_release(_QueueCore self, PyObject* item) noexcept:
+    cdef Outcome outcome = may_put(self)
+    if outcome == DONE and not push(self, item):
+        outcome = MOVED
+    release(self)
+    return outcome
+
+
+cdef inline bint push(_QueueCore self, PyObject* item) noexcept:
+    """Under the lock, where there is room: put it in. False where only Python can compare it with the others."""
+    cdef uint64_t count = length(self)
+    if self.order != SMALLEST:
+        append_item(self, item)
         return True
-
-    @cython.final
-    cdef bint join_later(self, LoopWait wait) except -1:
-        """Whether all is done; else it is queued."""
-        cdef bint plain
-        self.must_be_ready()
-        self.recheck()
-        if self.mode.load() != CLASSIC:
-            if not self.acquire_later(NULL, &self.monitor.joins, withdraw_join, wait, 0):
-                return False
-            plain = self.mode.load(memory_order_relaxed) == PLAIN
-            self.release()
-            if plain:
-                return True
-        return self.classic_join_later(wait)
-
-    @cython.final
-    cdef object get_many_now(self, uint64_t least, uint64_t most):
-        """What is there, where nobody waits before and that is enough; or NOT_YET."""
-        cdef list batch
-        cdef uint64_t n
-        cdef Outcome outcome
-        self.lock.lock()
-        n = min(most, self.count()) if self.has_at_once(least) else 0
-        self.lock.unlock()
-        if n == 0:
-            return NOT_YET
-        batch = blank_list(n)
-        self.lock.lock()
-        if not self.has_at_once(least):
-            self.lock.unlock()
-            return NOT_YET
-        outcome = self.pop_some_and_release(batch)
-        PyObject_GC_Track(batch)
-        if outcome == DONE:
-            return batch
-        return classic.get_more(self, batch, most, least, False, None) if batch else NOT_YET
-
-    @cython.final
-    cdef bint has_at_once(self, uint64_t least) noexcept:
-        """Under the lock: the fast paths are open, and there is enough."""
-        return self.get_above != UINT64_MAX and self.is_as_known() and self.count() >= min(least, self.monitor.capacity)
-
-    @cython.final
-    cdef object get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
-        """A batch, or NOT_YET. As `plain_get_many`."""
-        cdef list batch = None
-        cdef uint64_t n
-        cdef Outcome outcome
-        self.must_be_ready()
-        self.recheck()
-        if self.mode.load() == CLASSIC:
-            return self.classic_get_many_later(wait, least, most)
-        while True:
-            if not self.acquire_later(&self.monitor.gets, &self.monitor.gets.waiters, withdraw_get, wait, least):
-                return NOT_YET
-            n = min(most, self.count())
-            if batch is not None or self.may_get() != DONE:
-                outcome = self.pop_some_and_release(batch)
-                break
-            self.release()
-            batch = blank_list(n)
-        if batch is not None:
-            PyObject_GC_Track(batch)
-        if outcome == DONE:
-            return batch
-        if outcome == MOVED and batch:
-            return classic.get_more(self, batch, most, least, False, None)
-        if outcome == MOVED:
-            return self.classic_get_many_later(wait, least, most)
-        raise_get_error(outcome)
-
-    @cython.final
-    cdef uint64_t step_of(self, tuple items, uint64_t done) noexcept:
-        """How many of them are put together next."""
-        cdef uint64_t capacity
-        self.lock.lock()
-        capacity = self.monitor.capacity
-        self.lock.unlock()
-        return min(PyTuple_GET_SIZE(items) - done, capacity)
-
-    @cython.final
-    cdef bint put_many_now(self, tuple items) except -1:
-        """Put all of them, where nobody waits before and there is room; else none, and False."""
-        cdef PyObject** sources = PySequence_Fast_ITEMS(items)
-        cdef uint64_t n = PyTuple_GET_SIZE(items)
-        cdef Py_ssize_t done = 0
-        cdef uint64_t i
-        for i in range(n):
-            Py_INCREF(<object> sources[i])
-        self.lock.lock()
-        # Not `put_below`, which tells of the slots that there are.
-        if (
-            self.get_above != UINT64_MAX
-            and n <= room_for(self.count(), self.monitor.capacity)
-            and self.is_as_known()
-            and self.order != SMALLEST  # which may have to stop in the middle
-        ):
-            self.push_some_and_release(sources, n, &done)
-        else:
-            self.lock.unlock()
-        if done == 0:
-            for i in range(n):
-                Py_DECREF(<object> sources[i])
-        return done != 0
-
-    @cython.final
-    cdef Outcome put_many_later(self, tuple items, LoopWait wait, bint* queued) except *:
-        """Put the next piece of the items, where it could not be put at once; or it is queued."""
-        cdef PyObject** sources = PySequence_Fast_ITEMS(items) + wait.done
-        cdef uint64_t step = self.step_of(items, wait.done)
-        cdef Py_ssize_t done = 0
-        cdef uint64_t i
-        cdef Outcome outcome = DONE
-        self.must_be_ready()
-        self.recheck()
-        queued[0] = False
-        if self.mode.load() != CLASSIC:
-            for i in range(step):
-                Py_INCREF(<object> sources[i])
-            try:
-                queued[0] = not self.acquire_later(
-                    &self.monitor.puts, &self.monitor.puts.waiters, withdraw_put, wait, step
-                )
-                if not queued[0]:
-                    outcome = self.push_some_and_release(sources, step, &done)
-                    forget_place(&wait.w)  # others get their turn
-            finally:
-                for i in range(done, step):
-                    Py_DECREF(<object> sources[i])
-            wait.done += done
-            if outcome != MOVED:
-                return outcome
-        queued[0] = not self.classic_put_later(<object> sources[done], wait)
-        wait.done += not queued[0]
-        return DONE
-
-    @cython.final
-    cdef bint acquire_later(
-        self, Side* side, WaitList* waiters, Withdraw withdraw, LoopWait wait, uint64_t need
-    ) except -1:
-        """`acquire`, with the lock held; or False, without it, where the coroutine has been queued."""
-        cdef Wait* w = &wait.w
-        w.need = need
-        if w.node == NULL:  # a look first: who need not wait needs no loop
-            lend_attached()
-            self.lock.lock()
-            begins(&self.monitor, LOOK)
-            if self.may_act(side, w):
-                return True
-            self.lock.unlock()
-            wait.start(self, withdraw, side, need)
-        wait.expect()
-        self.lock.lock()
-        begins(&self.monitor, RETURN if w.returns else LOOK)
-        if w.returns:
-            w.returns = False
-            leave(waiters, w.node)
-        if self.may_act(side, w):
-            return True
-        w.node.need = min(w.need, self.monitor.capacity)
-        enter(waiters, w.node)
-        self.release()
+    if not heap_push(self.slots, count, item):
         return False
+    self.monitor.count.store(count + 1, memory_order_relaxed)
+    self.monitor.unfinished += 1
+    return True
 
-    @cython.final
-    cdef bint withdraw(self, WaitList* waiters, Wait* w) noexcept:
-        """A coroutine waits no more; whether it had been granted."""
-        cdef bint granted
-        self.lock.lock()
-        begins(&self.monitor, UNHOLD)
-        granted = w.node.granted
-        w.returns = False
-        leave(waiters, w.node)
-        self.release()
-        return granted
 
-    @cython.final
-    cdef void close(self, bint closed) noexcept:
-        """Under the lock."""
-        self.closed = closed
-        if self.mode.load(memory_order_relaxed) == PLAIN:
-            self.monitor.shut.store(SHUT if closed else OPEN, memory_order_relaxed)
+cdef inline void append_item(_QueueCore self, PyObject* item) noexcept:
+    cdef uint64_t count = length(self)
+    self.slots[place(self, count)] = item
+    self.monitor.count.store(count + 1, memory_order_relaxed)
+    self.monitor.unfinished += 1
 
-    @cython.final
-    cdef void close_and_release(self, bint closed) noexcept:
-        self.close(closed)
-        self.release_if_plain()
 
-    @cython.final
-    cdef void release_if_plain(self) noexcept:
-        """`release`, but that nobody waits here on a classic queue, of which this is the standard library's code."""
-        if self.mode.load(memory_order_relaxed) == CLASSIC:
-            self.lock.unlock()
-        else:
-            self.release()
+cdef inline size_t place(_QueueCore self, uint64_t i) noexcept:
+    """The slot of that item, from the head on."""
+    cdef size_t at = self.head + i
+    return at if at < self.room else at - self.room
 
-    @cython.final
-    cdef void discard_and_release(self) noexcept:
-        """Under the lock: remove all items, as if each had been got and done."""
-        cdef Slots removed = self.take_slots()
-        self.unfinished -= max(0, min(<int64_t> removed.count, self.unfinished))
-        self.release()
-        drop_items(removed)
 
-    @cython.final
-    cdef object get_bound(self):
-        cdef PyObject* bound
-        self.lock.lock()
-        bound = self.bound
-        Py_XINCREF(bound)  # the one reference that is counted under the lock: it runs nothing
-        self.lock.unlock()
-        return owned(bound) if bound != NULL else 0
+cdef Outcome may_put(_QueueCore self) noexcept:
+    """Under the lock: whether there is room for one more, with a slot for it."""
+    if self.mode.load(memory_order_relaxed) != PLAIN:
+        return MOVED
+    if self.closed:
+        return SHUT_DOWN
+    if length(self) >= self.monitor.capacity:
+        return FULL
+    if length(self) == self.room and not grow(self, max(FIRST_ROOM, 2 * self.room)):
+        return OUT_OF_MEMORY
+    return DONE
 
-    @cython.final
-    cdef int set_bound(self, object maxsize, uint64_t limit) except -1:
-        cdef PyObject* before
-        Py_INCREF(maxsize)
-        self.lock.lock()
-        before = self.bound
-        self.bound = <PyObject*> maxsize
-        self.monitor.capacity = limit
-        # Whoever waits for more than is allowed now is content with a full queue, or an empty one.
-        limit_needs(self.monitor.gets.waiters.head, limit)
-        limit_needs(self.monitor.puts.waiters.head, limit)
-        self.release()
-        Py_XDECREF(before)
-        return 0
 
-    @cython.final
-    cdef bint start_plain(self) except -1:
-        """An empty, open queue; False where it is classic, or becomes so.
-
-        Whoever waits goes on waiting, but for the tasks: these are forgotten.
-        """
-        cdef Slots removed
-        self.lock.lock()
-        if self.mode.load(memory_order_relaxed) >= CONVERTING:
-            self.lock.unlock()
-            return False
-        removed = self.take_slots()
-        self.unfinished = 0
-        self.closed = False
-        self.monitor.shut.store(OPEN, memory_order_relaxed)
-        self.mode.store(PLAIN)
-        self.release()
-        drop_items(removed)
-        return True
-
-    # -- slots ----------------------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef Slots take_slots(self) noexcept:
-        """Under the lock: take all items away, for `drop_items` once it is released."""
-        cdef Slots taken
-        taken.at, taken.room, taken.head, taken.count = self.slots, self.room, self.head, self.count()
-        self.slots = NULL
-        self.room = self.head = 0
-        self.monitor.count.store(0, memory_order_relaxed)
-        return taken
-
-    @cython.final
-    cdef inline uint64_t count(self) noexcept:
-        return self.monitor.count.load(memory_order_relaxed)
-
-    @cython.final
-    cdef bint grow(self, size_t room) noexcept:
-        """Under the lock: have more slots; False where there is no memory for them."""
-        cdef size_t behind = self.room - self.head  # slots from the head to the old end
-        cdef PyObject** slots = NULL
-        if room <= (<size_t> -1 >> 1) // sizeof(PyObject*):
-            slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
-        if slots == NULL:
-            return False
-        if self.head + self.count() > self.room:  # the items go around the old end: move their first part to the new
-            memmove(slots + room - behind, slots + self.head, behind * sizeof(PyObject*))
-            self.head = room - behind
-        self.slots, self.room = slots, room
-        return True
-
-    @cython.final
-    cdef void shrink_to(self, size_t room) noexcept:
-        """Under the lock: have fewer slots, at least one an item. Where the memory cannot be had, they stay."""
-        cdef uint64_t count = self.count()
-        cdef size_t behind = self.room - self.head
-        cdef PyObject** slots
-        if self.head + count <= self.room:
-            memmove(self.slots, self.slots + self.head, count * sizeof(PyObject*))
-            self.head = 0
-        else:
-            memmove(self.slots + room - behind, self.slots + self.head, behind * sizeof(PyObject*))
-            self.head = room - behind
-        # In place, as a rule: on what is left of these pages the next items cause no page fault.
-        slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
-        if slots != NULL:
-            self.slots = slots
-        self.room = room
-
-    @cython.final
-    cdef size_t kept(self) noexcept:
-        """How many slots a queue keeps that has none to fill."""
-        cdef uint64_t capacity = self.monitor.capacity
-        return FIRST_ROOM if capacity == UNBOUNDED else max(FIRST_ROOM, min(capacity, KEPT))
-
-    @cython.final
-    cdef void shrink(self) noexcept:
-        """Under the lock: give slots back where too many are empty."""
-        cdef uint64_t count = self.count()
-        if self.room > max(self.kept(), 2 * count + SPARE):
-            self.shrink_to(max(self.kept(), count + count // 2))
-
-    # -- the protocol ---------------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef int acquire(self, Side* side, Wait* w) except -1:
-        """Wait until the caller may act, and return with the lock held. `side` NULL: wait as `join`.
-
-        It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
-        shuts the monitor); it looks which.
-        """
-        lend_attached()
-        self.lock.lock()
-        begins(&self.monitor, LOOK)
-        while not self.may_act(side, w):        # LOOK
-            if w.node == NULL and w.deadline != 0 and is_patched():
-                self.lock.unlock()
-                self.convert()
-                self.lock.lock()
-            else:
-                self.park(side, w)
-        return 0
-
-    @cython.final
-    cdef bint may_act(self, Side* side, Wait* w) noexcept:
-        cdef uint64_t count = self.count()
-        cdef uint64_t capacity = self.monitor.capacity
-        if side == NULL:
-            return self.unfinished == 0 or w.expired or self.mode.load(memory_order_relaxed) == CLASSIC
-        if w.expired or over(&self.monitor, side):
-            return True
-        return min(w.need, capacity) <= (count if side == &self.monitor.gets else room_for(count, capacity))
-
-    @cython.final
-    cdef int park(self, Side* side, Wait* w) except -1:
-        """ENTER, PARK, RETURN. Returns with the lock held, woken or not: look again."""
-        cdef WaitList* waiters = &self.monitor.joins if side == NULL else &side.waiters
-        cdef Waiter* node
-        cdef bint woken
-        cdef int64_t now
-        if w.deadline == TOO_FAR:
-            self.release()
-            raise_too_far()
-        if w.deadline == FOREVER and is_ending():
-            self.release()
-            classic.raise_at_the_end()
-        if not make_node(w):
-            self.release()
+cdef Py_ssize_t plain_put_many(_QueueCore self, tuple items, object block, object timeout, int64_t deadline) except -1:
+    cdef Wait w
+    cdef Py_ssize_t n = PyTuple_GET_SIZE(items)
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t i
+    cdef PyObject** sources = PySequence_Fast_ITEMS(items)
+    cdef Outcome outcome = DONE
+    start_wait(&w, 1, deadline)
+    for i in range(n):
+        Py_INCREF(<object> sources[i])
+    try:
+        if not make_node(&w):  # now: it could not be reported once something has been put
             raise_no_memory()
-        node = w.node
-        node.need = min(w.need, self.monitor.capacity)
-        enter(waiters, node)
-        self.release()
-        with nogil:
-            woken = node.parker.park(min(w.deadline, w.tick))
-        self.lock.lock()
-        if not woken and node.granted:
-            # Granted just as it gave up: the wake-up is on its way to a node that will be used again.
-            self.lock.unlock()
-            with nogil:
-                node.parker.park(FOREVER)
-            self.lock.lock()
-        begins(&self.monitor, RETURN)
-        leave(waiters, node)
-        now = now_ns()
-        if now >= w.deadline:
-            begins(&self.monitor, RETURN_LATE)
-            w.expired = True
-        if w.tick != FOREVER:
-            # The main thread, woken or not: a signal that came before the item must not find it taken already.
-            w.tick = now + SIGNAL_TICK_NS
-            self.release()
-            PyErr_CheckSignals()
-            self.lock.lock()
-            begins(&self.monitor, LOOK)
-        return 0
+        while done < n and outcome == DONE:
+            wait_to_act(self, &self.monitor.puts, &w)
+            outcome = push_some_and_release(self, sources + done, n - done, &done)
+            forget_place(&w)  # others get their turn
+    finally:
+        drop_node(&w)
+        for i in range(done, n):
+            Py_DECREF(<object> sources[i])
+    if outcome == MOVED:
+        # Without a deadline, as of a queue that had no bound, for it may have one by now.
+        timeout = finite(timeout) if deadline == FOREVER else seconds_until(deadline)
+        return classic.put_many(self, items, done, block, timeout)
+    if done == 0:
+        raise_put_error(outcome)
+    return done
 
-    @cython.final
-    cdef void release(self) noexcept:
-        """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
 
-        Only the fast paths do without: they are closed while somebody is queued.
-        """
-        cdef Waiter* chain = NULL
-        if self.somebody_waits():
-            chain = settle(&self.monitor)
-        if self.unfinished == 0:
-            chain = grant_all(&self.monitor.joins, chain)
-        self.retune()
-        if DEBUG:
-            insist(self.fault())
-            record(&self.monitor, self.unfinished)
-        self.lock.unlock()
-        wake_all(chain)
-
-    @cython.final
-    cdef void record_fast(self) noexcept:
-        """Debug builds, under the lock: a fast path did something."""
-        begins(&self.monitor, FAST)
-        record(&self.monitor, self.unfinished)
-
-    @cython.final
-    cdef inline bint somebody_waits(self) noexcept:
-        return self.monitor.puts.waiters.head != NULL or self.monitor.gets.waiters.head != NULL
-
-    @cython.final
-    cdef void retune(self) noexcept:
-        """Under the lock: open the fast paths, or close them."""
-        if (
-            self.mode.load(memory_order_relaxed) != PLAIN
-            or self.closed
-            or self.somebody_waits()
-        ):
-            self.put_below = 0
-            self.get_above = UINT64_MAX
-            return
-        self.put_below = min(self.monitor.capacity, self.room)
-        self.get_above = (self.room - SPARE) // 2 if self.room > max(self.kept(), SPARE) else 0
-
-    @cython.final
-    cdef const char* fault(self) noexcept:
-        """Under the lock: which invariant does not hold, or NULL."""
-        cdef uint64_t count = self.count()
-        if count > self.room or (self.room != 0 and self.head >= self.room):
-            return "Q1: the items fit the slots"
-        if self.head != 0 and self.order == SMALLEST:
-            return "Q1: a heap begins at slot 0"
-        if (self.put_below != 0 or self.get_above != UINT64_MAX) and (
-            self.mode.load(memory_order_relaxed) != PLAIN or self.closed or self.somebody_waits()
-        ):
-            return "Q2: fast paths are closed where somebody waits"
-        if self.put_below > min(self.room, self.monitor.capacity):
-            return "Q2: a fast put has room"
-        if self.unfinished == 0 and self.monitor.joins.head != NULL:
-            return "Q3: nobody waits for what is done"
-        if waiters_fault(&self.monitor.puts.waiters) != NULL:
-            return waiters_fault(&self.monitor.puts.waiters)
-        if waiters_fault(&self.monitor.joins) != NULL:
-            return waiters_fault(&self.monitor.joins)
-        return waiters_fault(&self.monitor.gets.waiters)
-
-    # -- looks ----------------------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef bint lock_plain(self) except -1:
-        """Take the lock of a PLAIN queue; False, without it, where the queue is classic."""
-        self.recheck()
-        self.lock.lock()
-        if self.mode.load(memory_order_relaxed) == PLAIN:
-            return True
-        self.lock.unlock()
-        self.must_be_ready()
-        return False
-
-    @cython.final
-    cdef bint is_empty(self) except -1:
-        cdef bint empty
-        if not self.lock_plain():
-            return standard.Queue.empty(self)
-        empty = self.count() == 0
-        self.lock.unlock()
-        return empty
-
-    @cython.final
-    cdef bint is_closed(self) noexcept:
-        cdef bint closed
-        self.lock.lock()
-        closed = self.closed
-        self.lock.unlock()
-        return closed
-
-    # -- the class ------------------------------------------------------------------------------------------------
-
-    @cython.final
-    cdef inline bint is_as_known(self) noexcept:
-        """Whether nobody has changed the class since."""
-        return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)
-
-    @cython.final
-    cdef inline int recheck(self) except -1:
-        if not self.is_as_known():
-            self.look_at_class()
-        return 0
-
-    @cython.final
-    cdef int look_at_class(self) except -1:
-        """Which order it has, and whether its `put` and `get` are those of `Queue`.
-
-        A plain queue whose class has another order than before becomes classic.
-        """
-        cdef unsigned int version
-        cdef int before
-        cdef int order
-        cdef bint direct
-        while True:
-            version = version_of(<PyObject*> self)
-            order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
-            if version == version_of(<PyObject*> self):
+cdef Outcome push_some_and_release(_QueueCore self, PyObject** sources, size_t n, Py_ssize_t* done) noexcept:
+    """Move as many as there is room for; their references go with them."""
+    cdef Outcome outcome = may_put(self)
+    cdef size_t i
+    if outcome == DONE:
+        n = min(n, self.monitor.capacity - length(self))
+        if self.room - length(self) < n and not grow(self, max(2 * self.room, length(self) + n)):
+            outcome = OUT_OF_MEMORY
+            n = 0
+        for i in range(n):
+            if not push(self, sources[i]):
+                outcome = MOVED
                 break
-        self.lock.lock()
-        before = self.order
-        self.lock.unlock()
-        if order != before and self.mode.load() != NEW:
-            self.convert()
-            order = HOOKED
-        self.lock.lock()
-        self.order = order
-        self.version.store(version if version != 0 else UNKNOWN)  # no version: the class has been changed too often
-        self.direct.store(direct and not self.own_calls)
-        self.lock.unlock()
-        return 0
+            done[0] += 1
+    release(self)
+    return outcome
 
-    @cython.final
-    cdef int set_attribute(self, name, PyObject* value) except -1:
-        if name in HOOKS and value != NULL:
-            if self.mode.load() != NEW:
-                self.convert()
-            self.own_hooks = True
-        PyObject_GenericSetAttr(self, name, value)
-        if name == "put" or name == "get":
-            self.own_calls = "put" in self.__dict__ or "get" in self.__dict__
-            self.look_at_class()
-        return 0
 
-    # -- waits ----------------------------------------------------------------------------------------------------
+# -- PLAIN: get ---------------------------------------------------------------------------------------------------
 
-    @cython.final
-    cdef int64_t put_deadline(self, object block, object timeout) except? -2:
-        """The deadline of a put, with the standard library's order of errors."""
-        cdef bint bounded
-        cdef bint closed
-        self.must_be_ready()
-        self.lock.lock()
-        bounded = self.monitor.capacity != UNBOUNDED
-        closed = self.closed
-        self.lock.unlock()
-        if closed:
-            raise ShutDown
-        return deadline_of(block, timeout) if bounded else FOREVER
+cdef object plain_get(_QueueCore self, object block, object timeout):
+    cdef Wait w
+    cdef PyObject* taken = NULL
+    cdef Outcome outcome
+    start_wait(&w, 1, get_deadline(self, block, timeout))
+    try:
+        wait_to_act(self, &self.monitor.gets, &w)
+        outcome = pop_and_release(self, &taken)
+        if taken == NULL:  # else nothing may run before it is returned
+            timeout = left_of(&w, timeout)
+    finally:
+        drop_node(&w)
+    if outcome == DONE:
+        return owned(taken)
+    if outcome == MOVED:
+        return classic.get(self, block, timeout)
+    raise_get_error(outcome)
 
-    @cython.final
-    cdef int64_t get_deadline(self, object block, object timeout) except? -2:
-        """The deadline of a get, with the standard library's order of errors."""
-        self.must_be_ready()
-        if self.is_closed() and self.is_empty():
-            raise ShutDown
-        return deadline_of(block, timeout)
 
-    @cython.final
-    cdef int must_be_ready(self) except -1:
-        if self.mode.load() == NEW:
-            raise AttributeError(
-                f"{type(self).__name__}.__init__ has not been called; call super().__init__(maxsize) first"
-            )
-        return 0
+cdef Outcome pop_and_release(_QueueCore self, PyObject** taken) noexcept:
+    cdef Outcome outcome = may_get(self)
+    if outcome == DONE:
+        taken[0] = pop(self)
+        if taken[0] == NULL:
+            outcome = MOVED
+        shrink(self)
+    release(self)
+    return outcome
 
-    # -- CLASSIC: see `classic.py` -------------------------------------------------------------------------------
 
-    @cython.final
-    cdef int have_locks(self) except -1:
-        """Make the mutex and its conditions, for the first who asks."""
-        cdef _Mutex mutex
-        if self.has_locks.load():
-            return 0
-        mutex = _Mutex(self)
-        not_empty = classic.NotEmpty(mutex)
-        not_full, all_tasks_done = classic.Condition(mutex), classic.Condition(mutex)
-        for condition in (not_empty, not_empty.enough, not_full, all_tasks_done):
-            mutex.waiters.append(condition._waiters)
-        self.lock.lock()
-        if self.own_mutex is None:  # what stood there is None, so that nothing ends here
-            self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
-            self.own_mutex = mutex
-            self.has_locks.store(1)
-        self.lock.unlock()
-        return 0
+cdef inline PyObject* pop(_QueueCore self) noexcept:
+    """Under the lock, where there is an item: its reference becomes the caller's. NULL where only Python knows."""
+    cdef PyObject* item
+    cdef uint64_t rest = length(self) - 1
+    if self.order == FIRST_IN:
+        return pop_first(self)
+    if self.order == LAST_IN:
+        item = self.slots[place(self, rest)]
+    else:
+        item = heap_pop(self.slots, rest + 1)
+        if item == NULL:
+            return NULL
+    self.monitor.count.store(rest, memory_order_relaxed)
+    return item
 
-    @cython.final
-    cdef int start_classic(self, object maxsize) except -1:
-        """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
-        self.have_locks()
-        if self.mode.load() == NEW:
-            self.lock.lock()
-            self.mode.store(CLASSIC)
-            shut(&self.monitor, SHUT)
-            self.release()
-        self._init(maxsize)
-        classic.start(self)
-        return 0
 
-    @cython.final
-    cdef int convert(self) except -1:
-        """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
-        cdef _Mutex mutex
-        self.must_be_ready()
-        self.have_locks()
-        mutex = self.own_mutex
-        while self.mode.load() != CLASSIC:
-            if self.mode.load() == CONVERTING and self.converter == forks:
-                if mutex.take(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
-                    mutex.release()
-                continue
-            # What follows allocates, and what the collector then runs may convert this very queue.
-            container = deque() if self.order == FIRST_IN else []
-            append = container.append
-            mutex.take(True, -1)
-            try:  # no `with`: Cython's ends the process where there is no memory for a traceback
-                self.move(container, append)
-            finally:
-                mutex.release()
-        return 0
+cdef inline PyObject* pop_first(_QueueCore self) noexcept:
+    cdef PyObject* item = self.slots[self.head]
+    cdef size_t head = self.head + 1
+    self.head = head if head != self.room else 0  # a branch: what `place` computes is waited for by the next get
+    self.monitor.count.store(length(self) - 1, memory_order_relaxed)
+    return item
 
-    @cython.final
-    cdef int move(self, object container, object append) except -1:
-        """Fill the container with the items, if the queue is PLAIN still. Nothing of Python runs in between.
 
-        (Both containers take their memory without the collector's knowing.)
-        """
-        cdef Slots moved
-        cdef Waiter* chain = NULL
-        cdef bint filled
-        self.lock.lock()
-        if self.mode.load(memory_order_relaxed) == CLASSIC:
-            self.lock.unlock()
-            return 0
-        _before, self.items = self.items, container  # nothing ends until the lock is free
-        self.converter = forks
-        self.mode.store(CONVERTING)
-        self.release()  # from here on nobody else touches the slots
-        filled = self.fill(append)
-        moved.at = NULL
-        moved.count = 0
-        self.lock.lock()
-        if filled:
-            moved = self.take_slots()
-            shut(&self.monitor, SHUT)  # ends the waiting here
-            self.mode.store(CLASSIC)
-            chain = grant_all(&self.monitor.joins, NULL)
-        else:
-            self.items = None
-            self.mode.store(PLAIN)
-        self.release()
-        wake_all(chain)
-        drop_items(moved)
-        if not filled:
-            raise MemoryError("no memory for what was asked for; the queue is as it was")
-        return 0
+cdef Outcome may_get(_QueueCore self) noexcept:
+    """Under the lock: whether there is an item."""
+    if self.mode.load(memory_order_relaxed) != PLAIN:
+        return MOVED
+    if length(self) > 0:
+        return DONE
+    return SHUT_DOWN if self.closed else EMPTY
 
-    @cython.final
-    cdef bint fill(self, object append) noexcept:
-        """Append all items; False where there is no memory. No error is made: that would allocate."""
-        cdef uint64_t i
-        for i in range(self.count()):
-            if not appended(append, self.slots[self.place(i)]):
-                return False
+
+cdef object plain_get_many(_QueueCore self, uint64_t most, uint64_t least, int64_t deadline):
+    cdef Wait w
+    cdef Outcome outcome = DONE
+    start_wait(&w, least, deadline)
+    try:
+        batch = taken_batch(self, &w, None, most, least, &outcome)
+    finally:
+        drop_node(&w)
+    if outcome == DONE:
+        return batch
+    if outcome == MOVED:
+        return classic.get_more(self, batch, most, least, deadline != 0, seconds_until(deadline))
+    raise_get_error(outcome)
+
+
+cdef list taken_batch(_QueueCore self, Wait* w, LoopWait wait, uint64_t most, uint64_t least, Outcome* outcome):
+    """Wait, then take what is there; of a coroutine (`wait`) perhaps QUEUED.
+
+    The list is made before anything is taken: without memory for it, nothing is.
+    """
+    cdef list batch = None
+    cdef uint64_t n
+    while True:
+        if wait is None:
+            wait_to_act(self, &self.monitor.gets, w)
+        elif not acquire_later(self, &self.monitor.gets, wait, least):
+            outcome[0] = QUEUED
+            return None
+        n = min(most, length(self))
+        if batch is not None or may_get(self) != DONE:
+            outcome[0] = pop_some_and_release(self, batch)
+            break
+        # Not promised meanwhile: the collector, which may run then, may wait for what others could take.
+        release(self)
+        batch = blank_list(n)
+    if batch is not None:
+        PyObject_GC_Track(batch)
+    return batch
+
+
+cdef Outcome pop_some_and_release(_QueueCore self, list batch) noexcept:
+    """Fill the list with up to its length of items; they are there, unless `may_get` says otherwise.
+
+    MOVED also where only Python can tell which is next, after as many as the list then has.
+    """
+    cdef Outcome outcome = may_get(self)
+    cdef PyObject** targets
+    cdef PyObject* item
+    cdef uint64_t n
+    cdef uint64_t done = 0
+    if outcome == DONE:
+        n = min(<uint64_t> len(batch), length(self))
+        targets = PySequence_Fast_ITEMS(batch)
+        while done < n:
+            item = pop(self)
+            if item == NULL:
+                break
+            targets[done] = item
+            done += 1
+        if done < n:
+            outcome = MOVED
+        shrink(self)
+    if batch is not None:
+        Py_SET_SIZE(batch, done)
+    release(self)
+    return outcome
+
+
+# -- PLAIN: the rest ----------------------------------------------------------------------------------------------
+
+cdef bint plain_join(_QueueCore self, int64_t deadline) except -1:
+    """Wait for the tasks; False where the queue is classic, or becomes so."""
+    cdef Wait w
+    cdef int64_t left
+    cdef bint plain
+    if is_classic(self):
+        return False
+    start_wait(&w, 1, deadline)
+    try:
+        wait_to_act(self, &self.monitor.joins, &w)
+        left = self.monitor.unfinished
+        plain = self.mode.load(memory_order_relaxed) == PLAIN
+        release(self)
+    finally:
+        drop_node(&w)
+    if plain and left != 0:
+        raise TimeoutError(f"{left} tasks were left when the timeout came; call `task_done` for each item")
+    return plain
+
+
+cdef bint acquire_later(_QueueCore self, Side* side, LoopWait wait, uint64_t need) except -1:
+    """`wait_to_act`; or False, without it, where the coroutine has been queued."""
+    wait.w.need = need
+    if wait.w.node == NULL:
+        if may_act(self, side, &wait.w):  # at once: then it needs no loop
+            return True
+        wait.start(self, &self.monitor, side, need)
+    wait.expect()
+    return acquire(&self.monitor, side, &wait.w) == DONE
+
+
+cdef void set_closed(_QueueCore self, bint closed) noexcept:
+    """Under the lock."""
+    self.closed = closed
+    if self.mode.load(memory_order_relaxed) == PLAIN:
+        self.monitor.shut.store(SHUT if closed else OPEN, memory_order_relaxed)
+
+
+cdef void release_if_plain(_QueueCore self) noexcept:
+    """`release`, but that nobody waits here on a classic queue, of which this is the standard library's code."""
+    if self.mode.load(memory_order_relaxed) == CLASSIC:
+        self.monitor.slot_lock.unlock()
+    else:
+        release(self)
+
+
+cdef void discard_and_release(_QueueCore self) noexcept:
+    """Under the lock: remove all items, as if each had been got and done."""
+    cdef Slots removed = take_slots(self)
+    self.monitor.unfinished -= max(0, min(<int64_t> removed.count, self.monitor.unfinished))
+    release(self)
+    drop_items(removed)
+
+
+cdef object get_bound(_QueueCore self):
+    cdef PyObject* bound
+    self.monitor.slot_lock.lock()
+    bound = self.bound
+    Py_XINCREF(bound)  # the one reference that is counted under the lock: it runs nothing
+    self.monitor.slot_lock.unlock()
+    return owned(bound) if bound != NULL else 0
+
+
+cdef int set_bound(_QueueCore self, object maxsize, uint64_t limit) except -1:
+    cdef PyObject* before
+    Py_INCREF(maxsize)
+    self.monitor.slot_lock.lock()
+    before = self.bound
+    self.bound = <PyObject*> maxsize
+    self.monitor.capacity = limit
+    # Whoever waits for more than is allowed now is content with a full queue, or an empty one.
+    limit_needs(self.monitor.gets.waiters.head, limit)
+    limit_needs(self.monitor.puts.waiters.head, limit)
+    release(self)
+    Py_XDECREF(before)
+    return 0
+
+
+cdef bint start_plain(_QueueCore self) except -1:
+    """An empty, open queue; False where it is classic, or becomes so.
+
+    Whoever waits goes on waiting, but for the tasks: these are forgotten.
+    """
+    cdef Slots removed
+    self.monitor.slot_lock.lock()
+    if self.mode.load(memory_order_relaxed) >= CONVERTING:
+        self.monitor.slot_lock.unlock()
+        return False
+    removed = take_slots(self)
+    self.monitor.unfinished = 0
+    self.closed = False
+    self.monitor.shut.store(OPEN, memory_order_relaxed)
+    self.mode.store(PLAIN)
+    release(self)
+    drop_items(removed)
+    return True
+
+
+# -- slots --------------------------------------------------------------------------------------------------------
+
+cdef Slots take_slots(_QueueCore self) noexcept:
+    """Under the lock: take all items away, for `drop_items` once it is released."""
+    cdef Slots taken
+    taken.at, taken.room, taken.head, taken.count = self.slots, self.room, self.head, length(self)
+    self.slots = NULL
+    self.room = self.head = 0
+    self.monitor.count.store(0, memory_order_relaxed)
+    return taken
+
+
+cdef inline uint64_t length(_QueueCore self) noexcept nogil:
+    return self.monitor.count.load(memory_order_relaxed)
+
+
+cdef bint grow(_QueueCore self, size_t room) noexcept:
+    """Under the lock: have more slots; False where there is no memory for them."""
+    cdef size_t behind = self.room - self.head  # slots from the head to the old end
+    cdef PyObject** slots = NULL
+    if room <= (<size_t> -1 >> 1) // sizeof(PyObject*):
+        slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
+    if slots == NULL:
+        return False
+    if self.head + length(self) > self.room:  # the items go around the old end: move their first part to the new
+        memmove(slots + room - behind, slots + self.head, behind * sizeof(PyObject*))
+        self.head = room - behind
+    self.slots, self.room = slots, room
+    return True
+
+
+cdef void shrink_to(_QueueCore self, size_t room) noexcept:
+    """Under the lock: have fewer slots, at least one an item. Where the memory cannot be had, they stay."""
+    cdef uint64_t count = length(self)
+    cdef size_t behind = self.room - self.head
+    cdef PyObject** slots
+    if self.head + count <= self.room:
+        memmove(self.slots, self.slots + self.head, count * sizeof(PyObject*))
+        self.head = 0
+    else:
+        memmove(self.slots + room - behind, self.slots + self.head, behind * sizeof(PyObject*))
+        self.head = room - behind
+    # In place, as a rule: on what is left of these pages the next items cause no page fault.
+    slots = <PyObject**> PyMem_RawRealloc(self.slots, room * sizeof(PyObject*))
+    if slots != NULL:
+        self.slots = slots
+    self.room = room
+
+
+cdef size_t kept(_QueueCore self) noexcept nogil:
+    """How many slots a queue keeps that has none to fill."""
+    cdef uint64_t capacity = self.monitor.capacity
+    return FIRST_ROOM if capacity == UNBOUNDED else max(FIRST_ROOM, min(capacity, KEPT))
+
+
+cdef void shrink(_QueueCore self) noexcept:
+    """Under the lock: give slots back where too many are empty."""
+    cdef uint64_t count = length(self)
+    if self.room > max(kept(self), 2 * count + SPARE):
+        shrink_to(self, max(kept(self), count + count // 2))
+
+
+# -- the protocol -------------------------------------------------------------------------------------------------
+
+cdef int wait_to_act(_QueueCore self, Side* side, Wait* w) except -1:
+    """Wait until the caller may act, and return with the lock held.
+
+    It may act where there is what it needs, its time is over, or the queue is shut down or classic (either of which
+    shuts the monitor); it looks which.
+    """
+    if not may_act(self, side, w):
+        wait_slowly(self, side, w)
+    return 0
+
+
+cdef bint may_act(_QueueCore self, Side* side, Wait* w) noexcept:
+    """LOOK; True with the lock held."""
+    lend_attached()
+    self.monitor.slot_lock.lock()
+    begins(&self.monitor, LOOK)
+    if ready(&self.monitor, side, w):
         return True
+    self.monitor.slot_lock.unlock()
+    return False
 
-    @cython.final
-    cdef object classic_get_later(self, LoopWait wait):
-        batch = self.classic_get_many_later(wait, 1, 1)
-        return batch if batch is NOT_YET else batch[0]
 
-    @cython.final
-    cdef object classic_get_many_later(self, LoopWait wait, uint64_t least, uint64_t most):
-        self.expect_classic(wait)
-        result = classic.get_many_later(self, wait, most, least)
-        return NOT_YET if result is QUEUED else result
+cdef int wait_slowly(_QueueCore self, Side* side, Wait* w) except -1:
+    """`wait_to_act` of a caller that could not act at once."""
+    cdef Outcome outcome
+    if w.node == NULL and is_patched():
+        convert(self)
+    elif w.deadline == TOO_FAR:
+        raise_too_far()
+    elif w.deadline == FOREVER and is_ending():
+        classic.raise_at_the_end()
+    while True:
+        lend_attached()
+        outcome = acquire(&self.monitor, side, w)
+        if outcome == DONE:
+            return 0
+        if outcome != TICKED:
+            raise_no_memory()
+        PyErr_CheckSignals()
 
-    @cython.final
-    cdef bint classic_put_later(self, object item, LoopWait wait) except -1:
-        self.expect_classic(wait)
-        return classic.put_later(self, item, wait)
 
-    @cython.final
-    cdef bint classic_join_later(self, LoopWait wait) except -1:
-        self.expect_classic(wait)
-        return classic.join_later(self, wait)
+cdef void release(_QueueCore self) noexcept:
+    """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
 
-    @cython.final
-    cdef int expect_classic(self, LoopWait wait) except -1:
-        """Before the mutex is taken: what Python runs, so that it may have to wait."""
-        if wait.w.node == NULL:
-            wait.start(self, withdraw_classic, NULL, 0)
-        elif wait.withdraw != withdraw_classic:  # it waited here while the queue was PLAIN
-            wait.withdraw(self, &wait.w)
-            wait.withdraw = withdraw_classic
-        return wait.expect()
+    Only the fast paths do without: they are closed while somebody is queued.
+    """
+    if DEBUG or somebody_waits(&self.monitor):
+        settle_and_unlock(&self.monitor)
+    else:
+        retune(self)
+        self.monitor.slot_lock.unlock()
+
+
+cdef void record_fast(_QueueCore self) noexcept:
+    """Debug builds, under the lock: a fast path did something."""
+    begins(&self.monitor, FAST)
+    record(&self.monitor)
+
+
+cdef inline bint is_open(_QueueCore self) noexcept nogil:
+    """Under the lock: whether the fast paths may be open."""
+    return not (
+        self.mode.load(memory_order_relaxed) != PLAIN
+        or self.closed
+        or self.monitor.puts.waiters.head != NULL
+        or self.monitor.gets.waiters.head != NULL
+    )
+
+
+cdef const char* queue_fault(_QueueCore self) noexcept nogil:
+    """Under the lock: which invariant does not hold, or NULL."""
+    cdef uint64_t count = length(self)
+    if count > self.room or (self.room != 0 and self.head >= self.room):
+        return "Q1: the items fit the slots"
+    if self.head != 0 and self.order == SMALLEST:
+        return "Q1: a heap begins at slot 0"
+    if (self.put_below != 0 or self.get_above != UINT64_MAX) and not is_open(self):
+        return "Q2: fast paths are closed where somebody waits"
+    if self.put_below > min(self.room, self.monitor.capacity):
+        return "Q2: a fast put has room"
+    if self.monitor.unfinished == 0 and self.monitor.joins.waiters.head != NULL:
+        return "Q3: nobody waits for what is done"
+    return monitor_fault(&self.monitor)
+
+
+# -- looks --------------------------------------------------------------------------------------------------------
+
+cdef bint lock_plain(_QueueCore self) except -1:
+    """Take the lock of a PLAIN queue; False, without it, where the queue is classic."""
+    recheck(self)
+    self.monitor.slot_lock.lock()
+    if self.mode.load(memory_order_relaxed) == PLAIN:
+        return True
+    self.monitor.slot_lock.unlock()
+    must_be_ready(self)
+    return False
+
+
+cdef bint is_empty(_QueueCore self) except -1:
+    cdef bint empty
+    if not lock_plain(self):
+        return standard.Queue.empty(self)
+    empty = length(self) == 0
+    self.monitor.slot_lock.unlock()
+    return empty
+
+
+cdef bint is_closed(_QueueCore self) noexcept:
+    cdef bint closed
+    self.monitor.slot_lock.lock()
+    closed = self.closed
+    self.monitor.slot_lock.unlock()
+    return closed
+
+
+# -- the class ----------------------------------------------------------------------------------------------------
+
+cdef inline bint is_as_known(_QueueCore self) noexcept:
+    """Whether nobody has changed the class since."""
+    return self.version.load(memory_order_relaxed) == version_of(<PyObject*> self)
+
+
+cdef bint is_classic(_QueueCore self) except -1:
+    must_be_ready(self)
+    recheck(self)
+    return self.mode.load() == CLASSIC
+
+
+cdef inline int recheck(_QueueCore self) except -1:
+    if not is_as_known(self):
+        look_at_class(self)
+    return 0
+
+
+cdef int look_at_class(_QueueCore self) except -1:
+    """Which order it has, and whether its `put` and `get` are those of `Queue`.
+
+    A plain queue whose class has another order than before becomes classic.
+    """
+    cdef unsigned int version
+    cdef int before
+    cdef int order
+    cdef bint direct
+    while True:
+        version = version_of(<PyObject*> self)
+        order, direct = nature_of(type(self), version)  # which gives the class a version, if it has none
+        if version == version_of(<PyObject*> self):
+            break
+    self.monitor.slot_lock.lock()
+    before = self.order
+    self.monitor.slot_lock.unlock()
+    if order != before and self.mode.load() != NEW:
+        convert(self)
+        order = HOOKED
+    self.monitor.slot_lock.lock()
+    self.order = order
+    self.version.store(version if version != 0 else UNKNOWN)  # no version: the class has been changed too often
+    self.direct.store(direct and not self.own_calls)
+    self.monitor.slot_lock.unlock()
+    return 0
+
+
+cdef int set_attribute(_QueueCore self, name, PyObject* value) except -1:
+    if name in HOOKS and value != NULL:
+        if self.mode.load() != NEW:
+            convert(self)
+        self.own_hooks = True
+    PyObject_GenericSetAttr(self, name, value)
+    if name == "put" or name == "get":
+        self.own_calls = "put" in self.__dict__ or "get" in self.__dict__
+        look_at_class(self)
+    return 0
+
+
+# -- waits --------------------------------------------------------------------------------------------------------
+
+cdef int64_t put_deadline(_QueueCore self, object block, object timeout) except? -2:
+    """The deadline of a put, with the standard library's order of errors."""
+    cdef bint bounded
+    cdef bint closed
+    must_be_ready(self)
+    self.monitor.slot_lock.lock()
+    bounded = self.monitor.capacity != UNBOUNDED
+    closed = self.closed
+    self.monitor.slot_lock.unlock()
+    if closed:
+        raise ShutDown
+    return deadline_of(block, timeout) if bounded else FOREVER
+
+
+cdef int64_t get_deadline(_QueueCore self, object block, object timeout) except? -2:
+    """The deadline of a get, with the standard library's order of errors."""
+    must_be_ready(self)
+    if is_closed(self) and is_empty(self):
+        raise ShutDown
+    return deadline_of(block, timeout)
+
+
+cdef int must_be_ready(_QueueCore self) except -1:
+    if self.mode.load() == NEW:
+        raise AttributeError(
+            f"{type(self).__name__}.__init__ has not been called; call super().__init__(maxsize) first"
+        )
+    return 0
+
+
+# -- CLASSIC: see `classic.py` ------------------------------------------------------------------------------------
+
+cdef int have_locks(_QueueCore self) except -1:
+    """Make the mutex and its conditions, for the first who asks."""
+    cdef _Mutex mutex
+    if self.has_locks.load():
+        return 0
+    mutex = _Mutex(self)
+    not_empty = classic.NotEmpty(mutex)
+    not_full, all_tasks_done = classic.Condition(mutex), classic.Condition(mutex)
+    for condition in (not_empty, not_empty.enough, not_full, all_tasks_done):
+        mutex.waiters.append(condition._waiters)
+    self.monitor.slot_lock.lock()
+    if self.own_mutex is None:  # what stood there is None, so that nothing ends here
+        self.own_not_empty, self.own_not_full, self.own_all_tasks_done = not_empty, not_full, all_tasks_done
+        self.own_mutex = mutex
+        self.has_locks.store(1)
+    self.monitor.slot_lock.unlock()
+    return 0
+
+
+cdef int start_classic(_QueueCore self, object maxsize) except -1:
+    """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
+    have_locks(self)
+    if self.mode.load() == NEW:
+        self.monitor.slot_lock.lock()
+        self.mode.store(CLASSIC)
+        shut(&self.monitor, ENDED)
+        release(self)
+    self._init(maxsize)
+    classic.start(self)
+    return 0
+
+
+cdef int convert(_QueueCore self) except -1:
+    """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
+    cdef _Mutex mutex
+    must_be_ready(self)
+    have_locks(self)
+    mutex = self.own_mutex
+    while self.mode.load() != CLASSIC:
+        if self.mode.load() == CONVERTING and self.converter == forks:
+            if mutex.take(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
+                mutex.release()
+            continue
+        # What follows allocates, and what the collector then runs may convert this very queue.
+        container = deque() if self.order == FIRST_IN else []
+        append = container.append
+        mutex.take(True, -1)
+        try:  # no `with`: Cython's ends the process where there is no memory for a traceback
+            move(self, container, append)
+        finally:
+            mutex.release()
+    return 0
+
+
+cdef int move(_QueueCore self, object container, object append) except -1:
+    """Fill the container with the items, if the queue is PLAIN still. Nothing of Python runs in between.
+
+    (Both containers take their memory without the collector's knowing.)
+    """
+    cdef Slots moved
+    cdef bint filled
+    self.monitor.slot_lock.lock()
+    if self.mode.load(memory_order_relaxed) == CLASSIC:
+        self.monitor.slot_lock.unlock()
+        return 0
+    _before, self.items = self.items, container  # nothing ends until the lock is free
+    self.converter = forks
+    self.mode.store(CONVERTING)
+    release(self)  # from here on nobody else touches the slots
+    filled = fill(self, append)
+    moved.at = NULL
+    moved.count = 0
+    self.monitor.slot_lock.lock()
+    if filled:
+        moved = take_slots(self)
+        shut(&self.monitor, ENDED)  # ends the waiting here
+        self.mode.store(CLASSIC)
+    else:
+        self.items = None
+        self.mode.store(PLAIN)
+    release(self)
+    drop_items(moved)
+    if not filled:
+        raise MemoryError("no memory for what was asked for; the queue is as it was")
+    return 0
+
+
+cdef bint fill(_QueueCore self, object append) noexcept:
+    """Append all items; False where there is no memory. No error is made: that would allocate."""
+    cdef uint64_t i
+    for i in range(length(self)):
+        if not appended(append, self.slots[place(self, i)]):
+            return False
+    return True
+
+
+cdef object classic_get_later(_QueueCore self, LoopWait wait, uint64_t least, uint64_t most):
+    expect_classic(self, wait)
+    result = classic.get_many_later(self, wait, most, least)
+    return NOT_YET if result is QUEUED_THERE else result
+
+
+cdef int expect_classic(_QueueCore self, LoopWait wait) except -1:
+    """Before the mutex is taken: what Python runs, so that it may have to wait."""
+    if wait.w.node == NULL:
+        wait.start(self, NULL, NULL, 0)
+    elif wait.withdraw == NULL:  # it waited here while the queue was PLAIN
+        withdraw(&self.monitor, &wait.w)
+    wait.withdraw = withdraw_classic
+    return wait.expect()
+
+cdef void retune(_QueueCore self) noexcept nogil:
+    """Under the lock, before each unlock: open the fast paths, or close them."""
+    if is_open(self):
+        self.put_below = min(self.monitor.capacity, self.room)
+        self.get_above = (self.room - SPARE) // 2 if self.room > max(kept(self), SPARE) else 0
+    else:
+        self.put_below = 0
+        self.get_above = UINT64_MAX
+    if DEBUG:
+        insist(queue_fault(self))
 
 
 cdef object seconds_until(int64_t deadline):
@@ -1945,68 +1632,172 @@ cdef bint is_patched() except -1:
 
 
 # -- coroutines ---------------------------------------------------------------------------------------------------
-
-# For `attempt`: of each method how it is done at once, and how by waiting.
+#
+# For `attempt`: how each method is done at once, and how it is done by waiting. In place of waiting these functions
+# queue the coroutine, and return NOT_YET, or QUEUED.
 
 cdef object get_at_once(Attempt of):
-    return (<_QueueCore> of.buffer).get_now()
+    """By the fast path."""
+    cdef PyObject* taken = popped(<_QueueCore> of.buffer)
+    return owned(taken) if taken != NULL else NOT_YET
 
 
 cdef object get_in_time(Attempt of, LoopWait wait):
-    return (<_QueueCore> of.buffer).get_later(wait)
+    cdef _QueueCore self = of.buffer
+    cdef PyObject* taken = NULL
+    cdef Outcome outcome = MOVED
+    if not is_classic(self):
+        if not acquire_later(self, &self.monitor.gets, wait, 1):
+            return NOT_YET
+        outcome = pop_and_release(self, &taken)
+    if outcome == DONE:
+        return owned(taken)
+    if outcome != MOVED:
+        raise_get_error(outcome)
+    batch = classic_get_later(self, wait, 1, 1)
+    return batch if batch is NOT_YET else batch[0]
 
 
 cdef object put_at_once(Attempt of):
-    return None if pushed(of.buffer, <PyObject*> of.given) else NOT_YET
+    return None if pushed(<_QueueCore> of.buffer, <PyObject*> of.given) else NOT_YET
 
 
 cdef object put_in_time(Attempt of, LoopWait wait):
-    return None if (<_QueueCore> of.buffer).put_later(of.given, wait) else NOT_YET
+    cdef _QueueCore self = of.buffer
+    cdef Outcome outcome = MOVED
+    item = of.given
+    if not is_classic(self):
+        outcome = FULL
+        Py_INCREF(item)  # for the slot; under the lock no reference is counted
+        try:
+            if not acquire_later(self, &self.monitor.puts, wait, 1):
+                return NOT_YET
+            outcome = push_and_release(self, <PyObject*> item)
+        finally:
+            if outcome != DONE:
+                Py_DECREF(item)
+    if outcome == MOVED:
+        return None if classic_put_later(self, item, wait) else NOT_YET
+    if outcome != DONE:
+        raise_put_error(outcome)
+    return None
 
 
 cdef object get_many_at_once(Attempt of):
-    return (<_QueueCore> of.buffer).get_many_now(of.least, of.most)
+    """What is there, where nobody waits before and that is enough."""
+    cdef _QueueCore self = of.buffer
+    cdef list batch
+    cdef uint64_t n
+    cdef Outcome outcome
+    self.monitor.slot_lock.lock()
+    n = min(of.most, length(self)) if has_at_once(self, of.least) else 0
+    self.monitor.slot_lock.unlock()
+    if n == 0:
+        return NOT_YET
+    batch = blank_list(n)
+    self.monitor.slot_lock.lock()
+    if not has_at_once(self, of.least):
+        self.monitor.slot_lock.unlock()
+        return NOT_YET
+    outcome = pop_some_and_release(self, batch)
+    PyObject_GC_Track(batch)
+    if outcome == DONE:
+        return batch
+    return classic.get_more(self, batch, of.most, of.least, False, None) if batch else NOT_YET
+
+
+cdef bint has_at_once(_QueueCore self, uint64_t least) noexcept:
+    """Under the lock: the fast paths are open, and there is enough."""
+    return self.get_above != UINT64_MAX and is_as_known(self) and length(self) >= min(least, self.monitor.capacity)
 
 
 cdef object get_many_in_time(Attempt of, LoopWait wait):
-    return (<_QueueCore> of.buffer).get_many_later(wait, of.least, of.most)
+    cdef _QueueCore self = of.buffer
+    cdef list batch = None
+    cdef Outcome outcome = MOVED
+    if not is_classic(self):
+        batch = taken_batch(self, &wait.w, wait, of.most, of.least, &outcome)
+    if outcome == QUEUED:
+        return NOT_YET
+    if outcome == DONE:
+        return batch
+    if outcome != MOVED:
+        raise_get_error(outcome)
+    if batch:
+        return classic.get_more(self, batch, of.most, of.least, False, None)
+    return classic_get_later(self, wait, of.least, of.most)
 
 
 cdef object put_many_at_once(Attempt of):
-    cdef tuple items = of.given
-    return len(items) if not items or (<_QueueCore> of.buffer).put_many_now(items) else NOT_YET
-
-
-async def _put_many_in_time(Attempt of, bint due):
+    """Put all of them, where nobody waits before and there is room; else none."""
     cdef _QueueCore self = of.buffer
-    cdef tuple items = of.given
-    cdef uint64_t n = PyTuple_GET_SIZE(items)
+    cdef PyObject** sources = PySequence_Fast_ITEMS(of.given)
+    cdef Py_ssize_t done = 0
+    cdef uint64_t i
+    if of.most == 0:
+        return 0
+    for i in range(of.most):
+        Py_INCREF(<object> sources[i])
+    self.monitor.slot_lock.lock()
+    # Not `put_below`, which tells of the slots that there are.
+    if (
+        self.get_above != UINT64_MAX
+        and of.most <= available(&self.monitor, &self.monitor.puts)
+        and is_as_known(self)
+        and self.order != SMALLEST  # which may have to stop in the middle
+    ):
+        push_some_and_release(self, sources, of.most, &done)
+    else:
+        self.monitor.slot_lock.unlock()
+    if done != 0:
+        return done
+    for i in range(of.most):
+        Py_DECREF(<object> sources[i])
+    return NOT_YET
+
+
+cdef Outcome put_some_in_time(Attempt of, LoopWait wait) except *:
+    """Put the next piece of the items. Once some are in, an error only ends it: how many were put must not be lost."""
     cdef Outcome outcome
-    cdef bint queued
-    if due:
-        await PAUSE
-        if put_many_at_once(of) is not NOT_YET:
-            return n
-    wait = LoopWait()
     try:
-        while wait.done < n:
-            try:
-                outcome = self.put_many_later(items, wait, &queued)
-            except Exception:
-                if wait.done == 0:
-                    raise
-                break  # how much was put must not be lost
-            if queued:
-                await wait.future
-            elif outcome != DONE:
-                if wait.done == 0:
-                    raise_put_error(outcome)
-                break
-            elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
-                await PAUSE
-    finally:
-        wait.end()
-    return wait.done
+        outcome = put_piece_in_time(of.buffer, of.given, wait)
+        if outcome != DONE and outcome != QUEUED:
+            raise_put_error(outcome)
+    except Exception:
+        if wait.done == 0:
+            raise
+        return SHUT_DOWN
+    return outcome
+
+
+cdef Outcome put_piece_in_time(_QueueCore self, tuple items, LoopWait wait) except *:
+    cdef PyObject** sources = PySequence_Fast_ITEMS(items) + wait.done
+    cdef uint64_t step
+    cdef Py_ssize_t done = 0
+    cdef uint64_t i
+    cdef bint acquired = False
+    cdef Outcome outcome = QUEUED
+    if not is_classic(self):
+        self.monitor.slot_lock.lock()
+        step = min(PyTuple_GET_SIZE(items) - wait.done, self.monitor.capacity)
+        self.monitor.slot_lock.unlock()
+        for i in range(step):
+            Py_INCREF(<object> sources[i])
+        try:
+            acquired = acquire_later(self, &self.monitor.puts, wait, step)
+            if acquired:
+                outcome = push_some_and_release(self, sources, step, &done)
+                forget_place(&wait.w)  # others get their turn
+        finally:
+            for i in range(done, step):
+                Py_DECREF(<object> sources[i])
+        wait.done += done
+        if outcome != MOVED:
+            return outcome
+    if not classic_put_later(self, <object> sources[done], wait):
+        return QUEUED
+    wait.done += 1
+    return DONE
 
 
 cdef object join_at_once(Attempt of):
@@ -2014,11 +1805,23 @@ cdef object join_at_once(Attempt of):
 
 
 cdef object join_in_time(Attempt of, LoopWait wait):
-    return None if (<_QueueCore> of.buffer).join_later(wait) else NOT_YET
+    cdef _QueueCore self = of.buffer
+    cdef bint all_done = False
+    if not is_classic(self):
+        if not acquire_later(self, &self.monitor.joins, wait, 1):
+            return NOT_YET
+        all_done = self.mode.load(memory_order_relaxed) == PLAIN
+        release(self)
+    if not all_done:
+        expect_classic(self, wait)
+        all_done = classic.join_later(self, wait)
+    return None if all_done else NOT_YET
 
 
-cdef inline uint64_t room_for(uint64_t count, uint64_t capacity) noexcept:
-    return capacity - count if count < capacity else 0
+cdef bint classic_put_later(_QueueCore self, object item, LoopWait wait) except -1:
+    """Whether it was put; else it is queued."""
+    expect_classic(self, wait)
+    return classic.put_later(self, item, wait)
 
 
 cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
@@ -2027,20 +1830,7 @@ cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
         node = node.next
 
 
-cdef bint withdraw_get(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.gets.waiters, w)
-
-
-cdef bint withdraw_put(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.puts.waiters, w)
-
-
-cdef bint withdraw_join(object buffer, Wait* w) except -1:
-    return (<_QueueCore> buffer).withdraw(&(<_QueueCore> buffer).monitor.joins, w)
-
-
-cdef bint withdraw_classic(object buffer, Wait* w) except -1:
-    wait = <LoopWait> w.node.coroutine
+cdef bint withdraw_classic(object buffer, LoopWait wait) except -1:
     classic.withdraw(buffer, wait)
     return wait.told
 
@@ -2048,11 +1838,6 @@ cdef bint withdraw_classic(object buffer, Wait* w) except -1:
 # -- the collector ------------------------------------------------------------------------------------------------
 #
 # Cython knows the fields that are Python objects; the slots are ours to visit and to clear.
-
-cdef void renew_lock(void* lock) noexcept nogil:
-    """In the child of a fork, whose parent's lock may have been handed to a thread that had not taken it yet."""
-    (<SlotLock*> lock).renew()
-
 
 cdef traverseproc visit_fields
 cdef inquiry clear_fields
@@ -2064,7 +1849,7 @@ cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
     cdef size_t at = self.head
     if stop == 0 and self.bound != NULL:
         stop = visit(self.bound, arg)
-    for _ in range(self.count()):
+    for _ in range(length(self)):
         if stop != 0:
             return stop
         stop = visit(self.slots[at], arg)
@@ -2075,10 +1860,10 @@ cdef int visit_items(_QueueCore self, visitproc visit, void* arg) noexcept:
 cdef int clear_items(_QueueCore self) noexcept:
     """The counters follow at once: what is garbage together with the queue may still use it."""
     cdef PyObject* bound
-    self.lock.lock()
+    self.monitor.slot_lock.lock()
     bound = self.bound
     self.bound = NULL
-    self.discard_and_release()
+    discard_and_release(self)
     Py_XDECREF(bound)
     return clear_fields(<PyObject*> self)
 
@@ -2119,11 +1904,11 @@ cdef PyTypeObject* queue_type = NULL
 cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
     cdef bint fast
     Py_INCREF(<object> item)
-    self.lock.lock()
-    fast = self.count() < self.put_below and self.is_as_known() and self.push(item)
+    self.monitor.slot_lock.lock()
+    fast = length(self) < self.put_below and is_as_known(self) and push(self, item)
     if DEBUG and fast:
-        self.record_fast()
-    self.lock.unlock()
+        record_fast(self)
+    self.monitor.slot_lock.unlock()
     if not fast:
         Py_DECREF(<object> item)
     return fast
@@ -2131,12 +1916,12 @@ cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
 
 cdef inline PyObject* popped(_QueueCore self) noexcept:
     cdef PyObject* item = NULL
-    self.lock.lock()
-    if self.count() > self.get_above and self.is_as_known():
-        item = self.pop()
+    self.monitor.slot_lock.lock()
+    if length(self) > self.get_above and is_as_known(self):
+        item = pop(self)
         if DEBUG and item != NULL:
-            self.record_fast()
-    self.lock.unlock()
+            record_fast(self)
+    self.monitor.slot_lock.unlock()
     return item
 
 
@@ -2186,16 +1971,16 @@ cdef inline PyObject* put_or(_QueueCore self, PyObject** args, fastcall method) 
     """With a GIL this calls nothing but in tail position, so that the usual path saves no registers."""
     if NO_GIL:
         Py_INCREF(<object> args[0])  # for the slot; under the lock no reference is counted
-    self.lock.lock()
-    if self.count() < self.put_below and self.is_as_known() and self.order != SMALLEST:
+    self.monitor.slot_lock.lock()
+    if length(self) < self.put_below and is_as_known(self) and self.order != SMALLEST:
         if not NO_GIL:
             Py_INCREF(<object> args[0])
-        self.append(args[0])
+        append_item(self, args[0])
         if DEBUG:
-            self.record_fast()
-        self.lock.unlock()
+            record_fast(self)
+        self.monitor.slot_lock.unlock()
         return none()
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     if NO_GIL:
         Py_DECREF(<object> args[0])
     return other_put(self, args, method)
@@ -2207,14 +1992,14 @@ cdef PyObject* put_on_heap(_QueueCore self, PyObject** args, fastcall method) no
 
 cdef inline PyObject* get_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
     cdef PyObject* item
-    self.lock.lock()
-    if self.count() > self.get_above and self.is_as_known() and self.order == FIRST_IN:
-        item = self.pop_first()
+    self.monitor.slot_lock.lock()
+    if length(self) > self.get_above and is_as_known(self) and self.order == FIRST_IN:
+        item = pop_first(self)
         if DEBUG:
-            self.record_fast()
-        self.lock.unlock()
+            record_fast(self)
+        self.monitor.slot_lock.unlock()
         return item
-    self.lock.unlock()
+    self.monitor.slot_lock.unlock()
     return other_get(self, args, method)
 
 
@@ -2272,7 +2057,7 @@ class Queue(_QueueCore, standard.Queue):
     """A first-in, first-out queue of any objects, for any number of producer and consumer threads.
 
     All of Python 3.13's `queue.Queue` on every Python, `put_many`, `get_many` and `clear`, and methods for coroutines.
-    The README lists every difference.
+    The documentation lists every difference.
 
     Parameters
     ----------
@@ -2570,15 +2355,15 @@ cdef int raise_no_memory() except -1:
 
 
 cdef int raise_put_error(Outcome outcome) except -1:
-    if outcome == NOTHING:
+    if outcome == FULL:
         raise Full
-    if outcome == ENDED:
+    if outcome == SHUT_DOWN:
         raise ShutDown
     raise MemoryError("no memory for more items; the queue is as it was")
 
 
 cdef int raise_get_error(Outcome outcome) except -1:
-    if outcome == ENDED:
+    if outcome == SHUT_DOWN:
         raise ShutDown
     raise Empty
 

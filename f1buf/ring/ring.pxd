@@ -8,34 +8,13 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from f1buf.core.loop cimport LoopWait
-from f1buf.core.sync cimport Monitor, Side, Wait
+from f1buf.core.sync cimport Monitor, Outcome, Side, Wait
 
 
 cdef enum Overflow:
     BLOCK
     DROP_OLDEST
     DROP_NEWEST
-
-
-cdef enum Outcome:
-    # How a push or a pop ended; but for DONE, and for what `done` tells, nothing was done.
-    DONE = 0
-    FULL = 1           # no room in time; or a block is out (`reserve`), for whose end there was no time
-    EMPTY = 2          # nothing there in time; or a block is out (`peek`), for whose end there was no time
-    SHUT_DOWN = 3      # shut down; for a pop also drained: nothing will ever come
-    CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
-    OUT_OF_MEMORY = 5  # to wait with
-    HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
-    # Inside only:
-    TICKED             # signal handlers must run, then go on
-    GROW               # the caller's room is too small for what is there
-    QUEUED             # a coroutine waits in its side's list
-
-
-cdef struct Counters:
-    # What `stats` reports, read in one locked section; see the fields of RingBuffer.
-    uint64_t write_seq, read_seq, refused, evicted, discarded, high_water, put_waits, get_waits
-    int64_t put_wait_ns, get_wait_ns
 
 
 cdef struct Field:
@@ -112,107 +91,6 @@ cdef class RingBuffer:
 
     # `shutdown()`: let nothing more in, wake everybody. `immediate`: and discard what is left.
     cdef void shut_down(self, bint immediate) noexcept nogil
-
-    # -- inside: final, so that other modules cannot even link to them ---------------------------------------------
-
-    @cython.final
-    cdef object converted(self, object convert, object records)
-    @cython.final
-    cdef bint pack(self, object record, char* out)
-    @cython.final
-    cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil
-    @cython.final
-    cdef inline bint may_put_now(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *
-    @cython.final
-    cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w)
-    @cython.final
-    cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq)
-    @cython.final
-    cdef bint withdraw(self, Side* side, Wait* w) noexcept
-    @cython.final
-    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil
-    @cython.final
-    cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0
-    @cython.final
-    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil
-    @cython.final
-    cdef bint is_one_piece(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef uint64_t piece(self) noexcept nogil
-    @cython.final
-    cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil
-    @cython.final
-    cdef uint64_t admit(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void fill_and_publish(self, const char* source, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void fill(self, const char* source, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void publish(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq)
-    @cython.final
-    cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
-                            uint64_t* first_seq) except? 0
-    @cython.final
-    cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
-                              Outcome* outcome) except? 0
-    @cython.final
-    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil
-    @cython.final
-    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
-                              Outcome* outcome) noexcept nogil
-    @cython.final
-    cdef void get_piece(self, char* out, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void copy_in_turn(self, char* out, uint64_t pos, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void take(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void advance_read(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef Outcome push_waiting(self, const char* source, uint64_t n, int64_t deadline, uint64_t* done) noexcept nogil
-    @cython.final
-    cdef Outcome pop_waiting(self, char* out, uint64_t least, uint64_t most, int64_t deadline,
-                             uint64_t* done) noexcept nogil
-    @cython.final
-    cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0
-    @cython.final
-    cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil
-    @cython.final
-    cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil
-    @cython.final
-    cdef Outcome end_of(self, Side* side) noexcept nogil
-    @cython.final
-    cdef bint evict_for(self, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void discard_if_shut_now(self) noexcept nogil
-    @cython.final
-    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
-    @cython.final
-    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
-    @cython.final
-    cdef void hand_out(self, Side* side) noexcept nogil
-    @cython.final
-    cdef void end_block(self, bint is_writer, uint64_t n) noexcept
-    @cython.final
-    cdef void end_block_and_release(self, bint is_writer, uint64_t n) noexcept nogil
-    @cython.final
-    cdef void discard_rest(self) noexcept nogil
-    @cython.final
-    cdef void read_counters_and_unlock(self, Counters* now) noexcept nogil
-    @cython.final
-    cdef tuple checked_counts(self, object max_count, object min_count, str most_name=*)
-    @cython.final
-    cdef object blank(self, uint64_t n)
-    @cython.final
-    cdef const char* fault(self) noexcept nogil
-    @cython.final
-    cdef const char* fault_now(self) noexcept nogil
 
 
 # The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is

@@ -46,13 +46,13 @@ from libc.stdint cimport (
 from libc.string cimport memcpy, memset
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
-from f1buf.core.loop cimport NOT_YET, PAUSE, Attempt, LoopWait, attempt, is_due
+from f1buf.core.loop cimport NOT_YET, Attempt, LoopWait, attempt, attempt_in_pieces
 from f1buf.core.sync cimport (
-    COPYING, DEBUG, END, FOREVER, FREE, HELD, LATER, OPEN, OWN, READY, RESERVED, SHUT, SHUT_NOW, TICK, TORN, TRY,
-    UNHOLD,
-    Monitor, Side, Status, Wait,
+    COPYING, CUT_IN_TWO, DEBUG, DONE, EMPTY, END, FOREVER, FREE, FULL, GROW, HELD, HELD_BY_SELF, OPEN, OUT_OF_MEMORY,
+    QUEUED, READY_MADE, RESERVED, SHUT, SHUT_DOWN, SHUT_NOW, TICKED, TORN, TRY,
+    LaterInt, Monitor, Outcome, Side, Wait,
     acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
-    insist, leave, make_node, may_overtake, monitor_fault, now_ns, over, overtake, ran_here, register_for_fork,
+    insist, lock_attached, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork,
     release, shut, start_wait, this_thread, unhold, unregister_for_fork,
 )
 
@@ -76,12 +76,6 @@ cdef extern from "ring/arrays.hpp" namespace "f1buf":
     void set_dtype(object, object) noexcept
     void cut_to(object, uint64_t) noexcept
     char* data_of_scalar(object, object) noexcept
-
-cdef extern from "core/int.hpp" namespace "f1buf":
-    const uint64_t READY_MADE
-    cppclass LaterInt:
-        int reserve(uint64_t) except -1
-        object become(uint64_t)
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*)
@@ -265,12 +259,12 @@ cdef class RingBuffer:
         """
         cdef char local[RECORD_ON_STACK]
         cdef int64_t deadline = deadline_from(block, timeout)
-        if self.pack(record, local):
-            if not self.try_put(local, 1):
-                self.put_waiting(local, 1, deadline)
+        if pack(self, record, local):
+            if not try_put(self, local, 1):
+                put_waiting(self, local, 1, deadline)
             return
-        converted = self.converted(to_record, record)
-        self.put_waiting(data_of(converted), 1, deadline)
+        converted = converted_by(self, to_record, record)
+        put_waiting(self, data_of(converted), 1, deadline)
 
     def put_nowait(self, record):
         """Put one record if there is room now: ``put(record, block=False)``."""
@@ -313,211 +307,12 @@ cdef class RingBuffer:
         cdef uint64_t n
         cdef int64_t deadline = deadline_from(block, timeout)
         if not is_plain(records, self.dtype):
-            records = self.converted(to_records, records)
+            records = converted_by(self, to_records, records)
         n = length_of(records)
         accepted.reserve(n)
-        if n != 0 and not self.try_put(data_of(records), n):
-            n = self.put_waiting(data_of(records), n, deadline)
+        if n != 0 and not try_put(self, data_of(records), n):
+            n = put_waiting(self, data_of(records), n, deadline)
         return accepted.become(n)
-
-    cdef object converted(self, object convert, object records):
-        """What `convert` makes of them: one piece of exactly the dtype."""
-        dtype = self.dtype
-        result = convert(records, dtype)
-        if dtype is not self.dtype:
-            raise RuntimeError("the ring was initialised while a record was converted; nothing was put")
-        return result
-
-    cdef bint pack(self, object record, char* out):
-        """Write a record of exact Python numbers to `out`; False for anything else, which `convert` looks at."""
-        cdef Py_ssize_t i
-        if self.field_count == 0:
-            return False
-        if not self.is_struct:
-            return pack_field(self.fields[0].kind, record, out)
-        if not PyTuple_CheckExact(record) or PyTuple_GET_SIZE(record) != self.field_count:
-            return False
-        if self.padded:
-            memset(out, 0, self.itemsize)
-        for i in range(self.field_count):
-            if not pack_field(self.fields[i].kind, <object> PyTuple_GET_ITEM(record, i), out + self.fields[i].offset):
-                return False
-        return True
-
-    cdef bint try_put(self, const char* source, uint64_t n) noexcept nogil:
-        """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
-        cdef Monitor* m = &self.monitor
-        if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
-            return False
-        if not self.may_put_now(n):
-            m.lock.unlock()
-            return False
-        begins(m, TRY)
-        self.fill_and_publish(source, self.admit(n))
-        release(m)
-        return True
-
-    cdef inline bint may_put_now(self, uint64_t n) noexcept nogil:
-        """Under the lock."""
-        cdef Monitor* m = &self.monitor
-        return not (
-            m.puts.turn.load(memory_order_relaxed)
-            or not may_overtake(&m.puts)
-            or m.shut.load(memory_order_relaxed) != OPEN
-            or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
-        )
-
-    cdef uint64_t put_waiting(self, const char* source, uint64_t n, int64_t deadline) except? 0:
-        """Put without the GIL, waiting as long as allowed; returns how many the ring took."""
-        cdef Wait w
-        cdef Outcome outcome = DONE
-        cdef uint64_t done = 0
-        start_wait(&w, 1 if self.policy == BLOCK else 0, deadline)
-        try:
-            while True:
-                with nogil:
-                    done += self.put_records(source + done * self.itemsize, n - done, &w, &outcome)
-                if outcome != TICKED:
-                    break
-                PyErr_CheckSignals()
-        finally:
-            end_wait(&w)
-        if done == 0:
-            raise_put_error(outcome)
-        return done
-
-    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil:
-        """Put piece by piece; returns how many were taken from the caller before `outcome`."""
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t done = 0
-        cdef uint64_t step
-        cdef Status status
-        outcome[0] = DONE
-        while done < n:
-            status = acquire(m, &m.puts, w)
-            if status == HELD:
-                done += self.give_up_put(n - done, outcome)
-                break
-            if status != READY:
-                outcome[0] = failed(status)
-                break
-            if m.shut.load(memory_order_relaxed) != OPEN:
-                outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
-                release(m)
-                break
-            if n > 1 and not self.is_one_piece(n - done) and not make_node(w):
-                outcome[0] = OUT_OF_MEMORY  # now, before the first piece: after that it could not be reported
-                release(m)
-                break
-            step = self.put_piece(source + done * self.itemsize, n - done)
-            if step == 0:
-                outcome[0] = FULL
-                break
-            done += step
-            forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
-        return done
-
-    cdef uint64_t give_up_put(self, uint64_t n, Outcome* outcome) noexcept nogil:
-        """With the lock, which it releases: a reservation is out that it must not wait for. How many it drops."""
-        cdef Monitor* m = &self.monitor
-        cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
-        if drops:
-            self.refused += n
-        else:
-            outcome[0] = self.end_of(&m.puts)
-        release(m)
-        return n if drops else 0
-
-    cdef Outcome end_of(self, Side* side) noexcept nogil:
-        """Under the lock: why an operation that may not act ends."""
-        cdef Monitor* m = &self.monitor
-        cdef int how = m.shut.load(memory_order_relaxed)
-        if how == TORN:
-            return CUT_IN_TWO
-        if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:
-            return EMPTY  # for now: a block is out, which may leave its records in the ring
-        if over(m, side):
-            return SHUT_DOWN
-        return FULL if side == &m.puts else EMPTY
-
-    cdef bint is_one_piece(self, uint64_t n) noexcept nogil:
-        """Under the lock: whether the next piece is all of it."""
-        cdef Monitor* m = &self.monitor
-        return n <= (available(m, &m.puts) if self.policy == BLOCK else m.capacity) and n <= self.piece()
-
-    cdef uint64_t piece(self) noexcept nogil:
-        return max(<size_t> 1, PIECE // self.itemsize)
-
-    cdef uint64_t put_piece(self, const char* source, uint64_t n) noexcept nogil:
-        """ACT or TURN, with the lock held; releases it. Returns how many records are the caller's no more."""
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t admitted
-        n = min(n, m.capacity, self.piece())
-        admitted = self.admit(n)
-        if admitted <= LOCKED_COPY // self.itemsize:
-            self.fill_and_publish(source, admitted)
-        else:
-            m.puts.turn.store(COPYING, memory_order_relaxed)
-            release(m)
-            self.fill(source, admitted)
-            m.lock.lock()
-            begins(m, END)
-            m.puts.turn.store(FREE, memory_order_relaxed)
-            self.publish(admitted)
-            self.discard_if_shut_now()
-        release(m)
-        return admitted if self.policy == BLOCK else n
-
-    cdef uint64_t admit(self, uint64_t n) noexcept nogil:
-        """How many of the next n <= capacity records enter, after the overflow policy made room and counted."""
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
-        if n <= room:
-            return n
-        if self.evict_for(n):
-            return n
-        if self.policy != BLOCK:  # or the oldest are being read
-            self.refused += n - room
-        return room
-
-    cdef bint evict_for(self, uint64_t n) noexcept nogil:
-        """Whether the oldest have made room for n <= capacity, or there was room; not while they are being read."""
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
-        if n <= room:
-            return True
-        if self.policy != DROP_OLDEST or m.gets.turn.load(memory_order_relaxed):
-            return False
-        self.evicted += n - room
-        self.advance_read(n - room)
-        return True
-
-    cdef void fill_and_publish(self, const char* source, uint64_t n) noexcept nogil:
-        self.fill(source, n)
-        self.publish(n)
-
-    cdef void fill(self, const char* source, uint64_t n) noexcept nogil:
-        """Copy into the free slots from write_pos on, around the end."""
-        cdef uint64_t straight = min(n, self.monitor.capacity - self.write_pos)
-        memcpy(self.slots + self.write_pos * self.itemsize, source, straight * self.itemsize)
-        if straight < n:
-            memcpy(self.slots, source + straight * self.itemsize, (n - straight) * self.itemsize)
-
-    cdef void publish(self, uint64_t n) noexcept nogil:
-        """Under the lock: what was filled can be taken."""
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t count = m.count.load(memory_order_relaxed) + n
-        self.write_seq += n
-        self.write_pos += n
-        if self.write_pos >= m.capacity:
-            self.write_pos -= m.capacity
-        m.count.store(count, memory_order_relaxed)
-        if count > self.high_water:
-            self.high_water = count
-        ran_here(&m.puts)
-        overtake(&m.puts, n * self.itemsize)
-        if DEBUG:
-            insist(self.fault())
 
     # -- get ------------------------------------------------------------------------------------------------------
 
@@ -547,14 +342,14 @@ cdef class RingBuffer:
         cdef int64_t deadline = deadline_from(block, timeout)
         if self.blank_scalar is not None:
             record = self.blank_scalar[0]
-            self.get_array(data_of_scalar(record, self.blank_scalar), 1, 1, deadline, NULL)
+            get_array(self, data_of_scalar(record, self.blank_scalar), 1, 1, deadline, NULL)
             return record
-        out = self.blank(1)
+        out = blank_array(self, 1)
         if not self.is_struct:
-            self.get_array(data_of(out), 1, 1, deadline, NULL)
+            get_array(self, data_of(out), 1, 1, deadline, NULL)
             return out[0]
         record = out[0]  # a view, so that it can be had before what it shows
-        self.get_array(data_of(out), 1, 1, deadline, NULL)
+        get_array(self, data_of(out), 1, 1, deadline, NULL)
         return record
 
     def get_nowait(self):
@@ -599,14 +394,14 @@ cdef class RingBuffer:
         cdef int64_t least = small_count(min_count)
         cdef int64_t deadline
         if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
-            least, most = self.checked_counts(max_count, min_count)
+            least, most = checked_counts(self, max_count, min_count)
         most = min(most, <int64_t> self.monitor.capacity)
         deadline = deadline_from(block, timeout)
         if not return_seq:
-            return self.take_batch(least, most, deadline, &first_seq)
+            return take_batch(self, least, most, deadline, &first_seq)
         number.reserve(UINT64_MAX)
         pair = blank_pair()
-        out = self.take_batch(least, most, deadline, &first_seq)
+        out = take_batch(self, least, most, deadline, &first_seq)
         return filled_pair(pair, number.become(first_seq), out)
 
     def get_into(self, out, *, min_count=1, bint block=True, timeout=None, bint return_seq=False):
@@ -645,18 +440,18 @@ cdef class RingBuffer:
         if not (is_plain(out, self.dtype) and is_writeable(out)):
             refuse_out(out, self.dtype)
         if not 1 <= least <= <int64_t> min(length_of(out), self.monitor.capacity):
-            least, _ = self.checked_counts(length_of(out), min_count, "len(out)")
+            least, _ = checked_counts(self, length_of(out), min_count, "len(out)")
         if not return_seq and self.monitor.count.load(memory_order_relaxed) <= READY_MADE:
-            n = self.try_get(data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
+            n = try_get(self, data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
             if n != 0:
                 return n
         count.reserve(length_of(out))
         if not return_seq:
-            n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
+            n = get_array(self, data_of(out), length_of(out), least, deadline, &first_seq)
             return count.become(n)
         number.reserve(UINT64_MAX)
         pair = blank_pair()
-        n = self.get_array(data_of(out), length_of(out), least, deadline, &first_seq)
+        n = get_array(self, data_of(out), length_of(out), least, deadline, &first_seq)
         return filled_pair(pair, number.become(first_seq), count.become(n))
 
     def batches(self, max_count=None, *, min_count=1, timeout=None):
@@ -676,7 +471,7 @@ cdef class RingBuffer:
         numpy.ndarray
             As `get_many` returns it.
         """
-        self.checked_counts(max_count, min_count)
+        checked_counts(self, max_count, min_count)
         deadline_from(True, timeout)
         return self._batches(max_count, min_count, timeout)
 
@@ -685,200 +480,30 @@ cdef class RingBuffer:
             try:
                 batch = self.get_many(max_count, min_count=min_count, timeout=timeout)
             except Empty:
-                batch = self.blank(0)
+                batch = blank_array(self, 0)
             except ShutDown:
                 return
             yield batch
 
-    cdef object take_batch(self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq):
-        """Allocate for what is there, take it; where it must wait, allocate again for what came."""
-        cdef Monitor* m = &self.monitor
-        cdef Wait w
-        cdef Outcome outcome
-        cdef uint64_t n
-        cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
-        if least <= room <= ATTACHED_COPY // self.itemsize:
-            out = self.blank(room)
-            n = self.try_get(data_of(out), least, room, first_seq, NULL)
-            if n != 0:
-                return out if n == room else shortened(out, n)
-        start_wait(&w, least, deadline)
-        room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
-        try:
-            while True:
-                out = self.blank(room)
-                n = self.get_ticking(data_of(out), room, most, &w, first_seq, &outcome)
-                if outcome != GROW:
-                    break
-                most = room = n  # promised until we are back, so that nobody is woken for the same records
-        finally:
-            end_wait(&w)
-        if n == 0:
-            raise_get_error(outcome)
-        return out if n == room else shortened(out, n)
-
-    cdef uint64_t get_array(self, char* out, uint64_t room, uint64_t least, int64_t deadline,
-                            uint64_t* first_seq) except? 0:
-        """Take up to `room` records to `out`."""
-        cdef Wait w
-        cdef Outcome outcome = DONE
-        cdef uint64_t unused = 0
-        cdef uint64_t n
-        if first_seq == NULL:
-            first_seq = &unused
-        n = self.try_get(out, least, room, first_seq, NULL)
-        if n != 0:
-            return n
-        start_wait(&w, least, deadline)
-        try:
-            n = self.get_ticking(out, room, room, &w, first_seq, &outcome)
-        finally:
-            end_wait(&w)
-        if n == 0:
-            raise_get_error(outcome)
-        return n
-
-    cdef uint64_t get_ticking(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
-                              Outcome* outcome) except? 0:
-        """`get_records` without the GIL, with signal handlers run in between."""
-        cdef uint64_t n
-        while True:
-            with nogil:
-                n = self.get_records(out, room, most, w, first_seq, outcome)
-            if outcome[0] != TICKED:
-                return n
-            PyErr_CheckSignals()
-            n = min(most, self.monitor.count.load(memory_order_relaxed))
-            if w.began != 0 or w.expired or n > room:
-                continue
-            n = self.try_get(out, w.need, n, first_seq, w)
-            if n != 0:  # with the GIL still here: the main thread need not give it up and get it once more
-                outcome[0] = DONE
-                return n
-
-    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil:
-        """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy.
-
-        `w` is the operation's waiting, whose promise this takes back, or NULL.
-        """
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t n
-        if not m.lock.try_lock():
-            return 0
-        begins(m, TRY)
-        if w != NULL:
-            unhold(w)
-        n = min(room, m.count.load(memory_order_relaxed))
-        if (
-            n < least
-            or n > ATTACHED_COPY // self.itemsize
-            or m.gets.turn.load(memory_order_relaxed)
-            or not may_overtake(&m.gets)
-            or m.shut.load(memory_order_relaxed) == TORN
-        ):
-            release(m)
-            return 0
-        first_seq[0] = self.read_seq
-        self.copy_out(out, self.read_pos, n)
-        self.take(n)
-        release(m)
-        return n
-
-    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
-                              Outcome* outcome) noexcept nogil:
-        """Wait, then take; returns how many, or with GROW how many there are for a larger `room`."""
-        cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
-        cdef int state = m.shut.load(memory_order_relaxed)
-        cdef uint64_t n
-        if status != READY and status != HELD:
-            outcome[0] = failed(status)
-            return 0
-        n = min(most, m.count.load(memory_order_relaxed))
-        if n == 0 or state == TORN or status == HELD:
-            outcome[0] = self.end_of(&m.gets)
-            release(m)
-            return 0
-        if n > room:
-            outcome[0] = GROW
-            hold(m, &m.gets, w, n)
-            release(m)
-            return n
-        outcome[0] = DONE
-        first_seq[0] = self.read_seq
-        self.get_piece(out, n)
-        return n
-
-    cdef void get_piece(self, char* out, uint64_t n) noexcept nogil:
-        """ACT or TURN, with the lock held; releases it."""
-        cdef Monitor* m = &self.monitor
-        if n <= LOCKED_COPY // self.itemsize:
-            self.copy_out(out, self.read_pos, n)
-        else:
-            self.copy_in_turn(out, self.read_pos, n)
-        self.take(n)
-        self.discard_if_shut_now()
-        release(m)
-
-    cdef void copy_in_turn(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
-        """TURN: copy outside the lock, which is held before and after; until then nothing there is overwritten."""
-        cdef Monitor* m = &self.monitor
-        m.gets.turn.store(COPYING, memory_order_relaxed)
-        release(m)
-        self.copy_out(out, pos, n)
-        m.lock.lock()
-        begins(m, END)
-        m.gets.turn.store(FREE, memory_order_relaxed)
-
-    cdef void copy_out(self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
-        cdef uint64_t straight = min(n, self.monitor.capacity - pos)
-        memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)
-        if straight < n:
-            memcpy(out + straight * self.itemsize, self.slots, (n - straight) * self.itemsize)
-
-    cdef void take(self, uint64_t n) noexcept nogil:
-        """Under the lock: the n oldest are gone."""
-        self.advance_read(n)
-        ran_here(&self.monitor.gets)
-        overtake(&self.monitor.gets, n * self.itemsize)
-        if DEBUG:
-            insist(self.fault())
-
-    cdef void advance_read(self, uint64_t n) noexcept nogil:
-        cdef Monitor* m = &self.monitor
-        self.read_seq += n
-        self.read_pos += n
-        if self.read_pos >= m.capacity:
-            self.read_pos -= m.capacity
-        m.count.store(m.count.load(memory_order_relaxed) - n, memory_order_relaxed)
-
-    # -- C calls for other projects: see ring.pxd -------------------------------------------------------------------
+    # -- C calls for other projects: see ring.pxd -----------------------------------------------------------------
 
     cdef Outcome try_push(self, const void* record) noexcept nogil:
         return self.push(record, 0)
 
     cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil:
         cdef uint64_t done
-        if self.try_put(<const char*> record, 1):
+        if try_put(self, <const char*> record, 1):
             return DONE
-        return self.push_waiting(<const char*> record, 1, deadline_ns, &done)
+        return push_waiting(self, <const char*> record, 1, deadline_ns, &done)
 
     cdef Outcome try_push_many(self, const void* records, uint64_t n, uint64_t* done) noexcept nogil:
         return self.push_many(records, n, 0, done)
 
     cdef Outcome push_many(self, const void* records, uint64_t n, int64_t deadline_ns, uint64_t* done) noexcept nogil:
         done[0] = n
-        if n == 0 or (n <= LOCKED_COPY // self.itemsize and self.try_put(<const char*> records, n)):
+        if n == 0 or (n <= LOCKED_COPY // self.itemsize and try_put(self, <const char*> records, n)):
             return DONE
-        return self.push_waiting(<const char*> records, n, deadline_ns, done)
-
-    cdef Outcome push_waiting(self, const char* source, uint64_t n, int64_t deadline, uint64_t* done) noexcept nogil:
-        cdef Wait w
-        cdef Outcome outcome
-        start_wait_without_ticks(&w, 1 if self.policy == BLOCK else 0, deadline)
-        done[0] = self.put_records(source, n, &w, &outcome)
-        drop_node(&w)
-        return outcome
+        return push_waiting(self, <const char*> records, n, deadline_ns, done)
 
     cdef Outcome try_pop(self, void* record) noexcept nogil:
         return self.pop(record, 0)
@@ -886,9 +511,9 @@ cdef class RingBuffer:
     cdef Outcome pop(self, void* record, int64_t deadline_ns) noexcept nogil:
         cdef uint64_t done
         cdef uint64_t first_seq
-        if self.try_get(<char*> record, 1, 1, &first_seq, NULL) != 0:
+        if try_get(self, <char*> record, 1, 1, &first_seq, NULL) != 0:
             return DONE
-        return self.pop_waiting(<char*> record, 1, 1, deadline_ns, &done)
+        return pop_waiting(self, <char*> record, 1, 1, deadline_ns, &done)
 
     cdef Outcome try_pop_many(self, void* out, uint64_t least, uint64_t most, uint64_t* done) noexcept nogil:
         return self.pop_many(out, least, most, 0, done)
@@ -901,24 +526,12 @@ cdef class RingBuffer:
         if most == 0:
             return DONE
         if min(most, self.monitor.count.load(memory_order_relaxed)) <= LOCKED_COPY // self.itemsize:
-            done[0] = self.try_get(<char*> out, least, most, &first_seq, NULL)
+            done[0] = try_get(self, <char*> out, least, most, &first_seq, NULL)
             if done[0] != 0:
                 return DONE
-        return self.pop_waiting(<char*> out, least, most, deadline_ns, done)
+        return pop_waiting(self, <char*> out, least, most, deadline_ns, done)
 
-    cdef Outcome pop_waiting(self, char* out, uint64_t least, uint64_t most, int64_t deadline,
-                             uint64_t* done) noexcept nogil:
-        cdef Wait w
-        cdef Outcome outcome
-        cdef uint64_t first_seq
-        start_wait_without_ticks(&w, least, deadline)
-        done[0] = self.get_records(out, most, most, &w, &first_seq, &outcome)
-        drop_node(&w)
-        if 0 < done[0] < least:  # then it was late, or drained
-            return EMPTY if w.expired else SHUT_DOWN
-        return outcome
-
-    # -- blocks: zero-copy ---------------------------------------------------------------------------------------
+    # -- blocks: zero-copy ----------------------------------------------------------------------------------------
 
     def reserve(self, n, bint block=True, timeout=None):
         """
@@ -1029,69 +642,8 @@ cdef class RingBuffer:
         >>> ring.get_many().tolist()
         [12]
         """
-        least, most = self.checked_counts(max_count, min_count)
+        least, most = checked_counts(self, max_count, min_count)
         return new_block(PeekedBlock.__new__(PeekedBlock), self, least, most, block, timeout)
-
-    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
-        cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.puts, w)
-        cdef Outcome outcome = DONE
-        if status != READY and status != HELD:
-            return failed(status)
-        span.pos, span.seq = self.write_pos, self.write_seq
-        span.count = min(n, m.capacity - self.write_pos)
-        if status == READY and m.shut.load(memory_order_relaxed) == OPEN:
-            self.evict_for(span.count)
-            span.count = min(span.count, m.capacity - m.count.load(memory_order_relaxed))
-        else:
-            span.count = 0
-        if span.count == 0:
-            outcome = self.end_of(&m.puts)
-        else:
-            self.hand_out(&m.puts)
-        release(m)
-        return outcome
-
-    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
-        cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
-        cdef Outcome outcome = DONE
-        if status != READY and status != HELD:
-            return failed(status)
-        span.pos, span.seq = self.read_pos, self.read_seq
-        span.count = min(n, m.count.load(memory_order_relaxed), m.capacity - self.read_pos)
-        if span.count == 0 or status == HELD or m.shut.load(memory_order_relaxed) == TORN:
-            outcome = self.end_of(&m.gets)
-        else:
-            self.hand_out(&m.gets)
-        release(m)
-        return outcome
-
-    cdef void hand_out(self, Side* side) noexcept nogil:
-        """Under the lock. From here on the slots are the block's, and the turn is its thread's."""
-        side.turn.store(RESERVED, memory_order_relaxed)
-        side.owner = this_thread()
-
-    cdef void end_block(self, bint is_writer, uint64_t n) noexcept:
-        """END of a block, of which n records enter, or leave, the ring."""
-        if self.monitor.lock.try_lock():
-            self.end_block_and_release(is_writer, n)
-        else:
-            with nogil:
-                self.monitor.lock.lock()
-                self.end_block_and_release(is_writer, n)
-
-    cdef void end_block_and_release(self, bint is_writer, uint64_t n) noexcept nogil:
-        cdef Monitor* m = &self.monitor
-        begins(m, END)
-        if is_writer:
-            m.puts.turn.store(FREE, memory_order_relaxed)
-            self.publish(n)
-        else:
-            m.gets.turn.store(FREE, memory_order_relaxed)
-            self.take(n)
-        self.discard_if_shut_now()
-        release(m)
 
     # -- coroutines -----------------------------------------------------------------------------------------------
 
@@ -1102,118 +654,17 @@ cdef class RingBuffer:
         cdef int64_t most = self.monitor.capacity if max_count is None else small_count(max_count)
         cdef int64_t least = small_count(min_count)
         if not 1 <= least <= min(most, <int64_t> self.monitor.capacity):
-            least, most = self.checked_counts(max_count, min_count)
+            least, most = checked_counts(self, max_count, min_count)
         made.least, made.most = least, min(most, <int64_t> self.monitor.capacity)
         made.return_seq = return_seq
         return made
 
     def _awaited_put_many(self, records):
-        cdef Attempt made = attempt(self, put_at_once, NULL)
-        made.waiting = _put_in_time
+        cdef Attempt made = attempt_in_pieces(self, put_at_once, put_some_in_time)
         if not is_plain(records, self.dtype):
-            records = self.converted(to_records, records)
-        made.given = records
+            records = converted_by(self, to_records, records)
+        made.given, made.most = records, length_of(records)
         return made
-
-    cdef object get_now(self, uint64_t least, uint64_t most, bint return_seq, Wait* w):
-        """A small batch that is there, or None; `w` as in `try_get`."""
-        cdef LaterInt number
-        cdef uint64_t first_seq = 0
-        cdef uint64_t room = min(most, self.monitor.count.load(memory_order_relaxed))
-        cdef uint64_t n
-        if not least <= room <= ATTACHED_COPY // self.itemsize:
-            return None
-        pair = None
-        if return_seq:
-            number.reserve(UINT64_MAX)
-            pair = blank_pair()
-        out = self.blank(room)
-        n = self.try_get(data_of(out), least, room, &first_seq, w)
-        return filled_batch(out, n, room, number, pair, first_seq) if n != 0 else None
-
-    cdef object get_later(self, LoopWait wait, uint64_t least, uint64_t most, bint return_seq):
-        """A batch, or None where the coroutine has been queued: then it awaits the future, and calls again."""
-        cdef Monitor* m = &self.monitor
-        cdef LaterInt number
-        cdef Outcome outcome = QUEUED
-        cdef uint64_t first_seq = 0
-        cdef uint64_t room
-        cdef uint64_t n
-        cdef char* target
-        if wait.w.node == NULL:
-            wait.start(self, withdraw_get, &m.gets, least)
-        batch = self.get_now(least, most, return_seq, &wait.w)
-        if batch is not None:
-            return batch
-        room = min(most, max(m.count.load(memory_order_relaxed), least, FIRST_ROOM // self.itemsize))
-        pair = None
-        if return_seq:
-            number.reserve(UINT64_MAX)
-            pair = blank_pair()
-        while True:
-            out = self.blank(room)
-            target = data_of(out)
-            wait.expect()
-            with nogil:
-                n = self.get_records(target, room, most, &wait.w, &first_seq, &outcome)
-            if outcome != GROW:
-                break
-            most = room = n
-        if outcome == QUEUED:
-            return None
-        if n == 0:
-            raise_get_error(outcome)
-        return filled_batch(out, n, room, number, pair, first_seq)
-
-    cdef Outcome put_later(self, LoopWait wait, const char* source, uint64_t n) except *:
-        """Put the next piece of n records. QUEUED: then the coroutine awaits the future, and calls again."""
-        cdef Monitor* m = &self.monitor
-        cdef Outcome outcome = DONE
-        cdef uint64_t step = min(n - wait.done, m.capacity, self.piece())
-        cdef uint64_t done
-        source += wait.done * self.itemsize
-        if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
-            begins(m, TRY)
-            unhold(&wait.w)
-            if self.may_put_now(step):
-                self.fill_and_publish(source, self.admit(step))
-                wait.done += step
-                forget_place(&wait.w)  # as in `put_records`
-                wait.w.began = 0
-                release(m)
-                return DONE
-            release(m)
-        if wait.w.node == NULL:
-            wait.start(self, withdraw_put, &m.puts, step)
-        wait.w.need = step if self.policy == BLOCK else 0
-        wait.expect()
-        with nogil:
-            done = self.put_records(source, step, &wait.w, &outcome)
-        wait.done += done
-        if outcome != QUEUED and wait.done == 0:
-            raise_put_error(outcome)
-        return outcome
-
-    cdef bint withdraw(self, Side* side, Wait* w) noexcept:
-        """A coroutine waits no more; whether it had been granted."""
-        cdef bint granted
-        if self.monitor.lock.try_lock():
-            granted = self.withdraw_and_release(side, w)
-        else:
-            with nogil:
-                self.monitor.lock.lock()
-                granted = self.withdraw_and_release(side, w)
-        return granted
-
-    cdef bint withdraw_and_release(self, Side* side, Wait* w) noexcept nogil:
-        cdef bint granted = w.node.granted
-        begins(&self.monitor, UNHOLD)
-        if w.node.queued:  # what it has waited so far
-            side.wait_ns += now_ns() - w.began
-        unhold(w)
-        leave(&side.waiters, w.node)
-        release(&self.monitor)
-        return granted
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -1242,8 +693,8 @@ cdef class RingBuffer:
         cdef uint64_t n
         if max_count is not None:
             room = min(room, as_count(max_count, "max_count", 0))
-        out = self.blank(room)
-        n = self.copy_newest(data_of(out), room)
+        out = blank_array(self, room)
+        n = copy_newest(self, data_of(out), room)
         return out if n == room else shortened(out, n)
 
     def __array__(self, dtype=None, copy=None):
@@ -1280,43 +731,6 @@ cdef class RingBuffer:
             )
         records = self.snapshot()
         return records if dtype is None else records.astype(dtype, copy=False)
-
-    cdef uint64_t copy_newest(self, char* out, uint64_t room) except? 0:
-        cdef Wait w
-        cdef uint64_t n = 0
-        cdef Outcome outcome = TICKED
-        start_wait(&w, 0, FOREVER)
-        try:
-            while outcome == TICKED:
-                with nogil:
-                    n = self.copy_newest_records(out, room, &w, &outcome)
-                PyErr_CheckSignals()
-        finally:
-            end_wait(&w)
-        if outcome != DONE:
-            raise_get_error(outcome)
-        return n
-
-    cdef uint64_t copy_newest_records(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
-        cdef Monitor* m = &self.monitor
-        cdef Status status = acquire(m, &m.gets, w)
-        cdef uint64_t n
-        cdef uint64_t pos
-        if status != READY and status != HELD:
-            outcome[0] = failed(status)
-            return 0
-        if status == HELD:  # by a block that is out, of what an immediate shutdown discards
-            room = 0
-        n = min(room, m.count.load(memory_order_relaxed))
-        pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
-        if n > LOCKED_COPY // self.itemsize:
-            self.copy_in_turn(out, pos, n)
-        elif n != 0:  # without slots, before __init__ has run, there is nothing that memcpy could be given
-            self.copy_out(out, pos, n)
-        self.discard_if_shut_now()
-        outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
-        release(m)
-        return n
 
     def qsize(self):
         """How many records are there: 0 to the capacity, and stale once returned."""
@@ -1357,33 +771,27 @@ cdef class RingBuffer:
         RingStats
             Immutable; all counters from one moment.
         """
-        cdef Counters now
-        if self.monitor.lock.try_lock():
-            self.read_counters_and_unlock(&now)
-        else:
-            with nogil:
-                self.monitor.lock.lock()
-                self.read_counters_and_unlock(&now)
-        return RingStats(
-            offered=now.write_seq + now.refused,
-            taken=now.read_seq - now.evicted - now.discarded,
-            dropped=now.refused + now.evicted,
-            discarded=now.discarded,
-            put_waits=now.put_waits,
-            get_waits=now.get_waits,
-            put_wait_seconds=now.put_wait_ns * 1e-9,
-            get_wait_seconds=now.get_wait_ns * 1e-9,
-            high_water=now.high_water,
-        )
-
-    cdef void read_counters_and_unlock(self, Counters* now) noexcept nogil:
         cdef Monitor* m = &self.monitor
-        now.write_seq, now.read_seq = self.write_seq, self.read_seq
-        now.refused, now.evicted, now.discarded = self.refused, self.evicted, self.discarded
-        now.high_water = self.high_water
-        now.put_waits, now.get_waits = m.puts.waits, m.gets.waits
-        now.put_wait_ns, now.get_wait_ns = m.puts.wait_ns, m.gets.wait_ns
+        cdef uint64_t entered, left, refused, evicted, discarded, high_water, put_waits, get_waits
+        cdef int64_t put_wait_ns, get_wait_ns
+        lock_attached(m)
+        entered, left = self.write_seq, self.read_seq
+        refused, evicted, discarded = self.refused, self.evicted, self.discarded
+        high_water = self.high_water
+        put_waits, get_waits = m.puts.waits, m.gets.waits
+        put_wait_ns, get_wait_ns = m.puts.wait_ns, m.gets.wait_ns
         m.lock.unlock()
+        return RingStats(
+            offered=entered + refused,
+            taken=left - evicted - discarded,
+            dropped=refused + evicted,
+            discarded=discarded,
+            put_waits=put_waits,
+            get_waits=get_waits,
+            put_wait_seconds=put_wait_ns * 1e-9,
+            get_wait_seconds=get_wait_ns * 1e-9,
+            high_water=high_water,
+        )
 
     # -- shutdown -------------------------------------------------------------------------------------------------
 
@@ -1405,7 +813,7 @@ cdef class RingBuffer:
         self.monitor.lock.lock()
         shut(&self.monitor, SHUT_NOW if immediate else SHUT)
         if immediate:
-            self.discard_rest()
+            discard_rest(self)
         release(&self.monitor)
 
     def __enter__(self):
@@ -1433,63 +841,690 @@ cdef class RingBuffer:
         """
         self.shutdown(exc_type is not None)
 
-    cdef void discard_if_shut_now(self) noexcept nogil:
-        if self.monitor.shut.load(memory_order_relaxed) == SHUT_NOW:
-            self.discard_rest()
-
-    cdef void discard_rest(self) noexcept nogil:
-        """Under the lock, after an immediate shutdown. What is being read is its reader's; it discards the rest."""
-        cdef Monitor* m = &self.monitor
-        if not m.gets.turn.load(memory_order_relaxed):
-            self.discarded += m.count.load(memory_order_relaxed)
-            self.advance_read(m.count.load(memory_order_relaxed))
-
     # -- inside ---------------------------------------------------------------------------------------------------
-
-    cdef tuple checked_counts(self, object max_count, object min_count, str most_name="max_count"):
-        least = as_count(min_count, "min_count", 1)
-        most = self.capacity if max_count is None else as_count(max_count, most_name, 0)
-        if least > most and max_count is not None:
-            raise ValueError(f"min_count is {least}; expected at most {most_name}, which is {most}")
-        if least > self.capacity:
-            raise ValueError(f"min_count is {least}; expected at most the capacity, which is {self.capacity}")
-        return least, min(most, self.capacity)
-
-    cdef object blank(self, uint64_t n):
-        """An array of `n` records that owns its memory, which nobody has written to yet."""
-        array = empty(n, self.raw_dtype)
-        if self.raw_dtype is not self.dtype:
-            set_dtype(array, self.dtype)
-        return array
-
-    cdef const char* fault(self) noexcept nogil:
-        """Which invariant does not hold, under the lock; NULL where all do."""
-        cdef Monitor* m = &self.monitor
-        if self.write_seq - self.read_seq != m.count.load(memory_order_relaxed):
-            return "count == write_seq - read_seq"
-        if self.write_pos != self.write_seq % m.capacity or self.read_pos != self.read_seq % m.capacity:
-            return "positions follow the sequence numbers"
-        if self.evicted + self.discarded > self.read_seq:
-            return "what was dropped or discarded had entered"
-        return monitor_fault(m)
 
     def _check(self):
         """Raise AssertionError where an invariant does not hold (for tests)."""
         cdef const char* fault
         with nogil:
-            fault = self.fault_now()
+            self.monitor.lock.lock()
+            fault = ring_fault(self)
+            self.monitor.lock.unlock()
         if fault != NULL:
             raise AssertionError(fault.decode())
 
-    cdef const char* fault_now(self) noexcept nogil:
-        cdef const char* fault
-        self.monitor.lock.lock()
-        fault = self.fault()
-        self.monitor.lock.unlock()
-        return fault
+
+# -- put ----------------------------------------------------------------------------------------------------------
+
+cdef object converted_by(RingBuffer self, object convert, object records):
+    """What `convert` makes of them: one piece of exactly the dtype."""
+    dtype = self.dtype
+    result = convert(records, dtype)
+    if dtype is not self.dtype:
+        raise RuntimeError("the ring was initialised while a record was converted; nothing was put")
+    return result
 
 
-# -- construction ---------------------------------------------------------------------------------------------------
+cdef bint pack(RingBuffer self, object record, char* out):
+    """Write a record of exact Python numbers to `out`; False for anything else, which `convert` looks at."""
+    cdef Py_ssize_t i
+    if self.field_count == 0:
+        return False
+    if not self.is_struct:
+        return pack_field(self.fields[0].kind, record, out)
+    if not PyTuple_CheckExact(record) or PyTuple_GET_SIZE(record) != self.field_count:
+        return False
+    if self.padded:
+        memset(out, 0, self.itemsize)
+    for i in range(self.field_count):
+        if not pack_field(self.fields[i].kind, <object> PyTuple_GET_ITEM(record, i), out + self.fields[i].offset):
+            return False
+    return True
+
+
+cdef bint try_put(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
+    """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
+    cdef Monitor* m = &self.monitor
+    if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
+        return False
+    if not may_put_now(self, n):
+        m.lock.unlock()
+        return False
+    begins(m, TRY)
+    fill_and_publish(self, source, admit(self, n))
+    release(m)
+    return True
+
+
+cdef inline bint may_put_now(RingBuffer self, uint64_t n) noexcept nogil:
+    """Under the lock."""
+    cdef Monitor* m = &self.monitor
+    return not (
+        m.puts.turn.load(memory_order_relaxed)
+        or not may_overtake(&m.puts)
+        or m.shut.load(memory_order_relaxed) != OPEN
+        or n > (m.capacity if self.policy != BLOCK else m.capacity - m.count.load(memory_order_relaxed))
+    )
+
+
+cdef uint64_t put_waiting(RingBuffer self, const char* source, uint64_t n, int64_t deadline) except? 0:
+    """Put without the GIL, waiting as long as allowed; returns how many the ring took."""
+    cdef Wait w
+    cdef Outcome outcome = DONE
+    cdef uint64_t done = 0
+    start_wait(&w, 1 if self.policy == BLOCK else 0, deadline)
+    try:
+        while True:
+            with nogil:
+                done += put_records(self, source + done * self.itemsize, n - done, &w, &outcome)
+            if outcome != TICKED:
+                break
+            PyErr_CheckSignals()
+    finally:
+        end_wait(&w)
+    if done == 0:
+        raise_put_error(outcome)
+    return done
+
+
+cdef uint64_t put_records(RingBuffer self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil:
+    """Put piece by piece; returns how many were taken from the caller before `outcome`."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t done = 0
+    cdef uint64_t step
+    outcome[0] = DONE
+    while done < n:
+        outcome[0] = acquire(m, &m.puts, w)
+        if outcome[0] == HELD:
+            done += give_up_put(self, n - done, outcome)
+            break
+        if outcome[0] != DONE:
+            break
+        if m.shut.load(memory_order_relaxed) != OPEN:
+            outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else SHUT_DOWN
+            release(m)
+            break
+        if n > 1 and not is_one_piece(self, n - done) and not make_node(w):
+            outcome[0] = OUT_OF_MEMORY  # now, before the first piece: after that it could not be reported
+            release(m)
+            break
+        step = put_piece(self, source + done * self.itemsize, n - done)
+        if step == 0:
+            outcome[0] = FULL
+            break
+        done += step
+        forget_place(w)  # the next piece queues up again: one large put must not hold up everybody else's
+    return done
+
+
+cdef uint64_t give_up_put(RingBuffer self, uint64_t n, Outcome* outcome) noexcept nogil:
+    """With the lock, which it releases: a reservation is out that it must not wait for. How many it drops."""
+    cdef Monitor* m = &self.monitor
+    cdef bint drops = self.policy != BLOCK and m.shut.load(memory_order_relaxed) == OPEN
+    if drops:
+        self.refused += n
+    outcome[0] = DONE if drops else end_of(self, &m.puts)
+    release(m)
+    return n if drops else 0
+
+
+cdef Outcome end_of(RingBuffer self, Side* side) noexcept nogil:
+    """Under the lock: why an operation that may not act ends."""
+    cdef Monitor* m = &self.monitor
+    cdef int how = m.shut.load(memory_order_relaxed)
+    if how == TORN:
+        return CUT_IN_TWO
+    if side == &m.gets and how == SHUT and m.count.load(memory_order_relaxed) != 0:
+        return EMPTY  # for now: a block is out, which may leave its records in the ring
+    if over(m, side):
+        return SHUT_DOWN
+    return FULL if side == &m.puts else EMPTY
+
+
+cdef bint is_one_piece(RingBuffer self, uint64_t n) noexcept nogil:
+    """Under the lock: whether the next piece is all of it."""
+    cdef Monitor* m = &self.monitor
+    return n <= (available(m, &m.puts) if self.policy == BLOCK else m.capacity) and n <= piece_size(self)
+
+
+cdef uint64_t piece_size(RingBuffer self) noexcept nogil:
+    return max(<size_t> 1, PIECE // self.itemsize)
+
+
+cdef uint64_t put_piece(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
+    """ACT or TURN, with the lock held; releases it. Returns how many records are the caller's no more."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t admitted
+    n = min(n, m.capacity, piece_size(self))
+    admitted = admit(self, n)
+    if admitted <= LOCKED_COPY // self.itemsize:
+        fill_and_publish(self, source, admitted)
+    else:
+        m.puts.turn.store(COPYING, memory_order_relaxed)
+        release(m)
+        fill(self, source, admitted)
+        m.lock.lock()
+        begins(m, END)
+        m.puts.turn.store(FREE, memory_order_relaxed)
+        publish(self, admitted)
+        discard_if_shut_now(self)
+    release(m)
+    return admitted if self.policy == BLOCK else n
+
+
+cdef uint64_t admit(RingBuffer self, uint64_t n) noexcept nogil:
+    """How many of the next n <= capacity records enter, after the overflow policy made room and counted."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
+    if n <= room:
+        return n
+    if evict_for(self, n):
+        return n
+    if self.policy != BLOCK:  # or the oldest are being read
+        self.refused += n - room
+    return room
+
+
+cdef bint evict_for(RingBuffer self, uint64_t n) noexcept nogil:
+    """Whether the oldest have made room for n <= capacity, or there was room; not while they are being read."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t room = m.capacity - m.count.load(memory_order_relaxed)
+    if n <= room:
+        return True
+    if self.policy != DROP_OLDEST or m.gets.turn.load(memory_order_relaxed):
+        return False
+    self.evicted += n - room
+    advance_read(self, n - room)
+    return True
+
+
+cdef void fill_and_publish(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
+    fill(self, source, n)
+    publish(self, n)
+
+
+cdef void fill(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
+    """Copy into the free slots from write_pos on, around the end."""
+    cdef uint64_t straight = min(n, self.monitor.capacity - self.write_pos)
+    memcpy(self.slots + self.write_pos * self.itemsize, source, straight * self.itemsize)
+    if straight < n:
+        memcpy(self.slots, source + straight * self.itemsize, (n - straight) * self.itemsize)
+
+
+cdef void publish(RingBuffer self, uint64_t n) noexcept nogil:
+    """Under the lock: what was filled can be taken."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t count = m.count.load(memory_order_relaxed) + n
+    self.write_seq += n
+    self.write_pos += n
+    if self.write_pos >= m.capacity:
+        self.write_pos -= m.capacity
+    m.count.store(count, memory_order_relaxed)
+    if count > self.high_water:
+        self.high_water = count
+    ran_here(&m.puts)
+    overtake(&m.puts, n * self.itemsize)
+    if DEBUG:
+        insist(ring_fault(self))
+
+
+# -- get ----------------------------------------------------------------------------------------------------------
+
+cdef object take_batch(RingBuffer self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq):
+    """Allocate for what is there, take it; where it must wait, allocate again for what came."""
+    cdef Monitor* m = &self.monitor
+    cdef Wait w
+    cdef Outcome outcome
+    cdef uint64_t n
+    cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
+    if least <= room <= ATTACHED_COPY // self.itemsize:
+        out = blank_array(self, room)
+        n = try_get(self, data_of(out), least, room, first_seq, NULL)
+        if n != 0:
+            return out if n == room else shortened(out, n)
+    start_wait(&w, least, deadline)
+    room = min(most, max(room, least, FIRST_ROOM // self.itemsize))
+    try:
+        while True:
+            out = blank_array(self, room)
+            n = get_ticking(self, data_of(out), room, most, &w, first_seq, &outcome)
+            if outcome != GROW:
+                break
+            most = room = n  # promised until we are back, so that nobody is woken for the same records
+    finally:
+        end_wait(&w)
+    if n == 0:
+        raise_get_error(outcome)
+    return out if n == room else shortened(out, n)
+
+
+cdef uint64_t get_array(RingBuffer self, char* out, uint64_t room, uint64_t least, int64_t deadline,
+                        uint64_t* first_seq) except? 0:
+    """Take up to `room` records to `out`."""
+    cdef Wait w
+    cdef Outcome outcome = DONE
+    cdef uint64_t unused = 0
+    cdef uint64_t n
+    if first_seq == NULL:
+        first_seq = &unused
+    n = try_get(self, out, least, room, first_seq, NULL)
+    if n != 0:
+        return n
+    start_wait(&w, least, deadline)
+    try:
+        n = get_ticking(self, out, room, room, &w, first_seq, &outcome)
+    finally:
+        end_wait(&w)
+    if n == 0:
+        raise_get_error(outcome)
+    return n
+
+
+cdef uint64_t get_ticking(RingBuffer self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                          Outcome* outcome) except? 0:
+    """`get_records` without the GIL, with signal handlers run in between."""
+    cdef uint64_t n
+    while True:
+        with nogil:
+            n = get_records(self, out, room, most, w, first_seq, outcome)
+        if outcome[0] != TICKED:
+            return n
+        PyErr_CheckSignals()
+        n = min(most, self.monitor.count.load(memory_order_relaxed))
+        if w.began != 0 or w.expired or n > room:
+            continue
+        n = try_get(self, out, w.need, n, first_seq, w)
+        if n != 0:  # with the GIL still here: the main thread need not give it up and get it once more
+            outcome[0] = DONE
+            return n
+
+
+cdef uint64_t try_get(RingBuffer self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq,
+                      Wait* w) noexcept nogil:
+    """Take a small batch now, with or without the GIL; 0 where that takes waiting or a large copy.
+
+    `w` is the operation's waiting, whose promise this takes back, or NULL.
+    """
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t n
+    if not m.lock.try_lock():
+        return 0
+    begins(m, TRY)
+    if w != NULL:
+        unhold(w)
+    n = min(room, m.count.load(memory_order_relaxed))
+    if (
+        n < least
+        or n > ATTACHED_COPY // self.itemsize
+        or m.gets.turn.load(memory_order_relaxed)
+        or not may_overtake(&m.gets)
+        or m.shut.load(memory_order_relaxed) == TORN
+    ):
+        release(m)
+        return 0
+    first_seq[0] = self.read_seq
+    copy_out(self, out, self.read_pos, n)
+    take_out(self, n)
+    release(m)
+    return n
+
+
+cdef uint64_t get_records(RingBuffer self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                          Outcome* outcome) noexcept nogil:
+    """Wait, then take; returns how many, or with GROW how many there are for a larger `room`."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t n
+    outcome[0] = acquire(m, &m.gets, w)
+    if not has_lock(outcome[0]):
+        return 0
+    n = min(most, m.count.load(memory_order_relaxed))
+    if n == 0 or outcome[0] == HELD or m.shut.load(memory_order_relaxed) == TORN:
+        outcome[0] = end_of(self, &m.gets)
+        release(m)
+        return 0
+    if n > room:
+        outcome[0] = GROW
+        hold(m, &m.gets, w, n)
+        release(m)
+        return n
+    first_seq[0] = self.read_seq
+    get_piece(self, out, n)
+    return n
+
+
+cdef void get_piece(RingBuffer self, char* out, uint64_t n) noexcept nogil:
+    """ACT or TURN, with the lock held; releases it."""
+    cdef Monitor* m = &self.monitor
+    if n <= LOCKED_COPY // self.itemsize:
+        copy_out(self, out, self.read_pos, n)
+    else:
+        copy_in_turn(self, out, self.read_pos, n)
+    take_out(self, n)
+    discard_if_shut_now(self)
+    release(m)
+
+
+cdef void copy_in_turn(RingBuffer self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
+    """TURN: copy outside the lock, which is held before and after; until then nothing there is overwritten."""
+    cdef Monitor* m = &self.monitor
+    m.gets.turn.store(COPYING, memory_order_relaxed)
+    release(m)
+    copy_out(self, out, pos, n)
+    m.lock.lock()
+    begins(m, END)
+    m.gets.turn.store(FREE, memory_order_relaxed)
+
+
+cdef void copy_out(RingBuffer self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
+    cdef uint64_t straight = min(n, self.monitor.capacity - pos)
+    memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)
+    if straight < n:
+        memcpy(out + straight * self.itemsize, self.slots, (n - straight) * self.itemsize)
+
+
+cdef void take_out(RingBuffer self, uint64_t n) noexcept nogil:
+    """Under the lock: the n oldest are gone."""
+    advance_read(self, n)
+    ran_here(&self.monitor.gets)
+    overtake(&self.monitor.gets, n * self.itemsize)
+    if DEBUG:
+        insist(ring_fault(self))
+
+
+cdef void advance_read(RingBuffer self, uint64_t n) noexcept nogil:
+    cdef Monitor* m = &self.monitor
+    self.read_seq += n
+    self.read_pos += n
+    if self.read_pos >= m.capacity:
+        self.read_pos -= m.capacity
+    m.count.store(m.count.load(memory_order_relaxed) - n, memory_order_relaxed)
+
+
+# -- C calls ------------------------------------------------------------------------------------------------------
+
+cdef Outcome push_waiting(RingBuffer self, const char* source, uint64_t n, int64_t deadline,
+                          uint64_t* done) noexcept nogil:
+    cdef Wait w
+    cdef Outcome outcome
+    start_wait_without_ticks(&w, 1 if self.policy == BLOCK else 0, deadline)
+    done[0] = put_records(self, source, n, &w, &outcome)
+    drop_node(&w)
+    return outcome
+
+
+cdef Outcome pop_waiting(RingBuffer self, char* out, uint64_t least, uint64_t most, int64_t deadline,
+                         uint64_t* done) noexcept nogil:
+    cdef Wait w
+    cdef Outcome outcome
+    cdef uint64_t first_seq
+    start_wait_without_ticks(&w, least, deadline)
+    done[0] = get_records(self, out, most, most, &w, &first_seq, &outcome)
+    drop_node(&w)
+    if 0 < done[0] < least:  # then it was late, or drained
+        return EMPTY if w.expired else SHUT_DOWN
+    return outcome
+
+
+cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
+    """For a nogil caller, who cannot run signal handlers: `acquire` never is TICK then, nor leaves a promise behind."""
+    start_wait(w, need, deadline)
+    w.tick = FOREVER
+
+
+cdef int64_t deadline_after(double seconds) noexcept nogil:
+    return deadline_in(seconds) if seconds > 0.0 else 0
+
+
+# -- the slots of blocks ------------------------------------------------------------------------------------------
+
+cdef Outcome reserve_slots(RingBuffer self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+    cdef Monitor* m = &self.monitor
+    cdef Outcome outcome = acquire(m, &m.puts, w)
+    if not has_lock(outcome):
+        return outcome
+    span.pos, span.seq = self.write_pos, self.write_seq
+    span.count = min(n, m.capacity - self.write_pos)
+    if outcome == DONE and m.shut.load(memory_order_relaxed) == OPEN:
+        evict_for(self, span.count)
+        span.count = min(span.count, m.capacity - m.count.load(memory_order_relaxed))
+    else:
+        span.count = 0
+    if span.count == 0:
+        outcome = end_of(self, &m.puts)
+    else:
+        hand_out(self, &m.puts)
+    release(m)
+    return outcome
+
+
+cdef Outcome peek_slots(RingBuffer self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+    cdef Monitor* m = &self.monitor
+    cdef Outcome outcome = acquire(m, &m.gets, w)
+    if not has_lock(outcome):
+        return outcome
+    span.pos, span.seq = self.read_pos, self.read_seq
+    span.count = min(n, m.count.load(memory_order_relaxed), m.capacity - self.read_pos)
+    if span.count == 0 or outcome == HELD or m.shut.load(memory_order_relaxed) == TORN:
+        outcome = end_of(self, &m.gets)
+    else:
+        hand_out(self, &m.gets)
+    release(m)
+    return outcome
+
+
+cdef void hand_out(RingBuffer self, Side* side) noexcept nogil:
+    """Under the lock. From here on the slots are the block's, and the turn is its thread's."""
+    side.turn.store(RESERVED, memory_order_relaxed)
+    side.owner = this_thread()
+
+
+cdef void end_block(RingBuffer self, bint is_writer, uint64_t n) noexcept:
+    """END of a block, of which n records enter, or leave, the ring."""
+    cdef Monitor* m = &self.monitor
+    lock_attached(m)
+    begins(m, END)
+    if is_writer:
+        m.puts.turn.store(FREE, memory_order_relaxed)
+        publish(self, n)
+    else:
+        m.gets.turn.store(FREE, memory_order_relaxed)
+        take_out(self, n)
+    discard_if_shut_now(self)
+    release(m)
+
+
+# -- coroutines ---------------------------------------------------------------------------------------------------
+#
+# For `attempt`: how each method is done at once, and how it is done by waiting. In place of waiting these functions
+# queue the coroutine, and return NOT_YET, or QUEUED.
+
+cdef object get_at_once(Attempt of):
+    return small_batch(<RingBuffer> of.buffer, of, NULL)
+
+
+cdef object small_batch(RingBuffer self, Attempt of, Wait* w):
+    """A small batch that is there, or NOT_YET; `w` as in `try_get`."""
+    cdef LaterInt number
+    cdef uint64_t first_seq = 0
+    cdef uint64_t room = min(of.most, self.monitor.count.load(memory_order_relaxed))
+    cdef uint64_t n
+    if not of.least <= room <= ATTACHED_COPY // self.itemsize:
+        return NOT_YET
+    pair = None
+    if of.return_seq:
+        number.reserve(UINT64_MAX)
+        pair = blank_pair()
+    out = blank_array(self, room)
+    n = try_get(self, data_of(out), of.least, room, &first_seq, w)
+    return filled_batch(out, n, room, number, pair, first_seq) if n != 0 else NOT_YET
+
+
+cdef object get_in_time(Attempt of, LoopWait wait):
+    cdef RingBuffer self = of.buffer
+    cdef Monitor* m = &self.monitor
+    cdef LaterInt number
+    cdef Outcome outcome = QUEUED
+    cdef uint64_t first_seq = 0
+    cdef uint64_t most = of.most
+    cdef uint64_t room
+    cdef uint64_t n
+    cdef char* target
+    if wait.w.node == NULL:
+        wait.start(self, m, &m.gets, of.least)
+    batch = small_batch(self, of, &wait.w)
+    if batch is not NOT_YET:
+        return batch
+    room = min(most, max(m.count.load(memory_order_relaxed), of.least, FIRST_ROOM // self.itemsize))
+    pair = None
+    if of.return_seq:
+        number.reserve(UINT64_MAX)
+        pair = blank_pair()
+    while True:
+        out = blank_array(self, room)
+        target = data_of(out)
+        wait.expect()
+        with nogil:
+            n = get_records(self, target, room, most, &wait.w, &first_seq, &outcome)
+        if outcome != GROW:
+            break
+        most = room = n
+    if outcome == QUEUED:
+        return NOT_YET
+    if n == 0:
+        raise_get_error(outcome)
+    return filled_batch(out, n, room, number, pair, first_seq)
+
+
+cdef object put_at_once(Attempt of):
+    cdef RingBuffer self = of.buffer
+    cdef uint64_t n = of.most
+    if n == 0 or (n <= min(self.monitor.capacity, piece_size(self)) and try_put(self, data_of(of.given), n)):
+        return n
+    return NOT_YET
+
+
+cdef Outcome put_some_in_time(Attempt of, LoopWait wait) except *:
+    """Put the next piece of the records."""
+    cdef RingBuffer self = of.buffer
+    cdef Monitor* m = &self.monitor
+    cdef Outcome outcome = DONE
+    cdef uint64_t step = min(of.most - wait.done, m.capacity, piece_size(self))
+    cdef uint64_t done
+    cdef const char* source = data_of(of.given) + wait.done * self.itemsize
+    if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
+        begins(m, TRY)
+        unhold(&wait.w)
+        if may_put_now(self, step):
+            fill_and_publish(self, source, admit(self, step))
+            wait.done += step
+            forget_place(&wait.w)  # as in `put_records`
+            wait.w.began = 0
+            release(m)
+            return DONE
+        release(m)
+    if wait.w.node == NULL:
+        wait.start(self, m, &m.puts, step)
+    wait.w.need = step if self.policy == BLOCK else 0
+    wait.expect()
+    with nogil:
+        done = put_records(self, source, step, &wait.w, &outcome)
+    wait.done += done
+    if outcome != QUEUED and wait.done == 0:
+        raise_put_error(outcome)
+    return outcome
+
+
+# -- snapshots, counters ------------------------------------------------------------------------------------------
+
+cdef uint64_t copy_newest(RingBuffer self, char* out, uint64_t room) except? 0:
+    cdef Wait w
+    cdef uint64_t n = 0
+    cdef Outcome outcome = TICKED
+    start_wait(&w, 0, FOREVER)
+    try:
+        while outcome == TICKED:
+            with nogil:
+                n = copy_newest_records(self, out, room, &w, &outcome)
+            PyErr_CheckSignals()
+    finally:
+        end_wait(&w)
+    if outcome != DONE:
+        raise_get_error(outcome)
+    return n
+
+
+cdef uint64_t copy_newest_records(RingBuffer self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t n
+    cdef uint64_t pos
+    outcome[0] = acquire(m, &m.gets, w)
+    if not has_lock(outcome[0]):
+        return 0
+    if outcome[0] == HELD:  # by a block that is out, of what an immediate shutdown discards
+        room = 0
+    n = min(room, m.count.load(memory_order_relaxed))
+    pos = self.write_pos - n if self.write_pos >= n else self.write_pos + m.capacity - n
+    if n > LOCKED_COPY // self.itemsize:
+        copy_in_turn(self, out, pos, n)
+    elif n != 0:  # without slots, before __init__ has run, there is nothing that memcpy could be given
+        copy_out(self, out, pos, n)
+    discard_if_shut_now(self)
+    outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
+    release(m)
+    return n
+
+
+# -- shutdown -----------------------------------------------------------------------------------------------------
+
+cdef void discard_if_shut_now(RingBuffer self) noexcept nogil:
+    if self.monitor.shut.load(memory_order_relaxed) == SHUT_NOW:
+        discard_rest(self)
+
+
+cdef void discard_rest(RingBuffer self) noexcept nogil:
+    """Under the lock, after an immediate shutdown. What is being read is its reader's; it discards the rest."""
+    cdef Monitor* m = &self.monitor
+    if not m.gets.turn.load(memory_order_relaxed):
+        self.discarded += m.count.load(memory_order_relaxed)
+        advance_read(self, m.count.load(memory_order_relaxed))
+
+
+# -- inside -------------------------------------------------------------------------------------------------------
+
+cdef tuple checked_counts(RingBuffer self, object max_count, object min_count, str most_name="max_count"):
+    least = as_count(min_count, "min_count", 1)
+    most = self.capacity if max_count is None else as_count(max_count, most_name, 0)
+    if least > most and max_count is not None:
+        raise ValueError(f"min_count is {least}; expected at most {most_name}, which is {most}")
+    if least > self.capacity:
+        raise ValueError(f"min_count is {least}; expected at most the capacity, which is {self.capacity}")
+    return least, min(most, self.capacity)
+
+
+cdef object blank_array(RingBuffer self, uint64_t n):
+    """An array of `n` records that owns its memory, which nobody has written to yet."""
+    array = empty(n, self.raw_dtype)
+    if self.raw_dtype is not self.dtype:
+        set_dtype(array, self.dtype)
+    return array
+
+
+cdef const char* ring_fault(RingBuffer self) noexcept nogil:
+    """Which invariant does not hold, under the lock; NULL where all do."""
+    cdef Monitor* m = &self.monitor
+    cdef uint64_t count = m.count.load(memory_order_relaxed)
+    if count > m.capacity:
+        return "count <= capacity"
+    if self.write_seq - self.read_seq != count:
+        return "count == write_seq - read_seq"
+    if self.write_pos != self.write_seq % m.capacity or self.read_pos != self.read_seq % m.capacity:
+        return "positions follow the sequence numbers"
+    if self.evicted + self.discarded > self.read_seq:
+        return "what was dropped or discarded had entered"
+    return monitor_fault(m)
+
+
+# -- construction -------------------------------------------------------------------------------------------------
 
 cdef uint64_t checked_capacity(object capacity) except 0:
     size = as_count(capacity, "capacity", 1)
@@ -1654,7 +1689,7 @@ cdef inline void store(char kind, int64_t number, char* out) noexcept nogil:
         memcpy(out, &number, 8)
 
 
-# -- arrays -----------------------------------------------------------------------------------------------------------
+# -- arrays -------------------------------------------------------------------------------------------------------
 #
 # Of any dtype, datetime64 too: what is copied is the bytes.
 
@@ -1751,7 +1786,7 @@ cdef int64_t small_count(object value) noexcept:
     return count if not overflow and count >= 0 else -1
 
 
-# -- blocks -----------------------------------------------------------------------------------------------------------
+# -- blocks -------------------------------------------------------------------------------------------------------
 #
 # A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the
 # last of their slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
@@ -1808,9 +1843,9 @@ cdef class _Block:
             while outcome == TICKED:
                 with nogil:
                     if self.is_writer:
-                        outcome = self.ring.reserve_slots(self.most, &w, &self.span)
+                        outcome = reserve_slots(self.ring, self.most, &w, &self.span)
                     else:
-                        outcome = self.ring.peek_slots(self.most, &w, &self.span)
+                        outcome = peek_slots(self.ring, self.most, &w, &self.span)
                 if outcome == TICKED:
                     PyErr_CheckSignals()
         finally:
@@ -1847,7 +1882,7 @@ cdef class _Block:
         if self.users.fetch_sub(1) != 1:
             return False
         if self.forks == forks:  # else the turn was its parent's
-            self.ring.end_block(self.is_writer, self.used)
+            end_block(self.ring, self.is_writer, self.used)
         return True
 
     cdef int add_user(self, object error) except -1:
@@ -2014,50 +2049,7 @@ cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t mo
     return block
 
 
-# -- coroutines -------------------------------------------------------------------------------------------------------
-#
-# For `attempt`: of each method how it is done at once, and how by waiting.
-
-cdef object get_at_once(Attempt of):
-    batch = (<RingBuffer> of.buffer).get_now(of.least, of.most, of.return_seq, NULL)
-    return NOT_YET if batch is None else batch
-
-
-cdef object get_in_time(Attempt of, LoopWait wait):
-    batch = (<RingBuffer> of.buffer).get_later(wait, of.least, of.most, of.return_seq)
-    return NOT_YET if batch is None else batch
-
-
-cdef object put_at_once(Attempt of):
-    cdef RingBuffer self = of.buffer
-    cdef uint64_t n = length_of(of.given)
-    if n == 0 or (n <= min(self.monitor.capacity, self.piece()) and self.try_put(data_of(of.given), n)):
-        return n
-    return NOT_YET
-
-
-async def _put_in_time(Attempt of, bint due):
-    cdef RingBuffer self = of.buffer
-    cdef uint64_t n = length_of(of.given)
-    cdef Outcome outcome
-    if due:
-        await PAUSE
-        if put_at_once(of) is not NOT_YET:
-            return n
-    wait = LoopWait()
-    try:
-        while wait.done < n:
-            outcome = self.put_later(wait, data_of(of.given), n)
-            if outcome == QUEUED:
-                await wait.future
-            elif outcome != DONE:
-                break
-            elif wait.done < n and is_due():  # not right after it was woken, when it is its turn
-                await PAUSE
-    finally:
-        wait.end()
-    return wait.done
-
+# -- coroutine methods --------------------------------------------------------------------------------------------
 
 cdef extern from *:
     ctypedef struct PyTypeObject:
@@ -2076,32 +2068,11 @@ cdef int add_coroutines() except -1:
 add_coroutines()
 
 
-cdef bint withdraw_get(object ring, Wait* w) except -1:
-    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.gets, w)
+# -- errors -------------------------------------------------------------------------------------------------------
 
-
-cdef bint withdraw_put(object ring, Wait* w) except -1:
-    return (<RingBuffer> ring).withdraw(&(<RingBuffer> ring).monitor.puts, w)
-
-
-# -- C calls ----------------------------------------------------------------------------------------------------------
-
-cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
-    """For a nogil caller, who cannot run signal handlers: `acquire` never is TICK then, nor leaves a promise behind."""
-    start_wait(w, need, deadline)
-    w.tick = FOREVER
-
-
-cdef int64_t deadline_after(double seconds) noexcept nogil:
-    return deadline_in(seconds) if seconds > 0.0 else 0
-
-
-# -- errors -----------------------------------------------------------------------------------------------------------
-
-cdef inline Outcome failed(Status status) noexcept nogil:
-    if status == LATER:
-        return QUEUED
-    return TICKED if status == TICK else HELD_BY_SELF if status == OWN else OUT_OF_MEMORY
+cdef inline bint has_lock(Outcome outcome) noexcept nogil:
+    """Whether `acquire` returned with the lock held."""
+    return outcome == DONE or outcome == HELD
 
 
 cdef int raise_put_error(Outcome outcome) except -1:

@@ -688,7 +688,7 @@ def readings_from_block(
     rate : float
         Scans a second [Hz].
     channels : Channel, or sequence of Channel, length columns
-        What each column measures; a single channel is for all columns. Default: `INPUT`, which has no unit.
+        What each column measures; a single channel is for all columns. Default: a channel ``INPUT`` without a unit.
 
     Returns
     -------

@@ -2,12 +2,13 @@
 
 import argparse
 import itertools
-import json
+from pathlib import Path
 
 import pytest
-from cli_helpers import call, participants, write_recording
+from cli_helpers import call, json_lines, participants, write_recording, write_thresholds
 
-from f1buf.command import cli
+from f1buf.command.can import bus_names
+from f1buf.command.can import database as converted
 from f1buf.telemetry.sources.can.decoder import Selection
 
 can = pytest.importorskip("can", reason="python-can is not installed")
@@ -51,6 +52,16 @@ def log(tmp_path):
 ALL = len(LOG)
 
 
+def readings_of(folder, log, *options):
+    """A replay, and its readings as (channel, value): the alerts of limits that all of them cross."""
+    names = {Path(str(option).rpartition("=")[2]).stem for option in options if str(option).endswith(".dbc")}
+    crossed = [{"channel": f"{name}_SPEED", "above": 0} for name in names]
+    alerts = folder / "alerts.jsonl"
+    args = ["--thresholds", write_thresholds(folder / "all.toml", *crossed), "--alerts", alerts, "--alert-samples"]
+    done = call("replay", log, *options, *args, "--speed", "max", "--json")
+    return done, [(alert["channel"], alert["value"]) for alert in json_lines(alerts.read_text())]
+
+
 @pytest.mark.parametrize(
     ("options", "left"),
     [
@@ -66,22 +77,15 @@ ALL = len(LOG)
         (["--ids", "100", "--channels", "can0"], [1]),
     ],
 )
-def test_only_what_is_asked_for(databases, log, tmp_path, options, left):
-    thresholds = tmp_path / "all.toml"
-    thresholds.write_text(
-        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0.5\nmessage = "!"\n' for name in "ABCD")
-    )
-    alerts = tmp_path / "alerts.jsonl"
-    options = [*databases, *options, "--thresholds", thresholds, "--alerts", alerts, "--alert-samples", "--json"]
-    done = call("replay", log, "--speed", "max", *options)
+def test_only_chosen_frames_are_decoded(databases, log, tmp_path, options, left):
+    done, found = readings_of(tmp_path, log, *databases, *options)
     assert done.status == 0
-    values = sorted(int(alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines()))
-    assert values == left
+    assert sorted(int(value) for _, value in found) == left
     assert done.summary["rejected"] == ({"not asked for": ALL - len(left)} if len(left) < ALL else {})
     assert done.summary["notes"] == []
 
 
-def test_a_bus_that_nothing_came_from_is_said(databases, log):
+def test_a_silent_bus_is_in_the_notes(databases, log):
     done = call("replay", log, *databases, "--speed", "max", "--channels", "can1,can7", "--json")
     assert done.summary["notes"] == ["nothing came from bus can7; heard: can0, can1"]
     assert "note       nothing came from bus can7; heard: can0, can1" in done.err.splitlines()
@@ -105,28 +109,22 @@ def test_channels_that_make_no_sense(databases, log, text):
 
 def test_a_database_for_a_bus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.database("can1=body.dbc") == ("can1", "body.dbc")
-    assert cli.database("body.dbc") == "body.dbc"
-    assert cli.database("./can1=body.dbc") == "./can1=body.dbc"
+    assert converted("can1=body.dbc") == ("can1", "body.dbc")
+    assert converted("body.dbc") == "body.dbc"
+    assert converted("./can1=body.dbc") == "./can1=body.dbc"
     database(tmp_path, "can1=body", 1)
-    assert cli.database("can1=body.dbc") == "can1=body.dbc"  # a file of that name
+    assert converted("can1=body.dbc") == "can1=body.dbc"  # a file of that name
     for text in ("=body.dbc", "can1=", "can1=-", "-"):
         with pytest.raises(argparse.ArgumentTypeError):
-            cli.database(text)
+            converted(text)
 
 
 def test_each_bus_by_its_own_database(tmp_path, log):
-    """And it is said where a database was given for a bus that is not there."""
+    """A note tells of a database for a bus that is not there."""
     one, two, three = (database(tmp_path, name, 0x100) for name in "ABC")
-    alerts = tmp_path / "alerts.jsonl"
-    thresholds = tmp_path / "all.toml"
-    thresholds.write_text(
-        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0\nmessage = "!"\n' for name in "AB")
-    )
-    options = ["--dbc", f"can0={one}", "--dbc", f"can1={two}", "--dbc", f"can7={three}", "--thresholds", thresholds]
-    done = call("replay", log, *options, "--speed", "max", "--alerts", alerts, "--alert-samples", "--json")
+    options = ["--dbc", f"can0={one}", "--dbc", f"can1={two}", "--dbc", f"can7={three}"]
+    done, found = readings_of(tmp_path, log, *options)
     assert done.status == 0, done.err
-    found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
     assert sorted(found) == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
     assert done.summary["notes"] == ["nothing came from bus can7; heard: can0, can1"]
 
@@ -140,14 +138,8 @@ def test_buses_have_the_numbers_that_the_log_gives_them(tmp_path, suffix):
             options = {"is_extended_id": False, "channel": n, "data": [n + 1, 0]}
             writer(can.Message(timestamp=1700000000.0 + n, arbitration_id=0x100, **options))
     one, two = (database(tmp_path, name, 0x100) for name in "AB")
-    thresholds, alerts = tmp_path / "all.toml", tmp_path / "alerts.jsonl"
-    thresholds.write_text(
-        "".join(f'[[threshold]]\nchannel = "{name}_SPEED"\nabove = 0\nmessage = "!"\n' for name in "AB")
-    )
-    options = ["--dbc", f"1={one}", "--dbc", f"2={two}", "--thresholds", thresholds, "--alerts", alerts]
-    done = call("replay", log, *options, "--alert-samples", "--speed", "max", "--json")
+    done, found = readings_of(tmp_path, log, "--dbc", f"1={one}", "--dbc", f"2={two}")
     assert (done.status, done.summary["notes"]) == (0, []), done.err
-    found = [(alert["channel"], alert["value"]) for alert in map(json.loads, alerts.read_text().splitlines())]
     assert found == [("A_SPEED", 1.0), ("B_SPEED", 2.0)]
     done = call("replay", log, "--dbc", one, "--dbc", f"0={two}", "--speed", "max", "--json")
     assert done.summary["notes"] == ["nothing came from bus 0; heard: 1, 2"]
@@ -209,7 +201,7 @@ def test_a_replay_that_was_stopped_before_the_first_reading_is_no_failure(tmp_pa
 
 
 def test_a_selection():
-    """By bus, by id, and by whether that is an extended one; all of it without either."""
+    """A selection is by bus, by id, and by whether the id is extended; without a choice it wants everything."""
     asked = itertools.product(["can0", "can1"], [1, 2, 3, 4], [False, True])
     select = Selection(frozenset(["can1"]), ((2, 3, False), (3, 3, True)))
     assert [each for each in asked if select.wants(*each)] == [
@@ -225,7 +217,7 @@ def test_a_selection():
 
 @pytest.mark.parametrize("option", [("--channels", "can0"), ("--ids", "100"), ("--j1939",)])
 @pytest.mark.parametrize("what", ["game", "recorded"])
-def test_options_for_can_are_refused_for_what_is_none(tmp_path, option, what):
+def test_options_for_can_are_refused_for_other_recordings(tmp_path, option, what):
     path = tmp_path / what
     if what == "game":
         write_recording(path, [(1.0, participants(1.0, "A"))])
@@ -238,4 +230,4 @@ def test_options_for_can_are_refused_for_what_is_none(tmp_path, option, what):
 
 
 def test_names_of_channels_may_have_spaces_around_them():
-    assert cli.bus_names("can0, can1 ") == ["can0", "can1"]
+    assert bus_names("can0, can1 ") == ["can0", "can1"]

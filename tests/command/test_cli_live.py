@@ -19,32 +19,30 @@ from cli_helpers import (
     call,
     command,
     finish,
+    interrupted,
     json_lines,
     mixed_stream,
     participants,
+    program_without,
     read_until,
     running,
     strict_json,
     telemetry,
-    watchdog,
     write_recording,
     write_thresholds,
 )
 from helpers import Task, thorough, wait_until
 
-from f1buf.command import cli
+from f1buf.command import listen
+from f1buf.command.alert_file import AlertFile
+from f1buf.command.cli import build_parser
 from f1buf.command.console import Console
-from f1buf.command.runner import AlertFile, Feed, Runner
+from f1buf.command.feed import Feed, added_up
+from f1buf.command.runner import Runner
 from f1buf.telemetry.sources.parquet import open_parquet
 
 FEW = ("--count", 100, "--rate", "max", "--seed", 7)
 ON_THE_AIR = 32  # datagrams that have been sent and not come back: far fewer than any socket holds
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog(4 * PATIENCE):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +130,7 @@ def test_live_readings_have_unix_time(tmp_path):
     assert (alert["car"], alert["driver"], alert["value"]) == (0, "ANN", 310.0)
 
 
-def test_what_is_unfit_is_counted_and_shown():
+def test_unfit_datagrams_are_counted_and_shown():
     with listening() as listener:
         listener.send([b"garbage"] * 30 + [bytes(100), participants(5.0, "ANN"), telemetry(5.0, 310)[:-1]])
         done = listener.end()
@@ -143,14 +141,14 @@ def test_what_is_unfit_is_counted_and_shown():
 
 
 def test_what_the_kernel_drops_is_this_machines_loss(monkeypatch):
-    class Overrun(cli.Listener):
+    class Overrun(listen.Listener):
         dropped = 3
         lost = 5
 
         def batches(self, stop):
             return iter([])
 
-    monkeypatch.setattr(cli, "Listener", Overrun)
+    monkeypatch.setattr(listen, "Listener", Overrun)
     done = call("listen", "--port", 0, "--json")
     assert done.status == 1
     assert "lost       5 on the network or by the kernel, 3 by the kernel" in done.err
@@ -159,7 +157,7 @@ def test_what_the_kernel_drops_is_this_machines_loss(monkeypatch):
 
 
 class Ears:
-    """Stands in for a listener, to tell what was heard."""
+    """Stands in for a listener, and tells what was heard."""
 
     def __init__(self):
         self.datagrams = 0
@@ -174,8 +172,8 @@ class Ears:
 
 def test_silence_is_told_once_and_the_first_time_with_what_to_do(monkeypatch):
     ears, now, readings = Ears(), 100.0, 0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: readings)
+    monkeypatch.setattr(listen.time, "monotonic", lambda: now)
+    silence = listen.Silence(ears, lambda: readings)
     assert list(silence.notices()) == ["a small buffer"]
     now = 104.9
     assert list(silence.notices()) == []
@@ -199,10 +197,10 @@ class Growing(Counter):
 
 
 @pytest.mark.parametrize("counter", [Counter, Growing], ids=["at rest", "while the decoder counts"])
-def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch, counter):
+def test_unfit_datagrams_are_silence_too(monkeypatch, counter):
     ears, now = Ears(), 100.0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: 0)
+    monkeypatch.setattr(listen.time, "monotonic", lambda: now)
+    silence = listen.Silence(ears, lambda: 0)
     list(silence.notices())
     ears.datagrams, ears.rejected, now = 300, counter({"truncated datagram": 1, "unknown format year": 299}), 105.1
     assert list(silence.notices()) == [
@@ -213,8 +211,8 @@ def test_datagrams_that_are_of_no_use_are_silence_too(monkeypatch, counter):
 
 def test_counters_that_grow_meanwhile_are_added_up():
     growing = Growing({"unknown format year": 299, "truncated datagram": 1})
-    assert cli.added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
-    assert cli.added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
+    assert added_up(growing) == {"unknown format year": 299, "truncated datagram": 1}
+    assert added_up(growing, {"truncated datagram": 2}, {}) == {"unknown format year": 299, "truncated datagram": 3}
 
 
 @thorough
@@ -260,8 +258,8 @@ def test_bad_usage_of_listen(option, value):
 
 
 def test_destinations():
-    assert cli.destination("localhost:20778") == ("localhost", 20778)
-    assert cli.destination("[::1]:1") == ("::1", 1)
+    assert listen.destination("localhost:20778") == ("localhost", 20778)
+    assert listen.destination("[::1]:1") == ("::1", 1)
 
 
 # CAN ------------------------------------------------------------------------------------------------------------------
@@ -301,7 +299,7 @@ def test_a_live_bus(can, car, tmp_path):
         run = ("can", *car, "-i", "virtual", "-c", "f1buf-cli", "--thresholds", thresholds, "--json")
 
         def send():
-            wait_until(lambda: len(bus.channel) > 1, "the other end")  # without which nobody would hear
+            wait_until(lambda: len(bus.channel) > 1, "the other end")  # before that a frame would reach nobody
             for rpm in (1000, 6000, 6000, 900):
                 bus.send(frame(data=bytes([0, 0, *rpm.to_bytes(2, "little"), 0, 0, 0, 0])))
             bus.send(can.Message(arbitration_id=0x7FF, is_extended_id=False))
@@ -338,9 +336,6 @@ def test_bad_usage_of_can(can, car, recordings_dir, tmp_path):
         assert expected in done.error, args
 
 
-WITHOUT = "import sys; sys.modules['{}'] = None; from f1buf.command.cli import main; sys.exit(main())"
-
-
 @thorough
 @pytest.mark.parametrize(
     ("package", "args", "extra"),
@@ -351,7 +346,7 @@ WITHOUT = "import sys; sys.modules['{}'] = None; from f1buf.command.cli import m
     ],
 )
 def test_a_package_that_is_missing(tmp_path, package, args, extra):
-    done = command(*args, program=("-c", WITHOUT.format(package)), cwd=tmp_path)
+    done = command(*args, program=program_without(package), cwd=tmp_path)
     assert done.status == 2
     assert f"pip install '{extra}'" in done.error
     assert list(tmp_path.iterdir()) == []
@@ -396,10 +391,8 @@ def test_a_recorded_replay_gives_the_same_alerts(pq, race, tmp_path):
 @thorough(but=("SIGTERM",))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_recording_is_complete_after_a_signal(pq, tmp_path, number):
-    with running("run", "--rate", 2000, "--record", tmp_path / "r", "--json") as process:
-        read_until(process.stderr, "Ctrl-C stops")
-        process.send_signal(number)
-        done = finish(process)
+    options = ("--rate", 2000, "--record", tmp_path / "r", "--json")
+    done = interrupted("run", *options, after="Ctrl-C stops", by=[number])
     assert done.status == 0, done.err
     rows = recorded(pq, tmp_path / "r")
     assert len(rows["value"]) == done.summary["readings"] == done.summary["recording"]["readings"]
@@ -483,13 +476,13 @@ class Late:
 
 
 def runner(*options):
-    """What runs a feed of one's own."""
-    return Runner(cli.build_parser("run").parse_args(["run", *map(str, options)]))
+    """A runner for a feed of the test's own."""
+    return Runner(build_parser("run").parse_args(["run", *map(str, options)]))
 
 
 @pytest.mark.parametrize("what", ["notices", "progress", "flush"])
 @pytest.mark.parametrize("when", ["at work", "draining"])
-def test_what_cannot_be_told_meanwhile_loses_nothing_and_fails_the_run(pq, tmp_path, what, when, monkeypatch):
+def test_notices_that_fail_lose_nothing_and_fail_the_run(pq, tmp_path, what, when, monkeypatch):
     failed, flush = threading.Event(), AlertFile.flush
 
     def fail(*args, **options):
@@ -500,7 +493,7 @@ def test_what_cannot_be_told_meanwhile_loses_nothing_and_fails_the_run(pq, tmp_p
         flush(file) if failed.is_set() else fail()
 
     if when == "draining":
-        monkeypatch.setattr(Runner, "_watch", lambda self: None)
+        monkeypatch.setattr(Runner, "watch", lambda self: None)
     if what == "progress":
         monkeypatch.setattr(Console, "progress", fail)
     elif what == "flush":
@@ -519,7 +512,7 @@ def test_what_cannot_be_told_meanwhile_loses_nothing_and_fails_the_run(pq, tmp_p
     assert "Traceback" not in err.getvalue()
 
 
-def test_whatever_ends_the_waiting_the_rest_is_drained(pq, tmp_path, monkeypatch):
+def test_the_rest_is_drained_after_a_failure_of_the_watch(pq, tmp_path, monkeypatch):
     class Ended(BaseException):
         pass
 
@@ -529,7 +522,7 @@ def test_whatever_ends_the_waiting_the_rest_is_drained(pq, tmp_path, monkeypatch
 
     happened = threading.Event()
     happened.set()
-    monkeypatch.setattr(Runner, "_watch", end)
+    monkeypatch.setattr(Runner, "watch", end)
     with contextlib.redirect_stderr(Captured()):
         made = runner("--record", tmp_path / "r")
         with pytest.raises(Ended):
@@ -538,7 +531,7 @@ def test_whatever_ends_the_waiting_the_rest_is_drained(pq, tmp_path, monkeypatch
     assert len(recorded(pq, tmp_path / "r")["value"]) == 1000
 
 
-def test_without_another_thread_for_it_the_rest_is_drained_all_the_same(tmp_path, monkeypatch):
+def test_the_rest_is_drained_where_no_other_thread_can_start(tmp_path, monkeypatch):
     start = threading.Thread.start
 
     def refused(self):
@@ -551,7 +544,7 @@ def test_without_another_thread_for_it_the_rest_is_drained_all_the_same(tmp_path
     assert (done.status, done.summary["analysed"]) == (0, 500)
 
 
-def test_standard_output_is_in_no_folder(pq, tmp_path, monkeypatch):
+def test_alerts_on_standard_output_beside_a_recording(pq, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thresholds = write_thresholds(tmp_path / "t.toml", {"channel": "SPEED", "above": -1})
     options = ("--thresholds", thresholds, "--alerts", "-")
@@ -602,7 +595,7 @@ def test_without_thresholds_the_summary_says_so(can, car, recordings_dir, tmp_pa
 @pytest.mark.parametrize("analyzers", [1, 3, 8])
 @pytest.mark.parametrize("what", ["race", "road_car", "recorded"])
 def test_any_number_of_analyzers_gives_the_same(request, recordings_dir, tmp_path, what, analyzers):
-    """All alerts, in their order, of every rule that the data's README has answers for."""
+    """They give the same alerts in the same order, for every rule that the data's README has answers for."""
     race, car = recordings_dir / "f1_2026_race.sqlite3", (recordings_dir / "road_car.log", "--dbc")
     if what == "road_car":
         pytest.importorskip("can")

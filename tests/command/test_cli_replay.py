@@ -6,8 +6,7 @@ import sqlite3
 import zipfile
 
 import pytest
-from cli_helpers import call, json_lines, participants, telemetry, watchdog, write_recording
-from helpers import WATCHDOG
+from cli_helpers import call, json_lines, participants, telemetry, write_recording
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 
 from f1buf.telemetry import Threshold
@@ -17,12 +16,6 @@ EXPECTED = (
     "--dbc FILE"
 )
 A_CAN_LOG = "a CAN log needs a database that names its signals: --dbc FILE"
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog(WATCHDOG):
-        yield
 
 
 # What cannot be played ------------------------------------------------------------------------------------------------
@@ -79,8 +72,8 @@ BY_CONTENT = {
 
 
 @pytest.mark.parametrize("content", BY_CONTENT, ids=["game", "part"])
-def test_a_database_of_can_for_what_is_a_recording(tmp_path, content):
-    """Whatever its name: its lines would all be bad ones, or its frames none."""
+def test_a_can_database_is_refused_for_a_recording(tmp_path, content):
+    """The name of the recording may be that of a CAN log."""
     what, *suffixes = BY_CONTENT[content]
     for suffix in suffixes:
         path = tmp_path / f"race.{suffix}"
@@ -92,14 +85,14 @@ def test_a_database_of_can_for_what_is_a_recording(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["race.log", "race.blf", "race.parquet"])
-def test_a_game_is_played_whatever_its_name(tmp_path, name):
+def test_a_recording_of_the_game_is_known_under_any_name(tmp_path, name):
     write_recording(tmp_path / name, [(0.0, participants(0.0, "A")), (0.1, telemetry(0.1, 100))])
     done = replay(tmp_path / name)
     assert (done.status, done.summary["readings"]) == (0, 6)
 
 
 @pytest.mark.parametrize("name", ["other.parquet", "other", "other.log"])
-def test_a_parquet_file_that_is_none_of_f1bufs(tmp_path, name):
+def test_a_parquet_file_that_f1buf_did_not_write(tmp_path, name):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table({"lap": [1]}), tmp_path / name)
     done = call("replay", tmp_path / name)
@@ -147,7 +140,7 @@ def test_a_part_that_is_damaged(race):
     assert "Traceback" not in done.err
 
 
-def test_what_is_there_of_a_recording_is_played_and_the_status_says_that_it_is_not_all(race):
+def test_a_recording_with_a_missing_part_is_played_and_fails(race):
     (race / "part-000002.parquet").unlink()
     done = replay(race)
     assert (done.status, done.summary["readings"], done.summary["rejected"]) == (2, 20, {"missing part": 1})
@@ -155,7 +148,7 @@ def test_what_is_there_of_a_recording_is_played_and_the_status_says_that_it_is_n
     assert done.err.splitlines()[-1] == f"f1buf: replay of race failed: RecordingError: {race}: {message}"
 
 
-def test_a_recording_that_goes_on_is_played_and_this_is_said(race):
+def test_a_recording_without_its_end_is_played_with_a_note(race):
     assert sorted(os.listdir(race)) == part_names(4)
     (race / "part-000004.parquet").unlink()
     done = replay(race)
@@ -173,7 +166,7 @@ def test_a_whole_recording_needs_no_note(race):
 
 
 def test_a_recording_of_a_recording_is_the_same(race, tmp_path):
-    """So parts can be put together."""
+    """By that, parts can be put together."""
     assert replay(race, "--record", tmp_path / "again").status == 0
     assert len(os.listdir(tmp_path / "again")) == 1
     assert replay(tmp_path / "again").summary["thresholds"] == replay(race).summary["thresholds"]
@@ -199,7 +192,7 @@ ONE, OTHER = 9645314088496810282, 1234567890123450099
 
 @pytest.fixture
 def two(tmp_path):
-    """A recording of 40 readings: of a session the even ones, of another one each fourth, of none the rest."""
+    """A recording of 40 readings: the even ones are of one session, each fourth is of another, the rest of none."""
     pytest.importorskip("pyarrow", reason="recording needs pyarrow")
     batch = numbered(40)
     batch["sensor_id"] = batch["value"] % 4

@@ -15,6 +15,7 @@ import time
 
 import pytest
 from cli_helpers import (
+    CROSSED,
     PATIENCE,
     PROGRAM,
     PROGRAM_WITHOUT_RICH,
@@ -22,7 +23,6 @@ from cli_helpers import (
     participants,
     strict_json,
     telemetry,
-    watchdog,
     write_recording,
     write_thresholds,
 )
@@ -38,20 +38,8 @@ CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
 PROGRESS = re.compile(r"[\d,]+ readings/s +[\d,]+ analysed +buffer \S+ [\d,]+/[\d,]+")
 DRAINING = re.compile(r"draining: ([\d,]+) left")
-ALERT = "too much of it"
 OVERLOAD = ("--analyzer-delay", 0.01, "--analyzers", 1, "--buffer-size", 100)  # a full buffer takes a second
 ENDLESS = ("--analyzer-delay", 0.2, "--analyzers", 1, "--buffer-size", 500, "--rate", 1000)
-
-
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog():
-        yield
-
-
-@pytest.fixture
-def crossed(tmp_path):
-    return write_thresholds(tmp_path / "crossed.toml", {"channel": "SPEED", "above": -1, "message": ALERT})
 
 
 def plain(shown):
@@ -85,18 +73,18 @@ class Terminal:
         os.write(self._master, keys)
 
     def read(self):
-        """Take what has come within a tenth of a second; whether there was something."""
+        """Take what comes within a tenth of a second; return whether something came."""
         if not select.select([self._master], [], [], 0.1)[0]:
             return False
         self.shown += self._decoder.decode(os.read(self._master, 65_536))
         return True
 
     def wait_for(self, pattern, start=0):
-        """Read until it has been shown, controls left out, in what came after the first `start` characters."""
+        """Read until the pattern is in the text that came after the first `start` characters."""
         self.wait_until(lambda: re.search(pattern, plain(self.shown[start:])), pattern)
 
     def wait_until(self, condition, what):
-        """Read until it is true."""
+        """Read until the condition is true."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert self.read() or self.process.poll() is None, f"{what} did not come:\n{self.shown}"
@@ -107,12 +95,17 @@ class Terminal:
         return [plain(each).split("\r\n") for each in self.shown.split(HOME)[1:-1] if plain(each)]
 
     def finish(self):
-        """Read until it has ended; its status."""
+        """Read until the command has ended; return its status."""
         while self.process.poll() is None:
             self.read()
         while self.read():
             pass
         return self.process.returncode
+
+    def stop(self):
+        """Type Ctrl-C, and read until the command has ended in order."""
+        self.type(CTRL_C)
+        assert self.finish() == 0
 
     def assert_left_as_found(self):
         """The usual screen is there, with the cursor, in the modes it had; the prompt will be on a line of its own."""
@@ -145,20 +138,19 @@ def test_ctrl_c_ends_in_order():
     with terminal("run") as screen:
         screen.wait_for(PROGRESS)
         assert screen.shown.rfind(HIDE) > screen.shown.rfind(SHOW)  # hidden while the view is there
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
         assert re.search(r"readings +[\d,]+ made, [\d,]+ analysed, 0 dropped", screen.shown.rpartition(LEAVE)[2])
         assert "Traceback" not in screen.shown
         screen.assert_left_as_found()
 
 
-def test_alerts_are_shown_in_the_view_and_as_lines_after_it(crossed):
-    with terminal("run", "--thresholds", crossed, "--alert-samples") as screen:
-        screen.wait_for(rf"[2-9]\d alerts (?s:.*) sensor 2 +SPEED [\d.]+ km/h \(>-1\)  {ALERT}")
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+def test_alerts_are_shown_in_the_view_and_as_lines_after_it(tmp_path):
+    speed = write_thresholds(tmp_path / "speed.toml", {"channel": "SPEED", "above": -1, "message": CROSSED})
+    with terminal("run", "--thresholds", speed, "--alert-samples") as screen:
+        screen.wait_for(rf"[2-9]\d alerts (?s:.*) sensor 2 +SPEED [\d.]+ km/h \(>-1\)  {CROSSED}")
+        screen.stop()
     said = plain(screen.shown.rpartition(LEAVE)[2]).splitlines()
-    alerts = [line for line in said if ALERT in line][:-1]  # the last one is the summary's
+    alerts = [line for line in said if CROSSED in line][:-1]  # the last one is the summary's
     assert len(alerts) == 20
     for line in alerts:
         assert re.fullmatch(r" +\d+\.\d{3} s  too much of it: SPEED [\d.]+ km/h \(> -1\)  sensor 2", line), line
@@ -183,11 +175,11 @@ def test_the_drain_counts_down(crossed):
 
 def test_a_second_ctrl_c_ends_at_once_and_restores_the_cursor(crossed):
     with terminal("run", "--thresholds", crossed, *ENDLESS) as screen:
-        screen.wait_for(ALERT)
+        screen.wait_for(CROSSED)
         screen.type(CTRL_C)
         screen.wait_for(DRAINING)
         screen.type(CTRL_C)
-        assert screen.finish() == 130  # which a drain that has come to its end does not give
+        assert screen.finish() == 130  # a drain that comes to its end gives another status
         assert "Traceback" not in screen.shown
         screen.assert_left_as_found()
 
@@ -219,8 +211,7 @@ def test_the_cursor_is_restored_after_a_failure(tmp_path):
 def test_classic_in_a_terminal():
     with terminal("run", "--classic") as screen:
         screen.wait_for(" processed ")
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
         for said in (" recorded ", "* stopping the sensors", "* all threads have ended", " made, "):
             assert said in screen.shown
         screen.assert_left_as_found()
@@ -234,8 +225,7 @@ def test_a_replay_in_a_terminal(tmp_path):
         screen.wait_for(PROGRESS)
         screen.wait_for("car 0 PÉREZ")  # in an alert
         screen.wait_for(r"\n 0 PÉREZ +345 ")
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
         screen.assert_left_as_found()
 
 
@@ -251,8 +241,7 @@ def test_the_view_takes_the_size_that_the_terminal_has():
             screen.wait_until(
                 lambda size=size: any((len(each), set(map(len, each))) == size for each in screen.frames()[-1:]), size
             )
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
         assert screen.shown.count(ENTER) == screen.shown.count(LEAVE) == 1
         screen.assert_left_as_found()
 
@@ -274,8 +263,7 @@ def test_a_stopped_job_leaves_the_terminal_to_the_shell(tmp_path):
         screen.process.send_signal(signal.SIGCONT)
         screen.wait_for(PROGRESS, shown)
         assert screen.shown.rfind(ENTER) >= shown
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
         screen.assert_left_as_found()
 
 
@@ -311,8 +299,7 @@ def test_what_others_print_is_shown_and_kept(tmp_path):
     )
     with terminal("run", "--sensors", "mine:Talks", cwd=tmp_path) as screen:
         screen.wait_for("from stderr \N{REPLACEMENT CHARACTER}\\[2J 3")
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
     said = screen.shown.rpartition(LEAVE)[2]
     assert re.findall("from std.*?(?=\r)", said) == [
         f"from {text} {n}" for n in (1, 2, 3) for text in ("stdout", "stderr \N{REPLACEMENT CHARACTER}[2J")
@@ -331,7 +318,7 @@ def test_what_others_print_is_shown_and_kept(tmp_path):
 def test_colours(crossed, env, coloured):
     with terminal("run", "--thresholds", crossed, "--duration", 0.3, env=env) as screen:
         assert screen.finish() == 0
-        assert ALERT in screen.shown
+        assert CROSSED in screen.shown
         assert bool(COLOUR.search(screen.shown)) is coloured
         screen.assert_left_as_found()
 
@@ -351,7 +338,7 @@ def test_colours(crossed, env, coloured):
 def test_without_a_view_there_are_lines(crossed, options, env):
     with terminal("run", "--thresholds", crossed, "--duration", 0.5, *options, env=env) as screen:
         assert screen.finish() == 0
-        assert ALERT in screen.shown
+        assert CROSSED in screen.shown
         assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", screen.shown)  # none but colours
         screen.assert_left_as_found()
 
@@ -361,8 +348,7 @@ def test_a_terminal_that_knows_no_unicode(crossed):
     with terminal("run", "--thresholds", crossed, env={"PYTHONIOENCODING": "ascii"}) as screen:
         screen.wait_for(r"buffer [=.-]{10} ")
         screen.wait_for(r"\d \?C +=")
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.stop()
     assert screen.shown.isascii()
 
 
@@ -376,9 +362,8 @@ def test_a_dumb_terminal_gets_no_control_sequences(crossed):
 @thorough
 def test_without_rich_a_terminal_gets_plain_lines(crossed):
     with terminal("run", "--thresholds", crossed, *OVERLOAD, program=PROGRAM_WITHOUT_RICH) as screen:
-        screen.wait_for(ALERT)
-        screen.type(CTRL_C)
-        assert screen.finish() == 0
+        screen.wait_for(CROSSED)
+        screen.stop()
         assert " made, " in screen.shown
         assert "\x1b" not in screen.shown
         screen.assert_left_as_found()
@@ -401,6 +386,6 @@ def test_no_view_where_standard_error_is_no_terminal(crossed):
         assert screen.finish() == 0
         said = err.read().decode()
         err.close()
-        assert ALERT in said
+        assert CROSSED in said
         assert "\x1b" not in said
         assert strict_json(screen.shown)["analysed"] > 5

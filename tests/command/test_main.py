@@ -1,4 +1,4 @@
-"""The command's first moments: Ctrl-C before it is there to mind it."""
+"""The command's first moments: Ctrl-C while it is still being imported."""
 
 import os
 
@@ -24,7 +24,7 @@ sys.meta_path.insert(0, Interrupting())
 @pytest.mark.parametrize(
     "name", ["f1buf.command.cli", "numpy", "f1buf.ring.ring", "f1buf.telemetry.sources.game.listen"]
 )
-def test_ctrl_c_while_it_is_imported(tmp_path, program, name):
+def test_ctrl_c_while_the_command_is_imported(tmp_path, program, name):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.format(name=name))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = command("run", "--count", 1, program=program, env={"PYTHONPATH": path})

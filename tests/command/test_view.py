@@ -1,4 +1,4 @@
-"""The live view: what a frame of any size shows of any readings, what it costs, and who must not wait for it."""
+"""The live view: what a frame of any size shows of any readings, what it costs, and that nothing waits for it."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import Given, readings, watchdog
+from cli_helpers import Given, readings
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
@@ -38,11 +38,12 @@ pytest.importorskip("rich")
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
 
-from f1buf.command import console as console_module
-from f1buf.command import view as view_module
-from f1buf.command.board import MOST_SERIES, NOBODY, Board
 from f1buf.command.console import Console
-from f1buf.command.view import Frame, Status, View, frame, in_ascii
+from f1buf.command.progress import Progress, Said, Watched
+from f1buf.command.view.board import MOST_SERIES, NOBODY, Board
+from f1buf.command.view.drawing import in_ascii
+from f1buf.command.view.layout import frame
+from f1buf.command.view.terminal import View, printable
 
 SIZES = ((80, 24), (120, 40), (200, 60), (40, 10), (300, 3), (1, 1), (7, 60))
 DRIVERS = [f"DRIVER{car}" for car in range(22)]
@@ -56,12 +57,6 @@ CAR = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def bounded():
-    with watchdog():
-        yield
-
-
 # What it is made of --------------------------------------------------------------------------------------------------
 
 
@@ -73,9 +68,15 @@ def board_of(*updates, thresholds=PROFILES["default"], describe=lambda sensor_id
     """A board that was updated after each of these arrays of readings, once a second."""
     board = Board(display(), thresholds, describe)
     for second, each in enumerate(updates):
-        board._ring.put_many(each)
-        board.update(float(second))
+        hear(board, second, each)
     return board
+
+
+def hear(board, second, *batches):
+    """Give a board readings, and update it."""
+    for batch in batches:
+        board.ring.put_many(batch)
+    board.update(float(second))
 
 
 def one(value, channel=SPEED, sensor=0, flags=0):
@@ -93,7 +94,7 @@ def describe_car(sensor_id, flags):
 
 
 def cars(count=22, channels=CAR, **values):
-    """A reading of each part of each car; of channels that are named the value is given."""
+    """A reading of each part of each car; arguments give the values of channels."""
     usual = {"SPEED": 200.0, "ENGINE_TEMP": 100.0, "TIRE_PRESSURE": 2.0, "G_FORCE": 1.0, "FUEL_LEVEL": 50.0, **values}
     return np.array(
         [
@@ -114,10 +115,10 @@ def text_of(line):
     return "".join(segment.text for segment in line)
 
 
-def drawn(board, width=80, height=24, *, alerts=(), alert_count=None, notes=(), **status):
+def drawn(board, width=80, height=24, *, alerts=(), alert_count=None, notes=(), **progress):
     """A frame, as lines of segments; each must be as wide as the terminal."""
-    count = len(alerts) if alert_count is None else alert_count
-    lines = frame(board, Status(**{"what": "test", **status}), alerts, count, notes, width, height)
+    said = Said(alerts, len(alerts) if alert_count is None else alert_count, notes)
+    lines = frame(board, Progress(**{"what": "test", **progress}, said=said), width, height)
     assert len(lines) == height
     assert {cell_len(text_of(line)) for line in lines} == {width}
     return lines
@@ -205,7 +206,7 @@ def test_a_frame_has_the_size_of_the_terminal(name):
 def test_rich_prints_a_frame_as_it_is(capsys):
     lines = drawn(board_of(cars(), describe=describe_car))
     console = RichConsole(width=80, height=24, force_terminal=True, color_system="standard")
-    console.print(Frame(lines), soft_wrap=True)
+    console.print(printable(lines), end="", soft_wrap=True)
     printed = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
     assert printed == "\n".join(map(text_of, lines))
 
@@ -266,7 +267,7 @@ def test_an_absolute_threshold_is_for_both_directions():
     assert bar.rindex("━") + 1 == pytest.approx(len(bar) / 2, abs=0.6)
 
 
-def test_what_is_over_is_red():
+def test_a_value_over_its_threshold_is_red():
     lines = drawn(board_of(np.concatenate([one(341.0, sensor=1), one(340.0, sensor=2)])), 80, 8)
     assert styles_of(lines, "341 km/h") == ["bold red"]
     assert styles_of(lines, "340 km/h") == ["bold"]
@@ -292,7 +293,7 @@ def test_a_spike_between_two_frames_is_seen():
         assert board_of(both, thresholds=g).history[0, -1] == peak
 
 
-def test_what_hardly_moves_is_flat_and_what_is_no_number_is_a_gap():
+def test_a_steady_value_is_flat_and_nan_is_a_gap():
     line = row(course(200.0, 201.0, np.nan, 200.0, np.inf, 200.0, thresholds=()))
     assert line.endswith(" ▄▄ ▄ ▄")
 
@@ -375,9 +376,7 @@ def test_of_one_car_each_part_has_a_line():
 
 def test_a_narrow_terminal_shows_the_worst_of_a_cars_parts():
     board = board_of(cars(), cars(1, CAR[:3], TIRE_PRESSURE=1.8)[2:], describe=describe_car)
-    board._ring.put_many(one(1.85, TIRE_PRESSURE, sensor=16 + 3))
-    board._ring.put_many(one(-3.0, G_FORCE, sensor=16 + 7))
-    board.update(2.0)
+    hear(board, 2.0, one(1.85, TIRE_PRESSURE, sensor=16 + 3), one(-3.0, G_FORCE, sensor=16 + 7))
     lines = drawn(board, 50, 24)
     cells = [text_of(line).split() for line in lines if "DRIVER" in text_of(line)]
     assert [line[-3:-1] for line in cells[:3]] == [["1.80", "1.00"], ["1.85", "1.00"], ["2.00", "1.00"]]
@@ -402,20 +401,18 @@ def test_the_cars_that_do_not_fit_are_counted():
     assert sum("Too fast" in line for line in lines) == 3
 
 
-def test_who_drives_is_as_of_the_latest_reading():
+def test_the_driver_is_that_of_the_latest_reading():
     drivers = {1: "BEFORE", 2: "AFTER"}
     board = Board(display(), (), lambda sensor_id, flags: {"car": 0, "driver": drivers[flags], "lap": flags})
     for flags, said in ((1, "BEFORE L1"), (2, "AFTER"), (1, "BEFORE L1")):
-        board._ring.put_many(one(100.0, flags=flags))
-        board.update(float(flags))
+        hear(board, flags, one(100.0, flags=flags))
         assert f" 0 {said}" in "\n".join(shown(board))
 
 
-def test_rows_stay_where_they_are():
+def test_cars_keep_their_order():
     board = board_of(cars(20), describe=describe_car)
     for each in (cars(22)[150:], cars(3), cars(22)[:7]):
-        board._ring.put_many(each)
-        board.update(1.0)
+        hear(board, 1.0, each)
     assert [line.split()[0] for line in shown(board, 120, 40) if "DRIVER" in line] == [str(car) for car in range(22)]
 
 
@@ -469,11 +466,9 @@ def test_one_session_is_not_named():
 
 def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     board = board_of(session(0), session(0), describe=describe_session)
-    board._ring.put_many(session(1, 2, SPEED=150.0))
-    board.update(2.0)
+    hear(board, 2.0, session(1, 2, SPEED=150.0))
     assert len(cars_in(shown(board))) == 5
-    board._ring.put_many(session(1, 2, SPEED=160.0))
-    board.update(61.5)  # the first one was heard at 1.0
+    hear(board, 61.5, session(1, 2, SPEED=160.0))  # the first one was heard at 1.0
     assert cars_in(shown(board)) == [["0"], ["1"]]
     assert {each.session for each in board.series} == {SESSIONS[1]}
     assert len(board.series) == 20
@@ -484,7 +479,7 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
     assert np.isnan(board.latest[20:]).all()
     assert np.isnan(board.history[20:]).all()
     assert board.over(np.array(speeds), np.array([341.0, 339.0])).tolist() == [True, False]
-    board._ring.put_many(session(0, 1))  # it goes on after all
+    board.ring.put_many(session(0, 1))  # it goes on after all
     board.update(62.0)
     assert cars_in(shown(board)) == [["0282", "0"], ["0154", "0"], ["0154", "1"]]
 
@@ -492,21 +487,18 @@ def test_a_session_that_is_over_leaves_the_view_to_the_next_one():
 def test_a_session_that_is_paused_keeps_its_history():
     board = board_of(session(0, SPEED=100.0), session(0, SPEED=101.0), describe=describe_session)
     for second in range(2, 61):
-        board._ring.put_many(session(1, 1))
-        board.update(float(second))
+        hear(board, second, session(1, 1))
     lines = drawn(board)
     assert styles_of([line for line in lines if text_of(line).startswith("0282")], "101") == ["dim"] * 3
-    board._ring.put_many(session(0, SPEED=102.0))
-    board.update(61.0)
+    hear(board, 61.0, session(0, SPEED=102.0))
     speeds = [row for row, each in enumerate(board.series) if each.channel is SPEED and each.session == SESSIONS[0]]
     assert board.low[speeds].tolist() == [100.0] * 3
     assert board.history[speeds, -2:].tolist() == [[101.0, 102.0]] * 3
 
 
-def test_where_there_is_little_room_those_that_are_heard_come_first():
+def test_cars_that_are_heard_come_first_where_room_is_short():
     board = board_of(session(0, 22), describe=describe_session)
-    board._ring.put_many(session(1, 22))
-    board.update(6.0)
+    hear(board, 6.0, session(1, 22))
     lines = shown(board)
     assert {name for name, _ in cars_in(lines)} == {"0154"}
     assert f"... {44 - len(cars_in(lines))} more cars" in lines
@@ -516,8 +508,7 @@ def test_a_full_board_has_room_again_when_all_of_it_is_over():
     board = board_of(readings(np.arange(MOST_SERIES + 10.0), sensors=MOST_SERIES + 10))
     assert board.overfull
     for second in (61.0, 62.0):
-        board._ring.put_many(one(7.0, sensor=10_000))
-        board.update(second)
+        hear(board, second, one(7.0, sensor=10_000))
     assert [each.sensor_id for each in board.series] == [10_000]
     assert not board.overfull
 
@@ -528,11 +519,10 @@ def test_the_only_session_stays_when_it_is_over():
     assert len(cars_in(shown(board))) == 3
 
 
-def test_any_number_of_sessions_one_after_another_finds_room():
+def test_sessions_that_are_over_leave_room_for_the_next_ones():
     board = board_of(describe=describe_session)
     for number in range(100):
-        board._ring.put_many(session(number, 22))
-        board.update(61.0 * number)
+        hear(board, 61.0 * number, session(number, 22))
     assert not board.overfull
     assert cars_in(shown(board, 80, 60)) == [[str(car)] for car in range(22)]
 
@@ -560,7 +550,7 @@ def test_each_session_is_seen(width, height):
     assert f"... {44 - len(seen)} more cars" in lines
 
 
-def test_what_a_smaller_session_does_not_need_is_the_other_s():
+def test_a_larger_session_gets_the_room_that_a_smaller_one_leaves():
     board = board_of(session(0, 22), session(1, 2), describe=describe_session)
     seen = cars_in(shown(board))
     assert [car for session, car in seen if session == "0154"] == ["0", "1"]
@@ -581,7 +571,7 @@ def test_sessions_whose_numbers_end_alike_are_told_apart():
 
 
 class Busy(RingBuffer):
-    """A ring to which another reading comes right after each look at it."""
+    """A ring to which another reading comes right after each look into it."""
 
     def _then(self, looked):
         self.put_many(one(100.0))
@@ -597,7 +587,7 @@ class Busy(RingBuffer):
         return self._then(super().get_many(*args, **options))
 
 
-def test_what_comes_while_a_board_looks_makes_it_miss_nothing():
+def test_readings_that_come_during_an_update_are_not_missed():
     ring = Busy(16, READING, overflow="drop_oldest")
     board = Board(ring, [Threshold("SPEED", above=340, message="Too fast")])
     for value in (400.0, 401.0, 99.0, 402.0):
@@ -622,14 +612,13 @@ def test_a_series_without_a_reading_stays_where_it_was():
     assert board.history[0, -3:].tolist() == [1.0, 2.0, 3.0]
 
 
-def test_more_than_the_ring_holds_is_no_more_than_it_holds():
+def test_a_board_sees_what_its_ring_still_holds():
     board = Board(RingBuffer(10, READING, overflow="drop_oldest"))
-    board._ring.put_many(readings(np.arange(1000.0)))
-    board.update(0.0)
+    hear(board, 0.0, readings(np.arange(1000.0)))
     assert (board.latest[0], board.low[0], board.high[0]) == (999.0, 990.0, 999.0)
 
 
-def test_readings_of_no_channel_and_of_too_many_series_are_nobodys():
+def test_readings_of_no_channel_and_of_too_many_series_are_not_followed():
     strange = one(7.0)
     strange["channel"] = 0
     board = board_of(strange, one(8.0))
@@ -649,7 +638,7 @@ def test_readings_of_no_channel_and_of_too_many_series_are_nobodys():
 EVIL = "\x1b[2J[red]E\nV\u202eI\x07L[/red]"
 
 
-def test_names_are_neither_markup_nor_control_characters():
+def test_names_are_shown_neither_as_markup_nor_as_control_characters():
     channel = Channel(f"C{EVIL}", f"U{EVIL}", (0.0, 1.0))
     limit = Threshold(channel.name, above=0.5, message=f"M{EVIL}")
     boards = [
@@ -675,8 +664,7 @@ def test_wide_characters_keep_their_columns():
     board = Board(
         display(), (), lambda sensor_id, flags: {"car": sensor_id, "driver": ("周冠宇", "é́", "JOHN")[sensor_id]}
     )
-    board._ring.put_many(np.concatenate([one(100.0 + sensor, sensor=sensor) for sensor in range(3)]))
-    board.update(0.0)
+    hear(board, 0.0, np.concatenate([one(100.0 + sensor, sensor=sensor) for sensor in range(3)]))
     lines = [line for line in shown(board) if re.search(r" 10\d ", line)]
     assert len({cell_len(line.partition(" 10")[0]) for line in lines}) == 1
 
@@ -726,7 +714,7 @@ def test_a_drain_is_said_instead_of_the_time():
     assert re.search(r"draining: 1,234 left +Ctrl-C ends at once$", shown(board_of(), draining=1234)[0])
 
 
-def test_notes_are_shown_the_latest_of_them():
+def test_the_latest_notes_are_shown():
     lines = shown(board_of(), notes=[(f"note {n}", "red") for n in range(9)])
     assert [line for line in lines if line.startswith("note")] == [f"note {n}" for n in range(3, 9)]
 
@@ -747,7 +735,7 @@ def test_an_alert_of_unix_time_shows_the_time_of_day():
     assert time.strftime("%H:%M:%S.250  sensor 7", time.localtime(began)) in text
 
 
-# What it costs, and who must not wait --------------------------------------------------------------------------------
+# What it costs, and that nothing waits -------------------------------------------------------------------------------
 
 
 class Clock:
@@ -846,22 +834,48 @@ def terminal_file(monkeypatch):
 def test_after_a_frame_that_took_long_there_is_a_long_rest(terminal_file, monkeypatch):
     view = View(RichConsole(file=terminal_file, force_terminal=True), board_of(*sensors(1)))
     clock = Clock()
-    monkeypatch.setattr(view_module.time, "perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
     try:
         assert view.due(50.0)
         for took, draining, rest in ((0.001, None, 0.25), (0.02, None, 0.6), (9.0, None, 1.0), (9.0, 1, 0.25)):
             clock.step = took
-            view.draw(Status("test", draining=draining), [], 0, [], 50.0)
+            view.draw(Progress("test", draining=draining), 50.0)
             assert not view.due(50.0 + rest * 0.99)
             assert view.due(50.0 + rest * 1.01)
     finally:
         view.close()
 
 
-def test_who_reports_an_alert_does_not_wait_for_a_frame(terminal_file, monkeypatch):
+@pytest.fixture
+def console(terminal_file, monkeypatch):
+    """A console that has a view; its list `said` gets what it prints: (text, style)."""
+    monkeypatch.setattr("sys.stderr", terminal_file)
+    console = Console()
+    console.said = []
+    monkeypatch.setattr(console, "print", lambda *line: console.said.append(line))
+    return console
+
+
+@pytest.fixture
+def drawn_progress(monkeypatch):
+    """What the view is to draw, instead of drawing it."""
+    seen = []
+    monkeypatch.setattr(View, "draw", lambda self, progress, now: seen.append(progress))
+    return seen
+
+
+@contextlib.contextmanager
+def watched(console, *told, system=None, **options):
+    """Watch a system of the console's; what brings its progress up to date."""
+    system = system or F1TelemetrySystem(display=console.display)
+    with console.watching(Watched(system, "test", *told, **options)):
+        yield lambda draining=False: console.progress(system, draining)
+
+
+def test_an_alert_does_not_wait_for_a_frame(console, monkeypatch):
     drawing, go_on = threading.Event(), threading.Event()
 
-    def draw(self, status, alerts, alert_count, notes, now):
+    def draw(self, progress, now):
         drawing.set()
         assert go_on.wait(10)
 
@@ -871,71 +885,47 @@ def test_who_reports_an_alert_does_not_wait_for_a_frame(terminal_file, monkeypat
         console.line("a line")
         go_on.set()
 
-    monkeypatch.setattr("sys.stderr", terminal_file)
     monkeypatch.setattr(View, "draw", draw)
-    console = Console()
-    system = F1TelemetrySystem(display=console.display)
     reporter = threading.Thread(target=report)
-    with console.watching(system, "test"):
+    with watched(console) as progress:
         reporter.start()
-        console.progress(system, draining=False)
+        progress()
         reporter.join()
     assert go_on.is_set()
 
 
-@pytest.fixture
-def console(terminal_file, monkeypatch):
-    """One that has a view, and whose list `said` gets what it prints: (text, style)."""
-    monkeypatch.setattr("sys.stderr", terminal_file)
-    console = Console()
-    console.said = []
-    monkeypatch.setattr(console, "_print", lambda *line: console.said.append(line))
-    return console
-
-
 def test_a_view_that_fails_ends_and_the_run_goes_on(console):
-    system = F1TelemetrySystem(display=console.display)
-
     def recorder():
         raise OSError("no such state")
 
-    with console.watching(system, "test", recorder=recorder):
+    with watched(console, recorder=recorder) as progress:
         console.line("before")
-        with pytest.raises(OSError, match="no such state"):  # which whoever runs the system tells
-            console.progress(system, draining=False)
+        with pytest.raises(OSError, match="no such state"):  # the runner tells it
+            progress()
         console.line("after")
-        console.progress(system, draining=True)
-    assert [text for text, _ in console.said] == ["before", "after", "draining: 0 readings left"]
+        progress(draining=True)
+    assert [text for text, *_ in console.said] == ["before", "after", "draining: 0 readings left"]
 
 
-def test_losses_of_the_buffer_and_of_the_source_are_shown(terminal_file, monkeypatch):
-    seen = []
-    monkeypatch.setattr("sys.stderr", terminal_file)
-    monkeypatch.setattr(View, "draw", lambda self, status, *rest: seen.append(status))
-    console = Console()
+def test_losses_of_the_buffer_and_of_the_source_are_shown(console, drawn_progress):
     system = F1TelemetrySystem(10, overflow="drop_oldest", display=console.display)
     system.ring.put_many(readings(np.zeros(25)))
-    with console.watching(
-        system, "test", losses=lambda: {"on the network": 7}, rejected=lambda: {"truncated": 2, "oversized": 1}
-    ):
-        console.progress(system, draining=False)
-        console.progress(system, draining=True)
-    assert [each.draining for each in seen] == [None, 0]
-    assert (seen[0].losses, seen[0].rejected) == ({"in the buffer": 15, "on the network": 7}, 3)
-    assert (seen[0].size, seen[0].capacity) == (10, 10)
+    losses, rejected = {"on the network": 7}, {"truncated": 2, "oversized": 1}
+    with watched(console, lambda: losses, lambda: rejected, system=system) as progress:
+        progress()
+        progress(draining=True)
+    assert [each.draining for each in drawn_progress] == [None, 0]
+    first = drawn_progress[0]
+    assert (first.losses, first.rejected) == ({"in the buffer": 15, "on the network": 7}, 3)
+    assert (first.size, first.capacity) == (10, 10)
 
 
-def test_a_drain_is_drawn_at_once(terminal_file, monkeypatch):
-    seen = []
-    monkeypatch.setattr("sys.stderr", terminal_file)
+def test_a_drain_is_drawn_at_once(console, drawn_progress, monkeypatch):
     monkeypatch.setattr(View, "due", lambda self, now: False)
-    monkeypatch.setattr(View, "draw", lambda self, status, *rest: seen.append(status.draining))
-    console = Console()
-    system = F1TelemetrySystem(display=console.display)
-    with console.watching(system, "test"):
+    with watched(console) as progress:
         for draining in (False, True, True):
-            console.progress(system, draining)
-    assert seen == [0]
+            progress(draining)
+    assert [each.draining for each in drawn_progress] == [0]
 
 
 @pytest.fixture
@@ -947,8 +937,10 @@ def bare_terminal():
 
 
 def entered(file):
+    """A view that has drawn a frame; the terminal is so small that nobody has to read it."""
+    fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("4H", 3, 10, 0, 0))
     view = View(RichConsole(file=file, force_terminal=True), board_of())
-    view._entered = True
+    view.draw(Progress("test"), 0.0)
     return view
 
 
@@ -963,7 +955,7 @@ def test_a_terminal_that_is_gone_is_left_all_the_same(bare_terminal):
     assert signal.getsignal(signal.SIGTSTP) == handler
 
 
-def test_a_terminal_that_takes_nothing_is_not_waited_for_by_who_ends_at_once(bare_terminal):
+def test_an_end_at_once_does_not_wait_for_a_terminal_that_takes_nothing(bare_terminal):
     other_end, file = bare_terminal
     view = entered(file)
     termios.tcflow(file, termios.TCOOFF)  # as Ctrl-S does
@@ -973,26 +965,25 @@ def test_a_terminal_that_takes_nothing_is_not_waited_for_by_who_ends_at_once(bar
         termios.tcflow(file, termios.TCOON)
         view.close()
     os.set_blocking(other_end.fileno(), False)
-    assert other_end.read() is None
+    assert b"\x1b[?1049l" not in other_end.read()
 
 
-def test_lines_are_shown_for_a_while_and_kept(console, monkeypatch):
-    seen, clock = [], Clock()
-    monkeypatch.setattr(View, "draw", lambda self, status, alerts, alert_count, notes, now: seen.append(notes))
-    monkeypatch.setattr(console_module.time, "monotonic", clock)
-    system = F1TelemetrySystem(display=console.display)
-    with console.watching(system, "test"):
+def test_lines_are_shown_for_a_while_and_kept(console, drawn_progress, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    with watched(console) as progress:
         console.line("of interest\nnow")
         console.line("a failure", "red")
         for _ in range(2):
-            console.progress(system, draining=False)
+            progress()
             clock.now += 40.0
-    assert seen == [[("of interest", ""), ("now", ""), ("a failure", "red")], [("a failure", "red")]]
-    assert console.said == seen[0]
+    lines = [("of interest", ""), ("now", ""), ("a failure", "red")]
+    assert [each.said.notes for each in drawn_progress] == [lines, lines[2:]]
+    assert console.said == lines
 
 
 def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(console):
-    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+    with watched(console):
         console.line("a failure", "red")
         for n in range(300):
             print(f"of interest {n}", file=sys.stderr)
@@ -1002,7 +993,7 @@ def test_of_very_many_lines_those_left_out_are_counted_and_none_is_a_failure(con
 
 
 def test_of_very_many_failures_those_left_out_are_counted(console):
-    with console.watching(F1TelemetrySystem(display=console.display), "test"):
+    with watched(console):
         for n in range(300):
             console.line(f"failure {n}", "red")
     assert console.said[0] == ("... 100 lines among these were left out (--plain prints all)", "dim")

@@ -14,8 +14,8 @@ import sys
 from unittest import mock
 
 import pytest
-from helpers import WATCHDOG, Crowd, Task, check_balance, parked
-from test_coroutines import Ways, made
+from helpers import WATCHDOG, Task, check_balance, in_loop, parked
+from test_coroutines import Ways, aget_all, aput_all, made, put_all, shared, ten_take
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown
 
@@ -209,13 +209,13 @@ def test_mocks_of_them_are_awaited(kind, name):
 
 @pytest.fixture(params=["asyncio", "trio"])
 def run(request):
-    """Runs a coroutine function, by anyio; it must end in time."""
+    """Runs a coroutine by anyio; it must end in time."""
     anyio = pytest.importorskip("anyio", reason=WHY)
     pytest.importorskip(request.param, reason=WHY)
 
     async def watched(main):
         with anyio.fail_after(WATCHDOG):
-            return await main()
+            return await main
 
     return lambda main: anyio.run(watched, main, backend=request.param)
 
@@ -239,258 +239,232 @@ async def settled(anyio):
 
 @each_kind
 @pytest.mark.parametrize("size", [1, 10])
-def test_items_go_from_threads_to_coroutines_and_back(run, kind, size):
-    async def main():
-        there, back, got = Ways(kind, size), Ways(kind, size), []
+@in_loop
+async def test_items_go_from_threads_to_coroutines_and_back(kind, size):
+    there, back, got = Ways(kind, size), Ways(kind, size), []
 
-        def circle():
-            for i in range(500):
-                there.put(i)
-                got.append(back.get())
+    def circle():
+        for i in range(500):
+            there.put(i)
+            got.append(back.get())
 
-        thread = Task(circle)
-        for _ in range(500):
-            await back.aput(await there.aget())
-        thread.result()
-        assert got == list(range(500))
-
-    run(main)
+    thread = Task(circle)
+    for _ in range(500):
+        await back.aput(await there.aget())
+    thread.result()
+    assert got == list(range(500))
 
 
 @each_kind
-def test_tasks_pass_items_on(run, anyio, kind):
-    async def main():
-        ways, got = Ways(kind), []
+@in_loop
+async def test_tasks_pass_items_on(anyio, kind):
+    ways, got = Ways(kind), []
 
-        async def consume():
-            with contextlib.suppress(ShutDown):
-                while True:
-                    got.append(await ways.aget())
+    async def consume():
+        with contextlib.suppress(ShutDown):
+            while True:
+                got.append(await ways.aget())
 
-        async with anyio.create_task_group() as group:
-            for _ in range(5):
-                group.start_soon(consume)
-            for i in range(300):
-                await ways.aput(i)
-            ways.buffer.shutdown()
-        assert sorted(got) == list(range(300))
-
-    run(main)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(consume)
+        for i in range(300):
+            await ways.aput(i)
+        ways.buffer.shutdown()
+    assert sorted(got) == list(range(300))
 
 
 @pytest.mark.parametrize("kind", [RingBuffer, Queue, Hooked])
-def test_who_came_first_is_served(run, anyio, kind):
+@in_loop
+async def test_who_came_first_is_served(anyio, kind):
     """Of those who are woken at once, trio lets any run first."""
+    ways, got = Ways(kind), []
 
-    async def main():
-        ways, got = Ways(kind), []
+    async def take(number):
+        got.append((number, await ways.aget()))
 
-        async def take(number):
-            got.append((number, await ways.aget()))
-
-        async with anyio.create_task_group() as group:
-            for number in range(4):
-                group.start_soon(take, number)
-                await settled(anyio)
-            for first in (0, 2):
-                ways.buffer.put_many([first, first + 1])
-                await settled(anyio)
-                numbers, items = zip(*got[first:], strict=True)
-                assert sorted(numbers) == [first, first + 1]
-                assert items == (first, first + 1)
-
-    run(main)
-
-
-@each_kind
-def test_a_wait_that_is_moved_on_from_has_taken_nothing(run, anyio, kind):
-    async def main():
-        ways = Ways(kind)
-        with anyio.move_on_after(0.01) as scope:
-            await ways.aget()
-        assert scope.cancelled_caught
-        for i in range(4):
-            ways.put(i)
-        with anyio.move_on_after(0.01) as scope:
-            await ways.aput(4)
-        assert scope.cancelled_caught
-        assert sorted(ways.get(block=False) for _ in range(4)) == [0, 1, 2, 3]
-        with pytest.raises(Empty):
-            ways.get(block=False)
-
-    run(main)
-
-
-@each_kind
-def test_what_a_cancelled_get_was_granted_goes_to_the_next(run, anyio, kind):
-    """Its scope is cancelled after the item came for it and before it ran."""
-
-    async def main():
-        ways, got, scope = Ways(kind), [], anyio.CancelScope()
-
-        async def take(scope):
-            with scope:
-                got.append(await ways.aget())
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(take, scope)
+    async with anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(take, number)
             await settled(anyio)
+        for first in (0, 2):
+            ways.buffer.put_many([first, first + 1])
+            await settled(anyio)
+            numbers, items = zip(*got[first:], strict=True)
+            assert sorted(numbers) == [first, first + 1]
+            assert items == (first, first + 1)
+
+
+@each_kind
+@in_loop
+async def test_a_wait_that_is_moved_on_from_has_taken_nothing(anyio, kind):
+    ways = Ways(kind)
+    with anyio.move_on_after(0.01) as scope:
+        await ways.aget()
+    assert scope.cancelled_caught
+    for i in range(4):
+        ways.put(i)
+    with anyio.move_on_after(0.01) as scope:
+        await ways.aput(4)
+    assert scope.cancelled_caught
+    assert sorted(ways.get(block=False) for _ in range(4)) == [0, 1, 2, 3]
+    with pytest.raises(Empty):
+        ways.get(block=False)
+
+
+@each_kind
+@in_loop
+async def test_what_a_cancelled_get_was_granted_goes_to_the_next(anyio, kind):
+    """Its scope is cancelled after the item came for it and before it ran."""
+    ways, got, scope = Ways(kind), [], anyio.CancelScope()
+
+    async def take(scope):
+        with scope:
+            got.append(await ways.aget())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take, scope)
+        await settled(anyio)
+        group.start_soon(take, anyio.CancelScope())
+        await settled(anyio)
+        ways.put(1)
+        scope.cancel()
+    assert got == [1]
+    assert scope.cancelled_caught
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
             group.start_soon(take, anyio.CancelScope())
             await settled(anyio)
-            ways.put(1)
-            scope.cancel()
-        assert got == [1]
-        assert scope.cancelled_caught
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(take, anyio.CancelScope())
-                await settled(anyio)
-                thread = parked(ways.get)
-                ways.put(2)
-                group.cancel_scope.cancel()
-        assert await anyio.to_thread.run_sync(thread.result) == 2
-        assert got == [1]
-
-    run(main)
-
-
-@each_kind
-def test_a_group_that_is_cancelled_leaves_nobody_behind(run, anyio, kind):
-    async def main():
-        ways = Ways(kind)
-        async with anyio.create_task_group() as group:
-            for _ in range(100):
-                group.start_soon(ways.aget)
-            await settled(anyio)
+            thread = parked(ways.get)
+            ways.put(2)
             group.cancel_scope.cancel()
-        ways.put(1)
-        assert ways.get(block=False) == 1
-        ways.buffer._check()
-
-    run(main)
+    assert await anyio.to_thread.run_sync(thread.result) == 2
+    assert got == [1]
 
 
 @each_kind
-def test_cancelled_amid_traffic_loses_nothing(run, anyio, kind):
-    async def main():
-        ways, got, total = Ways(kind), [], 1000
-
-        async def take(scope):
-            with scope:
-                got.append(await ways.aget())
-
-        producer = Task(lambda: [ways.put(i) for i in range(total)])
-        while len(got) < total:
-            scopes = [anyio.CancelScope() for _ in range(3)]
-            async with anyio.create_task_group() as group:
-                for scope in scopes:
-                    group.start_soon(take, scope)
-                await anyio.lowlevel.checkpoint()
-                scopes[0].cancel()
-                scopes[2].cancel()
-                if total - len(got) < 3:
-                    await anyio.sleep(0.001)
-                    scopes[1].cancel()
-        producer.result()
-        assert sorted(got) == list(range(total))
-        with pytest.raises(Empty):
-            ways.get(block=False)
-
-    run(main)
+@in_loop
+async def test_a_group_that_is_cancelled_leaves_nobody_behind(anyio, kind):
+    ways = Ways(kind)
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(ways.aget)
+        await settled(anyio)
+        group.cancel_scope.cancel()
+    ways.put(1)
+    assert ways.get(block=False) == 1
+    ways.buffer._check()
 
 
 @each_kind
-def test_a_deadline_comes_to_a_coroutine_that_never_waits(run, anyio, kind):
-    async def main():
-        ways = Ways(kind)
-        with anyio.move_on_after(0.01) as scope:
-            for _ in range(1_000_000):
-                await ways.aput(1)
-                await ways.aget()
-        assert scope.cancelled_caught
+@in_loop
+async def test_cancelled_amid_traffic_loses_nothing(anyio, kind):
+    ways, got, total = Ways(kind), [], 1000
 
-    run(main)
+    async def take(scope):
+        with scope:
+            got.append(await ways.aget())
 
-
-@each_kind
-def test_others_run_beside_a_coroutine_that_never_waits(run, anyio, kind):
-    async def main():
-        ways, turns = Ways(kind), []
-
-        async def circle(name):
-            for _ in range(20_000):
-                turns.append(name)
-                await ways.aput(1)
-                assert await ways.aget() == 1
-
+    producer = Task(lambda: [ways.put(i) for i in range(total)])
+    while len(got) < total:
+        scopes = [anyio.CancelScope() for _ in range(3)]
         async with anyio.create_task_group() as group:
-            group.start_soon(circle, "a")
-            group.start_soon(circle, "b")
-        assert turns.index("b") < 20_000
-        assert turns.index("a") < 20_000
+            for scope in scopes:
+                group.start_soon(take, scope)
+            await anyio.lowlevel.checkpoint()
+            scopes[0].cancel()
+            scopes[2].cancel()
+            if total - len(got) < 3:
+                await anyio.sleep(0.001)
+                scopes[1].cancel()
+    producer.result()
+    assert sorted(got) == list(range(total))
+    with pytest.raises(Empty):
+        ways.get(block=False)
 
-    run(main)
+
+@each_kind
+@in_loop
+async def test_a_deadline_comes_to_a_coroutine_that_never_waits(anyio, kind):
+    ways = Ways(kind)
+    with anyio.move_on_after(0.01) as scope:
+        for _ in range(1_000_000):
+            await ways.aput(1)
+            await ways.aget()
+    assert scope.cancelled_caught
 
 
-def test_batches_of_a_ring_until_it_is_shut_down(run):
-    async def main():
-        ring = RingBuffer(7, "i8")
+@each_kind
+@in_loop
+async def test_others_run_beside_a_coroutine_that_never_waits(anyio, kind):
+    ways, turns = Ways(kind), []
 
-        def produce():
-            for start in range(0, 3000, 30):
-                ring.put_many(range(start, start + 30))
-            ring.shutdown()
+    async def circle(name):
+        for _ in range(20_000):
+            turns.append(name)
+            await ways.aput(1)
+            assert await ways.aget() == 1
 
-        producer, got = Task(produce), []
-        async for batch in ring.abatches():
-            got += batch.tolist()
-        producer.result()
-        assert got == list(range(3000))
-        check_balance(ring)
+    async with anyio.create_task_group() as group:
+        group.start_soon(circle, "a")
+        group.start_soon(circle, "b")
+    assert turns.index("b") < 20_000
+    assert turns.index("a") < 20_000
 
-    run(main)
+
+@in_loop
+async def test_batches_of_a_ring_until_it_is_shut_down():
+    ring = RingBuffer(7, "i8")
+
+    def produce():
+        for start in range(0, 3000, 30):
+            ring.put_many(range(start, start + 30))
+        ring.shutdown()
+
+    producer, got = Task(produce), []
+    async for batch in ring.abatches():
+        got += batch.tolist()
+    producer.result()
+    assert got == list(range(3000))
+    check_balance(ring)
 
 
 @each_queue
-def test_a_join_waits_for_all_that_was_put(run, anyio, kind):
-    async def main():
-        queue, done = kind(), []
-        queue.put_many([1, 2])
+@in_loop
+async def test_a_join_waits_for_all_that_was_put(anyio, kind):
+    queue, done = kind(), []
+    queue.put_many([1, 2])
 
-        async def join():
-            await queue.ajoin()
-            done.append("joined")
+    async def join():
+        await queue.ajoin()
+        done.append("joined")
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(join)
-            for _ in range(2):
-                await settled(anyio)
-                assert done == []
-                queue.get()
-                queue.task_done()
-        assert done == ["joined"]
-
-    run(main)
+    async with anyio.create_task_group() as group:
+        group.start_soon(join)
+        for _ in range(2):
+            await settled(anyio)
+            assert done == []
+            queue.get()
+            queue.task_done()
+    assert done == ["joined"]
 
 
 @each_kind
-def test_a_shutdown_wakes_all(run, anyio, kind):
-    async def main():
-        ways, ended = Ways(kind), []
+@in_loop
+async def test_a_shutdown_wakes_all(anyio, kind):
+    ways, ended = Ways(kind), []
 
-        async def take():
-            with pytest.raises(ShutDown):
-                await ways.aget()
-            ended.append(1)
+    async def take():
+        with pytest.raises(ShutDown):
+            await ways.aget()
+        ended.append(1)
 
-        async with anyio.create_task_group() as group:
-            for _ in range(3):
-                group.start_soon(take)
-            await settled(anyio)
-            await anyio.to_thread.run_sync(ways.buffer.shutdown)
-        assert len(ended) == 3
-
-    run(main)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(take)
+        await settled(anyio)
+        await anyio.to_thread.run_sync(ways.buffer.shutdown)
+    assert len(ended) == 3
 
 
 # Trio alone -----------------------------------------------------------------------------------------------------------
@@ -739,40 +713,19 @@ def test_asyncio_within_trio_is_asyncios():
 
 @pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
 def test_runs_loops_and_threads_share_a_buffer(trio, kind):
-    ways, got, consumers, producers, each = Ways(kind), [], Crowd(), Crowd(), 300
-
-    async def aput_all(first):
-        for i in range(first, first + each):
-            await ways.aput(i)
-
-    async def aget_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(await ways.aget())
-
-    async def of_trio():
+    async def ten_take_in_a_nursery(ways, got):
         async with trio.open_nursery() as nursery:
             for _ in range(10):
-                nursery.start_soon(aget_all)
+                nursery.start_soon(aget_all, ways, got)
 
-    async def of_asyncio():
-        await asyncio.gather(*[aget_all() for _ in range(10)])
+    def of_trio(main):
+        return lambda *args: trio.run(main, *args)
 
-    def put_all(first):
-        for i in range(first, first + each):
-            ways.put(i)
+    def of_asyncio(main):
+        return lambda *args: asyncio.run(main(*args))
 
-    for _ in range(2):
-        consumers.start(trio.run, of_trio)
-        consumers.start(lambda: asyncio.run(of_asyncio()))
-    for number in range(2):
-        producers.start(put_all, number * each)
-        producers.start(trio.run, aput_all, (number + 2) * each)
-    producers.start(lambda: asyncio.run(aput_all(4 * each)))
-    producers.join()
-    ways.buffer.shutdown()
-    consumers.join()
-    assert sorted(got) == list(range(5 * each))
+    takers = [of_trio(ten_take_in_a_nursery), of_asyncio(ten_take)] * 2
+    shared(kind, takers, [put_all, of_trio(aput_all)] * 2 + [of_asyncio(aput_all)])
 
 
 # Neither --------------------------------------------------------------------------------------------------------------

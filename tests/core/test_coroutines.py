@@ -25,7 +25,9 @@ from helpers import (
     Task,
     check_balance,
     contents,
+    forked,
     in_fork,
+    in_loop,
     parked,
     ring_with,
     send,
@@ -104,174 +106,153 @@ async def result_of(thread_task):
 
 
 @pytest.mark.parametrize("capacity", [1, 7, 1000])
-def test_threads_put_and_coroutines_take(run, capacity):
-    async def main():
-        ring = RingBuffer(capacity, "i8")
+@in_loop
+async def test_threads_put_and_coroutines_take(capacity):
+    ring = RingBuffer(capacity, "i8")
 
-        def produce():
-            for start in range(0, 3000, 30):
-                ring.put_many(np.arange(start, start + 30))
-            ring.shutdown()
+    def produce():
+        for start in range(0, 3000, 30):
+            ring.put_many(np.arange(start, start + 30))
+        ring.shutdown()
 
-        producer = Task(produce)
-        batches = [batch async for batch in ring.abatches()]
-        assert np.concatenate(batches).tolist() == list(range(3000))
-        producer.result()
-        check_balance(ring)
-
-    run(main())
+    producer = Task(produce)
+    batches = [batch async for batch in ring.abatches()]
+    assert np.concatenate(batches).tolist() == list(range(3000))
+    producer.result()
+    check_balance(ring)
 
 
 @pytest.mark.parametrize("capacity", [1, 7, 1000])
-def test_coroutines_put_and_threads_take(run, capacity):
-    async def main():
-        ring = RingBuffer(capacity, "i8")
-        consumer = Task(lambda: np.concatenate(list(ring.batches())).tolist())
-        for start in range(0, 3000, 30):
-            assert await ring.aput_many(np.arange(start, start + 30)) == 30
-        ring.shutdown()
-        assert consumer.result() == list(range(3000))
-        check_balance(ring)
-
-    run(main())
+@in_loop
+async def test_coroutines_put_and_threads_take(capacity):
+    ring = RingBuffer(capacity, "i8")
+    consumer = Task(lambda: np.concatenate(list(ring.batches())).tolist())
+    for start in range(0, 3000, 30):
+        assert await ring.aput_many(np.arange(start, start + 30)) == 30
+    ring.shutdown()
+    assert consumer.result() == list(range(3000))
+    check_balance(ring)
 
 
-def test_a_large_batch_is_copied_whole(run):
-    async def main():
-        ring = RingBuffer(50, np.dtype([("number", "i8"), ("bulk", "u1", 70_000)]))
-        records = np.zeros(50, ring.dtype)
-        records["number"] = range(50)
-        records["bulk"] = np.arange(50)[:, None]
-        task = await waiting(ring.aget_many(min_count=50))
-        assert await ring.aput_many(records) == 50
-        assert (await task == records).all()
-
-    run(main())
+@in_loop
+async def test_a_large_batch_is_copied_whole():
+    ring = RingBuffer(50, np.dtype([("number", "i8"), ("bulk", "u1", 70_000)]))
+    records = np.zeros(50, ring.dtype)
+    records["number"] = range(50)
+    records["bulk"] = np.arange(50)[:, None]
+    task = await waiting(ring.aget_many(min_count=50))
+    assert await ring.aput_many(records) == 50
+    assert (await task == records).all()
 
 
 LARGE = np.dtype([("number", "i8"), ("bulk", "u1", (70_000,))])
 
 
 @pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
-def test_the_pieces_of_a_put_do_not_hold_up_the_others(run, dtype):
-    async def main():
-        ring = RingBuffer(1, dtype)
-        first, piecewise, other = (np.zeros(n, ring.dtype) for n in (1, 2, 1))
-        numbers = [batch["number"] if dtype is LARGE else batch for batch in (first, piecewise, other)]
-        for batch, values in zip(numbers, ([0], [1, 2], [3]), strict=True):
-            batch[:] = values
-        ring.put_many(first)
-        await none_is_due()
-        await waiting(ring.aput_many(piecewise), ring.aput_many(other))
-        got = []
-        for _ in range(4):
-            record = await ring.aget_many()
-            got += (record["number"] if dtype is LARGE else record).tolist()
-            while len(got) < 4 and not len(ring):
-                await asyncio.sleep(0)
-        assert got == [0, 1, 3, 2]
-
-    run(main())
+@in_loop
+async def test_the_pieces_of_a_put_do_not_hold_up_the_others(dtype):
+    ring = RingBuffer(1, dtype)
+    first, piecewise, other = (np.zeros(n, ring.dtype) for n in (1, 2, 1))
+    numbers = [batch["number"] if dtype is LARGE else batch for batch in (first, piecewise, other)]
+    for batch, values in zip(numbers, ([0], [1, 2], [3]), strict=True):
+        batch[:] = values
+    ring.put_many(first)
+    await none_is_due()
+    await waiting(ring.aput_many(piecewise), ring.aput_many(other))
+    got = []
+    for _ in range(4):
+        record = await ring.aget_many()
+        got += (record["number"] if dtype is LARGE else record).tolist()
+        while len(got) < 4 and not len(ring):
+            await asyncio.sleep(0)
+    assert got == [0, 1, 3, 2]
 
 
 @pytest.mark.parametrize("dtype", ["i8", LARGE], ids=["small", "large"])
-def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(run, dtype):
+@in_loop
+async def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(dtype):
     """It lasts for longer than a thread there goes without looking for signals: here the loop does that."""
-
-    async def main():
-        ring = RingBuffer(1, dtype)
-        records = np.zeros(1, ring.dtype)
-        get = await waiting(ring.aget_many())
-        await asyncio.sleep(0.06)
-        for _ in range(2):  # the first one is overtaken
-            ring.put_many(records)
-            ring.get_nowait()
-            await asyncio.sleep(0.01)
-            assert not get.done()
+    ring = RingBuffer(1, dtype)
+    records = np.zeros(1, ring.dtype)
+    get = await waiting(ring.aget_many())
+    await asyncio.sleep(0.06)
+    for _ in range(2):  # the first one is overtaken
         ring.put_many(records)
-        put = asyncio.ensure_future(ring.aput_many(records))
-        assert len(await get) == 1
-        assert await put == 1
-        put = await waiting(ring.aput_many(records))
-        await asyncio.sleep(0.06)
         ring.get_nowait()
-        ring.put_many(records)
         await asyncio.sleep(0.01)
-        assert not put.done()
-        ring.get_nowait()
-        assert await put == 1
-
-    run(main())
-
-
-def test_what_is_there_is_taken_at_once(run):
-    async def main():
-        ring = ring_with(1, 2, 3)
-        assert (await ring.aget_many(2)).tolist() == [1, 2]
-        seq, batch = await ring.aget_many(return_seq=True)
-        assert (seq, batch.tolist()) == (2, [3])
-        assert batch.flags.owndata
-
-    run(main())
+        assert not get.done()
+    ring.put_many(records)
+    put = asyncio.ensure_future(ring.aput_many(records))
+    assert len(await get) == 1
+    assert await put == 1
+    put = await waiting(ring.aput_many(records))
+    await asyncio.sleep(0.06)
+    ring.get_nowait()
+    ring.put_many(records)
+    await asyncio.sleep(0.01)
+    assert not put.done()
+    ring.get_nowait()
+    assert await put == 1
 
 
-def test_it_waits_for_min_count(run):
-    async def main():
-        ring = RingBuffer(8, "i8")
-        task = await waiting(ring.aget_many(5, min_count=3, return_seq=True))
-        ring.put_many([1, 2])
+@in_loop
+async def test_what_is_there_is_taken_at_once():
+    ring = ring_with(1, 2, 3)
+    assert (await ring.aget_many(2)).tolist() == [1, 2]
+    seq, batch = await ring.aget_many(return_seq=True)
+    assert (seq, batch.tolist()) == (2, [3])
+    assert batch.flags.owndata
+
+
+@in_loop
+async def test_it_waits_for_min_count():
+    ring = RingBuffer(8, "i8")
+    task = await waiting(ring.aget_many(5, min_count=3, return_seq=True))
+    ring.put_many([1, 2])
+    await asyncio.sleep(0)
+    assert not task.done()
+    ring.put_many([3, 4])
+    seq, batch = await task
+    assert (seq, batch.tolist()) == (0, [1, 2, 3, 4])
+    assert ring.stats().get_waits == 1
+    assert ring.stats().get_wait_seconds > 0
+
+
+@in_loop
+async def test_what_fits_the_ring_enters_together_or_not_at_all():
+    ring = ring_with(1, 2, capacity=4)
+    task = await waiting(ring.aput_many([3, 4, 5]))
+    assert contents(ring) == [1, 2]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert contents(ring) == [1, 2]
+    assert ring.stats().offered == 2
+    task = await waiting(ring.aput_many([3, 4, 5]))
+    ring.get()
+    assert await task == 3
+    assert contents(ring) == [2, 3, 4, 5]
+
+
+@in_loop
+async def test_what_does_not_fit_enters_piece_by_piece():
+    ring = RingBuffer(4, "i8")
+    task = await waiting(ring.aput_many(range(10)))
+    assert ring.get_many().tolist() == [0, 1, 2, 3]
+    while not ring.full():
         await asyncio.sleep(0)
-        assert not task.done()
-        ring.put_many([3, 4])
-        seq, batch = await task
-        assert (seq, batch.tolist()) == (0, [1, 2, 3, 4])
-        assert ring.stats().get_waits == 1
-        assert ring.stats().get_wait_seconds > 0
-
-    run(main())
-
-
-def test_what_fits_the_ring_enters_together_or_not_at_all(run):
-    async def main():
-        ring = ring_with(1, 2, capacity=4)
-        task = await waiting(ring.aput_many([3, 4, 5]))
-        assert contents(ring) == [1, 2]
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert contents(ring) == [1, 2]
-        assert ring.stats().offered == 2
-        task = await waiting(ring.aput_many([3, 4, 5]))
-        ring.get()
-        assert await task == 3
-        assert contents(ring) == [2, 3, 4, 5]
-
-    run(main())
-
-
-def test_what_does_not_fit_enters_piece_by_piece(run):
-    async def main():
-        ring = RingBuffer(4, "i8")
-        task = await waiting(ring.aput_many(range(10)))
-        assert ring.get_many().tolist() == [0, 1, 2, 3]
-        while not ring.full():
-            await asyncio.sleep(0)
-        ring.shutdown()
-        assert await task == 8
-        assert contents(ring) == [4, 5, 6, 7]
-
-    run(main())
+    ring.shutdown()
+    assert await task == 8
+    assert contents(ring) == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(("overflow", "left"), [("drop_oldest", [3, 4, 5]), ("drop_newest", [0, 1, 2])])
-def test_under_a_drop_policy_a_put_does_not_wait_for_room(run, overflow, left):
-    async def main():
-        ring = RingBuffer(3, "i8", overflow=overflow)
-        assert await ring.aput_many(range(6)) == 6
-        assert contents(ring) == left
-        check_balance(ring)
-
-    run(main())
+@in_loop
+async def test_under_a_drop_policy_a_put_does_not_wait_for_room(overflow, left):
+    ring = RingBuffer(3, "i8", overflow=overflow)
+    assert await ring.aput_many(range(6)) == 6
+    assert contents(ring) == left
+    check_balance(ring)
 
 
 def test_nothing_to_put_is_put(run):
@@ -301,18 +282,16 @@ def test_bad_batches_are_refused_as_the_first_is_asked_for(run, arguments):
         run(anext(ring_with(1, 2).abatches(**arguments)))
 
 
-def test_a_coroutine_waits_for_its_own_threads_block(run):
-    async def main():
-        ring = RingBuffer(4, "i8")
-        with ring.reserve(2) as block:
-            block.array[:] = 1, 2
-            task = await waiting(ring.aput_many([3]))
-        assert await task == 1
-        with ring.peek(1):
-            task = await waiting(ring.aget_many(1))
-        assert (await task).tolist() == [2]
-
-    run(main())
+@in_loop
+async def test_a_coroutine_waits_for_its_own_threads_block():
+    ring = RingBuffer(4, "i8")
+    with ring.reserve(2) as block:
+        block.array[:] = 1, 2
+        task = await waiting(ring.aput_many([3]))
+    assert await task == 1
+    with ring.peek(1):
+        task = await waiting(ring.aget_many(1))
+    assert (await task).tolist() == [2]
 
 
 # Queues ---------------------------------------------------------------------------------------------------------------
@@ -320,84 +299,76 @@ def test_a_coroutine_waits_for_its_own_threads_block(run):
 
 @each_queue
 @pytest.mark.parametrize("maxsize", [0, 1, 10])
-def test_items_go_from_threads_to_coroutines(run, kind, maxsize):
-    async def main():
-        queue = kind(maxsize)
+@in_loop
+async def test_items_go_from_threads_to_coroutines(kind, maxsize):
+    queue = kind(maxsize)
 
-        def produce():
-            for i in range(1000):
-                queue.put(i)
-            queue.shutdown()
+    def produce():
+        for i in range(1000):
+            queue.put(i)
+        queue.shutdown()
 
-        producer, got = Task(produce), []
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(await queue.aget())
-        assert sorted(got) == list(range(1000))
-        producer.result()
-
-    run(main())
+    producer, got = Task(produce), []
+    with contextlib.suppress(ShutDown):
+        while True:
+            got.append(await queue.aget())
+    assert sorted(got) == list(range(1000))
+    producer.result()
 
 
 @each_queue
 @pytest.mark.parametrize("maxsize", [0, 1, 10])
-def test_items_go_from_coroutines_to_threads_and_are_joined(run, kind, maxsize):
-    async def main():
-        queue, got = kind(maxsize), []
+@in_loop
+async def test_items_go_from_coroutines_to_threads_and_are_joined(kind, maxsize):
+    queue, got = kind(maxsize), []
 
-        def consume():
-            with contextlib.suppress(ShutDown):
-                while True:
-                    got.append(queue.get())
-                    queue.task_done()
+    def consume():
+        with contextlib.suppress(ShutDown):
+            while True:
+                got.append(queue.get())
+                queue.task_done()
 
-        consumer = Task(consume)
-        for i in range(1000):
-            await queue.aput(i)
-        await queue.ajoin()
-        assert sorted(got) == list(range(1000))
-        queue.shutdown()
-        consumer.result()
-
-    run(main())
+    consumer = Task(consume)
+    for i in range(1000):
+        await queue.aput(i)
+    await queue.ajoin()
+    assert sorted(got) == list(range(1000))
+    queue.shutdown()
+    consumer.result()
 
 
 @each_queue
-def test_a_queue_passes_items_between_coroutines(run, kind):
-    async def main():
-        queue = kind(2)
-        item = (1, "an item")
+@in_loop
+async def test_a_queue_passes_items_between_coroutines(kind):
+    queue = kind(2)
+    item = (1, "an item")
 
-        async def produce():
-            for _ in range(100):
-                await queue.aput(item)
+    async def produce():
+        for _ in range(100):
+            await queue.aput(item)
 
-        producer = asyncio.ensure_future(produce())
-        assert all([await queue.aget() is item for _ in range(100)])
-        await producer
-
-    run(main())
+    producer = asyncio.ensure_future(produce())
+    assert all([await queue.aget() is item for _ in range(100)])
+    await producer
 
 
-def test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm(run):
-    async def main():
-        queue = Queue(1)
-        getting = await waiting(queue.aget())
-        assert queue.mutex is not None
-        queue.put(1)
-        assert await getting == 1
-        queue = Queue(1)
-        queue.put(1)
-        putting, joining = await waiting(queue.aput(2), queue.ajoin())
-        assert queue.mutex is not None
-        assert queue.get() == 1
-        await putting
-        assert queue.get() == 2
-        queue.task_done()
-        queue.task_done()
-        await joining
-
-    run(main())
+@in_loop
+async def test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm():
+    queue = Queue(1)
+    getting = await waiting(queue.aget())
+    assert queue.mutex is not None
+    queue.put(1)
+    assert await getting == 1
+    queue = Queue(1)
+    queue.put(1)
+    putting, joining = await waiting(queue.aput(2), queue.ajoin())
+    assert queue.mutex is not None
+    assert queue.get() == 1
+    await putting
+    assert queue.get() == 2
+    queue.task_done()
+    queue.task_done()
+    await joining
 
 
 def test_a_join_of_what_is_done_returns_at_once(run):
@@ -456,149 +427,133 @@ def test_a_hook_that_raises_as_a_coroutine_looks_passes_on_what_it_was_told(run,
 
 @each_queue
 @pytest.mark.parametrize("maxsize", [0, 1, 7])
-def test_batches_go_between_threads_and_coroutines(run, kind, maxsize):
-    async def main():
-        there, back = kind(maxsize), kind(maxsize)
+@in_loop
+async def test_batches_go_between_threads_and_coroutines(kind, maxsize):
+    there, back = kind(maxsize), kind(maxsize)
 
-        def relay():
-            with contextlib.suppress(ShutDown):
-                while True:
-                    back.put_many(there.get_many())
-            back.shutdown()
-
-        async def produce():
-            for start in range(0, 1500, 30):
-                assert await there.aput_many(range(start, start + 30)) == 30
-            there.shutdown()
-
-        thread, producer, got = Task(relay), asyncio.ensure_future(produce()), []
+    def relay():
         with contextlib.suppress(ShutDown):
             while True:
-                got += await back.aget_many(20)
-        await producer
-        await result_of(thread)
-        assert sorted(got) == list(range(1500))
-        assert kind not in (Queue, Hooked) or got == sorted(got)
-        assert there.unfinished_tasks == 1500
-        there._check()
+                back.put_many(there.get_many())
+        back.shutdown()
 
-    run(main())
+    async def produce():
+        for start in range(0, 1500, 30):
+            assert await there.aput_many(range(start, start + 30)) == 30
+        there.shutdown()
+
+    thread, producer, got = Task(relay), asyncio.ensure_future(produce()), []
+    with contextlib.suppress(ShutDown):
+        while True:
+            got += await back.aget_many(20)
+    await producer
+    await result_of(thread)
+    assert sorted(got) == list(range(1500))
+    assert kind not in (Queue, Hooked) or got == sorted(got)
+    assert there.unfinished_tasks == 1500
+    there._check()
 
 
 @each_queue
-def test_what_is_there_is_taken_at_once_as_a_batch(run, kind):
-    async def main():
-        queue = kind()
-        assert await queue.aput_many("abc") == 3
-        first = await queue.aget_many(2)
-        assert len(first) == 2
-        assert sorted(first + await queue.aget_many()) == ["a", "b", "c"]
-        assert gc.is_tracked(first)
-        task = await waiting(queue.aget_many())
-        queue.put(1)
-        assert await task == [1]
-
-    run(main())
+@in_loop
+async def test_what_is_there_is_taken_at_once_as_a_batch(kind):
+    queue = kind()
+    assert await queue.aput_many("abc") == 3
+    first = await queue.aget_many(2)
+    assert len(first) == 2
+    assert sorted(first + await queue.aget_many()) == ["a", "b", "c"]
+    assert gc.is_tracked(first)
+    task = await waiting(queue.aget_many())
+    queue.put(1)
+    assert await task == [1]
 
 
-def test_a_batch_waits_for_min_count_or_for_a_full_queue(run):
-    async def main():
-        queue = Queue(4)
-        task = await waiting(queue.aget_many(5, min_count=3))
-        queue.put_many([1, 2])
-        await asyncio.sleep(0.01)
-        assert not task.done()
-        queue.put_many([3, 4])
-        assert await task == [1, 2, 3, 4]
-        task = await waiting(queue.aget_many(min_count=9))
-        queue.put_many([1, 2, 3])
-        await asyncio.sleep(0.01)
-        assert not task.done()
-        queue.put(4)
-        assert await task == [1, 2, 3, 4]
-        task = await waiting(queue.aget_many(min_count=3))
-        queue.put_many([1, 2])
-        queue.maxsize = 2
-        assert await task == [1, 2]
-        task = await waiting(queue.aget_many(min_count=2))
-        queue.put(1)
-        queue.shutdown()
-        assert await task == [1]
-
-    run(main())
+@in_loop
+async def test_a_batch_waits_for_min_count_or_for_a_full_queue():
+    queue = Queue(4)
+    task = await waiting(queue.aget_many(5, min_count=3))
+    queue.put_many([1, 2])
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    queue.put_many([3, 4])
+    assert await task == [1, 2, 3, 4]
+    task = await waiting(queue.aget_many(min_count=9))
+    queue.put_many([1, 2, 3])
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    queue.put(4)
+    assert await task == [1, 2, 3, 4]
+    task = await waiting(queue.aget_many(min_count=3))
+    queue.put_many([1, 2])
+    queue.maxsize = 2
+    assert await task == [1, 2]
+    task = await waiting(queue.aget_many(min_count=2))
+    queue.put(1)
+    queue.shutdown()
+    assert await task == [1]
 
 
-def test_who_needs_fewer_is_served_beside_who_waits_for_more(run):
-    async def main():
-        queue = Queue()
-        many, one = await waiting(queue.aget_many(min_count=3), queue.aget())
-        queue.put(1)
-        assert await one == 1
-        queue.put_many([2, 3, 4])
-        assert await many == [2, 3, 4]
-
-    run(main())
+@in_loop
+async def test_who_needs_fewer_is_served_beside_who_waits_for_more():
+    queue = Queue()
+    many, one = await waiting(queue.aget_many(min_count=3), queue.aget())
+    queue.put(1)
+    assert await one == 1
+    queue.put_many([2, 3, 4])
+    assert await many == [2, 3, 4]
 
 
-def test_what_fits_the_queue_is_put_together_or_not_at_all(run):
-    async def main():
-        queue = Queue(4)
-        queue.put_many([1, 2])
-        task = await waiting(queue.aput_many([3, 4, 5]))
-        assert queue.qsize() == 2
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert queue.qsize() == queue.unfinished_tasks == 2
-        task = await waiting(queue.aput_many([3, 4, 5]))
-        queue.get()
-        assert await task == 3
-        assert queue.get_many() == [2, 3, 4, 5]
-
-    run(main())
+@in_loop
+async def test_what_fits_the_queue_is_put_together_or_not_at_all():
+    queue = Queue(4)
+    queue.put_many([1, 2])
+    task = await waiting(queue.aput_many([3, 4, 5]))
+    assert queue.qsize() == 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert queue.qsize() == queue.unfinished_tasks == 2
+    task = await waiting(queue.aput_many([3, 4, 5]))
+    queue.get()
+    assert await task == 3
+    assert queue.get_many() == [2, 3, 4, 5]
 
 
-def test_room_that_a_cancelled_batch_was_granted_goes_to_the_next(run):
-    async def main():
-        queue = Queue(4)
-        queue.put_many([0, 0, 0, 0])
-        cancelled, next_one = await waiting(queue.aput_many([1, 2, 3]), queue.aput(4))
-        queue.get_many(3)
-        cancelled.cancel()
-        await next_one
-        assert queue.get_many() == [0, 4]
-
-    run(main())
+@in_loop
+async def test_room_that_a_cancelled_batch_was_granted_goes_to_the_next():
+    queue = Queue(4)
+    queue.put_many([0, 0, 0, 0])
+    cancelled, next_one = await waiting(queue.aput_many([1, 2, 3]), queue.aput(4))
+    queue.get_many(3)
+    cancelled.cancel()
+    await next_one
+    assert queue.get_many() == [0, 4]
 
 
-def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls(run):
-    async def main():
-        queue = Queue(4)
-        queue.put_many([0, 0])
-        task = await waiting(queue.aput_many([1, 2, 3]))
-        queue.maxsize = 2
-        assert queue.get_many() == [0, 0]
-        await asyncio.sleep(0.01)
-        assert queue.get_many() == [1, 2]
-        assert await task == 3
-        assert queue.get_many() == [3]
-
-    run(main())
+@in_loop
+async def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls():
+    queue = Queue(4)
+    queue.put_many([0, 0])
+    task = await waiting(queue.aput_many([1, 2, 3]))
+    queue.maxsize = 2
+    assert queue.get_many() == [0, 0]
+    await asyncio.sleep(0.01)
+    assert queue.get_many() == [1, 2]
+    assert await task == 3
+    assert queue.get_many() == [3]
 
 
 @pytest.mark.parametrize("kind", [Queue, Hooked])
-def test_what_does_not_fit_is_put_piece_by_piece(run, kind):
-    async def main():
-        queue = kind(4)
-        task = await waiting(queue.aput_many(range(10)))
-        assert queue.get_many() == [0, 1, 2, 3]
-        await asyncio.sleep(0.01)
-        queue.shutdown()
-        assert await task == 8
-        assert queue.get_many() == [4, 5, 6, 7]
-        assert queue.unfinished_tasks == 8
-
-    run(main())
+@in_loop
+async def test_what_does_not_fit_is_put_piece_by_piece(kind):
+    queue = kind(4)
+    task = await waiting(queue.aput_many(range(10)))
+    assert queue.get_many() == [0, 1, 2, 3]
+    await asyncio.sleep(0.01)
+    queue.shutdown()
+    assert await task == 8
+    assert queue.get_many() == [4, 5, 6, 7]
+    assert queue.unfinished_tasks == 8
 
 
 @each_queue
@@ -607,16 +562,14 @@ def test_nothing_to_put_into_a_queue_is_put(run, kind):
 
 
 @each_queue
-def test_a_batch_cannot_be_put_into_a_queue_that_is_shut_down(run, kind):
-    async def main():
-        queue = kind()
-        queue.shutdown()
-        with pytest.raises(ShutDown):
-            await queue.aput_many([1])
-        with pytest.raises(ShutDown):
-            await queue.aget_many()
-
-    run(main())
+@in_loop
+async def test_a_batch_cannot_be_put_into_a_queue_that_is_shut_down(kind):
+    queue = kind()
+    queue.shutdown()
+    with pytest.raises(ShutDown):
+        await queue.aput_many([1])
+    with pytest.raises(ShutDown):
+        await queue.aget_many()
 
 
 @pytest.mark.parametrize("arguments", [{"max_count": 0}, {"min_count": 0}, {"max_count": 2, "min_count": 3}])
@@ -630,41 +583,36 @@ def test_bad_batches_of_a_queue_change_nothing(run, arguments):
     assert queue.get_many() == [1, 2, 3]
 
 
-def test_batches_that_wait_go_on_where_a_queue_takes_the_standard_algorithm(run):
-    async def main():
-        queue = Queue(2)
-        getting = await waiting(queue.aget_many())
-        assert queue.mutex is not None
-        queue.put(1)
-        assert await getting == [1]
-        queue = Queue(2)
-        queue.put(0)
-        putting = await waiting(queue.aput_many([1, 2]))
-        assert queue.mutex is not None
-        assert queue.get() == 0
-        assert await putting == 2
-        assert queue.get_many() == [1, 2]
-
-    run(main())
+@in_loop
+async def test_batches_that_wait_go_on_where_a_queue_takes_the_standard_algorithm():
+    queue = Queue(2)
+    getting = await waiting(queue.aget_many())
+    assert queue.mutex is not None
+    queue.put(1)
+    assert await getting == [1]
+    queue = Queue(2)
+    queue.put(0)
+    putting = await waiting(queue.aput_many([1, 2]))
+    assert queue.mutex is not None
+    assert queue.get() == 0
+    assert await putting == 2
+    assert queue.get_many() == [1, 2]
 
 
-def test_without_memory_a_batch_is_not_put(run):
+@in_loop
+async def test_without_memory_a_batch_is_not_put():
     """What can be, in part, is, and the rest is still the caller's."""
-
-    async def main():
-        queue = Queue(2)
-        queue.put(0)
-        sync._fail_wait(1)
-        with pytest.raises(MemoryError):
-            await queue.aput_many([1, 2])
-        assert queue.get_many() == [0]
-        sync._fail_wait(1)
-        assert await queue.aput_many([1, 2, 3]) == 2
-        assert sync._fail_wait(0) == 0
-        assert queue.get_many() == [1, 2]
-        assert queue.unfinished_tasks == 3
-
-    run(main())
+    queue = Queue(2)
+    queue.put(0)
+    sync._fail_wait(1)
+    with pytest.raises(MemoryError):
+        await queue.aput_many([1, 2])
+    assert queue.get_many() == [0]
+    sync._fail_wait(1)
+    assert await queue.aput_many([1, 2, 3]) == 2
+    assert sync._fail_wait(0) == 0
+    assert queue.get_many() == [1, 2]
+    assert queue.unfinished_tasks == 3
 
 
 def test_batches_are_freed_with_what_they_hold(run):
@@ -702,32 +650,28 @@ def test_a_queue_before_its_init_says_so(run):
 
 
 @each_queue
-def test_a_timeout_takes_nothing(run, kind):
-    async def main():
-        queue = kind()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await queue.aget()
-        queue.put(1)
-        assert queue.get_nowait() == 1
-
-    run(main())
+@in_loop
+async def test_a_timeout_takes_nothing(kind):
+    queue = kind()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await queue.aget()
+    queue.put(1)
+    assert queue.get_nowait() == 1
 
 
-def test_a_timeout_of_a_ring_takes_nothing(run):
-    async def main():
-        ring = RingBuffer(2, "i8")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await ring.aget_many()
-        ring.put_many([1, 2])
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await ring.aput_many([3])
-        assert contents(ring) == [1, 2]
-        check_balance(ring)
-
-    run(main())
+@in_loop
+async def test_a_timeout_of_a_ring_takes_nothing():
+    ring = RingBuffer(2, "i8")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ring.aget_many()
+    ring.put_many([1, 2])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ring.aput_many([3])
+    assert contents(ring) == [1, 2]
+    check_balance(ring)
 
 
 def made(kind, size=4):
@@ -756,100 +700,87 @@ each_kind = pytest.mark.parametrize("kind", [RingBuffer, *KINDS])
 
 
 @each_kind
-def test_what_a_cancelled_get_was_granted_goes_to_the_next(run, kind):
+@in_loop
+async def test_what_a_cancelled_get_was_granted_goes_to_the_next(kind):
     """It is cancelled after the item came for it and before it ran."""
-
-    async def main():
-        ways = Ways(kind)
-        cancelled, next_one = await waiting(ways.aget(), ways.aget())
-        ways.put(1)
-        cancelled.cancel()
-        assert await next_one == 1
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        cancelled = await waiting(ways.aget())
-        thread = parked(ways.get)
-        ways.put(2)
-        cancelled.cancel()
-        assert await result_of(thread) == 2
-
-    run(main())
+    ways = Ways(kind)
+    cancelled, next_one = await waiting(ways.aget(), ways.aget())
+    ways.put(1)
+    cancelled.cancel()
+    assert await next_one == 1
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    cancelled = await waiting(ways.aget())
+    thread = parked(ways.get)
+    ways.put(2)
+    cancelled.cancel()
+    assert await result_of(thread) == 2
 
 
 @each_kind
-def test_the_room_that_a_cancelled_put_was_granted_goes_to_the_next(run, kind):
-    async def main():
-        ways = Ways(kind)
-        for i in range(4):
-            ways.put(i)
-        cancelled, next_one = await waiting(ways.aput(4), ways.aput(5))
-        ways.get()
-        cancelled.cancel()
-        await next_one
-        left = sorted(ways.get(block=False) for _ in range(4))
-        assert 5 in left
-        assert 4 not in left
-
-    run(main())
+@in_loop
+async def test_the_room_that_a_cancelled_put_was_granted_goes_to_the_next(kind):
+    ways = Ways(kind)
+    for i in range(4):
+        ways.put(i)
+    cancelled, next_one = await waiting(ways.aput(4), ways.aput(5))
+    ways.get()
+    cancelled.cancel()
+    await next_one
+    left = sorted(ways.get(block=False) for _ in range(4))
+    assert 5 in left
+    assert 4 not in left
 
 
-def test_a_cancelled_join_leaves_nothing_behind(run):
-    async def main():
-        for kind in KINDS:
-            queue = kind()
-            queue.put(1)
-            joining, other = await waiting(queue.ajoin(), queue.ajoin())
-            joining.cancel()
-            queue.get()
-            queue.task_done()
-            await other
-
-    run(main())
+@in_loop
+async def test_a_cancelled_join_leaves_nothing_behind():
+    for kind in KINDS:
+        queue = kind()
+        queue.put(1)
+        joining, other = await waiting(queue.ajoin(), queue.ajoin())
+        joining.cancel()
+        queue.get()
+        queue.task_done()
+        await other
 
 
 @each_kind
-def test_cancelled_amid_traffic_loses_nothing(run, kind):
+@in_loop
+async def test_cancelled_amid_traffic_loses_nothing(kind):
     """Coroutines are cancelled again and again while threads put; all that was put is in what the others returned."""
-
-    async def main():
-        ways, got = Ways(kind), []
-        producer = Task(lambda: [ways.put(i) for i in range(2000)])
-        while len(got) < 2000:
-            tasks = [asyncio.ensure_future(ways.aget()) for _ in range(3)]
-            await asyncio.sleep(0)
-            for task in tasks[::2]:
+    ways, got = Ways(kind), []
+    producer = Task(lambda: [ways.put(i) for i in range(2000)])
+    while len(got) < 2000:
+        tasks = [asyncio.ensure_future(ways.aget()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        missing = 2000 - len(got)
+        if missing < 3:
+            await asyncio.sleep(0.001)
+            for task in tasks:
                 task.cancel()
-            missing = 2000 - len(got)
-            if missing < 3:
-                await asyncio.sleep(0.001)
-                for task in tasks:
-                    task.cancel()
-            done = await asyncio.gather(*tasks, return_exceptions=True)
-            got += [it for it in done if not isinstance(it, asyncio.CancelledError)]
-        producer.result()
-        assert sorted(got) == list(range(2000))
-        with pytest.raises(Empty):
-            ways.get(block=False)
-
-    run(main())
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        got += [it for it in done if not isinstance(it, asyncio.CancelledError)]
+    producer.result()
+    assert sorted(got) == list(range(2000))
+    with pytest.raises(Empty):
+        ways.get(block=False)
 
 
 @pytest.mark.parametrize("kind", [RingBuffer, Queue, Hooked])
-def test_first_come_first_served(run, kind):
+@in_loop
+async def test_first_come_first_served(kind):
     """Also where several are served at once."""
-
-    async def main():
-        ways = Ways(kind)
-        tasks = await waiting(*[ways.aget() for _ in range(4)])
-        ways.buffer.put_many([0, 1, 2, 3])
-        assert [await task for task in tasks] == [0, 1, 2, 3]
-        ways.buffer.put_many([0, 1, 2, 3])
-        tasks = await waiting(*[ways.aput(i) for i in (4, 5, 6, 7)])
-        assert len(ways.buffer.get_many()) == 4
-        await asyncio.gather(*tasks)
-        assert list(ways.buffer.get_many()) == [4, 5, 6, 7]
-
-    run(main())
+    ways = Ways(kind)
+    tasks = await waiting(*[ways.aget() for _ in range(4)])
+    ways.buffer.put_many([0, 1, 2, 3])
+    assert [await task for task in tasks] == [0, 1, 2, 3]
+    ways.buffer.put_many([0, 1, 2, 3])
+    tasks = await waiting(*[ways.aput(i) for i in (4, 5, 6, 7)])
+    assert len(ways.buffer.get_many()) == 4
+    await asyncio.gather(*tasks)
+    assert list(ways.buffer.get_many()) == [4, 5, 6, 7]
 
 
 @each_kind
@@ -876,83 +807,77 @@ def test_a_loop_without_memory_for_a_future_waits_for_nothing(new_loop, kind):
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["queued", "told"])
+@forked
 def test_a_cancelled_wait_on_a_condition_is_withdrawn_whatever_signal_handlers_raise(told):
     """It is cancelled while a hook holds the mutex, and a signal comes as it waits for that."""
+    holds, goes_on = threading.Event(), threading.Event()
 
-    def check():
-        holds, goes_on = threading.Event(), threading.Event()
-
-        class Slow(Queue):
-            def _qsize(self):
-                if threading.current_thread() is not threading.main_thread():
-                    holds.set()
-                    goes_on.wait(WATCHDOG)
-                return super()._qsize()
-
-        def handler(*_):
-            goes_on.set()
-            raise StopError
-
-        signal.signal(signal.SIGUSR1, handler)
-
-        async def main():
-            queue = Slow()
-            task, other = await waiting(queue.aget(), queue.aget())
-            if told:
-                queue.put(1)
-            holder = Task(queue.qsize)
-            assert holds.wait(WATCHDOG)
-            task.cancel()
-            send(signal.SIGUSR1)
-            with pytest.raises(StopError):
-                await task
-            holder.result()
-            if not told:
-                queue.put(1)
-            async with asyncio.timeout(WATCHDOG / 2):
-                assert await other == 1
-            assert not queue.not_empty._waiters
-
-        asyncio.run(main())
-
-    in_fork(check)
-
-
-def test_a_coroutine_and_its_loop_may_end_at_once(new_loop):
-    """In two threads, both of which wait for the mutex that a third has."""
-
-    def check():
-        queue, loop, holds, goes_on = Hooked(), new_loop(), threading.Event(), threading.Event()
-        coroutine = queue.aget()
-        task = loop.create_task(coroutine)
-        task._log_destroy_pending = False
-        for _ in range(3):
-            loop.run_until_complete(asyncio.sleep(0))
-
-        def hold():
-            with queue.mutex:
+    class Slow(Queue):
+        def _qsize(self):
+            if threading.current_thread() is not threading.main_thread():
                 holds.set()
                 goes_on.wait(WATCHDOG)
+            return super()._qsize()
 
-        holder = Task(hold)
-        assert holds.wait(WATCHDOG)
-        ends = [parked(coroutine.close)]
-        ends.append(Task(loop.close))
+    def handler(*_):
         goes_on.set()
-        for end in (holder, *ends):
-            end.result()
+        raise StopError
 
-        async def use_nodes():
-            queues = [Queue() for _ in range(4)]
-            tasks = await waiting(*[it.aget() for it in queues])
-            for i, it in enumerate(queues):
-                it.put(i)
-            async with asyncio.timeout(WATCHDOG / 2):
-                assert [await it for it in tasks] == [0, 1, 2, 3]
+    signal.signal(signal.SIGUSR1, handler)
 
-        asyncio.run(use_nodes())
+    async def main():
+        queue = Slow()
+        task, other = await waiting(queue.aget(), queue.aget())
+        if told:
+            queue.put(1)
+        holder = Task(queue.qsize)
+        assert holds.wait(WATCHDOG)
+        task.cancel()
+        send(signal.SIGUSR1)
+        with pytest.raises(StopError):
+            await task
+        holder.result()
+        if not told:
+            queue.put(1)
+        async with asyncio.timeout(WATCHDOG / 2):
+            assert await other == 1
+        assert not queue.not_empty._waiters
 
-    in_fork(check)
+    asyncio.run(main())
+
+
+@forked
+def test_a_coroutine_and_its_loop_may_end_at_once(new_loop):
+    """In two threads, both of which wait for the mutex that a third has."""
+    queue, loop, holds, goes_on = Hooked(), new_loop(), threading.Event(), threading.Event()
+    coroutine = queue.aget()
+    task = loop.create_task(coroutine)
+    task._log_destroy_pending = False
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+
+    def hold():
+        with queue.mutex:
+            holds.set()
+            goes_on.wait(WATCHDOG)
+
+    holder = Task(hold)
+    assert holds.wait(WATCHDOG)
+    ends = [parked(coroutine.close)]
+    ends.append(Task(loop.close))
+    goes_on.set()
+    for end in (holder, *ends):
+        end.result()
+
+    async def use_nodes():
+        queues = [Queue() for _ in range(4)]
+        tasks = await waiting(*[it.aget() for it in queues])
+        for i, it in enumerate(queues):
+            it.put(i)
+        async with asyncio.timeout(WATCHDOG / 2):
+            assert [await it for it in tasks] == [0, 1, 2, 3]
+
+    asyncio.run(use_nodes())
 
 
 @each_kind
@@ -990,109 +915,98 @@ def test_in_the_child_of_a_fork_a_wait_ends_without_a_trace(new_loop, kind, gran
     loop.close()
 
 
-def test_a_parents_loop_does_not_wait_in_the_child(run):
-    async def main():
-        coroutine = Queue().aget()
+@in_loop
+async def test_a_parents_loop_does_not_wait_in_the_child():
+    coroutine = Queue().aget()
+    future = coroutine.send(None)
+    while future is None:  # it let the loop run first
         future = coroutine.send(None)
-        while future is None:  # it let the loop run first
-            future = coroutine.send(None)
 
-        def check():
-            future.set_result(None)
-            with pytest.raises(RuntimeError, match="in the child run another one"):
-                coroutine.send(None)
+    def check():
+        future.set_result(None)
+        with pytest.raises(RuntimeError, match="in the child run another one"):
+            coroutine.send(None)
 
-        in_fork(check)
-        coroutine.close()
-
-    run(main())
+    in_fork(check)
+    coroutine.close()
 
 
-def test_without_memory_to_wait_nothing_changes(run):
-    async def main():
-        ring, queue = RingBuffer(1, "i8"), Queue(1)
-        for call in (ring.aget_many, queue.aget):
-            sync._fail_wait(1)
-            with pytest.raises(MemoryError):
-                await call()
-        ring.put(1)
-        queue.put(1)
-        for call in (lambda: ring.aput_many([2]), lambda: queue.aput(2)):
-            sync._fail_wait(1)
-            with pytest.raises(MemoryError):
-                await call()
-        assert sync._fail_wait(0) == 0
-        assert contents(ring) == [1]
-        assert queue.get_many() == [1]
-
-    run(main())
+@in_loop
+async def test_without_memory_to_wait_nothing_changes():
+    ring, queue = RingBuffer(1, "i8"), Queue(1)
+    for call in (ring.aget_many, queue.aget):
+        sync._fail_wait(1)
+        with pytest.raises(MemoryError):
+            await call()
+    ring.put(1)
+    queue.put(1)
+    for call in (lambda: ring.aput_many([2]), lambda: queue.aput(2)):
+        sync._fail_wait(1)
+        with pytest.raises(MemoryError):
+            await call()
+    assert sync._fail_wait(0) == 0
+    assert contents(ring) == [1]
+    assert queue.get_many() == [1]
 
 
 # Who always finds something -------------------------------------------------------------------------------------------
 
 
 @each_kind
-def test_a_timeout_comes_to_a_coroutine_that_never_waits(run, kind):
-    async def main():
-        ways = Ways(kind)
+@in_loop
+async def test_a_timeout_comes_to_a_coroutine_that_never_waits(kind):
+    ways = Ways(kind)
 
-        async def circle():
-            for _ in range(1_000_000):
-                await ways.aput(1)
-                await ways.aget()
+    async def circle():
+        for _ in range(1_000_000):
+            await ways.aput(1)
+            await ways.aget()
 
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await circle()
-
-    run(main())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await circle()
 
 
 @each_kind
-def test_coroutines_that_never_wait_run_side_by_side(run, kind):
-    async def main():
-        ways, turns = Ways(kind), []
+@in_loop
+async def test_coroutines_that_never_wait_run_side_by_side(kind):
+    ways, turns = Ways(kind), []
 
-        async def circle(name):
-            for _ in range(20_000):
-                turns.append(name)
-                await ways.aput(1)
-                assert await ways.aget() == 1
+    async def circle(name):
+        for _ in range(20_000):
+            turns.append(name)
+            await ways.aput(1)
+            assert await ways.aget() == 1
 
-        await asyncio.gather(circle("a"), circle("b"))
-        assert turns.index("b") < 20_000
-
-    run(main())
+    await asyncio.gather(circle("a"), circle("b"))
+    assert turns.index("b") < 20_000
 
 
-def test_who_has_put_everything_does_not_wait_any_more(run):
+@in_loop
+async def test_who_has_put_everything_does_not_wait_any_more():
     """Where it let its loop run then, it could be cancelled as if it had not."""
+    ring, pauses = RingBuffer(4, "i8"), 0
 
-    async def main():
-        ring, pauses = RingBuffer(4, "i8"), 0
+    @types.coroutine
+    def watched(coroutine, all_in):
+        nonlocal pauses
+        while True:
+            try:
+                what = coroutine.send(None)
+            except StopIteration as end:
+                return end.value
+            if what is None:  # it lets the loop run
+                pauses += 1
+                assert ring.stats().offered < all_in
+            yield what
 
-        @types.coroutine
-        def watched(coroutine, all_in):
-            nonlocal pauses
-            while True:
-                try:
-                    what = coroutine.send(None)
-                except StopIteration as end:
-                    return end.value
-                if what is None:  # it lets the loop run
-                    pauses += 1
-                    assert ring.stats().offered < all_in
-                yield what
-
-        consumer = Task(lambda: sum(len(batch) for batch in ring.batches()))
-        rounds = 0
-        while pauses < 20:
-            rounds += 1
-            assert await watched(ring.aput_many(range(8)), rounds * 8) == 8
-        ring.shutdown()
-        assert consumer.result() == rounds * 8
-
-    run(main())
+    consumer = Task(lambda: sum(len(batch) for batch in ring.batches()))
+    rounds = 0
+    while pauses < 20:
+        rounds += 1
+        assert await watched(ring.aput_many(range(8)), rounds * 8) == 8
+    ring.shutdown()
+    assert consumer.result() == rounds * 8
 
 
 # Shutdown, and the end of a loop --------------------------------------------------------------------------------------
@@ -1100,36 +1014,32 @@ def test_who_has_put_everything_does_not_wait_any_more(run):
 
 @each_kind
 @pytest.mark.parametrize("immediate", [False, True])
-def test_a_shutdown_wakes_coroutines(run, kind, immediate):
-    async def main():
-        ways = Ways(kind)
-        tasks = await waiting(ways.aget(), ways.aget(), ways.aget())
-        Task(ways.buffer.shutdown, immediate).result()
-        for task in tasks:
-            with pytest.raises(ShutDown):
-                await task
-        with pytest.raises(ShutDown):
-            await ways.aget()
-        with pytest.raises(ShutDown):
-            await ways.aput(1)
-        ways = Ways(kind)
-        for i in range(4):
-            ways.put(i)
-        task = await waiting(ways.aput(4))
-        ways.buffer.shutdown(immediate)
+@in_loop
+async def test_a_shutdown_wakes_coroutines(kind, immediate):
+    ways = Ways(kind)
+    tasks = await waiting(ways.aget(), ways.aget(), ways.aget())
+    Task(ways.buffer.shutdown, immediate).result()
+    for task in tasks:
         with pytest.raises(ShutDown):
             await task
+    with pytest.raises(ShutDown):
+        await ways.aget()
+    with pytest.raises(ShutDown):
+        await ways.aput(1)
+    ways = Ways(kind)
+    for i in range(4):
+        ways.put(i)
+    task = await waiting(ways.aput(4))
+    ways.buffer.shutdown(immediate)
+    with pytest.raises(ShutDown):
+        await task
 
-    run(main())
 
-
-def test_after_a_shutdown_what_is_there_is_taken(run):
-    async def main():
-        ring = ring_with(1, 2, 3)
-        ring.shutdown()
-        assert [batch.tolist() async for batch in ring.abatches(2)] == [[1, 2], [3]]
-
-    run(main())
+@in_loop
+async def test_after_a_shutdown_what_is_there_is_taken():
+    ring = ring_with(1, 2, 3)
+    ring.shutdown()
+    assert [batch.tolist() async for batch in ring.abatches(2)] == [[1, 2], [3]]
 
 
 @each_kind
@@ -1202,87 +1112,93 @@ def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-@pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
-def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
-    """Three loops of ten coroutines and two threads take what two loops and two threads put."""
+def shared(kind, takers, putters):
+    """Each of `takers` and of `putters` runs, in a thread, what it is given with a buffer's ways; nothing is lost."""
     ways, got, consumers, producers, each = Ways(kind), [], Crowd(), Crowd(), 300
-
-    def of_loop(main, *args):
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(main(*args))
-
-    async def aput_all(first):
-        for i in range(first, first + each):
-            await ways.aput(i)
-
-    async def aget_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(await ways.aget())
-
-    async def ten_take():
-        await asyncio.gather(*[aget_all() for _ in range(10)])
-
-    def put_all(first):
-        for i in range(first, first + each):
-            ways.put(i)
-
-    def get_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(ways.get())
-
-    for _ in range(3):
-        consumers.start(of_loop, ten_take)
-    for number in range(2):
-        consumers.start(get_all)
-        producers.start(put_all, number * each)
-        producers.start(of_loop, aput_all, (number + 2) * each)
+    for taker in takers:
+        consumers.start(taker, ways, got)
+    for number, putter in enumerate(putters):
+        producers.start(putter, ways, range(number * each, (number + 1) * each))
     producers.join()
     ways.buffer.shutdown()
     consumers.join()
-    assert sorted(got) == list(range(4 * each))
+    assert sorted(got) == list(range(len(putters) * each))
+
+
+async def aget_all(ways, got):
+    with contextlib.suppress(ShutDown):
+        while True:
+            got.append(await ways.aget())
+
+
+async def ten_take(ways, got):
+    await asyncio.gather(*[aget_all(ways, got) for _ in range(10)])
+
+
+async def aput_all(ways, items):
+    for item in items:
+        await ways.aput(item)
+
+
+def get_all(ways, got):
+    with contextlib.suppress(ShutDown):
+        while True:
+            got.append(ways.get())
+
+
+def put_all(ways, items):
+    for item in items:
+        ways.put(item)
+
+
+@pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
+def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
+    """Three loops of ten coroutines and two threads take what two loops and two threads put."""
+
+    def of_loop(main):
+        def run(*args):
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(main(*args))
+
+        return run
+
+    shared(kind, [of_loop(ten_take)] * 3 + [get_all] * 2, [put_all, of_loop(aput_all)] * 2)
 
 
 # What it costs --------------------------------------------------------------------------------------------------------
 
 
-def test_waiting_takes_no_thread_and_does_not_poll(run):
-    async def main():
-        ring, queue = RingBuffer(1, "i8"), Queue()
-        threads = threading.active_count()
-        tasks = await waiting(*[ring.aget_many() for _ in range(500)], *[queue.aget() for _ in range(500)])
-        assert threading.active_count() == threads
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-        await asyncio.sleep(0.3)
-        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 10
-        for task in tasks:
-            task.cancel()
-
-    run(main())
+@in_loop
+async def test_waiting_takes_no_thread_and_does_not_poll():
+    ring, queue = RingBuffer(1, "i8"), Queue()
+    threads = threading.active_count()
+    tasks = await waiting(*[ring.aget_many() for _ in range(500)], *[queue.aget() for _ in range(500)])
+    assert threading.active_count() == threads
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    await asyncio.sleep(0.3)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 10
+    for task in tasks:
+        task.cancel()
 
 
-def test_memory_stays_flat(run):
+@in_loop
+async def test_memory_stays_flat():
     """Nodes, bells and futures of waits that ended are used again or freed."""
+    ring, queue = RingBuffer(1, "i8"), Queue()
 
-    async def main():
-        ring, queue = RingBuffer(1, "i8"), Queue()
+    async def wait_often(times):
+        for _ in range(times):
+            for coroutine in (ring.aget_many(), queue.aget()):
+                task = await waiting(coroutine)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
-        async def wait_often(times):
-            for _ in range(times):
-                for coroutine in (ring.aget_many(), queue.aget()):
-                    task = await waiting(coroutine)
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-
-        await wait_often(100)
-        gc.collect()
-        before = len(gc.get_objects())
-        await wait_often(1000)
-        gc.collect()
-        assert len(gc.get_objects()) - before < 50
-
-    run(main())
+    await wait_often(100)
+    gc.collect()
+    before = len(gc.get_objects())
+    await wait_often(1000)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 50
 
 
 def test_who_does_not_use_it_does_not_import_asyncio():
@@ -1311,29 +1227,26 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
+@forked
 def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
     """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
 
     On asyncio's own loop only: uvloop changes how signals arrive.
     """
+    ring, queue = RingBuffer(1, "i8"), kind and kind()
 
-    def check():
-        ring, queue = RingBuffer(1, "i8"), kind and kind()
+    def second():
+        number = ring.get()
+        if queue is not None:
+            queue.put(number)
+            ring.put(6)
+        return number
 
-        def second():
-            number = ring.get()
-            if queue is not None:
-                queue.put(number)
-                ring.put(6)
-            return number
+    def handler(*_):
+        asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
 
-        def handler(*_):
-            asyncio.run(ring.aput_many([6]) if queue is None else queue.aget())
-
-        assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
-        check_balance(ring)
-
-    in_fork(check)
+    assert signal_first_of_two(ring.get, second, lambda: ring.put(5), handler) == (6, 5)
+    check_balance(ring)
 
 
 def test_where_a_signal_handler_raises_as_a_loop_answers_the_others_go_on():

@@ -23,7 +23,7 @@ from helpers import (
     STRESS_SECONDS,
     WITH_GIL,
     each_call,
-    in_fork,
+    forked,
     parked,
     run_python,
     stuck_ring,
@@ -121,56 +121,51 @@ REMOVALS = {
 @thorough(but=("plain-*", "priority-get"))
 @pytest.mark.parametrize("remove", REMOVALS.values(), ids=list(REMOVALS))
 @each_kind
+@forked
 def test_an_item_that_is_removed_may_use_the_queue_at_its_end(kind, remove):
-    def check():
-        queue, ended = kind(), []
+    queue, ended = kind(), []
 
-        class Heir(Unordered):
-            def __del__(self):
-                with contextlib.suppress(ShutDown):
-                    queue.put(Unordered())
-                with contextlib.suppress(Empty, ShutDown):
-                    queue.get_nowait()
-                ended.append(queue.qsize())
+    class Heir(Unordered):
+        def __del__(self):
+            with contextlib.suppress(ShutDown):
+                queue.put(Unordered())
+            with contextlib.suppress(Empty, ShutDown):
+                queue.get_nowait()
+            ended.append(queue.qsize())
 
-        queue.put_many([Heir() for _ in range(100)])
-        remove(queue)
-        gc.collect()
-        assert ended == [0] * 100
-        queue._check()
-
-    in_fork(check)  # which ends it, should it hang
+    queue.put_many([Heir() for _ in range(100)])
+    remove(queue)
+    gc.collect()
+    assert ended == [0] * 100
+    queue._check()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector runs between the interpreter's steps only")
+@forked
 def test_a_finalizer_amid_a_get_many_may_wait_for_what_others_take():
     """It fills the queue, and waits for room; another get waits for two items, of which one was there already."""
+    queue = Queue(2)
+    other = parked(queue.get_many, 2, min_count=2)
+    queue.put(1)
 
-    def check():
-        queue = Queue(2)
-        other = parked(queue.get_many, 2, min_count=2)
-        queue.put(1)
+    class Cyclic:
+        def __init__(self):
+            self.cycle = self
 
-        class Cyclic:
-            def __init__(self):
-                self.cycle = self
+        def __del__(self):
+            queue.put(2)
+            queue.put(3)
+            queue.put(4)
 
-            def __del__(self):
-                queue.put(2)
-                queue.put(3)
-                queue.put(4)
-
-        gc.collect()
-        gc.disable()
-        Cyclic()
-        gc.set_threshold(1)
-        gc.enable()
-        batch = queue.get_many()  # whose list is the first thing that the collector counts
-        gc.set_threshold(700)
-        assert other.result() == [1, 2]
-        assert batch + drained(queue) == [3, 4]
-
-    in_fork(check)
+    gc.collect()
+    gc.disable()
+    Cyclic()
+    gc.set_threshold(1)
+    gc.enable()
+    batch = queue.get_many()  # whose list is the first thing that the collector counts
+    gc.set_threshold(700)
+    assert other.result() == [1, 2]
+    assert batch + drained(queue) == [3, 4]
 
 
 # Many operations ------------------------------------------------------------------------------------------------------

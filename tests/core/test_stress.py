@@ -129,16 +129,35 @@ def peek_once(block, rng):
     return seen[:count]
 
 
-def check_once_and_in_order(done, takes):
+def in_each_producers_order(done, takes):
     for taken in takes:
         for producer in done:
             numbers = taken["number"][taken["producer"] == producer].astype("i8")
             assert (np.diff(numbers) > 0).all(), f"producer {producer}'s order"
-    everything = np.concatenate(takes)
-    for producer, count in done.items():
-        numbers = np.sort(everything["number"][everything["producer"] == producer])
-        np.testing.assert_array_equal(numbers, np.arange(count, dtype="u8"))
-    assert len(everything) == sum(done.values())
+
+
+def run(ring, producers, consumers, put, take):
+    """Let them work for a while, in batches of up to `put` and `take`; (how many each has put, what each has taken)."""
+    rng = seeded()
+    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
+    takes = [[np.zeros(0, RECORD)] for _ in consumers]
+    for consumer, taken in zip(consumers, takes, strict=True):
+        crowd.start(consumer, ring, random.Random(rng.random()), take, taken)
+    for number, producer in enumerate(producers):
+        makers.start(producer, ring, number, random.Random(rng.random()), put, stop, done)
+    time.sleep(STRESS_SECONDS)  # the length of the run, not a wait for something
+    stop.set()
+    makers.join()
+    ring.shutdown()
+    crowd.join()
+    ring._check()
+    takes = [np.concatenate(taken) for taken in takes]
+    stats = ring.stats()
+    assert stats.offered == sum(done.values())
+    assert stats.offered == stats.taken + stats.dropped
+    assert stats.taken == sum(map(len, takes))
+    in_each_producers_order(done, takes)
+    return done, takes
 
 
 @pytest.mark.parametrize(
@@ -152,33 +171,6 @@ def check_once_and_in_order(done, takes):
         (8, 2, 1024, 64),
         (2, 8, 1024, 2000),  # copies under a turn
         (3, 3, 4096, 5000),
-    ],
-    ids=lambda value: str(value),
-)
-def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, batch):
-    rng = seeded()
-    ring = RingBuffer(capacity, RECORD)
-    stop, done, crowd = threading.Event(), {}, Crowd()
-    takes = [[np.zeros(0, RECORD)] for _ in range(consumers)]
-    for i in range(consumers):
-        crowd.start(consume, ring, random.Random(rng.random()), batch, takes[i])
-    makers = Crowd()
-    for i in range(producers):
-        makers.start(produce, ring, i, random.Random(rng.random()), batch, stop, done)
-    time.sleep(STRESS_SECONDS)  # the length of the run, not a wait for something
-    stop.set()
-    makers.join()
-    ring.shutdown()
-    crowd.join()
-    check_once_and_in_order(done, [np.concatenate(taken) for taken in takes])
-    ring._check()
-    stats = ring.stats()
-    assert stats.offered == stats.taken == sum(done.values())
-
-
-@pytest.mark.parametrize(
-    ("producers", "consumers", "capacity", "batch"),
-    [
         ([reserve], [peek], 1, 1),
         ([reserve], [peek], 1024, 64),
         ([reserve, produce], [peek, consume], 7, 3),
@@ -187,51 +179,25 @@ def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, 
     ],
     ids=lambda value: "+".join(each.__name__ for each in value) if isinstance(value, list) else str(value),
 )
-def test_every_record_arrives_once_and_in_order_through_blocks_too(producers, consumers, capacity, batch):
-    rng = seeded()
-    ring = RingBuffer(capacity, RECORD)
-    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
-    takes = [[np.zeros(0, RECORD)] for _ in consumers]
-    for take, taken in zip(consumers, takes, strict=True):
-        crowd.start(take, ring, random.Random(rng.random()), batch, taken)
-    for i, put in enumerate(producers):
-        makers.start(put, ring, i, random.Random(rng.random()), batch, stop, done)
-    time.sleep(STRESS_SECONDS)
-    stop.set()
-    makers.join()
-    ring.shutdown()
-    crowd.join()
-    check_once_and_in_order(done, [np.concatenate(taken) for taken in takes])
-    ring._check()
-    stats = ring.stats()
-    assert stats.offered == stats.taken == sum(done.values()) > 0
+def test_every_record_arrives_once_and_in_order(producers, consumers, capacity, batch):
+    """By calls that copy, and through blocks."""
+    if isinstance(producers, int):
+        producers, consumers = [produce] * producers, [consume] * consumers
+    done, takes = run(RingBuffer(capacity, RECORD), producers, consumers, batch, batch)
+    everything = np.concatenate(takes)
+    for producer, count in done.items():
+        numbers = np.sort(everything["number"][everything["producer"] == producer])
+        np.testing.assert_array_equal(numbers, np.arange(count, dtype="u8"))
+    assert len(everything) == sum(done.values()) > 0
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["copies", "blocks"])
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_under_a_drop_policy_the_counters_balance(overflow, blocks):
     """What is reserved is never dropped later on, unless it has entered; what is peeked at is never overwritten."""
-    rng = seeded()
+    producers, consumers = ([reserve, reserve], [peek, peek]) if blocks else ([produce] * 2, [consume] * 2)
     ring = RingBuffer(512, RECORD, overflow=overflow)
-    stop, done, crowd, makers = threading.Event(), {}, Crowd(), Crowd()
-    takes = [[np.zeros(0, RECORD)] for _ in range(3)]
-    for take, taken in zip([peek, peek, consume] if blocks else [consume] * 3, takes, strict=True):
-        crowd.start(take, ring, random.Random(rng.random()), 700, taken)
-    for i, put in enumerate([reserve, reserve, produce] if blocks else [produce] * 3):
-        makers.start(put, ring, i, random.Random(rng.random()), 300, stop, done)
-    time.sleep(STRESS_SECONDS)
-    stop.set()
-    makers.join()
-    ring.shutdown()
-    crowd.join()
-    stats = ring.stats()
-    assert stats.offered == sum(done.values())
-    assert stats.taken == sum(len(batch) for taken in takes for batch in taken)
-    assert stats.offered == stats.taken + stats.dropped
-    for taken in map(np.concatenate, takes):
-        for producer in done:
-            numbers = taken["number"][taken["producer"] == producer].astype("i8")
-            assert (np.diff(numbers) > 0).all()
+    run(ring, [*producers, produce], [*consumers, consume], 300, 700)
 
 
 def test_shutdown_races_with_everything():

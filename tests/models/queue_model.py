@@ -67,6 +67,7 @@ from protocol_model import (
 )
 
 PLAIN, CONVERTING, CLASSIC = "plain", "converting", "classic"
+ENDED = "ended"  # the monitor's state once the queue is CLASSIC
 # Where a thread is, beside what `protocol_model` has: amid an operation of two sections; at the mutex, to go on there.
 HALFWAY, FILLS, MOVES = "is halfway", "fills the container", "moves"
 WAITING_KINDS = ("put", "put_many", "get", "get_many", "join")
@@ -476,7 +477,7 @@ class QueueProtocol(Protocol):
         self.finish(t)
 
     def end_waiting(self) -> None:
-        self.shut = SHUT
+        self.shut = ENDED
 
     def stay_plain(self, t: Thread) -> None:
         insist(tuple(self.slots) == t.copied, "items change while they are copied")

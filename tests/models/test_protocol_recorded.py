@@ -63,7 +63,7 @@ if not sync.RECORDS:
     how = "F1BUF_DEBUG=1 python setup.py build_ext --inplace"
     pytest.skip(f"only a debug build of f1buf records what threads do: {how}", allow_module_level=True)
 
-SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2}
+SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2, queue_model.ENDED: 4}
 ROOM = 20_000  # locked sections of one run
 
 

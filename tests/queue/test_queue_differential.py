@@ -4,7 +4,7 @@ Each sequence of calls has a seed, which a failure shows together with the last 
 with `--all`, and others as `F1BUF_STRESS` scales them. The reference is `queue` of Python
 3.13; for older ones, its shutdown is written below on what they have.
 
-What differs by intention, as the README lists it, does not come up here.
+What differs by intention (docs/differences-from-queue.md) does not come up here.
 """
 
 import contextlib

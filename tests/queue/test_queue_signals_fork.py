@@ -35,6 +35,7 @@ from helpers import (
     Task,
     assert_interrupted,
     assert_times_out,
+    forked,
     get_amid_interrupts,
     in_fork,
     interrupt_again_and_again,
@@ -172,51 +173,42 @@ def test_ctrl_c_amid_hand_overs_loses_and_doubles_nothing(name, kind):
 @thorough(but=("*plain*", "*hooked*"))
 @each_kind
 @each_timed_call
+@forked
 def test_ctrl_c_ends_a_wait_with_a_timeout(name, kind):
-    def check():
-        queue = stuck_queue(name, kind)
-        assert_interrupted(lambda: CALLS[name](queue, timeout=60))
-        assert queue.qsize() == (name in PUTS)
-        queue._check()
-
-    in_fork(check)
+    queue = stuck_queue(name, kind)
+    assert_interrupted(lambda: CALLS[name](queue, timeout=60))
+    assert queue.qsize() == (name in PUTS)
+    queue._check()
 
 
 @each_kind
+@forked
 def test_an_interrupted_put_many_keeps_what_it_had_accepted(kind):
-    def check():
-        queue = kind(5)
-        assert_interrupted(lambda: queue.put_many(range(12)))
-        assert (queue.qsize(), queue.unfinished_tasks) == (5, 5)
-        assert sorted(drained(queue)) == [0, 1, 2, 3, 4]
-
-    in_fork(check)
+    queue = kind(5)
+    assert_interrupted(lambda: queue.put_many(range(12)))
+    assert (queue.qsize(), queue.unfinished_tasks) == (5, 5)
+    assert sorted(drained(queue)) == [0, 1, 2, 3, 4]
 
 
 @each_kind
+@forked
 def test_an_interrupted_get_many_has_taken_nothing_of_what_was_there(kind):
-    def check():
-        queue = queue_with(kind, 1, 2)
-        assert_interrupted(lambda: queue.get_many(min_count=3))
-        assert sorted(drained(queue)) == [1, 2]
-
-    in_fork(check)
+    queue = queue_with(kind, 1, 2)
+    assert_interrupted(lambda: queue.get_many(min_count=3))
+    assert sorted(drained(queue)) == [1, 2]
 
 
+@forked
 def test_ctrl_c_ends_a_put_many_whose_items_trickle():
     """It waits again and again, but never for as long as it takes to look for signals."""
-
-    def check():
-        queue = queue_with(Queue, 0, maxsize=1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with trickling(queue):
-            sender = interrupt_once(lambda: queue.unfinished_tasks > 20)  # 0.1 s later
-            with pytest.raises(KeyboardInterrupt):
-                queue.put_many(range(100_000))  # 500 s
-            assert time.monotonic() - sender.result() < LATE
-        queue._check()
-
-    in_fork(check)
+    queue = queue_with(Queue, 0, maxsize=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with trickling(queue):
+        sender = interrupt_once(lambda: queue.unfinished_tasks > 20)  # 0.1 s later
+        with pytest.raises(KeyboardInterrupt):
+            queue.put_many(range(100_000))  # 500 s
+        assert time.monotonic() - sender.result() < LATE
+    queue._check()
 
 
 def interrupt_everything(queue, item):
@@ -229,160 +221,141 @@ def interrupt_everything(queue, item):
 
 
 @each_algorithm
+@forked
 def test_who_is_interrupted_keeps_no_reference(kind):
-    def check():
-        queue, item = queue_with(kind, 0, maxsize=1), object()
-        alive, before = weakref.ref(queue), sys.getrefcount(item)
-        interrupt_everything(queue, item)
-        del queue
-        gc.collect()
-        assert sys.getrefcount(item) == before
-        assert alive() is None
-
-    in_fork(check)
+    queue, item = queue_with(kind, 0, maxsize=1), object()
+    alive, before = weakref.ref(queue), sys.getrefcount(item)
+    interrupt_everything(queue, item)
+    del queue
+    gc.collect()
+    assert sys.getrefcount(item) == before
+    assert alive() is None
 
 
+@forked
 def test_who_is_interrupted_leaves_its_place_to_the_next():
-    def check():
-        queue = Queue(1)
-        second = Task(lambda: (wait_parked(threading.main_thread()), queue.get())[1])
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    queue = Queue(1)
+    second = Task(lambda: (wait_parked(threading.main_thread()), queue.get())[1])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        def interrupt_once_both_wait():
-            wait_parked(second)
-            return send(signal.SIGINT).result()
+    def interrupt_once_both_wait():
+        wait_parked(second)
+        return send(signal.SIGINT).result()
 
-        sender = Task(interrupt_once_both_wait)
-        with pytest.raises(KeyboardInterrupt):
-            queue.get()
-        sender.result()
-        queue.put(1)
-        assert second.result() == 1
-        queue._check()
-
-    in_fork(check)
+    sender = Task(interrupt_once_both_wait)
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    sender.result()
+    queue.put(1)
+    assert second.result() == 1
+    queue._check()
 
 
 @pytest.mark.parametrize("kind", ["plain", "lifo", "priority"])  # what waits on a condition takes it along
 @pytest.mark.parametrize("name", sorted(GETS))
+@forked
 def test_what_the_interrupted_was_told_goes_to_the_next(name, kind):
     """A signal whose handler raises and right behind it an item, with another who waits for one."""
+    queue, main = KINDS[kind](), threading.main_thread()
 
-    def check():
-        queue, main = KINDS[kind](), threading.main_thread()
+    def stop(*_):
+        raise StopError
 
-        def stop(*_):
-            raise StopError
+    def get_second():
+        wait_parked(main)
+        return CALLS[name](queue)
 
-        def get_second():
-            wait_parked(main)
-            return CALLS[name](queue)
+    def stop_the_first(second):
+        wait_parked(main)
+        wait_parked(second)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        queue.put(5)
 
-        def stop_the_first(second):
-            wait_parked(main)
-            wait_parked(second)
-            os.kill(os.getpid(), signal.SIGUSR1)
-            queue.put(5)
-
-        signal.signal(signal.SIGUSR1, stop)
-        for _ in range(3):
-            second = Task(get_second)
-            stopper = Task(stop_the_first, second)
-            with pytest.raises(StopError):
-                queue.get()
-            assert second.result() == expected_of(name)
-            stopper.result()
-            queue._check()
-
-    in_fork(check)
+    signal.signal(signal.SIGUSR1, stop)
+    for _ in range(3):
+        second = Task(get_second)
+        stopper = Task(stop_the_first, second)
+        with pytest.raises(StopError):
+            queue.get()
+        assert second.result() == expected_of(name)
+        stopper.result()
+        queue._check()
 
 
 @pytest.mark.parametrize("name", sorted(GETS))
+@forked
 def test_ctrl_c_amid_a_wait_leaves_the_mutex_to_its_holder(name):
     """One that ends the wait, and one that comes when that has ended and the mutex is not to be had."""
+    queue = stuck_queue(name, converted)
 
-    def check():
-        queue = stuck_queue(name, converted)
+    def interrupt_and_hold():
+        wait_parked(threading.main_thread())
+        with queue.mutex:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)  # for the main thread to look: it may show nothing of what it does then
+                wait_parked(threading.main_thread())
+            assert queue.mutex.locked()
+            queue.queue.append(5)
 
-        def interrupt_and_hold():
-            wait_parked(threading.main_thread())
-            with queue.mutex:
-                for _ in range(2):
-                    os.kill(os.getpid(), signal.SIGINT)
-                    time.sleep(0.1)  # for the main thread to look: it may show nothing of what it does then
-                    wait_parked(threading.main_thread())
-                assert queue.mutex.locked()
-                queue.queue.append(5)
-
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        holder = Task(interrupt_and_hold)
-        with pytest.raises(KeyboardInterrupt):
-            CALLS[name](queue)
-        holder.result()
-        assert not queue.mutex.locked()
-        assert drained(queue) == [5]
-
-    in_fork(check)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    holder = Task(interrupt_and_hold)
+    with pytest.raises(KeyboardInterrupt):
+        CALLS[name](queue)
+    holder.result()
+    assert not queue.mutex.locked()
+    assert drained(queue) == [5]
 
 
 @pytest.mark.parametrize("kind", [converted, LifoQueue], ids=lambda kind: kind.__name__)
 @each_call
+@forked
 def test_ctrl_c_ends_a_wait_for_the_mutex(name, kind):
     """Which stays its holder's."""
+    queue, held, over = stuck_queue(name, kind), threading.Event(), threading.Event()
 
-    def check():
-        queue, held, over = stuck_queue(name, kind), threading.Event(), threading.Event()
+    def hold():
+        with queue.mutex:
+            held.set()
+            over.wait()
 
-        def hold():
-            with queue.mutex:
-                held.set()
-                over.wait()
-
-        holder = Task(hold)
-        held.wait()
-        assert_interrupted(lambda: CALLS[name](queue))
-        assert queue.mutex.locked()
-        over.set()
-        holder.result()
-        assert not queue.mutex.locked()
-        assert drained(queue) == ([] if name in GETS else [1])
-
-    in_fork(check)
+    holder = Task(hold)
+    held.wait()
+    assert_interrupted(lambda: CALLS[name](queue))
+    assert queue.mutex.locked()
+    over.set()
+    holder.result()
+    assert not queue.mutex.locked()
+    assert drained(queue) == ([] if name in GETS else [1])
 
 
+@forked
 def test_a_signal_between_two_looks_for_the_mutex_is_seen(monkeypatch):
     """Waiting for a lock ends by a signal that comes amid it; one that came before is nobody's but the waiter's."""
-
-    def check():
-        raise_signal = ctypes.CDLL(None)["raise"]
-        raise_signal.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.c_double]
-        # Not to be had, and raises the signal in C, where no bytecode runs that would look for it.
-        lock = types.SimpleNamespace(acquire=partial(raise_signal, signal.SIGINT), locked=lambda: True)
-        monkeypatch.setattr(threading, "Lock", lambda: lock)
-        mutex = Queue().mutex
-        monkeypatch.undo()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with pytest.raises(KeyboardInterrupt):
-            mutex.acquire()
-
-    in_fork(check)
+    raise_signal = ctypes.CDLL(None)["raise"]
+    raise_signal.argtypes = [ctypes.c_int, ctypes.c_bool, ctypes.c_double]
+    # Not to be had, and raises the signal in C, where no bytecode runs that would look for it.
+    lock = types.SimpleNamespace(acquire=partial(raise_signal, signal.SIGINT), locked=lambda: True)
+    monkeypatch.setattr(threading, "Lock", lambda: lock)
+    mutex = Queue().mutex
+    monkeypatch.undo()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        mutex.acquire()
 
 
+@forked
 def test_signals_are_the_main_threads_business():
     """Other threads sleep through."""
-
-    def check():
-        queue = Queue(1)
-        waiter = parked(queue.get)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        wait_parked(waiter)
-        queue.put(1)
-        assert waiter.result() == 1
-        assert queue.empty()
-
-    in_fork(check)
+    queue = Queue(1)
+    waiter = parked(queue.get)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    wait_parked(waiter)
+    queue.put(1)
+    assert waiter.result() == 1
+    assert queue.empty()
 
 
 # Handlers that return -------------------------------------------------------------------------------------------------
@@ -390,88 +363,77 @@ def test_signals_are_the_main_threads_business():
 
 @each_told_kind
 @each_call
+@forked
 def test_a_handler_that_returns_lets_the_wait_go_on(name, kind):
-    def check():
-        queue, handled = stuck_queue(name, KINDS[kind]), []
-        signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+    queue, handled = stuck_queue(name, KINDS[kind]), []
+    signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
 
-        def disturb_and_serve():
-            for count in (1, 2, 3):
-                send(signal.SIGUSR1).result()
-                wait_until(lambda count=count: len(handled) == count, "the handler")
-            wait_parked(threading.main_thread())
-            serve(name, queue)
+    def disturb_and_serve():
+        for count in (1, 2, 3):
+            send(signal.SIGUSR1).result()
+            wait_until(lambda count=count: len(handled) == count, "the handler")
+        wait_parked(threading.main_thread())
+        serve(name, queue)
 
-        server = Task(disturb_and_serve)
-        assert call_that_fits(name, queue) == expected_of(name)
-        server.result()
-        assert len(handled) == 3
-        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
-
-    in_fork(check)
+    server = Task(disturb_and_serve)
+    assert call_that_fits(name, queue) == expected_of(name)
+    server.result()
+    assert len(handled) == 3
+    assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
 
 
 @thorough(but=("get-plain",))
 @each_told_kind
 @each_timed_call
+@forked
 def test_a_handler_that_returns_does_not_renew_the_timeout(name, kind):
-    def check():
-        with signals_without_end() as handled:
-            before = len(handled)
-            while len(handled) == before:
-                began = time.monotonic()
-                assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
-                assert 0.25 <= time.monotonic() - began < 0.25 + LATE
-
-    in_fork(check)
+    with signals_without_end() as handled:
+        before = len(handled)
+        while len(handled) == before:
+            began = time.monotonic()
+            assert_times_out(name, stuck_queue(name, KINDS[kind]), timeout=0.25)
+            assert 0.25 <= time.monotonic() - began < 0.25 + LATE
 
 
 @each_told_kind
 @each_call
+@forked
 def test_a_handler_may_itself_serve_the_wait(name, kind):
-    def check():
-        queue = stuck_queue(name, KINDS[kind])
-        signal.signal(signal.SIGUSR1, lambda *_: serve(name, queue))
-        sender = send(signal.SIGUSR1)
-        assert call_that_fits(name, queue) == expected_of(name)
-        assert time.monotonic() - sender.result() < LATE
-        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
-        queue._check()
-
-    in_fork(check)
+    queue = stuck_queue(name, KINDS[kind])
+    signal.signal(signal.SIGUSR1, lambda *_: serve(name, queue))
+    sender = send(signal.SIGUSR1)
+    assert call_that_fits(name, queue) == expected_of(name)
+    assert time.monotonic() - sender.result() < LATE
+    assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
+    queue._check()
 
 
 @each_timed_call
+@forked
 def test_a_handler_may_shut_the_queue_down(name):
-    def check():
-        queue = stuck_queue(name)
-        signal.signal(signal.SIGTERM, lambda *_: queue.shutdown())
-        send(signal.SIGTERM)
-        assert outcome(CALLS[name], queue) == (ShutDown, ())
-
-    in_fork(check)
+    queue = stuck_queue(name)
+    signal.signal(signal.SIGTERM, lambda *_: queue.shutdown())
+    send(signal.SIGTERM)
+    assert outcome(CALLS[name], queue) == (ShutDown, ())
 
 
 @each_call
+@forked
 def test_a_handler_may_ask_for_the_inside_of_a_queue_that_is_waited_on(name):
     """The wait goes on by the standard algorithm."""
+    queue, sizes = stuck_queue(name), []
+    signal.signal(signal.SIGUSR1, lambda *_: sizes.append(len(queue.queue)))
 
-    def check():
-        queue, sizes = stuck_queue(name), []
-        signal.signal(signal.SIGUSR1, lambda *_: sizes.append(len(queue.queue)))
+    def disturb_and_serve():
+        send(signal.SIGUSR1).result()
+        wait_until(lambda: sizes, "the handler")
+        wait_parked(threading.main_thread())
+        serve(name, queue)
 
-        def disturb_and_serve():
-            send(signal.SIGUSR1).result()
-            wait_until(lambda: sizes, "the handler")
-            wait_parked(threading.main_thread())
-            serve(name, queue)
-
-        server = Task(disturb_and_serve)
-        assert call_that_fits(name, queue) == expected_of(name)
-        server.result()
-        assert sizes == [name not in GETS]
-
-    in_fork(check)
+    server = Task(disturb_and_serve)
+    assert call_that_fits(name, queue) == expected_of(name)
+    server.result()
+    assert sizes == [name not in GETS]
 
 
 @pytest.mark.parametrize("handler", [False, True], ids=["a hook", "a signal handler amid a hook"])
@@ -495,89 +457,80 @@ def test_who_uses_a_classic_queue_amid_an_operation_of_the_same_thread_is_told_s
     in_fork(check)
 
 
+@forked
 def test_a_handler_may_wait_on_the_same_queue():
-    def check():
-        queue, entered, handled = Queue(1), [], []
+    queue, entered, handled = Queue(1), [], []
 
-        def handler(*_):
-            entered.append(1)
-            handled.append(queue.get())
+    def handler(*_):
+        entered.append(1)
+        handled.append(queue.get())
 
-        signal.signal(signal.SIGUSR1, handler)
-        send(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, handler)
+    send(signal.SIGUSR1)
 
-        def feed():
-            wait_until(lambda: entered, "the handler to begin")
-            wait_parked(threading.main_thread())
-            queue.put(1)
-            wait_until(lambda: handled, "the handler")
-            queue.put(2)
+    def feed():
+        wait_until(lambda: entered, "the handler to begin")
+        wait_parked(threading.main_thread())
+        queue.put(1)
+        wait_until(lambda: handled, "the handler")
+        queue.put(2)
 
-        feeder = Task(feed)
-        assert queue.get() == 2
-        assert handled == [1]
-        feeder.result()
-        queue._check()
-
-    in_fork(check)
+    feeder = Task(feed)
+    assert queue.get() == 2
+    assert handled == [1]
+    feeder.result()
+    queue._check()
 
 
 @each_algorithm
 @pytest.mark.parametrize("name", sorted(GETS))
+@forked
 def test_an_item_that_comes_behind_a_signal_is_left_to_the_next_get(name, kind):
     """A handler that raises ends the get before it has taken anything, as with the standard one."""
-
-    def check():
-        queue = stuck_queue(name, kind)
-        for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
-            assert drained(queue) == [5]
-            queue._check()
-
-    in_fork(check)
+    queue = stuck_queue(name, kind)
+    for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
+        assert drained(queue) == [5]
+        queue._check()
 
 
 @each_algorithm
 @each_put
+@forked
 def test_a_put_that_was_interrupted_before_there_was_room_has_put_nothing(name, kind):
-    def check():
-        queue = stuck_queue(name, kind)
-        for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
-            assert drained(queue) == []
-            queue._check()
-            queue.put(1)
-
-    in_fork(check)
+    queue = stuck_queue(name, kind)
+    for _ in stop_then_serve(lambda: CALLS[name](queue), lambda _: serve(name, queue)):
+        assert drained(queue) == []
+        queue._check()
+        queue.put(1)
 
 
 @pytest.mark.parametrize("kind", ["plain", "lifo", "priority"])  # amid the standard algorithm it would wait for itself
+@forked
 def test_a_handler_may_use_the_queue_that_the_main_thread_is_using(kind):
-    def check():
-        queue, from_handler, numbers, taken, number = KINDS[kind](), [], itertools.count(), [], 0
+    queue, from_handler, numbers, taken, number = KINDS[kind](), [], itertools.count(), [], 0
 
-        def handler(*_):  # which may be interrupted by itself
-            number = next(numbers)
-            queue.put(("handler", number))
-            assert queue.put_many([]) == 0
-            assert queue.qsize() >= 0
-            from_handler.append(number)
+    def handler(*_):  # which may be interrupted by itself
+        number = next(numbers)
+        queue.put(("handler", number))
+        assert queue.put_many([]) == 0
+        assert queue.qsize() >= 0
+        from_handler.append(number)
 
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-4)
-        while len(from_handler) < 500:
-            queue.put(("main", number))
-            queue.put_many([("main", number + 1), ("main", number + 2)])
-            number += 3
-            taken.append(queue.get())
-            taken += queue.get_many(2)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        taken += drained(queue)
-        queue._check()
-        of_main = [item for who, item in taken if who == "main"]
-        assert (of_main if KINDS[kind] is Queue else sorted(of_main)) == list(range(number))
-        assert sorted(item for who, item in taken if who == "handler") == sorted(from_handler)
-        assert queue.unfinished_tasks == len(taken)
-
-    in_fork(check)
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-4)
+    while len(from_handler) < 500:
+        queue.put(("main", number))
+        queue.put_many([("main", number + 1), ("main", number + 2)])
+        number += 3
+        taken.append(queue.get())
+        taken += queue.get_many(2)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    taken += drained(queue)
+    queue._check()
+    of_main = [item for who, item in taken if who == "main"]
+    assert (of_main if KINDS[kind] is Queue else sorted(of_main)) == list(range(number))
+    assert sorted(item for who, item in taken if who == "handler") == sorted(from_handler)
+    assert queue.unfinished_tasks == len(taken)
 
 
 # Forks ----------------------------------------------------------------------------------------------------------------
@@ -734,87 +687,79 @@ each_use = pytest.mark.parametrize("used", [False, True], ids=["left alone", "us
 @each_algorithm
 @each_timed_call
 @each_use
+@forked
 def test_a_wait_whose_signal_handler_forks_goes_on_in_both_processes(name, kind, used):
-    def check():
-        queue = stuck_queue(name, kind)
-        children = fork_in_a_handler(queue.qsize if used else lambda: None)
-        send(signal.SIGUSR1)
-        while not children:  # the signal comes once this thread has been seen to wait
-            assert_times_out(name, queue, timeout=SEEN)
-        assert drained(queue) == ([1] if name in PUTS else [])
-        queue.put(1)
-        assert queue.get() == 1
-        queue._check()
-        end_of_child(children)
-
-    in_fork(check)
+    queue = stuck_queue(name, kind)
+    children = fork_in_a_handler(queue.qsize if used else lambda: None)
+    send(signal.SIGUSR1)
+    while not children:  # the signal comes once this thread has been seen to wait
+        assert_times_out(name, queue, timeout=SEEN)
+    assert drained(queue) == ([1] if name in PUTS else [])
+    queue.put(1)
+    assert queue.get() == 1
+    queue._check()
+    end_of_child(children)
 
 
 @thorough(but=("*-plain",))
 @each_told_kind
 @each_call
 @each_use
+@forked
 def test_a_wait_whose_signal_handler_forks_is_served_in_both_processes(name, kind, used):
     """In the child by a thread of its own."""
+    queue = stuck_queue(name, KINDS[kind])
 
-    def check():
-        queue = stuck_queue(name, KINDS[kind])
+    def serve_soon():
+        wait_parked(threading.main_thread())
+        serve(name, queue)
 
-        def serve_soon():
-            wait_parked(threading.main_thread())
-            serve(name, queue)
+    def use():
+        if used:
+            queue.qsize()
+        Task(serve_soon)
 
-        def use():
-            if used:
-                queue.qsize()
-            Task(serve_soon)
-
-        children = fork_in_a_handler(use)
-        Task(lambda: (wait_until(lambda: children, "the fork"), serve_soon()))
-        send(signal.SIGUSR1)  # at last: while a thread is being started, this one waits, too
-        assert call_that_fits(name, queue) == expected_of(name)
-        assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
-        queue._check()
-        end_of_child(children)
-
-    in_fork(check)
+    children = fork_in_a_handler(use)
+    Task(lambda: (wait_until(lambda: children, "the fork"), serve_soon()))
+    send(signal.SIGUSR1)  # at last: while a thread is being started, this one waits, too
+    assert call_that_fits(name, queue) == expected_of(name)
+    assert drained(queue) == ([7] if name in PUTS else [1] if name == "join" else [])
+    queue._check()
+    end_of_child(children)
 
 
 @thorough(but=("*-get*",))
 @pytest.mark.parametrize("kind", ["converted", "hooked", "lifo", "priority"])
 @pytest.mark.parametrize("waits_for", ["an item", "the mutex"])
 @each_use
+@forked
 def test_a_wait_whose_signal_handler_forks_does_not_hang_at_the_parents_mutex(kind, waits_for, used):
     """Another thread holds it at the fork, which is not there in the child."""
+    queue, held = KINDS[kind](), threading.Event()
+    children = fork_in_a_handler(functools.partial(queue.put, 5) if used else lambda: None)
 
-    def check():
-        queue, held = KINDS[kind](), threading.Event()
-        children = fork_in_a_handler(functools.partial(queue.put, 5) if used else lambda: None)
-
-        def hold_and_interrupt():
-            if waits_for == "an item":
-                wait_parked(threading.main_thread())
-            with queue.mutex:
-                held.set()
-                send(signal.SIGUSR1).result()
-                wait_until(lambda: children, "the fork")
-
-        interrupter = Task(hold_and_interrupt)
+    def hold_and_interrupt():
         if waits_for == "an item":
-            got = outcome(functools.partial(queue.get, timeout=SEEN))
-            while not children and interrupter.is_alive():  # which has yet to see this thread wait
-                got = outcome(functools.partial(queue.get, timeout=SEEN))
-            if not children:
-                interrupter.result()  # why there is none
-            assert got == (5 if used and children[0] == 0 else (Empty, ()))
-        else:
-            held.wait()
-            queue.put(3)
-            assert sorted(drained(queue)) == ([3, 5] if used and children[0] == 0 else [3])
-        queue._check()
-        end_of_child(children)
+            wait_parked(threading.main_thread())
+        with queue.mutex:
+            held.set()
+            send(signal.SIGUSR1).result()
+            wait_until(lambda: children, "the fork")
 
-    in_fork(check)
+    interrupter = Task(hold_and_interrupt)
+    if waits_for == "an item":
+        got = outcome(functools.partial(queue.get, timeout=SEEN))
+        while not children and interrupter.is_alive():  # which has yet to see this thread wait
+            got = outcome(functools.partial(queue.get, timeout=SEEN))
+        if not children:
+            interrupter.result()  # why there is none
+        assert got == (5 if used and children[0] == 0 else (Empty, ()))
+    else:
+        held.wait()
+        queue.put(3)
+        assert sorted(drained(queue)) == ([3, 5] if used and children[0] == 0 else [3])
+    queue._check()
+    end_of_child(children)
 
 
 def test_a_child_can_use_a_queue_amid_one_of_whose_hooks_its_parents_thread_is():

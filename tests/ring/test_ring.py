@@ -28,7 +28,7 @@ from helpers import (
     contents,
     each_call,
     examples,
-    in_fork,
+    forked,
     records,
     ring_with,
     run_python,
@@ -201,55 +201,47 @@ UNINITIALISED = CALLS | {
 
 
 @pytest.mark.parametrize("name", UNINITIALISED)
+@forked
 def test_a_ring_without_init_is_shut_down_and_does_not_crash(name):
-    def check():
-        with contextlib.suppress(RuntimeError, TypeError, ValueError, ShutDown, StopIteration):
-            UNINITIALISED[name](RingBuffer.__new__(RingBuffer))
-
-    in_fork(check)
+    with contextlib.suppress(RuntimeError, TypeError, ValueError, ShutDown, StopIteration):
+        UNINITIALISED[name](RingBuffer.__new__(RingBuffer))
 
 
+@forked
 def test_a_ring_without_init_can_be_looked_at():
-    def check():
-        ring = RingBuffer.__new__(RingBuffer)
-        assert (len(ring), ring.qsize(), ring.empty(), ring.is_shutdown) == (0, 0, True, True)
-        assert "shut down" in repr(ring)
-        ring.stats()
-        ring.shutdown()
-
-    in_fork(check)
+    ring = RingBuffer.__new__(RingBuffer)
+    assert (len(ring), ring.qsize(), ring.empty(), ring.is_shutdown) == (0, 0, True, True)
+    assert "shut down" in repr(ring)
+    ring.stats()
+    ring.shutdown()
 
 
+@forked
 def test_an_init_within_an_init_does_not_corrupt_the_ring():
-    def check():
-        class Capacity:
-            def __index__(self):
-                ring.__init__(1000, "i8")
-                ring.put_many(range(999))
-                return 3
+    class Capacity:
+        def __index__(self):
+            ring.__init__(1000, "i8")
+            ring.put_many(range(999))
+            return 3
 
-        ring = RingBuffer.__new__(RingBuffer)
-        with pytest.raises(RuntimeError, match="initialised already"):
-            ring.__init__(Capacity(), "i8")
-        ring._check()
-        assert contents(ring) == list(range(999))
-
-    in_fork(check)
+    ring = RingBuffer.__new__(RingBuffer)
+    with pytest.raises(RuntimeError, match="initialised already"):
+        ring.__init__(Capacity(), "i8")
+    ring._check()
+    assert contents(ring) == list(range(999))
 
 
+@forked
 def test_an_init_within_a_put_does_not_let_more_in_than_was_given():
-    def check():
-        class Record:
-            def __float__(self):
-                ring.__init__(2, "V1000000")
-                return 1.0
+    class Record:
+        def __float__(self):
+            ring.__init__(2, "V1000000")
+            return 1.0
 
-        ring = RingBuffer.__new__(RingBuffer)
-        with contextlib.suppress(RuntimeError, TypeError, ValueError, ShutDown):
-            ring.put(Record())
-        assert ring.empty()
-
-    in_fork(check)
+    ring = RingBuffer.__new__(RingBuffer)
+    with contextlib.suppress(RuntimeError, TypeError, ValueError, ShutDown):
+        ring.put(Record())
+    assert ring.empty()
 
 
 # Any dtype without objects --------------------------------------------------------------------------------------------
@@ -894,19 +886,17 @@ def test_get_into_takes_a_subclass_and_a_slice():
     assert out.tolist() == [0, 1, 0, 2, 3]
 
 
+@forked
 def test_an_array_that_lies_about_itself_is_not_written_beyond_its_end():
-    def check():
-        class Liar(np.ndarray):
-            shape, ndim, dtype = (1000,), 1, np.dtype("i8")
+    class Liar(np.ndarray):
+        shape, ndim, dtype = (1000,), 1, np.dtype("i8")
 
-        ring, memory = RingBuffer(1000, "i8"), np.zeros(100, "i8")
-        ring.put_many(range(1, 1001))
-        liar = np.ndarray.view(memory[:10], Liar)
-        assert ring.get_into(liar, timeout=0) <= 10
-        assert not memory[10:].any()
-        ring._check()
-
-    in_fork(check)
+    ring, memory = RingBuffer(1000, "i8"), np.zeros(100, "i8")
+    ring.put_many(range(1, 1001))
+    liar = np.ndarray.view(memory[:10], Liar)
+    assert ring.get_into(liar, timeout=0) <= 10
+    assert not memory[10:].any()
+    ring._check()
 
 
 # batches, snapshot ----------------------------------------------------------------------------------------------------
@@ -1324,17 +1314,15 @@ def test_a_subclass_may_add_attributes_and_override_methods():
     assert (ring.name, ring.get_nowait(), ring.get(), type(ring)) == ("speed", 101, 102, Named)
 
 
+@forked
 def test_a_subclass_that_lies_about_its_capacity_gets_no_others_memory():
-    def check():
-        class Liar(RingBuffer):
-            capacity = 10**6
+    class Liar(RingBuffer):
+        capacity = 10**6
 
-        ring = Liar(2, "i8")
-        ring.put_many([1, 2])
-        assert ring.get_many(10**6, min_count=3, timeout=0).tolist() == [1, 2]
-        ring._check()
-
-    in_fork(check)
+    ring = Liar(2, "i8")
+    ring.put_many([1, 2])
+    assert ring.get_many(10**6, min_count=3, timeout=0).tolist() == [1, 2]
+    ring._check()
 
 
 def stubs():
@@ -1611,25 +1599,22 @@ def test_any_sequence_of_calls_agrees_with_the_model():
 
 
 @pytest.mark.parametrize("where", ["timeout", "min_count"])
+@forked
 def test_an_array_that_its_arguments_change_is_not_written_beyond(where):
     """What an argument's conversion runs comes before the look at the array."""
+    ring, out = RingBuffer(128, "i8"), np.zeros(128, "i8")
+    ring.put_many(np.arange(128))
 
-    def check():
-        ring, out = RingBuffer(128, "i8"), np.zeros(128, "i8")
-        ring.put_many(np.arange(128))
+    class Argument:
+        def __float__(self):
+            # Another dtype and less memory: what assigning `out.dtype` did before numpy 2.5 deprecated it.
+            out.__setstate__((1, (16,), np.dtype("i1"), False, bytes(16)))
+            return 1.0
 
-        class Argument:
-            def __float__(self):
-                # Another dtype and less memory: what assigning `out.dtype` did before numpy 2.5 deprecated it.
-                out.__setstate__((1, (16,), np.dtype("i1"), False, bytes(16)))
-                return 1.0
+        def __index__(self):
+            self.__float__()
+            return 1
 
-            def __index__(self):
-                self.__float__()
-                return 1
-
-        with pytest.raises(TypeError, match="int8"):
-            ring.get_into(out, **{where: Argument()})
-        assert ring.qsize() == 128
-
-    in_fork(check)
+    with pytest.raises(TypeError, match="int8"):
+        ring.get_into(out, **{where: Argument()})
+    assert ring.qsize() == 128

@@ -33,6 +33,7 @@ from helpers import (
     contents,
     each_get,
     each_put,
+    forked,
     in_fork,
     parked,
     parked_or_over,
@@ -1526,92 +1527,80 @@ def test_the_interpreter_exits_with_views_out(monkeypatch):
 
 
 @each_side
+@forked
 def test_ctrl_c_ends_the_wait_for_a_block(side):
-    def check():
-        ring = stuck_ring(side)
-        block = block_of(ring, side)
-        before = contents(ring), ring.stats()[:4]
-        for _ in range(2):  # what was not entered may be tried again
-            assert_interrupted(block.__enter__)
-        assert (contents(ring), ring.stats()[:4]) == before
-        serve(ring, side)
-        with block:
-            assert len(block) == 1
-        check_balance(ring)
-
-    in_fork(check)
+    ring = stuck_ring(side)
+    block = block_of(ring, side)
+    before = contents(ring), ring.stats()[:4]
+    for _ in range(2):  # what was not entered may be tried again
+        assert_interrupted(block.__enter__)
+    assert (contents(ring), ring.stats()[:4]) == before
+    serve(ring, side)
+    with block:
+        assert len(block) == 1
+    check_balance(ring)
 
 
 @each_side
+@forked
 def test_ctrl_c_ends_the_wait_for_a_block_that_another_thread_has_out(side):
-    def check():
-        ring = ring_for(side)
-        with held(ring, side):
-            for call in uses_of_side(ring, side):
-                assert_interrupted(lambda call=call: call({}))
-        enter_and_leave(ring, side)
-        check_balance(ring)
-
-    in_fork(check)
+    ring = ring_for(side)
+    with held(ring, side):
+        for call in uses_of_side(ring, side):
+            assert_interrupted(lambda call=call: call({}))
+    enter_and_leave(ring, side)
+    check_balance(ring)
 
 
 @each_side
+@forked
 def test_a_handler_that_returns_lets_the_wait_for_a_block_go_on(side):
-    def check():
-        ring = stuck_ring(side)
-        signal.signal(signal.SIGUSR1, lambda *_: serve(ring, side))
-        send(signal.SIGUSR1)
-        assert enter_and_leave(ring, side)[0] == 1
-        check_balance(ring)
-
-    in_fork(check)
+    ring = stuck_ring(side)
+    signal.signal(signal.SIGUSR1, lambda *_: serve(ring, side))
+    send(signal.SIGUSR1)
+    assert enter_and_leave(ring, side)[0] == 1
+    check_balance(ring)
 
 
+@forked
 def test_a_handler_may_enter_a_block_amid_the_wait_for_one():
-    def check():
-        ring = RingBuffer(2, "i8")
+    ring = RingBuffer(2, "i8")
 
-        def handler(*_):
-            with ring.reserve(1) as block:
-                block.array[:] = 5
+    def handler(*_):
+        with ring.reserve(1) as block:
+            block.array[:] = 5
 
-        signal.signal(signal.SIGUSR1, handler)
-        send(signal.SIGUSR1)
-        assert enter_and_leave(ring, "peek") == (1, [5])
-        check_balance(ring)
-
-    in_fork(check)
+    signal.signal(signal.SIGUSR1, handler)
+    send(signal.SIGUSR1)
+    assert enter_and_leave(ring, "peek") == (1, [5])
+    check_balance(ring)
 
 
 @each_side
+@forked
 def test_who_is_interrupted_just_as_a_block_is_to_be_had_passes_that_on(side):
-    def check():
-        for _ in range(3):
-            ring = stuck_ring(side)
-            use = functools.partial(enter_and_leave, ring, side)
-            first, second = signal_first_of_two(use, use, functools.partial(serve, ring, side), stop)
-            if side == "peek":  # before the handler ran nothing was taken
-                assert (first, second) == (StopError, (1, [1]))
-            else:  # the handler may run once the block was entered: it then has been given up by the exception
-                assert first is StopError
-                assert second[0] == 1
-            check_balance(ring)
-
-    in_fork(check)
+    for _ in range(3):
+        ring = stuck_ring(side)
+        use = functools.partial(enter_and_leave, ring, side)
+        first, second = signal_first_of_two(use, use, functools.partial(serve, ring, side), stop)
+        if side == "peek":  # before the handler ran nothing was taken
+            assert (first, second) == (StopError, (1, [1]))
+        else:  # the handler may run once the block was entered: it then has been given up by the exception
+            assert first is StopError
+            assert second[0] == 1
+        check_balance(ring)
 
 
 @each_side
+@forked
 def test_an_exception_of_a_handler_inside_the_block_changes_nothing(side):
-    def check():
-        ring = ring_for(side)
-        before = contents(ring)
-        signal.signal(signal.SIGUSR1, stop)
-        with pytest.raises(StopError), block_of(ring, side, 2):
-            signal.raise_signal(signal.SIGUSR1)
-        assert contents(ring) == before
-        check_balance(ring)
-
-    in_fork(check)
+    ring = ring_for(side)
+    before = contents(ring)
+    signal.signal(signal.SIGUSR1, stop)
+    with pytest.raises(StopError), block_of(ring, side, 2):
+        signal.raise_signal(signal.SIGUSR1)
+    assert contents(ring) == before
+    check_balance(ring)
 
 
 # Threads --------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from own_network import NOT_ALLOWED
 
 import f1buf
 from f1buf import READING
-from f1buf.command import cli
+from f1buf.command.can import add_options
+from f1buf.command.parser import Parser
 from f1buf.telemetry import F1TelemetrySystem, TelemetryError, Threshold, ThresholdTable, channels
 from f1buf.telemetry.channels import channels_by_name
 from f1buf.telemetry.sources import RecordingError
@@ -891,8 +892,8 @@ def parse(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in [name for name in os.environ if name.startswith("CAN_")]:
         monkeypatch.delenv(name)
-    parser = cli.Parser(prog="f1buf can")
-    cli.add_can_options(parser, bus=True)
+    parser = Parser(prog="f1buf can")
+    add_options(parser)
     return lambda *arguments: parser.parse_args(["--dbc", "car.dbc", *arguments])
 
 

@@ -750,7 +750,7 @@ def test_pandas_has_the_same_types_whatever_is_in_a_recording(going_on):
 
 
 def test_grouping_in_pandas_keeps_unknown_drivers(going_on):
-    """As the README shows it."""
+    """As the documentation shows it."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_parquet(going_on)
     top = frame.groupby(["driver", "lap"], observed=True, dropna=False).value.max().reset_index()

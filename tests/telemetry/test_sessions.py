@@ -21,7 +21,8 @@ from cli_helpers import (
 )
 from helpers import WATCHDOG, wait_until
 
-from f1buf.command import cli
+from f1buf.command import listen
+from f1buf.command.game import SessionNotices
 from f1buf.telemetry import Alert, F1TelemetrySystem, Threshold
 from f1buf.telemetry.sessions import short_session
 from f1buf.telemetry.sources.game.decoder import Decoder
@@ -208,7 +209,7 @@ def test_several_sessions_are_named(both_fast):
 
 def test_each_of_several_sessions_is_told_once():
     decoder = SimpleNamespace(sessions=(), session=None)
-    told = cli.SessionNotices(decoder)
+    told = SessionNotices(decoder)
     assert list(told.notices()) == []
     decoder.sessions = (ONE,)
     assert list(told.notices()) == []
@@ -233,7 +234,7 @@ def test_each_of_several_sessions_is_told_once():
 
 def test_digits_that_fit_several_sessions_are_told():
     decoder = SimpleNamespace(sessions=(), session="0282")
-    told = cli.SessionNotices(decoder)
+    told = SessionNotices(decoder)
     decoder.sessions = (ONE,)
     assert list(told.notices()) == []
     decoder.sessions = (ONE, 10282)
@@ -346,8 +347,8 @@ class Ears:
 )
 def test_silence_is_told_with_what_would_help(monkeypatch, ears, said):
     now = 100.0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    silence = cli.Silence(ears, lambda: 0)
+    monkeypatch.setattr(listen.time, "monotonic", lambda: now)
+    silence = listen.Silence(ears, lambda: 0)
     list(silence.notices())
     now, ears.datagrams = 106.0, 9
     [what, why] = silence.notices()

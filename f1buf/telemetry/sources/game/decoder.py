@@ -80,7 +80,7 @@ class Decoder:
     lost : int
         How many datagrams are missing so far, of the four packets that come every frame (motion, lap data, car
         telemetry, car status): a gap in the frame numbers of a packet counts as one for each frame. It goes down where
-        datagrams come late. See `FrameGaps`.
+        datagrams come late.
     session : str or None
         The digits with which the number of a session that is read ends; None: each is read.
     sessions : tuple of int

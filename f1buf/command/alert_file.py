@@ -1,0 +1,77 @@
+"""Alerts as JSON lines, in a file or on standard output."""
+
+import errno
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from f1buf.command.status import UsageError
+from f1buf.command.streams import silence, stdout_knows_unicode
+from f1buf.telemetry import Alert
+
+
+class AlertFile:
+    """Writes alerts as JSON lines to a new file, or to standard output for ``"-"``; from any thread.
+
+    A write that fails is remembered, and the analysis goes on.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.error: OSError | None = None
+        self._name = "standard output" if path == "-" else path
+        self._ascii = path == "-" and not stdout_knows_unicode()
+        if path == "-" and sys.stdout is None:
+            self.error = OSError(errno.EBADF, "closed")
+        self._lock = threading.Lock()
+        try:
+            self._file: TextIO = sys.stdout if path == "-" else opened_new(path)
+        except OSError as error:
+            raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
+
+    def write(self, alert: Alert) -> None:
+        """Write one alert; `flush` makes it visible."""
+        self._attempt(lambda: self._file.write(alert.as_json(ensure_ascii=self._ascii) + "\n"))
+
+    def flush(self) -> None:
+        """Hand on to the system what was written."""
+        self._attempt(lambda: self._file.flush())
+
+    def close(self) -> str | None:
+        """Close the file; return what went wrong so far, or None."""
+        self.flush()
+        if self._file is not sys.stdout:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.error = self.error or error
+        elif self.error is not None and sys.stdout is not None:
+            silence(sys.stdout)
+        return None if self.error is None else f"alerts were lost: {self._name}: {self.error.strerror}"
+
+    def _attempt(self, act: Callable[[], Any]) -> None:
+        with self._lock:
+            if self.error is None:
+                try:
+                    act()
+                except OSError as error:
+                    self.error = error
+
+
+def opened_new(path: str) -> TextIO:
+    """Open a file to write to: a new one, or one where there is nothing to lose (empty, a device, a pipe)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        refuse_what_holds_something(path, os.fstat(descriptor))
+    except UsageError:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "w", encoding="utf-8")
+
+
+def refuse_what_holds_something(path: str, there: os.stat_result) -> None:
+    """Refuse a file with something in it."""
+    if stat.S_ISREG(there.st_mode) and there.st_size > 0:
+        raise UsageError(f"--alerts {path}: holds something already; choose another file, or remove that one")

@@ -1,0 +1,98 @@
+"""The command line's parser, and the options that `run`, `replay`, `listen` and `can` have in common."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import f1buf
+from f1buf.command.status import BAD_USAGE
+from f1buf.command.streams import at_end, print_data, say_error
+from f1buf.telemetry import PROFILES
+from f1buf.telemetry.text import clean, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """Says bad usage in one line; fails where its help cannot be written, which argparse would not say."""
+
+    def print_help(self, file: Any = None) -> None:
+        if file is not None:
+            super().print_help(file)
+        elif status := print_data(self.prog, self.format_help()):
+            self.exit(status)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if message:
+            say_error(message.rstrip("\n"))
+        sys.exit(at_end(status))
+
+    def error(self, message: str) -> NoReturn:
+        said = f"{self.prog}: error: {one_line(Exception(message))} (see {self.prog} --help)"
+        self.exit(BAD_USAGE, f"{clean(said)}\n")
+
+
+class Version(argparse.Action):
+    """Prints the version; fails where it cannot be written, which argparse's own action would not say."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        parser.exit(print_data(parser.prog, f"f1buf {f1buf.__version__}\n"))
+
+
+def number(
+    least: float, most: float = 1e9, *, exclusive: bool = False, whole: bool = False, word: str | None = None
+) -> Callable[[str], Any]:
+    """Return a converter for argparse: a number from `least` to `most`; None for `word`, where one is allowed."""
+    kind = "a whole number" if whole else "a number"
+    expected = f"expected {kind} {'above' if exclusive else 'of at least'} {least:g}"
+    if most < math.inf:
+        expected += f" and at most {most:g}"
+    if word:
+        expected += f", or {word!r}"
+
+    def convert(text: str) -> float | int | None:
+        if word is not None and text == word:
+            return None
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: {expected}") from None
+        if not least <= value <= most or (exclusive and value == least):
+            raise argparse.ArgumentTypeError(f"{text}: {expected}")
+        return value
+
+    return convert
+
+
+def path_name(text: str) -> str:
+    """Refuse ``-``, which stands for a stream everywhere else and for none here."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("'-': expected a name, no stream; ./- for what is called so")
+    return text
+
+
+def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresholds: Any, said: str = "") -> None:
+    """Add the common options; `said` tells people what the default thresholds are, where their name does not."""
+    option, policies = parser.add_argument, ("block", "drop_oldest", "drop_newest")
+    option("--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds")
+    analyzers = number(1, 10_000, whole=True)
+    option("--analyzers", type=analyzers, default=3, metavar="N", help="analyzer threads (default: 3)")
+    delay = "seconds of further work for each reading, to stand for a slow analysis"
+    option("--analyzer-delay", type=number(0, 3600), default=0.0, metavar="S", help=delay)
+    size = number(1, math.inf, whole=True)
+    option("--buffer-size", type=size, metavar="N", help=f"readings (default: {buffer_size})")
+    full = "what happens when the buffer is full (default: block, which loses nothing)"
+    option("--overflow", choices=policies, default="block", help=full)
+    profiles = f"a profile ({', '.join(PROFILES)}) or a TOML file (default: {said or thresholds})"
+    option("--thresholds", type=path_name, metavar="NAME|FILE", help=profiles)
+    option("--alerts", metavar="FILE", help="write alerts as JSON lines to a new file; - for standard output")
+    samples = "an alert for each reading over its threshold, not only rises"
+    option("--alert-samples", action="store_true", help=samples)
+    option("--fail-on-alert", action="store_true", help="exit with status 3 if there was an alert")
+    folder = "keep all readings in a new folder, as Parquet files, which `f1buf replay DIR` plays back "
+    option("--record", type=path_name, metavar="DIR", help=f"{folder}(needs f1buf[record])")
+    behind = "what happens when the recorder falls behind (default: block, which loses nothing)"
+    option("--record-overflow", choices=policies, help=behind)
+    option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")
+    option("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)
