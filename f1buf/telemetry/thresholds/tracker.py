@@ -108,7 +108,7 @@ class Tracker:
                 samples, lasting = found.samples, found.lasting
                 rises = found.rises.tolist()
                 rises += [position for sensor, position in found.opened.items() if sensor not in over]
-            for sensor in found.ended.intersection(over):
+            for sensor in over.keys() & found.ended:
                 if sensor not in lasting:
                     del over[sensor]
             if len(over) > MOST_OVER:
