@@ -104,14 +104,11 @@ class Decoder:
         self._cars = _checked_cars(cars)
         self.session = checked_session(session)
         self.lost = 0
+        self.sessions: tuple[int, ...] = ()
         self.others: tuple[int, ...] = ()
         self._sessions = Sessions()
         # Of each session the latest frame, and of that one datagram by packet id: a flood cannot fill the memory.
         self._held: dict[tuple[int, int], tuple[int, dict[int, tuple[Header, bytes, float | None]]]] = {}
-
-    @property
-    def sessions(self) -> tuple[int, ...]:
-        return self._sessions.heard
 
     def decode(self, datagram: Datagram, time: float | None = None) -> Array:
         """Return the readings of one datagram; never raises for what it contains.
@@ -291,8 +288,10 @@ class Decoder:
         full = None if cars is None else extract.full(datagram, cars)
         if cars is None or (full is not None and not len(full)):
             return self._reject("no cars" if self._cars == "all" else "car not there")
-        if not session.heard and not self._sessions.begin_readings(session, header.session_uid):
-            return self._reject("too many sessions")
+        if not session.heard:
+            if not self._sessions.begin_readings(session, header.session_uid):
+                return self._reject("too many sessions")
+            self.sessions = self._sessions.heard
         if packet_id not in session.templates:
             flags = self._sessions.flags_of(session)
             session.templates[packet_id] = extract.template(cars, session.number, flags)
