@@ -1,4 +1,4 @@
-"""What the scripts here have in common: the machine, the interpreter, placement, and the command line."""
+"""What the scripts here share: the machine, raw results, the command line, tables, comparisons of pairs."""
 
 import argparse
 import datetime
@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -66,6 +67,20 @@ def usage() -> Usage:
     )
 
 
+def require(holds: bool, what: object, why: str) -> None:
+    if not holds:
+        raise AssertionError(f"{what}: {why}")
+
+
+def check_items(what: object, taken: list[list[int]], share: int, producers: int) -> None:
+    """All numbers once, and what each consumer got from one producer in the order it was put; a `share` is of one."""
+    require(sorted(chain.from_iterable(taken)) == list(range(share * producers)), what, "not every item arrived once")
+    for got in taken:
+        # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
+        by_producer = sorted(got, key=share.__rfloordiv__) if producers > 1 else got
+        require(by_producer == sorted(got), what, "items of one producer arrived out of their order")
+
+
 @contextmanager
 def collector_off() -> Iterator[None]:
     gc.collect()
@@ -92,7 +107,7 @@ def gil_enabled() -> bool:
 
 
 def interpreter() -> str:
-    """Whose `must` and `aim` apply: by the build, whether or not it has turned its GIL on again."""
+    """The one of INTERPRETERS whose goals apply: by the build, whether or not it has turned its GIL on again."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "free-threaded"
     return "3.13" if sys.version_info >= (3, 13) else "3.11"
@@ -252,7 +267,7 @@ def by_turns(cases: Sequence[C], runs: int, run: Callable[[C, bool], float]) -> 
 
 
 def quartiles_of(ratios: Sequence[float]) -> tuple[float, float, float]:
-    """The quartiles of the ratios round by round; the middle one is told, for that of the medians may lie outside."""
+    """The quartiles of the ratios round by round. (The ratio of the medians may lie outside of them.)"""
     low, middle, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else list(ratios) * 3
     return low, middle, high
 

@@ -541,7 +541,7 @@ def goal_row(line: dict[str, Any]) -> dict[str, str]:
 
 def throughput(line: dict[str, Any]) -> dict[str, str]:
     return {
-        "who": line["title"],
+        "what": line["title"],
         "M/s": f"{line['rate'] / 1e6:.2f}",
         "least-most": "{:.4g}-{:.4g}".format(*(rate / 1e6 for rate in line["spread"])),
         "ratio": f"{line['ratio']:.3g}" if line["ratio"] else "",
@@ -557,7 +557,7 @@ def costs(line: dict[str, Any]) -> dict[str, str]:
 def flow_row(line: dict[str, Any]) -> dict[str, str]:
     spec = line["spec"]
     shape = {"threads": f"{spec['producers']}x{spec['consumers']}"}
-    return {"who": "", **shape, **{name: f"{spec[name]:,}" for name in ("batch", "capacity")}, **throughput(line)}
+    return {"what": "", **shape, **{name: f"{spec[name]:,}" for name in ("batch", "capacity")}, **throughput(line)}
 
 
 def latency_row(line: dict[str, Any]) -> dict[str, str]:
@@ -565,14 +565,14 @@ def latency_row(line: dict[str, Any]) -> dict[str, str]:
     if offered and line["rate"] < 0.9 * offered:
         late = f"cannot follow: {line['rate']:,.0f} of {offered:,.0f} a second"
     found = {f"{name} [us]": f"{ns / 1e3:,.1f}" for name, ns in line["ns"].items()}
-    return {"who": line["title"], "cores": str(line["spec"].get("cores", "")), **found, **costs(line), "": late}
+    return {"what": line["title"], "cores": str(line["spec"].get("cores", "")), **found, **costs(line), "": late}
 
 
 def slow_row(line: dict[str, Any]) -> dict[str, str]:
     ns, runs = line["ns"], line["runs"]
     puts = {"put p99 [us]": "put_p99_s", "put max [us]": "put_max_s"}
     return {
-        "who": line["title"],
+        "what": line["title"],
         **{f"age {name} [ms]": f"{ns[name] / 1e6:.1f}" for name in ("p50", "p99", "max")},
         "lost": f"{statistics.median(run['dropped'] / run['amount'] for run in runs):.0%}",
         **{name: f"{statistics.median(run[key] for run in runs) * 1e6:,.1f}" for name, key in puts.items()},

@@ -37,9 +37,11 @@ from common import (
     comparison_args,
     comparison_parser,
     own_copy,
+    require,
     version,
 )
 from native import limits
+from peers import get_each, put_bytes, put_each
 
 import f1buf
 from f1buf import READING
@@ -217,28 +219,14 @@ ROWS = (
 # The loops: of a thread, and of a coroutine. `seen` looks at a batch.
 
 
-def put_all(put: Any, items: list[Any]) -> None:
-    for item in items:
-        put(item)
-
-
 async def aput_all(aput: Any, items: list[Any]) -> None:
     for item in items:
         await aput(item)
 
 
-def put_copies(put: Any, blocks: list[Any]) -> None:
-    for block in blocks:
-        put(bytearray(block))
-
-
 async def aput_copies(aput: Any, blocks: list[Any]) -> None:
     for block in blocks:
         await aput(bytearray(block))
-
-
-def get_all(get: Any, n: int) -> list[Any]:
-    return [get() for _ in repeat(None, n)]
 
 
 async def aget_all(aget: Any, n: int) -> list[Any]:
@@ -288,11 +276,6 @@ async def send_back(aget: Any, aput: Any, n: int) -> None:
         await aput(await aget())
 
 
-def require(holds: bool, case: Case, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"{case}: {what}")
-
-
 def make_items(case: Case) -> list[Any]:
     if case.batch == 1:
         return list(range(case.items))
@@ -320,13 +303,13 @@ class Run:
     def in_thread(self) -> None:
         case = self.case
         if case.way == "to loop":
-            self.own(put_copies if case.copied else put_all)(self.channel.put, self.items)
+            self.own(put_bytes if case.copied else put_each)(self.channel.put, self.items, 1)
         elif case.way == "round trip":
             self.got = self.own(go_around)(self.channel.put, self.back.get, self.items)
         elif case.batch > 1:
             self.own(get_copies if case.copied else get_batches)(self.channel.get, self.seen, case.items * case.batch)
         else:
-            self.got = self.own(get_all)(self.channel.get, case.items)
+            self.got = self.own(get_each)(self.channel.get, case.items)
 
     async def in_loop(self) -> None:
         case = self.case

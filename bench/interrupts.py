@@ -52,7 +52,7 @@ def delay_of(call: Callable[[], object], pause: float) -> float:
     except KeyboardInterrupt:
         delay = time.monotonic() - sent[0]
     else:
-        raise AssertionError("the wait was served by nobody")
+        raise AssertionError("the wait ended, though nothing was put or taken")
     thread.join()
     return delay
 

@@ -1,29 +1,29 @@
 """What is compared: each peer in its best form, behind the smallest adapter.
 
 A peer says how to make its channel, and gives one loop for a producer and one for a consumer. The loops take methods
-out of the object once (``put = q.put``) and run with code of their own for each case (`common.own_copy`); what a
-producer needs is made in its thread before the clock starts.
+out of the object once (``put = q.put``) and run with code of their own for each case (`common.own_copy`). A producer's
+thread makes what it needs before the clock starts.
 
-Who carries what
+What carries what
     objects        Python integers, one by one or in lists
     readings       records of READING: the producer's blocks are copied into the ring, and out of it by the consumer
     in place       records of READING through blocks: written to the ring's slots, where a producer would make them
                    (here from ready bytes), and looked at there; one copy where "readings" are two
-    by reference   whole numpy arrays: the producer puts the same ready arrays again and again, nobody copies
-    copied         ``put(block.copy())``, as someone must whose own buffer is used again
-    as bytes       the same by who has measured it: numpy copies a structured array field by field, 20 to 30 times as
-                   slowly as its bytes. ``put(bytearray(bytes_of_block))``, ``np.frombuffer(get(), READING)``
+    by reference   whole numpy arrays: the producer puts the same ready arrays again and again, and copies nothing
+    copied         ``put(block.copy())``: what a producer needs that uses its own array again
+    as bytes       the same in the fastest way: numpy copies a structured array field by field, 20 to 30 times as slowly
+                   as its bytes. ``put(bytearray(bytes_of_block))``, ``np.frombuffer(get(), READING)``
     recycled       SimpleQueue has no bound: arrays go around, full ones through one queue, empty ones back through
                    another; "copied" copies the block's bytes into an empty one, which allocates nothing
 
-A bound is `capacity` records for all: for queues of arrays ``capacity // batch`` arrays. SimpleQueue, carrying objects,
-has none.
+All have the same bound, `capacity` records: a queue of arrays holds ``capacity // batch`` arrays. SimpleQueue, carrying
+objects, has none.
 
 What is checked, outside of the loops where that is possible
-    objects are all kept, and looked at when the clock has stopped. Arrays by reference are kept, too. Records that are
-    copied go through a `limits.Checker`: with one producer and one consumer the first and the last of each batch (the
-    warm-up run looks at each record); with several of them (`Flow.marked`) each record, in its producer's order. The
-    same array again and again has no order, and is only counted; in the warm-up run each is an object of its own.
+    All objects are kept, and looked at when the clock has stopped; so are arrays by reference. Records that are copied
+    go through a `limits.Checker`. With one producer and one consumer it looks at the first and the last of each batch
+    (in the warm-up run at each record), with several of them (`Flow.marked`) at each record, in its producer's order.
+    The same array again and again has no order, and is only counted; in the warm-up run each is an object of its own.
 """
 
 import multiprocessing
@@ -38,7 +38,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from common import gil_enabled, own_copy
+from common import check_items, gil_enabled, own_copy, require
 from native import limits
 
 import f1buf
@@ -144,12 +144,7 @@ class Job:
         for taken in self.items:
             if taken and isinstance(taken[0], list):
                 taken[:] = chain.from_iterable(taken)
-        everything = sorted(chain.from_iterable(self.items))
-        require(everything == list(range(self.records)), self.flow, "not every item arrived once")
-        for taken in self.items:
-            # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
-            ordered = sorted(taken, key=self.share.__rfloordiv__) if self.flow.producers > 1 else taken
-            require(ordered == sorted(taken), self.flow, "items of one producer arrived out of their order")
+        check_items(self.flow, self.items, self.share, self.flow.producers)
 
     def _verify_references(self) -> None:
         arrays = [list(map(id, taken)) for taken in self.references]
@@ -166,11 +161,6 @@ class Job:
             around = len(everything)
             expected = arrays[0][:around] * (count // around + 1)
             require(arrays[0] == expected[:count], self.flow, "arrays arrived out of their order")
-
-
-def require(holds: bool, what: object, why: str) -> None:
-    if not holds:
-        raise AssertionError(f"{what}: {why}")
 
 
 def numbered_blocks(flow: Flow, producer: int) -> Any:

@@ -105,7 +105,7 @@ def on_queue(spec: Pipeline, seconds: float) -> float:
     order = BatchOrder(waiting, merge)  # type: ignore[arg-type]
 
     def feed(index: int) -> None:
-        for readings in sources[index].batches(stop):  # nobody changes them: nothing to copy
+        for readings in sources[index].batches(stop):  # they are not changed: there is nothing to copy
             made[index] += len(readings)
             waiting.queue.put(readings)
 

@@ -206,7 +206,7 @@ def rates(section: Section) -> Any:
 def label_of(case: Case) -> str:
     spec, title = case["spec"], case["title"]
     batch, capacity = spec.get("batch", 1), spec.get("capacity", 65536)
-    if batch > 1 and "batches of" not in title and spec["peer"] != "plain":  # whose readings are always single
+    if batch > 1 and "batches of" not in title and spec["peer"] != "plain":  # its readings are single
         title += f", batches of {batch:,}"
     return title + (f", room for {capacity:,}" if capacity != 65536 else "")
 

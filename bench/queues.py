@@ -23,18 +23,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any
 
 from common import (
     INTERPRETERS,
     Pair,
+    check_items,
     collector_off,
     compare_pairs,
     comparison_args,
     comparison_parser,
     interpreter,
     own_copy,
+    require,
 )
 
 import f1buf
@@ -179,11 +181,6 @@ def gets_looked_up(q: Any, n: int) -> list[int]:
     return [q.get() for _ in repeat(None, n)]
 
 
-def require(holds: bool, case: Case, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"{case}: {what}")
-
-
 def time_one_thread(case: Case) -> float:
     """Seconds for `case.items` items, one in the queue at a time, or one batch."""
     q = CLASSES[case.name](case.maxsize)
@@ -250,18 +247,8 @@ def time_threads(case: Case) -> float:
         thread.join(max(0.0, give_up - time.perf_counter()))
     ended = time.perf_counter()
     require(not any(thread.is_alive() for thread in threads), case, f"not done after {HUNG_S} s")
-    check_taken(case, taken, share)
+    check_items(case, taken, share, case.pairs)
     return ended - began[0]
-
-
-def check_taken(case: Case, taken: list[list[int]], share: int) -> None:
-    """All items once, and what each consumer got from one producer in the order it was put."""
-    everything = sorted(chain.from_iterable(taken))
-    require(everything == list(range(share * case.pairs)), case, "not every item arrived once")
-    for got in taken:
-        # A sort by producer alone keeps the order within each. (share.__rfloordiv__(item) is item // share.)
-        by_producer = sorted(got, key=share.__rfloordiv__) if case.pairs > 1 else got
-        require(by_producer == sorted(got), case, "items of one producer arrived out of their order")
 
 
 def run(case: Case, _warm_up: bool) -> float:

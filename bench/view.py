@@ -19,7 +19,7 @@ from common import Parser, environment, positive, positive_seconds, print_enviro
 
 
 def readings_per_second(seconds, *options):
-    """Run it in a terminal of 120 columns and 40 lines, which somebody reads."""
+    """Run it in a terminal of 120 columns and 40 lines, whose output is read."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
     command = [sys.executable, "-m", "f1buf", "run", "--rate", "max", "--buffer-size", "65536", "--seed", "1"]

@@ -16,9 +16,9 @@ from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
-from common import Usage, collector_off, cpus, own_copy, pin, usage
+from common import Usage, collector_off, cpus, own_copy, pin, require, usage
 from native import limits
-from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks, require
+from peers import FORK, PEERS, DequeWithConditions, Flow, Job, numbered_blocks
 from pipelines import PIPELINES, Pipeline
 
 import f1buf
@@ -166,7 +166,7 @@ def move_by_memcpy(flow: Flow, records: int) -> Run:
 
 
 def put_only(name: str, records: int, *, capacity: int = 65536) -> Run:
-    """One thread puts into what nobody empties meanwhile; emptied between the rounds, while the clock stands."""
+    """One thread puts; the buffer is emptied between the rounds, while the clock stands."""
     fill, empty = PUTS[name](capacity)
     seconds, used = 0.0, Usage(0, 0, 0)
     with collector_off():
@@ -380,7 +380,7 @@ def take_lists(get_many: Callable[[int], Any], n: int, arrived: list[Any]) -> No
 
 
 class Nowhere:
-    """Notes when each reading is put: what the sensors' own pace is late by, whoever carries their readings."""
+    """Notes when each reading is put: by how much the sensors are late themselves, whatever carries their readings."""
 
     def __init__(self, capacity: int) -> None:
         self._arrived: list[Any] = []
@@ -390,7 +390,7 @@ class Nowhere:
 
     def wait(self, n: int) -> list[Any]:
         while len(self._arrived) < n:
-            time.sleep(TICK_S)  # nobody tells it: waking a consumer is what is left out here
+            time.sleep(TICK_S)  # it polls: waking a consumer is what is left out here
         return self._arrived
 
 
@@ -494,7 +494,7 @@ class Slow:
 
     policy: str  # a ring's overflow policy, "queue.Queue" (waits) or "deque" (with a maxlen: drops the oldest)
     batch: int = 256
-    period: float = 1e-3  # [s] of the producer, and of the consumer, who takes half as much each time
+    period: float = 1e-3  # [s] of the producer, and of the consumer, which takes half as much each time
     capacity: int = 8192
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# asammdf 8.8.28 cannot choose the first bus of an .mf4 log that python-can 4.6.1 wrote: whoever asks for it gets all.
+# asammdf 8.8.28 cannot choose the first bus of an .mf4 log that python-can 4.6.1 wrote: a reader that asks for it gets all.
 #
 # python-can counts buses from 0, and writes that (can/io/mf4.py:248), while its BLF, ASC and TRC writers add 1, as "many
 # interfaces start channel numbering at 0 which is invalid". To extract_bus_logging 0 means any bus (asammdf/mdf.py:6105).

@@ -2,7 +2,7 @@
 # python-can 4.6.1: an .asc log that begins 5 ms after a full second begins 500 ms after it when it is read.
 #
 # ASCWriter writes the milliseconds of the start without leading zeros (can/io/asc.py:386, `FORMAT_DATE.format(msec)`):
-# 20.005 s becomes "20.5". Whoever takes that for a fraction, as its own ASCReader with relative_timestamp=False does,
+# 20.005 s becomes "20.5". A reader that takes that for a fraction, as its own ASCReader with relative_timestamp=False,
 # shifts the whole log by up to 0.9 s; 1 log in 10 is hit. Against other logs of the same drive that is what counts.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -4,7 +4,7 @@
 # SqliteWriter.stop says that it writes all remaining messages. Its thread writes at most 501 at once and looks after each
 # such piece whether it is to end (can/io/sqlite.py:147); once stop was called it ends with the piece that it is at. A bus
 # that is busy for a moment before the log is closed is enough. Nothing is raised or logged, and `num_frames` counts what
-# was written, so nobody learns of the rest. Logs in other formats of the same bus have every message.
+# was written, so the rest goes unsaid. Logs in other formats of the same bus have every message.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -143,6 +143,18 @@ def found_events(alerts, thresholds):
     return [(alert.position, thresholds.index(alert.threshold), alert.kind) for alert in alerts]
 
 
+class Clock:
+    """A clock that stands still unless it is told."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.step = 0.0
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
 # Recordings and threshold files ---------------------------------------------------------------------------------------
 
 TABLE = "CREATE TABLE packets (pkt_id INTEGER PRIMARY KEY, timestamp REAL, packet BLOB)"
@@ -208,6 +220,13 @@ class Done(NamedTuple):
     status: int
     out: str
     err: str
+
+    def ended(self, status=0):
+        """The run, if it has ended with this status, and without a word of Python's own."""
+        assert self.status == status, self
+        assert "Traceback" not in self.err
+        assert "Exception ignored" not in self.err
+        return self
 
     @property
     def summary(self):

@@ -73,7 +73,7 @@ def pytest_configure(config):
 
 
 def signals_as_usual():
-    """Signals that whoever started this ignores or blocks (nohup, a job in the background, some CI runners).
+    """Put back signals that the parent process ignores or blocks (nohup, a job in the background, some CI runners).
 
     Tests and their children send themselves such signals. A signal that was ignored gets a handler that does nothing:
     this process goes on ignoring it, and children do not inherit it.

@@ -68,7 +68,7 @@ def wait_until(condition, what="a condition", every=1e-4, patience=WATCHDOG):
     while not condition():
         if time.monotonic() > deadline:
             hangs(what)
-        time.sleep(every)  # for what tells nobody; events are waited for as such
+        time.sleep(every)  # what is waited for gives no sign; an event would be waited for as such
 
 
 def parked(function, *args, **kwargs):
@@ -90,7 +90,7 @@ def timeouts():
 
 
 def parked_or_over(function, *args, **kwargs):
-    """A task that has been seen to wait in its call, or whose timeout was over before that: how a busy machine is."""
+    """A task that has been seen to wait in its call, or whose timeout was over before that, on a busy machine."""
     task = Task(function, *args, **kwargs)
     _parks(task)
     return task
@@ -105,7 +105,7 @@ def _parks(thread):
     """Wait for the same; False where it has ended instead.
 
     A thread that waits for the GIL wakes up every switch interval to ask for it, and one that runs does not sleep; so
-    whoever sleeps without a context switch for two such intervals is parked.
+    a thread that sleeps without a context switch for two such intervals is parked.
     """
     switches, since, parks = None, 0.0, False
 
@@ -143,7 +143,7 @@ def _switches_of_sleeper(thread):
 
 @contextlib.contextmanager
 def stalling_signals(handler=lambda *_: None):
-    """Whoever gets SIGUSR1 stays where it is, until the number is read from the descriptor that this gives.
+    """A thread that gets SIGUSR1 stays where it is, until the number is read from the descriptor that this gives.
 
     Python's signal handler (the one in C) writes to the wakeup descriptor, in the thread that got the signal and
     without the GIL. Here that is a full pipe, so the thread waits for it to be emptied.
@@ -369,7 +369,7 @@ def interrupted_at_random(work):
 
     def handler(*_):
         nonlocal armed
-        if armed:  # else it would come where nobody expects it
+        if armed:  # else it would come where it is not expected
             armed = False
             raise KeyboardInterrupt
 
@@ -520,7 +520,7 @@ def midway(ring, call):
     The task is nice (on Linux: a thread alone): on a busy machine this thread would else be woken after the copy.
 
     A task whose copy is over may be waiting for the GIL. It must not be held there: the C library's condition variables
-    wait for a waiter that was woken to leave, so that whoever next hands the GIL over would wait for ever. Hence from
+    wait for a waiter that was woken to leave, so the next thread to hand the GIL over would wait for ever. Hence from
     the signal on, this thread keeps the GIL until it knows that the copy is not over, or has let the task go.
     """
     copied, over, moved, began = threading.Event(), threading.Event(), moved_so_far(ring), []
@@ -570,7 +570,7 @@ _PIPE = 1 << 16  # bytes that it holds
 
 @contextlib.contextmanager
 def undisturbed():
-    """Nobody who waits for the GIL makes this thread let it go."""
+    """Inside, threads that wait for the GIL do not make this one let it go."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(WATCHDOG)
     try:

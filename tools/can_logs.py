@@ -1,7 +1,7 @@
-"""Logs of CAN frames for the fuzzer: good ones, what changes them, and readers of each format that use no library.
+"""Logs of CAN frames for the fuzzer: good logs, changes to them, and second readers of each format, without libraries.
 
-A reader says of each record in a file what must come of it. What a library does with a damaged record is its own
-affair, as long as nothing comes out that the file does not hold, and nothing is left out in silence.
+A second reader says of each record in a file what must come of it. A library may do with a damaged record what it
+likes, as long as no row comes that the file does not hold, and none is left out without being counted.
 """
 
 import ast
@@ -30,7 +30,7 @@ from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE
 from f1buf.telemetry.sources.can.log import open_can_log
 
-# Of a record: its row must come; it may, and is counted otherwise; it may or may not; it is known to be no frame.
+# What must come of a record: its row; its row or a count of what was left out; anything; a count, for it is no frame.
 MUST, TOLD, FREE, EVENT = 3, 2, 1, 0
 FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)
 START = 1_700_000_000.0  # [s] Unix time of what the logs hold
@@ -38,8 +38,8 @@ START = 1_700_000_000.0  # [s] Unix time of what the logs hold
 
 class Record(NamedTuple):
     need: int
-    row: tuple | None  # timestamp, id, kind, bus, data; None stands for what is unknown
-    text: str = ""  # of a damaged line, whose digits a row may be made of
+    row: tuple | None  # timestamp, id, kind, bus, data, each None if it is not known
+    text: str = ""  # the line, if it is damaged: a row may be made of its digits
 
     def allows(self, row):
         return (self.row is not None and same(self.row, row)) or bool(self.text and holds(self.text, row))
@@ -59,7 +59,7 @@ def same(expected, row):
 
 
 def holds(text, row):
-    """Whether a row's id and data are in a line, however that may be written."""
+    """Say whether a row's id and data stand in a line, in any notation."""
     _, can_id, kind, _, data = row
     words = re.findall(r"[^\s,;#]+", text)
     numbers = [{_number(word.rstrip("xX"), base) for base in (10, 16)} for word in words]
@@ -92,12 +92,12 @@ def _base64(word):
 
 
 def unexplained(records, rows, told, events, ended):
-    """What is wrong with rows that came of these records, where so many were told to be left out; None for nothing.
+    """Return what is wrong with the rows that came of these records, None if nothing is.
 
-    So many of those told were `events`, or what looked like some. Where reading `ended` with an error, that stands for
-    all that is behind it.
+    `told` is how many were counted as left out, `events` how many of these as no frames. If reading `ended` with an
+    error, the error stands for all records behind it.
     """
-    needs = {0: 0}  # by the number of rows used up: how many records have been left out that are to be told
+    needs = {0: 0}  # by the number of rows used up: the least number of records left out that must be counted
     damaged_later = [False]
     for record in reversed(records):
         damaged_later.append(damaged_later[-1] or record.need in (TOLD, FREE))
@@ -129,7 +129,7 @@ def unexplained(records, rows, told, events, ended):
 
 
 class LogTarget:
-    """Inputs: a byte, whose lowest bit says that the log is compressed, then the log."""
+    """Inputs: a byte, 1 if the log is compressed, and the log."""
 
     suffix: str
     needs: tuple[str, ...] = ("can",)  # modules
@@ -151,7 +151,7 @@ class LogTarget:
         return data if self.is_harmful(log) else zipped + log
 
     def is_harmful(self, log):
-        """Whether it is known to harm other software that reads such logs: then it is neither tried nor kept."""
+        """Say whether a log is known to harm other software that reads it: then it is neither tried nor kept."""
         return False
 
     def check(self, data):
@@ -176,7 +176,7 @@ class LogTarget:
 
 
 def _outcome(path):
-    """The rows of a log, what was counted and said of those that were left out, and the error at which it ended."""
+    """Return a log's rows, the counts of what was left out, the notes, and the error at which it ended."""
     rows, log, message = [], None, None
     try:
         log = open_can_log(path)
@@ -190,7 +190,7 @@ def _outcome(path):
 
 
 def _plan(records):
-    """What the records that do not just have to come are, and where."""
+    """Return the places of damaged records, for people."""
     return "".join(f"{number} {record}\n" for number, record in enumerate(records) if record.need in (TOLD, FREE))
 
 
@@ -205,7 +205,7 @@ def _bases(target):
 
 
 def messages(*, fd=True, remote=True, error=True, channels=True):
-    """Frames of every kind, as python-can's."""
+    """Return python-can's frames of every kind."""
     import can
 
     found = []
@@ -292,7 +292,7 @@ class TextTarget(LogTarget):
 
 
 def _lines(log):
-    """The lines of a text; only what ends them ends them."""
+    """Return the lines of a text, of which str.splitlines would make more."""
     return re.split("\r\n|\r|\n", log.decode("utf-8", "replace"))
 
 
@@ -318,7 +318,7 @@ class CandumpTarget(TextTarget):
 
     @staticmethod
     def written(timestamp, can_id, kind, bus, data):
-        """As candump -L writes it."""
+        """Return a line as candump -L writes it."""
         number = f"{can_id | 0x20000000:08X}" if kind & ERROR else f"{can_id:0{8 if kind & EXTENDED else 3}X}"
         flags = "#1" if len(data) > 8 else ""
         return f"({timestamp:.6f}) {bus} {number}#{flags}{'R' if kind & REMOTE else data.hex().upper()}\n"
@@ -441,7 +441,7 @@ class AscTarget(TextTarget):
 
     @classmethod
     def read(cls, log):
-        """Its times stay as they are, since the log's start; those between two frames are added up."""
+        """Yield records whose times count from the log's start: relative ones are added up."""
         text = "\n".join(_lines(log))
         header = cls.HEADER.match(text)
         sure, base, relative = True, 16, False
@@ -479,7 +479,7 @@ class AscTarget(TextTarget):
 
     @classmethod
     def record(cls, rest, base):
-        """What stands behind the time; None for what is no frame."""
+        """Return the record of what stands behind the time; None if it is no sound frame."""
         words = rest.split()
         if re.fullmatch(r"[1-9]\d* +ErrorFrame", rest, re.ASCII):
             return Record(MUST, (None, None, ERROR, str(int(words[0])), None))
@@ -591,7 +591,7 @@ class TrcTarget(TextTarget):
 
     @classmethod
     def header(cls, lines):
-        """Version and start [s], where the header leaves no doubt."""
+        """Return the version and start [s]; no version if the header leaves a doubt."""
         if not lines:
             return "1.0", 0.0
         match = re.fullmatch(
@@ -695,7 +695,7 @@ class CsvTarget(TextTarget):
 
 
 class DbTarget(LogTarget):
-    """Its logs are rows in Python's notation, one a line; what a damaged file of SQLite gives, recordings test."""
+    """Logs are rows in Python's notation, one a line. Damaged files of SQLite are what `RecordingTarget` tries."""
 
     suffix = ".db"
     can_be_compressed = False
@@ -756,9 +756,7 @@ class DbTarget(LogTarget):
             )
         except TypeError:
             return Record(TOLD, (None,) * 5)
-        if sound:
-            return Record(MUST, row)
-        return Record(TOLD, tuple(None for _ in row))
+        return Record(MUST, row) if sound else Record(TOLD, (None,) * 5)
 
 
 # Vector's binary logs -------------------------------------------------------------------------------------------------
@@ -815,7 +813,7 @@ def lobj(kind, body, header=b"", version=1):
 
 
 def container(objects, level=6):
-    """With the rest that a container has no room for in the next one, as in `BlfTarget.wrapped`."""
+    """Return a container; what has no room in it goes on in the next one, see `BlfTarget.wrapped`."""
     packed = zlib.compress(objects, level) if level else objects
     return lobj(LOG_CONTAINER, CONTAINER.pack(2 if level else 0, len(objects)) + packed)
 
@@ -845,7 +843,7 @@ class BlfTarget(LogTarget):
         yield blf_header(144, 0) + killed[144:]
 
     def is_harmful(self, log):
-        """An object of no size some readers read again and again."""
+        """Some readers read an object of size 0 again and again."""
         stream = _stream(log)
         return re.search(rb"LOBJ.{4}\0{4}", stream, re.DOTALL) is not None
 
@@ -866,7 +864,6 @@ class BlfTarget(LogTarget):
             kind, fields = CAN_ERROR_EXT, (channel, 0, 0, 0, 0, 0, 0, number, 0, b"")
         elif len(data) > 8 and fd_kind == CAN_FD_MESSAGE:
             kind, fields = fd_kind, (channel, 0, FD_LENGTHS.index(len(data)), number, 0, 3, len(data), data)
-            fields = (channel, 0, FD_LENGTHS.index(len(data)), number, 0, 3, len(data), data)
         elif len(data) > 8:
             body = BODIES[fd_kind].pack(channel, FD_LENGTHS.index(len(data)), len(data), 0, number, 0x1000, 0, 0, 0)
             return lobj(fd_kind, body + data, header, version)
@@ -937,7 +934,7 @@ class BlfTarget(LogTarget):
 
     @classmethod
     def objects(cls, log, at, start):
-        """Records of the objects from there on: those of the containers, which hold one stream, and those outside."""
+        """Return the records of the objects from there on: in the containers' common stream, and outside of it."""
         stream, gaps, found = b"", [], []  # gaps: where something of the stream may be missing
         for kind, content, passed_over, whole in cls.outside(log, at):
             if passed_over:
@@ -957,9 +954,8 @@ class BlfTarget(LogTarget):
 
     @classmethod
     def outside(cls, log, at):
-        """Of the objects in the file: type, content, whether something was passed over, and whether that is all of it.
-
-        The last is None where it is, and the file has another size for it.
+        """Yield of each object in the file its type, its content, whether something stands before it, and whether the
+        content is whole: None if it is, and has not the size that the file says.
         """
         while at < len(log):
             found = log.find(b"LOBJ", at)
@@ -978,9 +974,9 @@ class BlfTarget(LogTarget):
 
     @classmethod
     def stream(cls, stream, start, gaps):
-        """Where records end, and these, in their order.
+        """Yield where records end, and the records, in their order.
 
-        Behind a gap nobody can be sure of anything, nor of how much it is; nor of what an object of an odd size hides.
+        Behind a gap nothing is sure, not even how many records there are; nor is what an object of an odd size hides.
         """
         at, end, sure_until, odd_until = 0, 0, min(gaps, default=math.inf), 0
         while at < len(stream):
@@ -1011,7 +1007,7 @@ class BlfTarget(LogTarget):
 
     @classmethod
     def record(cls, head, version, kind, data, start):
-        """The record of an object, None where it holds no frame; and whether its size is what it should be."""
+        """Return the record of an object, and whether its size is what it should be."""
         if kind not in BODIES:
             return Record(EVENT, None), True
         unknown, nothing_hidden = Record(TOLD, None), b"LOBJ" not in data[4:]
@@ -1033,7 +1029,7 @@ class BlfTarget(LogTarget):
         row = (timestamp if math.isfinite(timestamp) else None, can_id, kind_bits, bus, payload)
         return Record(MUST if sound else TOLD, row), exact or nothing_hidden
 
-    # What fields say of id, kind, bus and data; whether they are fine; and how much there should be behind them.
+    # What fields say of id, kind, bus and data; whether they are sound; and how many bytes there must be behind them.
 
     @staticmethod
     def row_1(fields, _):
@@ -1066,7 +1062,7 @@ class BlfTarget(LogTarget):
 
 
 def _is_part(rest):
-    """Whether behind the last object another one begins."""
+    """Say whether another object begins behind the last one."""
     return b"LOBJ" in rest or len(rest) > 2 * PADDING
 
 
@@ -1076,7 +1072,7 @@ def _put(data, at, layout, value):
 
 
 def _unpacked(container):
-    """What a container holds, and whether that is all; how much it says that it is does not matter."""
+    """Return what a container holds, and whether that is all, whatever size it says."""
     if len(container) < OBJECT.size + CONTAINER.size:
         return b"", False
     method, _ = CONTAINER.unpack_from(container, OBJECT.size)
@@ -1094,7 +1090,7 @@ def _unpacked(container):
 
 
 def _objects(data, at):
-    """Where objects begin, as far as one leads to the next."""
+    """Return where objects begin, as far as one leads to the next."""
     places = []
     while at + OBJECT.size <= len(data) and (found := data.find(b"LOBJ", at, at + 7)) >= 0:
         places.append(found)
@@ -1103,7 +1099,7 @@ def _objects(data, at):
 
 
 def _stream(log):
-    """What the containers of a sound file hold, or its objects where it has none."""
+    """Return what the containers of a sound file hold, or its objects if it has none."""
     parts = []
     for at in _objects(log, 144):
         _, _, _, size, kind = OBJECT.unpack_from(log, at) if at + OBJECT.size <= len(log) else (0, 0, 0, 0, 0)
@@ -1112,7 +1108,7 @@ def _stream(log):
 
 
 def _unix(system_time):
-    """Windows' SYSTEMTIME, in UTC [s]; 0 where there is none, None where there is no such time."""
+    """Return Windows' SYSTEMTIME as Unix time [s]; 0 if it is all zero, None if there is no such time."""
     year, month, _, day, hour, minute, second, ms = system_time
     if not any(system_time):
         return 0.0
@@ -1126,7 +1122,7 @@ def _unix(system_time):
 
 
 class Mf4Target(LogTarget):
-    """Logs that are whole or cut off: what comes of them must have been written. A second reader would be long."""
+    """Logs that are whole or cut off: the rows must be among those written. There is no second reader."""
 
     suffix = ".mf4"
     needs = ("can", "asammdf")
@@ -1142,17 +1138,10 @@ class Mf4Target(LogTarget):
 
     def read(self, log):
         base = next((base for base in _bases(Mf4Target) if base.startswith(log)), None)
-        rows = [
-            (
-                frame.timestamp,
-                frame.arbitration_id,
-                EXTENDED * frame.is_extended_id | REMOTE * frame.is_remote_frame | ERROR * frame.is_error_frame,
-                str(frame.channel),
-                bytes(frame.data),
-            )
-            for frame in messages()
-        ]
-        return [Record(MUST if base == log else TOLD, row) for row in rows]
+        need = MUST if base == log else TOLD
+        for frame in messages():
+            kind = EXTENDED * frame.is_extended_id | REMOTE * frame.is_remote_frame | ERROR * frame.is_error_frame
+            yield Record(need, (frame.timestamp, frame.arbitration_id, kind, str(frame.channel), bytes(frame.data)))
 
 
 LOG_TARGETS = {

@@ -2,13 +2,12 @@
 
     python tools/fuzz.py TARGET [--seconds N] [--seed S] [--cases DIR] [--input FILE]
 
-It changes good inputs at random; one whose outcome is new is kept, to be changed further. Each is checked against what
-is known without the code under test: datagrams by a second decoder, written here from the specification by other means;
-recordings by the rows that were written, by where in the file each of them lies, and by those that the damaged file's
-pages still hold; logs, a target for each format, by the readers of `can_logs`. It works in a child process of limited
-memory that may spend some time on an input, so that a crash is a finding, too, and what goes on for ever. An input that
-fails is kept as a case, a file in `tests/telemetry/cases`, each of which the tests try again, or in another folder.
-`--input` tries one alone.
+It changes good inputs at random, and keeps an input with a new outcome, to change it further. Each is checked without
+the code under test: datagrams by a second decoder, written here from the specification by other means; recordings by
+the rows that were written, by where in the file each of them lies, and by the rows that the damaged file's pages still
+hold; logs, a target for each format, by the second readers of `can_logs`. A child process of limited memory and time
+tries the inputs, so a crash or an endless loop is a finding, too. An input that fails is kept as a case: a file in
+`tests/telemetry/cases`, which the tests try again, or in another folder. `--input` tries one case alone.
 """
 
 import argparse
@@ -51,12 +50,11 @@ from f1buf.telemetry.sources.game.recording import open_recording
 
 MOTION, LAP_DATA, PARTICIPANTS, CAR_TELEMETRY, CAR_STATUS = 0, 2, 4, 6, 7
 
-
 # A second decoder -----------------------------------------------------------------------------------------------------
 
 HEADER = struct.Struct("<H5BQfIIBB")
 
-# Bytes between the header and the cars, and behind them
+# Bytes between the header and the cars, and behind the cars
 AROUND = {MOTION: (0, 0), LAP_DATA: (0, 2), PARTICIPANTS: (1, 0), CAR_TELEMETRY: (0, 3), CAR_STATUS: (0, 0)}
 
 
@@ -70,7 +68,7 @@ class Layout(NamedTuple):
         return HEADER.size + sum(AROUND[packet_id]) + self.slots * self.cars[packet_id].size
 
     def unpacked(self, packet_id, data):
-        """The fields of each car."""
+        """Return the fields of each car."""
         start = HEADER.size + AROUND[packet_id][0]
         return list(self.cars[packet_id].iter_unpack(data[start : start + self.slots * self.cars[packet_id].size]))
 
@@ -89,11 +87,7 @@ LAYOUTS = {2025: Layout(22, 16, 1.0, _cars("f", "B", "H", "")), 2026: Layout(24,
 # (part, channel, smallest, largest value) of what a packet holds
 PARTS = {
     MOTION: [(part, G_FORCE, -250, 250) for part in (6, 7, 8)],
-    CAR_TELEMETRY: [
-        (0, SPEED, 0, 500),
-        (1, ENGINE_TEMP, 0, 300),
-        *((part, TIRE_PRESSURE, 0, 10) for part in range(2, 6)),
-    ],
+    CAR_TELEMETRY: [(0, SPEED, 0, 500), (1, ENGINE_TEMP, 0, 300), *((n, TIRE_PRESSURE, 0, 10) for n in range(2, 6))],
     CAR_STATUS: [(9, FUEL_LEVEL, 0, 100)],
 }
 
@@ -107,31 +101,31 @@ def _values(layout, packet_id, car):
 
 
 class Session:
-    """What the reference knows of a session."""
+    """What the second decoder knows of a session."""
 
     def __init__(self):
         self.active = 0
         self.statuses = None  # of its slots, once one of them is a car's
         self.drivers, self.laps = (), []
-        self.several = False  # whether there were readings of others, too
+        self.several = False  # whether there were readings of other sessions, too
         self.number = None  # from its first reading on
         self.last_used = 0
-        self.roster = None  # the number of what is known, once there is a reading of it
+        self.roster = None  # the number of its roster, once there is a reading of it
 
 
 class Reference:
-    """What `Decoder` promises, one number after the other."""
+    """A second `Decoder`, which makes one number after the other."""
 
     def __init__(self, cars):
         self.cars = cars
         self.rejected = Counter()
-        self.held = OrderedDict()  # by session the number of its latest frame, and that frame's datagrams by packet
-        self.sessions = OrderedDict()  # 16 at most; the one that was used last is the last
-        self.datagrams = 0  # that were looked at
-        self.numbers = 0  # sessions that had readings
-        self.uids = set()  # theirs
-        self.rosters = 0  # how many numbers have been given
-        self.seen = {}  # who drove, and in which laps, at the last reading of each roster
+        self.held = OrderedDict()  # by session its latest frame's number, and this frame's datagrams by packet
+        self.sessions = OrderedDict()  # 16 at most, the latest last
+        self.datagrams = 0  # how many were looked at
+        self.numbers = 0  # how many sessions had readings
+        self.uids = set()  # the uids of these
+        self.rosters = 0  # how many rosters have a number
+        self.seen = {}  # by roster drivers, laps, session, and whether there were several
 
     def decode(self, data):
         if len(data) < HEADER.size:
@@ -272,22 +266,8 @@ class Reference:
 # Datagrams ------------------------------------------------------------------------------------------------------------
 
 CHOICES = ("all", "player", [0], [3, 7, 21], [23])
-FLOATS = (
-    0.0,
-    -0.0,
-    1.0,
-    -1.0,
-    math.nan,
-    math.inf,
-    -math.inf,
-    1e-45,
-    3.4e38,
-    -3.4e38,
-    145.0377,
-    145.0378,
-    250.0,
-    250.01,
-)
+FLOATS = [0.0, -0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e-45, 3.4e38, -3.4e38]
+FLOATS += [145.0377, 145.0378, 250.0, 250.01]  # the largest values that are taken, and what is just beyond
 # (format, offset, values) of what the decoder decides by
 DECIDING = (
     ("<H", 0, (2024, 2025, 2026, 2027)),  # year
@@ -303,7 +283,7 @@ DECIDING = (
 
 
 class DecoderTarget:
-    """Inputs: a byte that chooses the cars, then datagrams, each behind its length in two bytes."""
+    """Inputs: a byte that chooses the cars, and datagrams, each behind its length in two bytes."""
 
     def seeds(self):
         packets = {(year, packet_id): _lively(year, packet_id) for year in LAYOUTS for packet_id in LAYOUTS[year].cars}
@@ -321,7 +301,7 @@ class DecoderTarget:
         return bytes([choice]) + b"".join(struct.pack("<H", len(data)) + data for data in datagrams)
 
     def split(self, data):
-        """The number of the choice of cars, and the datagrams; of any bytes."""
+        """Return the number of the choice of cars, and the datagrams, of any bytes."""
         datagrams, at = [], 3
         while at <= len(data):
             size = int.from_bytes(data[at - 2 : at], "little")
@@ -493,7 +473,7 @@ def _base(folder, page_size, schema, rows, before="", after=""):
 
 
 class RecordingTarget:
-    """Inputs: a byte that says from which base it was made, then the file."""
+    """Inputs: a byte that says from which base the file was made, and the file."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="f1buf-fuzz-"))
@@ -546,7 +526,7 @@ class RecordingTarget:
 
     def check(self, data):
         base, content = self.bases[data[0] % len(self.bases)], data[1:]
-        self.path.unlink(missing_ok=True)  # some file systems write out a file at once that is cut to be written anew
+        self.path.unlink(missing_ok=True)  # some file systems write a file out at once if it is overwritten
         self.path.write_bytes(content)
         rows = []
         try:
@@ -565,7 +545,7 @@ class RecordingTarget:
         page_size = _number(content, 16, 2)
         page_size = 65_536 if page_size == 1 else page_size
         assert _number(content, 28, 4) * page_size <= len(content), "the file should go on, and nothing told"
-        # What a row's own bytes say nobody can check; whatever else is damaged must have been noticed.
+        # A row's own bytes cannot be checked; any other damage must have been noticed.
         changed = np.ones(max(len(base.content), len(content)), bool)
         shorter = min(len(content), len(base.content))
         changed[:shorter] = np.frombuffer(content, "u1", shorter) != np.frombuffer(base.content, "u1", shorter)
@@ -582,24 +562,24 @@ class RecordingTarget:
         assert strange <= sum(changed[cell].any() for cell, _ in base.cells) or foreign, (
             "rows came out that nobody wrote"
         )
-        # Another table's page may stand where a page of rows was: what it holds are no readable rows, which is told.
+        # Another table's page may stand where a page of rows was: it holds unreadable rows, which are counted.
         unreadable = rejected["unreadable row"] - (base.rows - len(base.places))
         missing = rejected["missing row"] - base.missing
         lost = self.lost(base, content, rows)
         told = strange + max(0, unreadable) + max(0, missing)
-        if rejected["pkt_id is no whole number"]:  # where the schema is damaged: then none can be known to be missing
+        if rejected["pkt_id is no whole number"]:  # the schema is damaged: then no row can be known to be missing
             told = base.rows
         assert lost <= told, f"{lost} rows were lost, and nothing told"
         if not damaged and not foreign and len(base.places) == base.rows:
             expected = _gaps([base.ids[base.places[row]] for row in rows])
             assert rejected["missing row"] == expected, f"{expected} numbers have no row"
-        return number_of_digits(len(rows)), tuple(sorted(rejected)), len(damaged)
+        return len(str(len(rows))), tuple(sorted(rejected)), len(damaged)
 
     def lost(self, base, content, rows):
-        """How many rows should have come out, or should have been told.
+        """Return how many rows should have come out, or been counted as missing.
 
-        A file that ends sooner, and is whole, is a shorter recording: of the rows behind the last one that was read
-        those are lost that it still holds.
+        A file that ends sooner, and is whole, is a shorter recording: behind the last row that was read only rows that
+        the file still holds are lost.
         """
         read = {base.places[row] for row in rows if row in base.places}
         latest = max(read, default=-1)
@@ -614,24 +594,14 @@ class RecordingTarget:
         shutil.rmtree(self.folder)
 
 
-def number_of_digits(count):
-    return len(str(count))
-
-
 def _row(number, size):
-    """A row like no other."""
+    """Return a row that differs from all others."""
     text = hashlib.shake_128(b"%d" % number).digest(size)
     return number, number + 0.25, text
 
 
 _UNREADABLE = [
-    (1.5, b"one"),
-    (None, b"two"),
-    (2.5, "three"),
-    (3.5, b"four"),
-    ("five", b"five"),
-    (4.5, None),
-    (5.5, b"6"),
+    *[(1.5, b"one"), (None, b"two"), (2.5, "three"), (3.5, b"four"), ("five", b"five"), (4.5, None), (5.5, b"6")]
 ]
 _AFTERMATH = """
     CREATE TABLE laps (number INTEGER); INSERT INTO laps VALUES (1), (2);
@@ -640,7 +610,7 @@ _AFTERMATH = """
 
 
 def _gaps(ids):
-    """How many numbers from 1, or from the first one, to the last are not among those."""
+    """Return how many numbers from 1, or from a lower first one, to the last are missing."""
     return max(ids) - min(1, *ids) + 1 - len(set(ids)) if ids else 0
 
 
@@ -659,7 +629,7 @@ def _varint(content, at):
 
 
 def _pointers(content, page, size):
-    """Where the cells of a page of a table begin, and whether it is an inner one; after SQLite's file format."""
+    """Return where the cells of a table's page begin, whether it is an inner page, and where its header is."""
     start = (page - 1) * size
     head = start + (100 if page == 1 else 0)
     inner = content[head] == 5
@@ -668,7 +638,7 @@ def _pointers(content, page, size):
 
 
 def _local(content, at, size):
-    """Of a row's cell: where that ends within the page, and whether it goes on elsewhere."""
+    """Return where a row's cell ends within its page, and whether it goes on elsewhere."""
     length, after = _varint(content, at)
     _, after = _varint(content, after)
     local = length
@@ -680,7 +650,7 @@ def _local(content, at, size):
 
 
 def _cells(content, page, size):
-    """For each row of a table, by row id, the numbers of the bytes that hold it."""
+    """Yield for each row of a table, by row id, the places of the bytes that hold it."""
     pointers, inner, head = _pointers(content, page, size)
     if inner:
         for child in [*(_number(content, at, 4) for at in pointers), _number(content, head + 8, 4)]:
@@ -697,7 +667,7 @@ def _cells(content, page, size):
 
 
 def _spots(content, size):
-    """Where rows begin and end, of whichever table, in all pages that look as if they held some."""
+    """Yield where rows of any table begin and end, in all pages that look as if they held some."""
     for page in range(2, len(content) // size + 1):
         if content[(page - 1) * size] == 13:
             for at in _pointers(content, page, size)[0]:
@@ -720,9 +690,9 @@ MOST_CASES = 10  # that one run keeps: a fault is met again and again
 
 
 def fuzz(name, seed, inputs=None, seconds=None, target=None, cases=CASES):
-    """Fuzz with so many inputs, or for so long [s]; how many were tried.
+    """Fuzz with so many inputs, or for so long [s]; return how many were tried.
 
-    Where one fails, an AssertionError tells in which file it is kept.
+    If an input fails, an AssertionError says in which file it is kept.
     """
     target = target or TARGETS[name]()
     shared = mmap.mmap(-1, 1 << 20)  # for the number of inputs tried, the size of the present one, and that itself
@@ -752,7 +722,7 @@ def keep(name, data, cases):
 
 
 def try_case(file, target=None):
-    """Try an input again that was kept; its file's name begins with the target's."""
+    """Try again an input that was kept; the name of its file begins with the target's."""
     with contextlib.closing(target or TARGETS[file.name.partition("-")[0]]()) as target:
         in_fork(lambda: target.check(file.read_bytes()))
 

@@ -49,7 +49,7 @@ class Command:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
         self._process = subprocess.Popen(**child_options(("listen", "--port", 0, "--json", *args), **options))
         self.port = int(re.search(r":(\d+), ", read_until(self._process.stderr, "Ctrl-C stops"))[1])
-        self._said = Task(self._process.stderr.read)  # or it would wait for us before long
+        self._said = Task(self._process.stderr.read)  # unread, the pipe would fill, and the command wait
         self.memory = []  # [bytes] resident
 
     def look(self):
@@ -87,7 +87,7 @@ def race(seconds, speed):
                 due = began + (round_ * lap + timestamp - first) / speed
                 while (now := time.monotonic()) < due:
                     time.sleep(due - now)
-                if now - due > CATCH_UP:  # somebody held us up: what is sent at once then is not the game's doing
+                if now - due > CATCH_UP:  # this process was held up; the game would not send so much at once
                     began += now - due - CATCH_UP
                     held_up += now - due - CATCH_UP
                 sender.send(datagram)

@@ -10,13 +10,13 @@ Without a change, all of these must pass: that is the first run. A mutant is kil
 hangs, and by nothing else: one that does not compile is an error. Needs what `pip install -e '.[test]'` installs,
 setuptools and Cython.
 
-Prints a table of who was killed by which test, and what happens meanwhile on standard error. Exit status: 0 where all
-are killed, 1 where one survives, 2 where something else went wrong.
+Prints a table of the mutants and the tests that killed them; standard error tells what happens meanwhile. Exit status:
+0 where all are killed, 1 where one survives, 2 where something else went wrong.
 
 What is no mutant, since it changes nothing that could be noticed but time, and why:
 
-- A waiter that was granted just as it gave up does not wait for its wake-up: that comes to whoever has the node next,
-  who looks again.
+- A waiter that was granted just as it gave up does not wait for its wake-up: the next waiter with that node gets it,
+  and looks again.
 - One grant a SETTLE after a shutdown, too: each that was granted SETTLEs as it returns.
 - A spinner that does not SETTLE as it unlocks: it does within 10 us, when it parks, or acts.
 - A standard wait that a signal handler's exception ends, and that does not pass on what it was told: its callers do.
@@ -795,7 +795,7 @@ def wait_for_progress(process, log):
 
 
 def try_mutant(mutant, base, folder):
-    """Who kills it; None where nobody does."""
+    """The first failure with it; None where it survives."""
     tree = Path(shutil.copytree(base, folder))
     try:
         edit(tree / "f1buf" / mutant.file, mutant.old, mutant.new)
@@ -811,7 +811,7 @@ def try_mutant(mutant, base, folder):
 
 
 def try_all(mutants, folder):
-    """[(mutant, who killed it, seconds), ...]"""
+    """[(mutant, the failure that killed it, seconds), ...]"""
     base = copied_tree(folder / "base")
     edit(base / "setup.py", '"-O3"', '"-O0"')  # a third of the time
     began = time.monotonic()

@@ -12,8 +12,8 @@ lock around everything). Further arguments go to pytest; `F1BUF_STRESS` is the s
 A report is f1buf's where a frame of one of its modules is in it, and only these count: neither CPython nor numpy is
 ours to mend. No report is suppressed. Exit status: 0 where tests ran, all passed, and no report is f1buf's.
 
-`address` leaves out tests that hold a thread amid a copy, and tests whose signal handler forks: the sanitizer is slow
-amid the one and may hang after the other, see HOLDING and FORKING.
+`address` leaves out tests that hold a thread in the middle of a copy, where the sanitizer is slow, and tests whose
+signal handler forks, after which it may hang: see HOLDING and FORKING.
 
 With `--canary`, as the first argument, it breaks f1buf on purpose, and exits with 0 only where the sanitizer reports
 that: silence means nothing where it would be silent anyway.
@@ -56,8 +56,9 @@ TESTS = {
 
 # What AddressSanitizer does not run, by the names that a test uses, or what it is parametrized with.
 #
-# Those that hold a thread amid a large copy, of which one is a scenario: what goes before the copy takes so long there
-# that the thread is held before it, where nobody waits for it, or amid the allocation, with a lock of the sanitizer's.
+# Those that hold a thread in the middle of a large copy; one of them is a scenario. What goes before the copy takes so
+# long under the sanitizer that the thread is held there, where no other thread waits for it, or inside the allocation,
+# with a lock of the sanitizer's.
 HOLDING = {"reading", "writing", "midway"}
 HOLDS = (
     "tests/ring/test_ring_fork.py::test_the_interpreter_exits_beside_daemon_threads[leave_threads_waiting_for_a_copy]"
@@ -152,7 +153,7 @@ def library(name):
 def tests_that_name(names, files):
     for file in files:
         for test in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
-            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
                 nodes = list(ast.walk(test))  # its decorators, too
                 used = {node.id for node in nodes if isinstance(node, ast.Name)}
                 used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
@@ -172,7 +173,7 @@ def run(sanitizer, python, arguments, canaries, folder):
     if sanitizer == "address":
         holding, forking = [*tests_that_name(HOLDING, files), HOLDS], [*tests_that_name(FORKING, files)]
         deselect = [f"--deselect={test}" for test in holding + forking]
-        print(f"not run, since they hold a thread amid a copy: {len(holding)} tests, see HOLDING", flush=True)
+        print(f"not run, since they hold a thread in a copy: {len(holding)} tests, see HOLDING", flush=True)
         print(f"not run, since they fork while a thread ends: {len(forking)} tests, see FORKING", flush=True)
     options = ["-q", "--all", "-p", "no:cacheprovider", f"--junitxml={folder}/tests.xml", *deselect]
     status = subprocess.run(

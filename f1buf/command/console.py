@@ -27,22 +27,13 @@ class Console:
     """
     Says things on standard error, from any thread: line by line, or in a live view while a run is watched.
 
-    There is a view where standard error is a terminal that can show one and rich is installed. NO_COLOR and TERM are
-    honoured (by rich).
-
-    Parameters
-    ----------
-    plain : bool
-        No view.
-
-    Attributes
-    ----------
-    display : RingBuffer or None
-        Where there will be a view: the ring that the sources offer their readings to.
+    There is a view where standard error is a terminal that can show one and rich is installed, unless `plain` is asked
+    for. Rich honours NO_COLOR and TERM. `display` is the ring that sources offer their readings to for the view; where
+    there is none, it is None.
     """
 
     def __init__(self, plain: bool = False) -> None:
-        self._lock = threading.RLock()  # a warning may want to be printed amid a line
+        self._lock = threading.RLock()  # Python may print a warning in the middle of a line
         self._allowed, self._second_began = _FIRST_ALERTS, time.monotonic()
         self._not_shown = 0
         self._next_line = 0.0  # when the next line about a drain may come
@@ -66,14 +57,9 @@ class Console:
         """
         Show a run while the ``with`` block lasts, where there can be a view; `progress` brings it up to date.
 
-        The view shows what anybody prints meanwhile: for half a minute, or to the end where it has a style. When the
-        view has ended, these lines and the last alerts are printed. Of very many lines, those with a style and the last
-        others are printed, and how many were left out.
-
-        Parameters
-        ----------
-        watched : Watched
-            The run; the sources of its system offer their readings to `display`.
+        The sources of its system offer their readings to `display`. The view also shows what anybody prints meanwhile:
+        for half a minute, or to the end where it has a style. When the view has ended, these lines and the last alerts
+        are printed; of very many lines those with a style, the last others, and how many were left out.
         """
         if self.display is None:
             yield

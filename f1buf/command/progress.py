@@ -10,7 +10,7 @@ from f1buf.telemetry import Alert, F1TelemetrySystem
 
 _KEPT = 200  # alerts, and notes, that the view may show; the notes are printed when it has ended
 _NOTE_SECONDS = 30.0  # [s] that a note without a style is shown
-_RATE_FRAMES = 5  # over which readings a second are counted: a second
+_RATE_FRAMES = 5  # frames over which readings a second are counted: about a second
 
 
 class Said(NamedTuple):
@@ -24,7 +24,7 @@ class Said(NamedTuple):
 class Progress(NamedTuple):
     """How a run does at one moment."""
 
-    what: str  # feeds it
+    what: str  # what feeds it
     seconds: float = 0.0  # since it began [s]
     rate: float = 0.0  # readings analysed a second, of late
     analysed: int = 0  # readings

@@ -65,25 +65,12 @@ def execute(args: argparse.Namespace) -> int:
 # -- the three kinds --------------------------------------------------------------------------------------------------
 
 KINDS = {"game": "a recording of the game", "CAN log": "a CAN log", "recorded": "what --record has made"}
-OPTIONS = {
-    "cars": ("game",),
-    "session": ("game", "recorded"),
-    "j1939": ("CAN log",),
-    "channels": ("CAN log",),
-    "ids": ("CAN log",),
-}
-"""The options that are not for every kind, and the kinds that they are for."""
-BEGINNINGS = {
-    b"PAR1": "recorded",
-    b"SQLite": "game",
-    b"LOGG": "CAN log",  # a .blf
-    b"MDF ": "CAN log",  # an .mf4, and one that was not finished
-    b"UnFinMF": "CAN log",
-}
-"""The first bytes of a file tell its kind, whatever its name."""
+OPTIONS = {"game": ("cars", "session"), "recorded": ("session",), "CAN log": ("j1939", "channels", "ids")}  # of a kind
+# The first bytes of a file tell its kind: of a Parquet file, an SQLite database, a .blf, an .mf4, an unfinished .mf4.
+FILES = {b"PAR1": "recorded", b"SQLite": "game", **dict.fromkeys((b"LOGG", b"MDF ", b"UnFinMF"), "CAN log")}
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
 NO_CAN_LOGS = {"recorded": "a part that --record has made", "game": "an SQLite database, such as the game's recordings"}
-OTHERS = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
+OTHER_FILES = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
 EXPECTED = (
     "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
     "--dbc FILE"
@@ -103,19 +90,19 @@ def kind_of(path: Path) -> str:
         raise UsageError(f"{path}: {error.strerror}; {EXPECTED}") from None
     if not begin:
         raise UsageError(f"{path}: empty; {EXPECTED}")
-    if kind := named_by(begin, BEGINNINGS):
+    if kind := named_by(begin, FILES):
         return kind
     if can_log_format(path) in CAN_LOGS:
         return "CAN log"
     if path.suffix == ".parquet":
         return "recorded"
-    raise UsageError(f"{path}: {named_by(begin, OTHERS) or 'nothing that f1buf knows'}; {EXPECTED}")
+    raise UsageError(f"{path}: {named_by(begin, OTHER_FILES) or 'nothing that f1buf knows'}; {EXPECTED}")
 
 
 def check_can_log(path: Path) -> None:
     """Refuse a recording that a database is given for; the log's reader tells what else is wrong with a file."""
     with suppress(OSError):
-        kind = named_by(first_bytes(path), BEGINNINGS) if path.is_file() else None
+        kind = named_by(first_bytes(path), FILES) if path.is_file() else None
         if kind in NO_CAN_LOGS and not (kind == "game" and path.suffix.lower() == ".db"):  # python-can's database
             raise UsageError(f"{path}: {NO_CAN_LOGS[kind]}; expected a CAN log (without --dbc recordings are played)")
 
@@ -133,9 +120,9 @@ def named_by(begin: bytes, names: dict[bytes, str]) -> str | None:
 
 def check_options(args: argparse.Namespace, kind: str) -> None:
     """Refuse options that do nothing for this kind."""
-    for option, kinds in OPTIONS.items():
-        if getattr(args, option) not in (None, False, []) and kind not in kinds:
-            meant = " or ".join(KINDS[each] for each in kinds)
+    for option in [option for options in OPTIONS.values() for option in options]:
+        if getattr(args, option) not in (None, False, []) and option not in OPTIONS[kind]:
+            meant = " or ".join(KINDS[each] for each, options in OPTIONS.items() if option in options)
             raise UsageError(f"--{option} is for {meant}; {args.file} is {KINDS[kind]}")
 
 

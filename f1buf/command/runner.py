@@ -87,12 +87,12 @@ class Runner:
                 self._start()
                 try:
                     self.watch()
-                finally:  # whatever happened, what was accepted is drained, and the recording completed
+                finally:  # after any failure, too, accepted readings are drained, and the recording is completed
                     problems = self._shut_down()
             return self._report(problems)
 
     def _prepare(self) -> None:
-        """Make the files to write to, once nothing speaks against the run any more."""
+        """Check what can be checked before the run, then make the files to write to."""
         args = self.args
         try:
             ThresholdTable(self.system.thresholds)  # do their channels exist?
@@ -168,7 +168,7 @@ class Runner:
         thread = threading.Thread(target=shut_down, name="shutdown")
         try:
             thread.start()
-        except RuntimeError:  # there is no other thread to be had: drain without progress
+        except RuntimeError:  # no other thread can start: drain without progress
             shut_down()
             return problems
         while thread.is_alive():

@@ -148,7 +148,7 @@ class Descriptions:
             return _array([self._holdable(name, kind, value) for value in values], kind)
 
     def _holdable(self, name: str, kind: Any, value: Any) -> Any:
-        """Return what a column holds of a value: no reading is lost for what is said of it."""
+        """Return what a column holds of a value that may not fit; the reading is kept in any case."""
         try:
             return _faithful([value], kind)[0].as_py()
         except Exception:
@@ -171,7 +171,7 @@ def _array(values: Sequence[Any], kind: Any) -> Any:
 
 
 def _faithful(values: list[Any], kind: Any) -> Any:
-    """Return the column of these values; what pyarrow would make something else of, such as 0 of 0.5, is an error."""
+    """Return the column of these values; a value that pyarrow would change, such as 0.5 to 0, is an error."""
     column = _array(values, kind)
     if column.to_pylist() != values:
         raise ValueError(f"no {kind}")
@@ -236,7 +236,7 @@ class PartWriter:
         return size
 
     def show(self) -> None:
-        """Let the complete part be seen."""
+        """Give the complete part its name."""
         if self._temporary is None:
             # os.link follows the link in /proc only if it is also given a descriptor, which an absolute path ignores.
             number = self._file.fileno()
@@ -322,17 +322,10 @@ def fill_in_checksums(file: io.BufferedIOBase) -> None:
     file.write(known)
 
 
-class Data(NamedTuple):
-    """What lies before a part's footer."""
-
-    size: int
-    crc: int
-
-
-def _checked_footer(path: Path) -> Data | None:
+def _checked_footer(path: Path) -> tuple[int, int] | None:
     """Compare the footer with its checksum, before pyarrow, which believes a footer, sees it.
 
-    Return what the rest must be, or None where there are no checksums.
+    Return how long the rest is and its checksum; None where there are no checksums.
     """
     with path.open("rb") as file:
         begin, footer = _read_end(file)
@@ -340,13 +333,7 @@ def _checked_footer(path: Path) -> Data | None:
     if found is None:
         return None
     _compare(zlib.crc32(footer[: found.start()] + _UNKNOWN + footer[found.end() :]), int(found[2], 16))
-    return Data(begin, int(found[1], 16))
-
-
-def _check_data(part: "Footer") -> None:
-    if part.data is not None:
-        with part.path.open("rb") as file:
-            _compare(_crc_of_data(file, part.data.size), part.data.crc)
+    return begin, int(found[1], 16)
 
 
 def _compare(crc: int, expected: int) -> None:
@@ -367,8 +354,8 @@ class Footer(NamedTuple):
     """The part."""
     rows: int
     """How many readings it holds."""
-    data: Data | None
-    """What the rest of it must be; None where it has no checksums, so in version 1."""
+    data: tuple[int, int] | None
+    """How long the rest of it is and its checksum; None where it has no checksums, so in version 1."""
     number: int | None
     """Which of the recording's parts it is, from 1; None in an older one, which does not say it."""
     last: bool | None
@@ -481,8 +468,10 @@ def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | N
     RecordingError
         It is damaged.
     """
-    with _damage_explained(part.path):
-        _check_data(part)
+    with _damage_explained(part.path), part.path.open("rb") as file:
+        if part.data is not None:
+            size, crc = part.data
+            _compare(_crc_of_data(file, size), crc)
     with _damage_explained(part.path), pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(max_count, use_threads=False):
             passed_over: dict[int | None, int] = {}

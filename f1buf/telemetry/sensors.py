@@ -1,22 +1,22 @@
 """Sensors: where readings begin.
 
-`Sensor` is what the telemetry system runs, one thread each: a channel, a number, and ``read()``. The five simulated
-sensors stand for a racing car's; `readings_from_block` turns what a data-acquisition card delivers into readings.
+A `Sensor` has a channel, a number, and ``read()``; the telemetry system gives each a thread. The five simulated sensors
+stand for a racing car's; `readings_from_block` turns what a data-acquisition card delivers into readings.
 
 How a simulated sensor moves
     A *motion* is a sequence of waypoints, (seconds to get there, level), drawn from the seed. The value eases from one
-    to the next (zero slope at each). It is worked out at *knots* 0.16 s apart, a third of the shortest move below,
-    where a small random deviation is added, and is linear between knots. There is no noise from reading to reading: at
-    10 kHz it would cross a threshold hundreds of times on the way past. Time is n / rate, so the same seed gives the
-    same motion at 100 Hz and at 10 kHz. (Where 0.16 s is not a whole number of readings, the knots are as near to it as
-    can be, and the deviations fall elsewhere.)
+    waypoint to the next (zero slope at each). It is worked out at *knots* 0.16 s apart, a third of the shortest move
+    below, where a small random deviation is added, and is linear between knots. There is no noise from reading to
+    reading: at 10 kHz it would cross a threshold hundreds of times on the way past. Time is n / rate, so the same seed
+    gives the same motion at 100 Hz and at 10 kHz. (Where 0.16 s is not a whole number of readings, the knots are as
+    near to it as possible, and the deviations differ.)
 
 Why it is fast
-    Readings are made in blocks of about 8,192 (197 KB, which stays in a core's second-level cache), with four numpy
-    operations a block, in place; the block's sensor number and channel are written once. Each operation lets go of the
-    GIL, and where other threads want it, getting it back takes 30 us: so few operations, on large blocks. Handing out a
-    batch copies bytes, with the GIL: numpy copies structured records field by field, which takes over ten times as long
-    (12 against 0.8 ns each).
+    Readings are made about 8,192 at a time (197 KB, which stays in a core's second-level cache), with four numpy
+    operations, in place; sensor number and channel are written once. Each operation lets go of the GIL, and where other
+    threads want it, getting it back takes 30 us: so few operations, on many readings. A batch is copied out as bytes,
+    with the GIL: numpy copies structured records field by field, which takes over ten times as long (12 against 0.8 ns
+    each).
 """
 
 import math
@@ -64,7 +64,7 @@ Reading = tuple[float, int, int, int, float]
 Floats = NDArray[np.float64]
 
 INPUT = Channel("INPUT", "")
-"""An input of a data-acquisition card, of which nothing more is known."""
+"""An input of a data-acquisition card of which nothing more is known."""
 
 _MAX_SENSOR_ID = 2**32 - 1  # READING.sensor_id is u4
 _SIZE = READING.itemsize
@@ -81,8 +81,8 @@ class Sensor(ABC):
             def read(self):
                 return self.reading(query_the_device())
 
-    Where many readings come at once, override `read_batch` too and build its result with `readings`. A sensor is used
-    by one thread at a time.
+    Where many readings come at once, override `read_batch` too and build its result with `readings`. One thread at a
+    time uses a sensor.
 
     Parameters
     ----------
@@ -121,9 +121,7 @@ class Sensor(ABC):
         """
 
     def read_batch(self, n: int) -> NDArray[np.void]:
-        """Return the next readings.
-
-        This default calls `read` `n` times, and so blocks until it has `n` or the sensor has ended.
+        """Return the next readings; this default calls `read` until it has `n`, or the sensor has ended.
 
         Parameters
         ----------
@@ -141,7 +139,7 @@ class Sensor(ABC):
                 readings.append(self.read())
             except StopIteration:
                 break
-        return to_records(readings, READING)  # not numpy's own conversion, which would take a float for a record
+        return to_records(readings, READING)  # numpy's own conversion would take a float for a record
 
     def reading(self, value: float, timestamp: float | None = None) -> Reading:
         """Return one reading of this sensor.
@@ -211,34 +209,32 @@ def _blank(n: int, sensor: Sensor) -> NDArray[np.void]:
 
 
 def checked_readings(sensor: Sensor, readings: Any) -> tuple[NDArray[Any], ValueError | None]:
-    """Check what a sensor's `read_batch` returned, all at once.
-
-    A channel number that is no channel's would meet no threshold, and nobody would know.
+    """Check what a sensor's `read_batch` returned: a reading with a wrong channel number would meet no threshold.
 
     Parameters
     ----------
     sensor : Sensor
-        Whose they are.
+        The sensor that returned them.
     readings : ndarray of READING, or what can become one
         Checked; copied only where it is no such array.
 
     Returns
     -------
     ndarray of READING
-        A view of those before the first one whose channel number is no channel's: mostly all.
+        A view of those before the first one whose channel number is no channel's: nearly always all.
     ValueError or None
         What is wrong with that one.
 
     Raises
     ------
     TypeError, ValueError, OverflowError
-        They are no readings at all.
+        They are no readings.
     """
     if getattr(readings, "dtype", None) != READING or readings.ndim != 1:
         readings = to_records(readings, READING)
     numbers = readings["channel"]
     known = len(known_channels())
-    below = numbers - np.uint16(1)  # 0, which is no channel's, becomes the highest number
+    below = numbers - np.uint16(1)  # 0, which is no channel's number, becomes the highest one
     if below.max(initial=0) < known:
         return readings, None
     first = int(np.argmax(below >= known))
@@ -251,22 +247,22 @@ def checked_readings(sensor: Sensor, readings: Any) -> tuple[NDArray[Any], Value
 # --- simulated sensors ---------------------------------------------------------------------------------------------
 
 _KNOT_SECONDS = 0.16
-_BLOCK = 8_192  # readings, about: 197 KB
-_CHUNK = 2_048  # knots worked out at once, at least: enough that their dozen numpy calls do not show
-_GROUPS = 16  # laps, stints or episodes that a motion draws at once: likewise
+_AT_ONCE = 8_192  # readings, about: 197 KB
+_CHUNK = 2_048  # knots worked out at once, at least: so many that their dozen numpy calls cost nearly nothing
+_GROUPS = 16  # laps, stints or episodes that a motion draws at once, for the same reason
 
 Motion = tuple[Floats, Floats]
+Span = tuple[float, float]  # lowest, highest
 
 
 class SimulatedSensor(Sensor):
-    """A sensor that makes its readings up: reproducible, plausible, and fast.
+    """A sensor that makes its readings up: reproducible, plausible, and fast. It never ends.
 
-    The n-th reading has the timestamp n / rate, from 0, whatever the clock says. What it reads depends on the seed, the
-    sensor's number and the channel only, not on how the reads are split: ten `read` equal one ``read_batch(10)``. It
-    never ends.
+    The n-th reading has the timestamp n / rate, from 0. Its value depends on the seed, the sensor's number and the
+    channel only, not on how the reads are split: ten `read` equal one ``read_batch(10)``.
 
-    A subclass needs a `channel`, and may override `motion` to move in a way of its own; without that it wanders over
-    the middle four fifths of the channel's range.
+    A subclass needs a `channel`, and may override `motion`; without that its values wander over the middle four fifths
+    of the channel's range.
 
     Parameters
     ----------
@@ -305,17 +301,16 @@ class SimulatedSensor(Sensor):
         self._number = self.channel.number
         self._values: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
         self._size = self._values.size  # readings a block: fixed, so that how reads are split changes nothing
-        self._next = self._size  # the block's next reading to hand out; starts at its end: nothing made yet
-        self._first = -self._size  # the number of the block's first reading in the series
+        self._next = self._size  # the next reading of `_made` to hand out; at its end: none is made yet
+        self._first = -self._size  # the number of the first of them in the series
         self._counting = _counting(self._size)
-        self._block: NDArray[np.void] = _blank(0, self)  # grows when first filled: not all that are made are read
-        self._columns: tuple[list[float], list[float]] | None = None  # the block's times and values, once `read` wants
+        self._made: NDArray[np.void] = _blank(0, self)  # grows when first filled: not all sensors are read
+        self._columns: tuple[list[float], list[float]] | None = None  # their times and values, once `read` wants them
 
     def motion(self, rng: np.random.Generator) -> Motion:
-        """Draw the next stretch of the motion.
+        """Draw the next stretch of the motion, which continues the one before.
 
-        Called again and again, as simulated time goes on; each result continues the one before. The series starts at
-        a random moment of the first one.
+        The series starts at a random moment of the first stretch.
 
         Parameters
         ----------
@@ -337,26 +332,15 @@ class SimulatedSensor(Sensor):
         """Return the next reading; never blocks, never ends."""
         if self._next == self._size:
             self._fill()
-        if self._columns is None:  # lists: taking one number at a time from an array costs more than all else here
-            self._columns = self._block["timestamp"].tolist(), self._block["value"].tolist()
+        if self._columns is None:  # lists: taking a number from an array costs more than all else here
+            self._columns = self._made["timestamp"].tolist(), self._made["value"].tolist()
         timestamps, values = self._columns
         i = self._next
         self._next = i + 1
         return timestamps[i], self.sensor_id, self._number, 0, values[i]
 
     def read_batch(self, n: int) -> NDArray[np.void]:
-        """Return the next `n` readings.
-
-        Parameters
-        ----------
-        n : int
-            At least 1.
-
-        Returns
-        -------
-        ndarray of READING, shape (n,)
-            A copy, the caller's own.
-        """
+        """Return the next `n` readings, shape (n,); never blocks, never ends. A copy, the caller's own."""
         n = _checked_count(n)
         out: NDArray[np.void] = np.empty(n, READING)
         to = _bytes_of(out)
@@ -366,20 +350,20 @@ class SimulatedSensor(Sensor):
                 self._fill()
             start = self._next
             stop = min(self._size, start + n - done)
-            to[done * _SIZE : (done + stop - start) * _SIZE] = _bytes_of(self._block[start:stop])
+            to[done * _SIZE : (done + stop - start) * _SIZE] = _bytes_of(self._made[start:stop])
             done += stop - start
             self._next = stop
         return out
 
     def _fill(self) -> None:
-        """Make the next block of readings."""
-        if not len(self._block):
-            self._block = _blank(self._size, self)
+        """Make the next readings."""
+        if not len(self._made):
+            self._made = _blank(self._size, self)
         self._first += self._size
         scratch = self._values.scratch
         np.add(self._counting, self._first, out=scratch)
-        np.divide(scratch, self.rate, out=self._block["timestamp"])
-        self._values.fill(self._block["value"])
+        np.divide(scratch, self.rate, out=self._made["timestamp"])
+        self._values.fill(self._made["value"])
         self._columns = None
         self._next = 0
 
@@ -408,7 +392,7 @@ class _Uniform:
     """Values for `SimulatedSensor`: independent, uniform over the channel's range."""
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
-        self.size = _BLOCK
+        self.size = _AT_ONCE
         self.scratch: Floats = np.empty(self.size)
         self._rng = generators[1]
         self._low, high = sensor.channel.range
@@ -425,15 +409,15 @@ class _Uniform:
 class _Walk:
     """Values for `SimulatedSensor`: its motion, sampled.
 
-    A block is `rows` stretches of `steps` readings; within each the value is linear. At most rates a stretch lies
-    between two knots. Where that would be more readings than a block has, `parts` stretches do.
+    `rows` stretches of `steps` readings are made at a time; within each the value is linear. A stretch lies between two
+    knots; where these have more readings between them than are made at a time, `parts` stretches do.
     """
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
         a_knot = max(1.0, sensor.rate * _KNOT_SECONDS)  # readings between knots, before rounding
-        self.parts = math.ceil(a_knot / _BLOCK)
+        self.parts = math.ceil(a_knot / _AT_ONCE)
         self.steps = round(a_knot / self.parts)
-        self.rows = max(1, _BLOCK // self.steps)
+        self.rows = max(1, _AT_ONCE // self.steps)
         self.size = self.rows * self.steps
         self.scratch: Floats = np.empty(self.size)
         self._grid = self.scratch.reshape(self.rows, self.steps)
@@ -443,7 +427,7 @@ class _Walk:
         self._rng = generators[1]
         self._wander = sensor.wander
         self._range = sensor.channel.range
-        # A chunk is whole blocks and whole knots.
+        # A chunk has whole rows and whole knots.
         self._knots = self.rows * math.ceil(_CHUNK / self.rows / self.parts)
         self._made = 0  # knots so far
         self._last: Floats = np.empty(0)  # the chunk's last knot, from which the next one goes on
@@ -477,7 +461,7 @@ class _Walk:
 
 
 class _Path:
-    """A motion as a function of time; asked about later and later times only, so that it may forget."""
+    """A motion as a function of time; it forgets what is past, so the times must ascend from call to call."""
 
     def __init__(self, motion: Callable[[np.random.Generator], Motion], rng: np.random.Generator) -> None:
         self._motion = motion
@@ -502,7 +486,7 @@ class _Path:
         while last is None or last <= end:
             durations, levels = self._motion(self._rng)
             times = np.cumsum(durations)
-            # The first stretch has begun some time ago: otherwise all cars would start their engines at time 0.
+            # The first stretch began some time ago: otherwise all cars would start their engines at time 0.
             times += -self._rng.uniform(times[0], times[-1]) if last is None else last
             last = times[-1]
             all_times.append(times)
@@ -510,15 +494,8 @@ class _Path:
         self._times, self._levels = np.concatenate(all_times), np.concatenate(all_levels)
 
 
-def _cruise_and_episode(
-    rng: np.random.Generator,
-    cruise: tuple[float, float],
-    episode: tuple[float, float],
-    *,
-    change: float,
-    hold: tuple[float, float],
-) -> Motion:
-    """Draw stretches of three slow moves within `cruise`, then a visit to a level within `episode`.
+def _cruise_and_episode(rng: np.random.Generator, cruise: Span, episode: Span, *, change: float, hold: Span) -> Motion:
+    """Draw stretches: three slow moves within `cruise`, then a visit to a level within `episode`.
 
     A stretch takes 3 * U(6, 14) s, the change there [s], the hold [s] and the change back: 33 to 36 s on average.
     """
@@ -531,13 +508,7 @@ def _cruise_and_episode(
 
 
 def _laps(
-    rng: np.random.Generator,
-    track: Floats,
-    *,
-    spread: float,
-    peaks: tuple[float, float],
-    ordinary: tuple[float, float],
-    share: float,
+    rng: np.random.Generator, track: Floats, *, spread: float, peaks: Span, ordinary: Span, share: float
 ) -> Motion:
     """Draw laps of a `track`: rows of (seconds to get there, level).
 
@@ -636,7 +607,7 @@ class FuelLevelSensor(SimulatedSensor):
     """
 
     channel = FUEL_LEVEL
-    wander = 0.0  # so the level never climbs but at a stop
+    wander = 0.0  # so the level climbs only at a stop
     LAPS = 9  # a stint
 
     def motion(self, rng: np.random.Generator) -> Motion:
@@ -708,7 +679,7 @@ def readings_from_block(
     Parameters
     ----------
     block : array_like of numbers, shape (scans, columns)
-        A row for each scan, a column for each input; in the channels' units, so raw counts are to be scaled first
+        A row for each scan, a column for each input; in the channels' units, so scale raw counts first
         (``counts * gain + offset``, where both may be arrays with a number a column).
     sensor_ids : sequence of int, length columns
         The sensor behind each column; no number twice.
@@ -717,7 +688,7 @@ def readings_from_block(
     rate : float
         Scans a second [Hz].
     channels : Channel, or sequence of Channel, length columns
-        What each column measures; one channel goes for all of them. Default: a channel ``INPUT`` without a unit.
+        What each column measures; a single channel is for all columns. Default: a channel ``INPUT`` without a unit.
 
     Returns
     -------
@@ -727,7 +698,7 @@ def readings_from_block(
     Raises
     ------
     TypeError
-        The block holds no real numbers, or the channels are none.
+        The block holds no real numbers, or a channel is no Channel.
     ValueError
         A shape, number or rate does not fit.
     """

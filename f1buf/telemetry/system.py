@@ -68,8 +68,7 @@ class Summary:
 
 
 class F1TelemetrySystem:
-    """
-    Sensors, a buffer, analyzers.
+    """Sensors, a buffer, analyzers.
 
     Parameters
     ----------
@@ -161,8 +160,7 @@ class F1TelemetrySystem:
         seed: int | None = None,
         consumers: Iterable[Consumer] = (),
     ) -> None:
-        """
-        Start sensors and analyzers.
+        """Start sensors and analyzers.
 
         Parameters
         ----------
@@ -200,8 +198,7 @@ class F1TelemetrySystem:
         analyzer: type[Analyzer] = Analyzer,
         consumers: Iterable[Consumer] = (),
     ) -> None:
-        """
-        Start any sources.
+        """Start any sources.
 
         Parameters
         ----------
@@ -265,7 +262,7 @@ class F1TelemetrySystem:
     @property
     def latency_s(self) -> dict[str, float | None]:
         """From put to check so far: ``p50``, ``p99`` and ``max`` [s]; sampled."""
-        return LatencyHistogram().as_dict() if self._run is None else self._run.latency_s
+        return (LatencyHistogram() if self._run is None else self._run.latency.histogram).as_dict()
 
     def describe(self, sensor_id: int, flags: int) -> dict[str, Any]:
         """What is known of a sensor of the run, from its number and a reading's flags: see `start`."""
@@ -288,8 +285,7 @@ class F1TelemetrySystem:
             self._run.stop.set()
 
     def shutdown(self) -> Summary:
-        """
-        Stop the sources, drain the buffer, join all threads.
+        """Stop the sources, drain the buffer, join all threads.
 
         Returns
         -------
@@ -317,8 +313,7 @@ class F1TelemetrySystem:
         return self._run
 
     def run(self, duration: float | None = None, **start: Any) -> Summary:
-        """
-        Start, wait, shut down.
+        """Start, wait, shut down.
 
         Parameters
         ----------
@@ -377,7 +372,7 @@ class _Run:
         self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
-        self._latency = LatencySampler(ring)
+        self.latency = LatencySampler(ring)
         self._made = [0] * len(sources)  # readings by source
         self._state = threading.Lock()  # guards the failures and the two counts of threads at work
         self._feeding, self._analysing = len(sources), num_analyzers
@@ -406,7 +401,7 @@ class _Run:
 
     def _feed(self, index: int, source: Source) -> None:
         """One source's thread."""
-        timer = PutTimer(self._latency)
+        timer = PutTimer(self.latency)
         display = self._system.display
         tap = None if display is None else Tap(display, len(self._feeders))
         try:
@@ -474,7 +469,7 @@ class _Run:
             return
         self.analysed += len(batch.readings)
         self._last_checked = time.perf_counter()
-        self._latency.checked(batch.first_position + len(batch.readings))
+        self.latency.checked(batch.first_position + len(batch.readings))
         events = self._tracker.merge(batch.crossings, batch.first_position)
         if self._system.on_alert is not None:
             for event in events:
@@ -536,11 +531,6 @@ class _Run:
         return sum(self._made)
 
     @property
-    def latency_s(self) -> dict[str, float | None]:
-        """From put to check so far."""
-        return self._latency.histogram.as_dict()
-
-    @property
     def remaining(self) -> int:
         """In the buffer, or with the analyzers."""
         stats = self._ring.stats()
@@ -554,7 +544,7 @@ class _Run:
             analysed=self.analysed,
             dropped=self.readings - self.analysed,
             seconds=max(self._last_checked - self._began, 0.0),
-            latency_s=self.latency_s,
+            latency_s=self.latency.histogram.as_dict(),
             buffer=stats,
             thresholds=self._tracker.counts(),
         )

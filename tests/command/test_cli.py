@@ -62,63 +62,40 @@ RACE_READINGS = 21 * 2 * 6
 
 
 def test_json_holds_what_was_promised():
-    done = call("run", "--json", *FEW)
-    assert done.status == 0
+    done = call("run", "--json", *FEW).ended()
     assert done.out.count("\n") == 1
     result = done.summary
     assert (result["readings"], result["analysed"], result["dropped"], result["rejected"]) == (25, 25, 0, {})
     assert result["readings_per_s"] > 0
     assert 0 < result["latency_s"]["p50"] <= result["latency_s"]["p99"] <= result["latency_s"]["max"]
     assert result["buffer"]["offered"] == result["buffer"]["taken"] == 25
-    limits = [
-        ("ENGINE_TEMP", "above", 110.0),
-        ("TIRE_PRESSURE", "below", 1.9),
-        ("SPEED", "above", 340.0),
-        ("G_FORCE", "above", 5.5),
-        ("FUEL_LEVEL", "below", 15.0),
-    ]
-    for (channel, side, limit), found in zip(limits, result["thresholds"], strict=True):
-        assert found.keys() == {"channel", side, "message", "readings", "samples", "rises"}
-        assert (found["channel"], found[side], found["readings"]) == (channel, limit, 5)
+    for threshold, found in zip(PROFILES["default"], result["thresholds"], strict=True):
+        assert found.keys() == {"channel", threshold.side, "message", "readings", "samples", "rises"}
+        expected = threshold.channel, threshold.limit, threshold.message, 5
+        assert (found["channel"], found[threshold.side], found["message"], found["readings"]) == expected
 
 
 def test_streams_without_an_encoding():
     """A program that calls `main` may put such streams in place of the standard ones."""
-    done = call("run", "--json", *FEW, stream=io.StringIO)
-    assert done.status == 0
+    done = call("run", "--json", *FEW, stream=io.StringIO).ended()
     assert done.summary["readings"] == 25
 
 
 def test_summary_for_people():
-    done = call("run", *FEW)
-    assert (done.status, done.out) == (0, "")
-    for said in (
-        "25 made, 25 analysed, 0 dropped",
-        "readings/s",
-        "p50",
-        "p99",
-        "buffer",
-        "High engine temperature",
-        "Low fuel warning",
-    ):
-        assert said in done.err
+    done = call("run", *FEW).ended()
+    assert done.out == ""
+    said = "25 made, 25 analysed, 0 dropped", "readings/s", "p50", "p99", "buffer", "High engine temperature"
+    for each in (*said, "Low fuel warning"):
+        assert each in done.err
     assert "rejected" not in done.err
     assert "\x1b" not in done.err
-
-
-def test_both_summaries_at_once_on_their_streams():
-    done = command("run", "--json", *FEW)
-    assert done.status == 0
-    assert done.summary["readings"] == 25
-    assert "25 made, 25 analysed" in done.err
 
 
 # Options of run -------------------------------------------------------------------------------------------------------
 
 
 def test_no_options_but_a_duration():
-    done = call("run", "--duration", 0.3, "--json")
-    assert done.status == 0
+    done = call("run", "--duration", 0.3, "--json").ended()
     assert 5 <= done.summary["analysed"] == done.summary["readings"]
     assert done.summary["seconds"] > 0.05
 
@@ -129,6 +106,7 @@ def test_no_options_but_a_duration():
         (["--count", 40], 5 * 40),
         (["--count", "40", "--duration", 20], 5 * 40),
         (["--count", 5, "--sensors-per-type", 3], 3 * 25),
+        (["--count", 5, "--overflow", "block", "--buffer-size", 1], 25),
         *[(["--count", 5, "--analyzers", analyzers], 25) for analyzers in (1, 2, 20)],
         (["--count", 50_000], 5 * 50_000),  # at 100 Hz it would take 8 minutes
     ],
@@ -140,8 +118,7 @@ def test_how_many_readings(options, readings):
 
 
 def test_duration_ends_a_count():
-    done = call("run", "--count", 10**9, "--duration", 0.2, *FAST, "--json")
-    assert done.status == 0
+    done = call("run", "--count", 10**9, "--duration", 0.2, *FAST, "--json").ended()
     assert 0 < done.summary["readings"] == done.summary["analysed"] < 10**9
 
 
@@ -173,8 +150,7 @@ def test_rate_paces():
 @thorough
 @pytest.mark.parametrize("rate", ["0.001", "0.02"])
 def test_a_low_rate_makes_its_first_reading_and_stops_in_time(rate):
-    done = command("run", "--rate", rate, "--duration", 0.2, "--json")
-    assert done.status == 0
+    done = command("run", "--rate", rate, "--duration", 0.2, "--json").ended()
     assert done.summary["readings"] == done.summary["analysed"] == 5
 
 
@@ -192,8 +168,7 @@ def test_a_rate_that_nothing_reaches(rate):
 @pytest.mark.parametrize("delay", ["1e10", "1e300"])
 def test_a_delay_that_nothing_waits_for(delay):
     """A time that no thread can sleep is bad usage, and not a failure of the analyzers."""
-    done = call("run", "--analyzer-delay", delay, "--count", 1)
-    assert done.status == 2
+    done = call("run", "--analyzer-delay", delay, "--count", 1).ended(2)
     assert "--analyzer-delay" in done.error
 
 
@@ -206,10 +181,6 @@ def test_overflow_drops_are_counted_and_tell_by_the_status(policy):
     assert result["readings"] == 1000 == result["analysed"] + result["dropped"]
     assert done.status == 1
     assert f"{result['dropped']:,} readings were lost" in done.err
-
-
-def test_overflow_block_drops_nothing():
-    assert call("run", "--overflow", "block", "--buffer-size", 1, *FEW, "--json").summary["dropped"] == 0
 
 
 def test_thresholds_of_a_profile():
@@ -233,8 +204,7 @@ def test_thresholds_of_a_file_replace_the_profile(tmp_path):
 
 def test_an_empty_file_of_thresholds(tmp_path):
     (tmp_path / "none.toml").write_text("")
-    done = call("run", "--thresholds", tmp_path / "none.toml", "--fail-on-alert", *FEW, "--json")
-    assert done.status == 0
+    done = call("run", "--thresholds", tmp_path / "none.toml", "--fail-on-alert", *FEW, "--json").ended()
     assert done.summary["thresholds"] == []
 
 
@@ -252,8 +222,8 @@ def test_seed_makes_the_same_run(crossed):
 def test_alerts_to_a_file_and_to_people(crossed, tmp_path):
     path = tmp_path / "alerts.jsonl"
     path.touch()  # as mktemp leaves one
-    done = call("run", "--thresholds", crossed, "--alerts", path, *FEW)
-    assert (done.status, done.out) == (0, "")
+    done = call("run", "--thresholds", crossed, "--alerts", path, *FEW).ended()
+    assert done.out == ""
     alerts = json_lines(path.read_text(encoding="utf-8"))
     assert [alert["sensor"] for alert in alerts] == [0, 1, 2, 3, 4]
     assert all(alert["kind"] == "rise" and alert["message"] == CROSSED for alert in alerts)
@@ -295,8 +265,7 @@ def test_alerts_to_what_has_nothing_to_lose(crossed, tmp_path):
 
 
 def test_alerts_to_standard_output_are_not_told_twice(crossed):
-    done = call("run", "--thresholds", crossed, "--alerts", "-", *FEW)
-    assert done.status == 0
+    done = call("run", "--thresholds", crossed, "--alerts", "-", *FEW).ended()
     assert len(json_lines(done.out)) == 5
     assert done.err.count(CROSSED) == 5  # the summary
 
@@ -438,19 +407,16 @@ def test_sensors_with_the_default_thresholds(modules):
 
 
 def test_a_sensor_that_breaks_is_named(modules):
-    done = command("run", "--sensors", "mine:Breaks", "--json", cwd=modules)
-    assert done.status == 1
+    done = command("run", "--sensors", "mine:Breaks", "--json", cwd=modules).ended(1)
     assert done.summary["readings"] == 0
     assert done.err.splitlines()[-1] == "f1buf: Breaks 0 failed: OSError: the cable is out"
-    assert "Traceback" not in done.err
 
 
 @thorough
 @pytest.mark.parametrize("sensor", ["mine:Port", "mine:Oil", "mine:Water", "mine:Seeded"])
 def test_sensors_in_the_classic_demonstration(modules, sensor):
     """Each sensor is made once, as in any other run."""
-    done = command("run", "--classic", "--sensors", sensor, "--count", 1, cwd=modules)
-    assert done.status == 0, done.err
+    done = command("run", "--classic", "--sensors", sensor, "--count", 1, cwd=modules).ended()
     assert "1 made, 1 analysed" in done.err
 
 
@@ -481,8 +447,7 @@ def test_bad_sensors_end_with_one_line(modules, monkeypatch, spec, said):
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     importlib.invalidate_caches()
-    done = call("run", "--sensors", spec, "--count", 1)
-    assert done.status == 2
+    done = call("run", "--sensors", spec, "--count", 1).ended(2)
     assert said in done.error
     assert "--sensors" in done.error
     assert done.out == ""
@@ -500,8 +465,7 @@ def test_an_interrupt_while_sensors_are_imported(modules):
 @thorough
 def test_classic_shows_the_textbooks_lines(crossed):
     """The buffer is so small that sensors wait."""
-    done = command("run", "--classic", "--duration", 1.5, "--buffer-size", 2, "--thresholds", crossed, "--json")
-    assert done.status == 0
+    done = command("run", "--classic", "--duration", 1.5, "--buffer-size", 2, "--thresholds", crossed, "--json").ended()
     lines = done.err.splitlines()
     recorded = [line for line in lines if " recorded " in line]
     processed = [line for line in lines if " processed " in line]
@@ -531,8 +495,7 @@ def test_buffer_of_the_classic_demonstration(options, size):
 
 @thorough
 def test_classic_ends_by_an_interrupt_with_every_step():
-    done = interrupted("run", "--classic", after=" recorded ")
-    assert done.status == 0
+    done = interrupted("run", "--classic", after=" recorded ").ended()
     assert done.err.index("* stopping") < done.err.index("* all threads have ended") < done.err.index(" made, ")
 
 
@@ -555,8 +518,7 @@ def test_thresholds_prints_a_profile_that_can_be_read_back(name, tmp_path):
 
 
 def test_replay(race):
-    done = call("replay", race, "--speed", "max", "--json")
-    assert done.status == 0
+    done = call("replay", race, "--speed", "max", "--json").ended()
     result = done.summary
     assert (result["readings"], result["analysed"], result["rejected"]) == (RACE_READINGS, RACE_READINGS, {})
     assert [each["message"] for each in result["thresholds"]] == [each.message for each in PROFILES["f1game"]]
@@ -595,8 +557,7 @@ def test_replay_is_as_fast_as_recorded_unless_told_otherwise():
 @thorough(but=("1e-300",))
 @pytest.mark.parametrize("speed", ["1e-9", "1e-12", "1e-300"])
 def test_a_replay_in_extreme_slow_motion_can_be_stopped(race, speed):
-    done = call("replay", race, "--speed", speed, "--duration", 0.2, "--json")
-    assert done.status == 0
+    done = call("replay", race, "--speed", speed, "--duration", 0.2, "--json").ended()
     assert done.summary["readings"] == 12
 
 
@@ -613,16 +574,14 @@ def test_cars(race, tmp_path, cars, found):
 
 def test_replay_shares_the_options_of_run(race):
     options = ["--analyzers", 2, "--analyzer-delay", 1e-5, "--buffer-size", 5, "--overflow", "block", "--duration", 20]
-    done = call("replay", race, "--speed", "max", *options, "--fail-on-alert", "--json")
-    assert done.status == 3
+    done = call("replay", race, "--speed", "max", *options, "--fail-on-alert", "--json").ended(3)
     assert done.summary["analysed"] == RACE_READINGS
     assert done.summary["buffer"]["high_water"] <= 5
 
 
 def test_an_empty_recording(tmp_path):
     path = write_recording(tmp_path / "empty.sqlite3", [])
-    done = call("replay", path, "--json")
-    assert done.status == 2
+    done = call("replay", path, "--json").ended(2)
     assert done.err.splitlines()[-1] == (
         f"f1buf: {path}: there is no reading in it: it holds no datagram that means something"
     )
@@ -632,8 +591,7 @@ def test_an_empty_recording(tmp_path):
 
 def test_a_recording_of_rows_that_hold_nothing(tmp_path):
     path = write_recording(tmp_path / "text.sqlite3", [(1.0, "no datagram"), (2.0, "none either")])
-    done = call("replay", path, "--speed", "max")
-    assert done.status == 2
+    done = call("replay", path, "--speed", "max").ended(2)
     assert done.err.endswith(f"f1buf: {path}: no datagram in it could be used: 2 x unreadable row\n")
 
 
@@ -694,8 +652,7 @@ def test_what_cannot_be_used_is_counted_by_reason_and_stops_nothing(tmp_path, da
     row, reason = DAMAGED[damage]
     good = telemetry(10.0, 100, 100), telemetry(11.1, 100, 100)
     rows = [(10.0, participants(10.0, "A", "B")), (10.0, good[0]), (11.0, row), (11.0, row), (11.1, good[1])]
-    done = call("replay", write_recording(tmp_path / "damaged.sqlite3", rows), "--speed", speed, "--json")
-    assert done.status == 0
+    done = call("replay", write_recording(tmp_path / "damaged.sqlite3", rows), "--speed", speed, "--json").ended()
     result = done.summary
     assert result["rejected"].keys() == {reason}
     assert re.search(rf"rejected +{result['rejected'][reason]} x {reason}", done.err)
@@ -711,8 +668,7 @@ def test_missing_rows_are_told_and_fail_nothing(tmp_path):
     with sqlite3.connect(path) as database:
         database.execute("DELETE FROM packets WHERE pkt_id IN (1, 2, 5, 6, 7) OR pkt_id > 20 AND pkt_id % 2")
     database.close()
-    done = call("replay", path, "--speed", "max", "--json")
-    assert done.status == 0
+    done = call("replay", path, "--speed", "max", "--json").ended()
     assert done.summary["rejected"] == {"missing row": 5 + 20}
     assert done.summary["gaps"] == [[1, 2], [5, 7]] + [[n, n] for n in range(21, 36, 2)]
     assert re.search(r"rejected +25 x missing row\n", done.err)
@@ -748,8 +704,7 @@ def test_a_recording_that_is_damaged_farther_on(tmp_path, speed):
     page = 4096 * (len(content) // 4096 // 3)
     content[page : page + 4096] = b"\xff" * 4096
     path.write_bytes(content)
-    done = call("replay", path, "--speed", speed, "--json")
-    assert done.status == 2
+    done = call("replay", path, "--speed", speed, "--json").ended(2)
     last = done.err.splitlines()[-1]
     assert str(path) in last
     read = int(re.search(r"damaged .*after row (\d+)", last)[1])
@@ -771,8 +726,7 @@ def test_the_real_race_with_damaged_rows(recordings_dir, tmp_path):
         ):
             database.executemany(f"UPDATE packets SET packet = {damaged} WHERE pkt_id = ?", rows)
     database.close()
-    done = call("replay", path, "--speed", "max", "--json")
-    assert done.status == 0
+    done = call("replay", path, "--speed", "max", "--json").ended()
     assert done.summary["rejected"] == {"unreadable row": 1, "truncated datagram": 3, "unknown format year": 2}
     assert done.summary["readings"] == 220_000 - 6 * 22 * 6
 
@@ -868,21 +822,10 @@ def test_a_dash_is_refused_where_a_file_is_read(args, tmp_path, monkeypatch):
     assert call("run", "--thresholds", "./-", *FEW).status == 0
 
 
-@pytest.mark.parametrize("name", ["missing.sqlite3", ".", "text.txt", "empty.sqlite3", "other.sqlite3", "cut.sqlite3"])
-def test_what_is_no_recording(name, tmp_path, race, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("timestamp,packet\n" * 100)
-    (tmp_path / "empty.sqlite3").write_bytes(b"")
-    with sqlite3.connect(tmp_path / "other.sqlite3") as database:
-        database.execute("CREATE TABLE laps (number)")
-    database.close()
-    (tmp_path / "cut.sqlite3").write_bytes(race.read_bytes()[:5000])
-    assert name in refused("replay", name)
-
-
-def test_a_pipe_is_no_recording(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    assert "pipe" in refused("replay", tmp_path / "pipe")
+def test_a_recording_that_was_cut_off(tmp_path, race):
+    path = tmp_path / "cut.sqlite3"
+    path.write_bytes(race.read_bytes()[:5000])
+    assert "cut.sqlite3" in refused("replay", path)
 
 
 SOUND = '[[threshold]]\nchannel = "SPEED"\nabove = 1\nmessage = "x"\n'
@@ -919,14 +862,6 @@ def test_bad_files_of_thresholds_name_the_place(what, tmp_path):
     assert alerts.read_text() == "of an earlier run\n"  # what did not run has overwritten nothing
 
 
-@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["replay", "--help"], ["thresholds", "--help"]])
-def test_help(args):
-    done = call(*args)
-    assert (done.status, done.err) == (0, "")
-    assert "usage: f1buf" in done.out
-    assert all(len(line) <= 120 for line in done.out.splitlines())
-
-
 def test_version():
     assert re.fullmatch(r"f1buf \d+\.\d+\S*\n", call("--version").out)
 
@@ -950,16 +885,13 @@ ENDLESS = ("--analyzer-delay", 0.2, "--buffer-size", 500, "--analyzers", 1, "--r
 @pytest.mark.parametrize("options", [(), ("--rate", "max"), SLOW], ids=["paced", "full speed", "slow analyzers"])
 def test_the_first_signal_ends_in_order_with_nothing_lost(crossed, number, options):
     # Where the analyzers are slow, the buffer is full by then.
-    done = interrupted("run", "--thresholds", crossed, *options, "--json", by=[number], pause=0.3)
-    assert done.status == 0
+    done = interrupted("run", "--thresholds", crossed, *options, "--json", by=[number], pause=0.3).ended()
     assert 5 < done.summary["readings"] == done.summary["analysed"]
     assert f"{done.summary['readings']:,} made" in done.err
-    assert "Traceback" not in done.err
 
 
 def test_a_replay_is_interrupted_likewise(race, crossed):
-    done = interrupted("replay", race, "--speed", 0.1, "--thresholds", crossed, "--json")
-    assert done.status == 0
+    done = interrupted("replay", race, "--speed", 0.1, "--thresholds", crossed, "--json").ended()
     assert 0 < done.summary["readings"] == done.summary["analysed"] < RACE_READINGS
 
 
@@ -972,8 +904,7 @@ def test_fail_on_alert_after_an_interrupt(crossed):
 @each_look
 def test_a_drain_shows_how_many_are_left(crossed, program):
     """Also where there is no view."""
-    done = interrupted("run", "--thresholds", crossed, *BACKLOG, program=program, pause=0.3)
-    assert done.status == 0
+    done = interrupted("run", "--thresholds", crossed, *BACKLOG, program=program, pause=0.3).ended()
     before_summary = done.err.partition(" made, ")[0]
     assert re.search(r"\d+ (readings )?left", before_summary)
 
@@ -1009,8 +940,7 @@ def test_a_second_interrupt_ends_at_once_though_the_terminal_is_gone(monkeypatch
 
 @thorough
 def test_a_second_sigterm_does_not_end_a_drain(crossed):
-    done = interrupted("run", "--thresholds", crossed, *BACKLOG, "--json", by=[signal.SIGTERM] * 3, pause=0.3)
-    assert done.status == 0
+    done = interrupted("run", "--thresholds", crossed, *BACKLOG, "--json", by=[signal.SIGTERM] * 3, pause=0.3).ended()
     assert done.summary["readings"] == done.summary["analysed"]
 
 
@@ -1030,8 +960,7 @@ sys.exit(cli.main())
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_first_signal_during_the_summary_does_not_cut_it_off(number):
     """A run may end by itself at the moment when somebody stops it."""
-    done = command("run", *FEW, "--json", program=("-c", SIGNALLED_AT_THE_SUMMARY.format(number.name)))
-    assert done.status == 0
+    done = command("run", *FEW, "--json", program=("-c", SIGNALLED_AT_THE_SUMMARY.format(number.name))).ended()
     assert done.summary["analysed"] == 25
     assert "25 made, 25 analysed" in done.err
 
@@ -1069,12 +998,9 @@ def streams(**ways):
 @each_break("full")
 def test_an_alerts_file_that_fills_up(crossed, broken):
     options = ["--alerts", "/dev/full", "--alert-samples", "--count", 2000, *FAST]
-    done = command("run", "--thresholds", crossed, *options, "--json")
-    assert done.status == 1
+    done = command("run", "--thresholds", crossed, *options, "--json").ended(1)
     assert done.summary["analysed"] == 10_000
     assert re.search("alerts.*/dev/full.*No space left", done.err.splitlines()[-1])
-    assert "Traceback" not in done.err
-    assert "Exception ignored" not in done.err
 
 
 @thorough(but=("json-full", "alerts-nobody", "json-closed"))
@@ -1082,31 +1008,23 @@ def test_an_alerts_file_that_fills_up(crossed, broken):
 @pytest.mark.parametrize("args", [["--alerts", "-"], ["--json"]], ids=["alerts", "json"])
 def test_data_that_standard_output_does_not_take(crossed, args, broken):
     with streams(stdout=broken) as options:
-        done = command("run", "--thresholds", crossed, *args, *FEW, **options)
-    assert done.status == 1
+        done = command("run", "--thresholds", crossed, *args, *FEW, **options).ended(1)
     assert "25 made, 25 analysed" in done.err
     assert re.search(f"standard output: .*{BROKEN[broken].split(' on')[0]}", done.err.splitlines()[-1])
-    assert "Traceback" not in done.err
-    assert "Exception ignored" not in done.err
 
 
-TEXTS = {
-    "--help": ["--help"],
-    "--version": ["--version"],
-    "run --help": ["run", "--help"],
-    "thresholds": ["thresholds"],
-}
+TEXTS = ["--help", "--version", "run --help", "thresholds"]
 each_buffering = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 
 
 @thorough(but=("buffered---help-nobody", "buffered-thresholds-full", "buffered-thresholds-closed"))
 @each_break()
-@pytest.mark.parametrize("args", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("args", TEXTS)
 @each_buffering
 def test_text_that_standard_output_does_not_take(args, broken, unbuffered):
     """Without the command's care Python would say so at length at its end, and end with status 120."""
     with streams(stdout=broken) as options:
-        done = command(*args, env={"PYTHONUNBUFFERED": unbuffered}, **options)
+        done = command(*args.split(), env={"PYTHONUNBUFFERED": unbuffered}, **options)
     assert done.error.endswith(f": error: standard output: {BROKEN[broken]}")
     assert done.status == 1
 
@@ -1184,8 +1102,7 @@ def test_standard_error_closed(crossed, program):
 def test_standard_streams_closed_that_are_not_needed(tmp_path, crossed):
     path = tmp_path / "alerts.jsonl"
     with streams(stdout="closed", stderr="closed") as options:
-        done = command("run", "--thresholds", crossed, *FEW, "--alerts", path, **options)
-    assert done.status == 0
+        command("run", "--thresholds", crossed, *FEW, "--alerts", path, **options).ended()
     assert len(json_lines(path.read_text(encoding="utf-8"))) == 5
 
 
@@ -1198,12 +1115,10 @@ def test_streams_that_know_few_characters(race, tmp_path, encoding, program):
     file = write_thresholds(tmp_path / "mine.toml", {"channel": "SPEED", "above": 340, "message": message})
     options = {"program": program, "env": {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}}
     args = ["replay", race, "--speed", "max", "--thresholds", file]
-    done = command(*args, "--alerts", "-", **options)
-    assert done.status == 0, done.err
+    done = command(*args, "--alerts", "-", **options).ended()
     [alert] = json_lines(done.out)
     assert (alert["message"], alert["driver"]) == (message, "PÉREZ")
-    done = command(*args, "--json", **options)
-    assert done.status == 0
+    done = command(*args, "--json", **options).ended()
     assert done.summary["thresholds"][0]["message"] == message
 
 
@@ -1217,15 +1132,13 @@ def masked(text):
 
 @thorough
 def test_without_rich_the_command_says_the_same(crossed):
-    done = command("run", "--thresholds", crossed, *FEW, program=PROGRAM_WITHOUT_RICH)
-    assert done.status == 0
+    done = command("run", "--thresholds", crossed, *FEW, program=PROGRAM_WITHOUT_RICH).ended()
     assert masked(done.err) == masked(command("run", "--thresholds", crossed, *FEW).err)
 
 
 @thorough
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_control_characters_where_there_is_no_terminal(crossed, env):
-    done = command("run", "--thresholds", crossed, "--duration", 0.3, env=env)
-    assert done.status == 0
+    done = command("run", "--thresholds", crossed, "--duration", 0.3, env=env).ended()
     assert "\x1b" not in done.err
     assert "\r" not in done.err

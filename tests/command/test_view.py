@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import Given, readings
+from cli_helpers import Clock, readings
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
@@ -30,8 +30,6 @@ from f1buf.telemetry import (
     Threshold,
     make_sensors,
 )
-from f1buf.telemetry import tap as tap_module
-from f1buf.telemetry.tap import Tap
 
 pytest.importorskip("rich")
 
@@ -237,18 +235,10 @@ def test_lines_are_deep_where_there_is_room():
     assert [f"{line:80}"[-4:] for line in lines[top : top + 4]] == [" █ ▁", " █ █", " █▁█", "▁███"]
 
 
-@pytest.mark.parametrize(
-    ("value", "bar"),
-    [
-        (0.0, "─+"),
-        (350.0, "━+"),
-        (351.0, "━+>"),
-        (-1.0, "<─+"),
-        (np.inf, "━+>"),
-        (-np.inf, "<─+"),
-        (np.nan, "─+"),
-    ],
-)
+BARS = {0.0: "─+", 350.0: "━+", 351.0: "━+>", -1.0: "<─+", np.inf: "━+>", -np.inf: "<─+", np.nan: "─+"}
+
+
+@pytest.mark.parametrize(("value", "bar"), BARS.items())
 def test_a_bar_ends_where_the_range_does(value, bar):
     assert re.fullmatch(bar, bar_of(row(course(value, thresholds=()))))
 
@@ -600,9 +590,8 @@ def test_readings_that_come_during_an_update_are_not_missed():
 
 def test_the_latest_reading_of_each_series_counts():
     board = board_of(readings(np.arange(5000.0), sensors=7))
-    assert {each.sensor_id: board.latest[i] for i, each in enumerate(board.series)} == {
-        n % 7: n for n in range(4993, 5000)
-    }
+    latest = {each.sensor_id: board.latest[i] for i, each in enumerate(board.series)}
+    assert latest == {n % 7: n for n in range(4993, 5000)}
 
 
 def test_a_series_without_a_reading_stays_where_it_was():
@@ -647,13 +636,8 @@ def test_names_are_shown_neither_as_markup_nor_as_control_characters():
         course(0.7, channel=channel, thresholds=(limit,), describe=lambda *_: {"part": f"P{EVIL}"}),
     ]
     alert = Alert("rise", 1.0, 1, 1, channel.name, 0.7, channel.unit, limit, 1, EVIL, EVIL)
-    options = {
-        "alerts": [alert],
-        "notes": [(EVIL, "red")],
-        "what": EVIL,
-        "losses": {EVIL: 1},
-        "recorder": (EVIL, "red"),
-    }
+    said = {"alerts": [alert], "notes": [(EVIL, "red")]}
+    options = {**said, "what": EVIL, "losses": {EVIL: 1}, "recorder": (EVIL, "red")}
     for board in boards:
         text = "".join(shown(board, 300, 60, **options))
         assert text.isprintable()
@@ -661,9 +645,8 @@ def test_names_are_shown_neither_as_markup_nor_as_control_characters():
 
 
 def test_wide_characters_keep_their_columns():
-    board = Board(
-        display(), (), lambda sensor_id, flags: {"car": sensor_id, "driver": ("周冠宇", "é́", "JOHN")[sensor_id]}
-    )
+    drivers = "周冠宇", "é́", "JOHN"
+    board = Board(display(), (), lambda sensor_id, flags: {"car": sensor_id, "driver": drivers[sensor_id]})
     hear(board, 0.0, np.concatenate([one(100.0 + sensor, sensor=sensor) for sensor in range(3)]))
     lines = [line for line in shown(board) if re.search(r" 10\d ", line)]
     assert len({cell_len(line.partition(" 10")[0]) for line in lines}) == 1
@@ -680,21 +663,10 @@ def test_a_terminal_without_unicode():
 
 
 def test_the_head_says_how_it_does():
-    text = "\n".join(
-        shown(
-            board_of(),
-            what="replay of race.sqlite3",
-            seconds=3725.9,
-            rate=13_211.4,
-            analysed=158_544,
-            size=4096,
-            capacity=8192,
-            latency_s={"p50": 0.00021, "p99": 0.0012},
-            losses={"in the buffer": 0, "on the network": 0},
-            rejected=17,
-            recorder=("recording to race/: 12 parts", "green"),
-        )
-    )
+    run = {"what": "replay of race.sqlite3", "seconds": 3725.9, "rate": 13_211.4, "analysed": 158_544, "size": 4096}
+    so_far = {"latency_s": {"p50": 0.00021, "p99": 0.0012}, "losses": {"in the buffer": 0, "on the network": 0}}
+    recorder = "recording to race/: 12 parts", "green"
+    text = "\n".join(shown(board_of(), **run, **so_far, capacity=8192, rejected=17, recorder=recorder))
     assert text.startswith("f1buf replay of race.sqlite3  ")
     for said in ("1:02:05  Ctrl-C stops", "13,211 readings/s", "158,544 analysed", "buffer ━━━━━───── 4,096/8,192"):
         assert said in text
@@ -736,77 +708,6 @@ def test_an_alert_of_unix_time_shows_the_time_of_day():
 
 
 # What it costs, and that nothing waits -------------------------------------------------------------------------------
-
-
-class Clock:
-    """A clock that stands still unless it is told."""
-
-    def __init__(self):
-        self.now = 100.0
-        self.step = 0.0
-
-    def __call__(self):
-        self.now += self.step
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(tap_module.time, "perf_counter", clock)
-    return clock
-
-
-def test_a_tap_offers_each_batch_at_an_ordinary_rate(clock):
-    ring = display()
-    tap = Tap(ring)
-    clock.step = 1e-6  # an offer takes two microseconds
-    for _ in range(60):  # a second of three datagrams at once, 60 times
-        for _ in range(3):
-            tap.offer(readings(np.zeros(132)))
-        clock.now += 1 / 60
-    assert ring.stats().offered == 180 * 132
-
-
-def test_a_tap_rests(clock):
-    ring, batch = display(), readings(np.zeros(132))
-    tap = Tap(ring)
-    began, clock.step = clock.now, 1e-5  # what an offer takes
-    while clock.now < began + 2.0:
-        tap.offer(batch)
-        clock.now += 4e-5
-    assert 2.0 / 0.003 * 0.9 < ring.stats().offered / len(batch) < 2.1 / 0.003 * 1.1
-
-
-def test_a_tap_is_not_held_up_by_one_interruption(clock):
-    ring = display()
-    tap = Tap(ring)
-    clock.step = 0.05
-    tap.offer(readings([1.0]))
-    clock.step = 0.0
-    tap.offer(readings([1.0]))
-    assert ring.qsize() == 2
-
-
-def test_taps_share_the_ring():
-    for sources, kept in ((1, 512), (64, 128), (100_000, 1)):
-        ring = display()
-        Tap(ring, sources).offer(readings(np.arange(4096.0)))
-        assert ring.snapshot()["value"].tolist() == list(range(4096 - kept, 4096))
-
-
-def test_a_system_offers_what_its_sources_make():
-    ring = display()
-    system = F1TelemetrySystem(1000, display=ring)
-    assert system.describe(3, 0) == {}
-    assert system.latency_s == {"p50": None, "p99": None, "max": None}
-    system.start([Given(readings(np.arange(300.0))), Given(cars())], describe=describe_car)
-    system.wait()
-    system.shutdown()
-    assert sorted(ring.snapshot().tolist()) == sorted([*readings(np.arange(300.0)).tolist(), *cars().tolist()])
-    assert system.describe(16, 5) == {"car": 1, "driver": "DRIVER1", "lap": 45, "part": None}
-    assert system.latency_s == system.summary.latency_s
-    assert system.latency_s["p50"] > 0
 
 
 @pytest.fixture

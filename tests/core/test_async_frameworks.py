@@ -14,8 +14,8 @@ import sys
 from unittest import mock
 
 import pytest
-from helpers import WATCHDOG, Crowd, Task, check_balance, in_loop, parked
-from test_coroutines import Ways, made
+from helpers import WATCHDOG, Task, check_balance, in_loop, parked
+from test_coroutines import Ways, aget_all, aput_all, made, put_all, shared, ten_take
 
 from f1buf import Empty, LifoQueue, PriorityQueue, Queue, RingBuffer, ShutDown
 
@@ -713,40 +713,19 @@ def test_asyncio_within_trio_is_asyncios():
 
 @pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
 def test_runs_loops_and_threads_share_a_buffer(trio, kind):
-    ways, got, consumers, producers, each = Ways(kind), [], Crowd(), Crowd(), 300
-
-    async def aput_all(first):
-        for i in range(first, first + each):
-            await ways.aput(i)
-
-    async def aget_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(await ways.aget())
-
-    async def of_trio():
+    async def ten_take_in_a_nursery(ways, got):
         async with trio.open_nursery() as nursery:
             for _ in range(10):
-                nursery.start_soon(aget_all)
+                nursery.start_soon(aget_all, ways, got)
 
-    async def of_asyncio():
-        await asyncio.gather(*[aget_all() for _ in range(10)])
+    def of_trio(main):
+        return lambda *args: trio.run(main, *args)
 
-    def put_all(first):
-        for i in range(first, first + each):
-            ways.put(i)
+    def of_asyncio(main):
+        return lambda *args: asyncio.run(main(*args))
 
-    for _ in range(2):
-        consumers.start(trio.run, of_trio)
-        consumers.start(lambda: asyncio.run(of_asyncio()))
-    for number in range(2):
-        producers.start(put_all, number * each)
-        producers.start(trio.run, aput_all, (number + 2) * each)
-    producers.start(lambda: asyncio.run(aput_all(4 * each)))
-    producers.join()
-    ways.buffer.shutdown()
-    consumers.join()
-    assert sorted(got) == list(range(5 * each))
+    takers = [of_trio(ten_take_in_a_nursery), of_asyncio(ten_take)] * 2
+    shared(kind, takers, [put_all, of_trio(aput_all)] * 2 + [of_asyncio(aput_all)])
 
 
 # Neither --------------------------------------------------------------------------------------------------------------

@@ -1112,46 +1112,57 @@ def test_a_loop_that_is_closed_lets_go_of_its_file(new_loop):
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-@pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
-def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
-    """Three loops of ten coroutines and two threads take what two loops and two threads put."""
+def shared(kind, takers, putters):
+    """Each of `takers` and of `putters` runs, in a thread, what it is given with a buffer's ways; nothing is lost."""
     ways, got, consumers, producers, each = Ways(kind), [], Crowd(), Crowd(), 300
-
-    def of_loop(main, *args):
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(main(*args))
-
-    async def aput_all(first):
-        for i in range(first, first + each):
-            await ways.aput(i)
-
-    async def aget_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(await ways.aget())
-
-    async def ten_take():
-        await asyncio.gather(*[aget_all() for _ in range(10)])
-
-    def put_all(first):
-        for i in range(first, first + each):
-            ways.put(i)
-
-    def get_all():
-        with contextlib.suppress(ShutDown):
-            while True:
-                got.append(ways.get())
-
-    for _ in range(3):
-        consumers.start(of_loop, ten_take)
-    for number in range(2):
-        consumers.start(get_all)
-        producers.start(put_all, number * each)
-        producers.start(of_loop, aput_all, (number + 2) * each)
+    for taker in takers:
+        consumers.start(taker, ways, got)
+    for number, putter in enumerate(putters):
+        producers.start(putter, ways, range(number * each, (number + 1) * each))
     producers.join()
     ways.buffer.shutdown()
     consumers.join()
-    assert sorted(got) == list(range(4 * each))
+    assert sorted(got) == list(range(len(putters) * each))
+
+
+async def aget_all(ways, got):
+    with contextlib.suppress(ShutDown):
+        while True:
+            got.append(await ways.aget())
+
+
+async def ten_take(ways, got):
+    await asyncio.gather(*[aget_all(ways, got) for _ in range(10)])
+
+
+async def aput_all(ways, items):
+    for item in items:
+        await ways.aput(item)
+
+
+def get_all(ways, got):
+    with contextlib.suppress(ShutDown):
+        while True:
+            got.append(ways.get())
+
+
+def put_all(ways, items):
+    for item in items:
+        ways.put(item)
+
+
+@pytest.mark.parametrize("kind", [RingBuffer, Queue, PriorityQueue])
+def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
+    """Three loops of ten coroutines and two threads take what two loops and two threads put."""
+
+    def of_loop(main):
+        def run(*args):
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(main(*args))
+
+        return run
+
+    shared(kind, [of_loop(ten_take)] * 3 + [get_all] * 2, [put_all, of_loop(aput_all)] * 2)
 
 
 # What it costs --------------------------------------------------------------------------------------------------------

@@ -1564,14 +1564,15 @@ def test_hooks_run_under_the_mutex():
     assert queue.get_many() == [(1, True), (2, True)]
 
 
+class Superstitious(Queue):
+    def _put(self, item):
+        if item == 13:
+            raise ZeroDivisionError
+        super()._put(item)
+
+
 @pytest.mark.parametrize("put", [lambda q: q.put(13), lambda q: q.put_many([13])], ids=["put", "put_many"])
 def test_a_hook_that_raises_leaves_the_queue_usable(put):
-    class Superstitious(Queue):
-        def _put(self, item):
-            if item == 13:
-                raise ZeroDivisionError
-            super()._put(item)
-
     queue = Superstitious()
     with pytest.raises(ZeroDivisionError):
         put(queue)
@@ -1581,12 +1582,6 @@ def test_a_hook_that_raises_leaves_the_queue_usable(put):
 
 
 def test_a_hook_that_raises_in_the_middle_of_a_batch_keeps_what_was_put():
-    class Superstitious(Queue):
-        def _put(self, item):
-            if item == 13:
-                raise ZeroDivisionError
-            super()._put(item)
-
     queue = Superstitious()
     getter = parked(queue.get)
     with contextlib.suppress(ZeroDivisionError):

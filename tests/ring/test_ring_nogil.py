@@ -435,21 +435,13 @@ def test_a_ring_that_was_never_initialised_is_shut_down(calls):
 
 
 @hows
-@each_push
-def test_slots_that_are_reserved_are_not_waited_for_without_time(calls, push, how):
-    ring = RingBuffer(4, "i8")
-    with held(ring.reserve(2)), calm(ring):
-        assert calls.outcome(push, ring, deadline=in_ms(0 if "try" in push else 5), how=how) == "FULL"
-    assert calls.outcome(push, ring, how=how) == "DONE"
-
-
-@hows
-@each_pop
-def test_records_that_are_peeked_at_are_not_waited_for_without_time(calls, pop, how):
-    ring = ring_with(1, 2)
-    with held(ring.peek(1)), calm(ring):
-        assert calls.outcome(pop, ring, deadline=in_ms(0 if "try" in pop else 5), how=how) == "EMPTY"
-    assert calls.outcome(pop, ring, how=how) == "DONE"
+@each
+def test_a_block_is_not_waited_for_without_time(calls, what, how):
+    ring = ring_with(1, 2, capacity=4)
+    with held(ring.reserve(1) if "push" in what else ring.peek(1)), calm(ring):
+        outcome = calls.outcome(what, ring, deadline=in_ms(0 if "try" in what else 5), how=how)
+    assert outcome == ("FULL" if "push" in what else "EMPTY")
+    assert calls.outcome(what, ring, how=how) == "DONE"
 
 
 @hows

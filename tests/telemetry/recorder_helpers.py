@@ -72,6 +72,20 @@ def put_numbered(ring, batch=500):
             start += ring.put_many(numbered(batch, start))
 
 
+def outcome(recorder, error):
+    """What a recorder that failed came to."""
+    return {
+        "error": error,
+        "complete": read(recorder.folder)["value"].tolist() == list(range(recorder.written)),
+        "written": recorder.written,
+        "lost": recorder.lost,
+        "offered": recorder.ring.stats().offered,
+        "parts": recorder.parts,
+        "seen": names(recorder.folder),
+        "hidden": names(recorder.folder, hidden=True),
+    }
+
+
 # Children -------------------------------------------------------------------------------------------------------------
 
 
@@ -95,39 +109,19 @@ def keep_recording(folder):
         print(said, flush=True)
 
 
-def record_until_it_fails(folder, on_first_part=lambda: None):
+def record_until_it_fails(folder):
     """Print what it came to."""
     recorder = Recorder(folder, capacity=4096, part_seconds=0)
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
-    wait_until(lambda: recorder.parts)
-    on_first_part()
-    feeder.result()  # a put raises ShutDown: nobody waits for ever
+    feeder.result()  # a put raises ShutDown: it does not wait for ever
     try:
         task.result()
     except RecorderError as error:
-        found = read(folder)["value"].tolist()
-        result = {
-            "error": str(error),
-            "complete": found == list(range(recorder.written)),
-            "written": recorder.written,
-            "lost": recorder.lost,
-            "offered": recorder.ring.stats().offered,
-            "parts": recorder.parts,
-            "seen": names(folder),
-            "hidden": names(folder, hidden=True),
-        }
-        print(json.dumps(result))
-
-
-def limit_files(size):
-    """No file may become larger: writes fail with EFBIG."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        print(json.dumps(outcome(recorder, str(error))))
 
 
 def record_without_rights(folder):
-    """Print how a folder is refused that belongs to somebody else."""
+    """Print how a folder of another user is refused."""
     import f1buf.telemetry.parts  # noqa: F401 - before the right to read it may be gone
 
     if os.geteuid() == 0:

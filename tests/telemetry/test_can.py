@@ -271,7 +271,7 @@ def test_containers_are_counted(decoder, database, monkeypatch):
     assert decoded(decoder, 1, 3) == [("M", "X", 3.0)]
 
 
-def test_buses_beyond_all_number(decoder):
+def test_more_buses_than_are_told_apart(decoder):
     for bus in range(300):
         decode(decoder, frame(260, 0, 0, channel=f"can{bus}"))
     assert decoder.rejected == {"too many buses": 300 - 256}
@@ -363,7 +363,7 @@ KCD = """\
 """
 
 
-def test_names_of_any_characters_are_fit_to_be_printed(tmp_path):
+def test_names_with_odd_characters_can_be_printed(tmp_path):
     text = KCD.format(message="a b&#x9b;m", signal="Öl&#x202e; &lt;1&gt; 油", unit="&#xb5;&#10;V", limits='min="1"')
     decoder = CanDecoder([written(tmp_path / "car.kcd", text)])
     [channel] = decoder.channels

@@ -189,7 +189,7 @@ def test_the_same_message_in_several_files_is_one(write):
         decoder.describe(len(decoder.channels))
 
 
-def test_what_is_said_of_databases_of_a_bus_that_cannot_be_read(tmp_path, write):
+def test_a_database_of_a_bus_that_cannot_be_read(tmp_path, write):
     with pytest.raises(CanError, match=r"missing\.dbc: No such file"):
         CanDecoder([("can0", tmp_path / "missing.dbc")])
     with pytest.raises(CanError, match=r"no signal that can be decoded; expected"):

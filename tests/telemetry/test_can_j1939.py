@@ -74,7 +74,7 @@ def test_the_same_sender_on_another_bus_is_another_series(decoder):
     assert parts_and_values(decoder, frame(256, b"\6", bus="can1", extended=False)) == [("PLAIN (can1)", 6.0)]
 
 
-def test_the_address_that_a_frame_is_sent_to_is_of_no_account(decoder):
+def test_the_address_that_a_frame_is_sent_to_does_not_matter(decoder):
     data = b"\xff" + (800 * 8).to_bytes(2, "little") + bytes(5)
     found = parts_and_values(decoder, frame(0x0C00000B, data), frame(0x0400170B, data), frame(0x0C000B00, data))
     assert found == [("TSC1 (0B)", 800.0), ("TSC1 (0B)", 800.0), ("TSC1 (00)", 800.0)]
@@ -113,7 +113,7 @@ def test_other_groups_pages_and_standard_ids_are_no_match(decoder):
         "default",
     ],
 )
-def test_who_says_that_it_is_j1939(write, text, options, expected):
+def test_what_makes_a_database_j1939(write, text, options, expected):
     decoder = CanDecoder([write(text)], **options)
     assert parts_and_values(decoder, speed(0x18F00417, 10)) == ([("EEC1 (17)", 10.0)] if expected else [])
     assert len(parts_and_values(decoder, speed(0x0CF004FE, 10))) == 1  # the very id of the database
@@ -139,7 +139,7 @@ def named(*ids):
         ([0x18EF2100, 0x18EF2200], 0x18EF2200, "B (00)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2205, "B (05)"),
         ([0x18EFFFFE, 0x18EF22FE], 0x18EF2305, "A (05)"),
-        ([0x18EF2103, 0x18EF2204], 0x18EF2203, "A (03)"),  # who sends it comes first
+        ([0x18EF2103, 0x18EF2204], 0x18EF2203, "A (03)"),  # the sender is compared first
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2103, "C (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2203, "A (03)"),
         ([0x18EF2203, 0x18EF22FE, 0x18EFFF03], 0x18EF2204, "B (04)"),
@@ -181,8 +181,8 @@ def test_a_bus_with_j1939_beside_one_without(write):
     assert decoder.rejected == {"no database entry": 1}
 
 
-def test_what_means_not_available_is_no_measurement(write):
-    """And is left out where the database's range does not have it: with an error at 0xFE.., nothing known at 0xFF.."""
+def test_values_that_mean_not_available_are_no_measurements(write):
+    """They are left out if the database's range excludes them: 0xFE.. is an error, 0xFF.. not available."""
     text = f"""\
 BO_ {EXTENDED | 0x0CF004FE} EEC1: 8 E
  SG_ SPEED_16 : 0|16@1+ (0.125,0) [0|8031.875] "rpm" E
@@ -245,7 +245,7 @@ def test_a_message_to_all_has_its_last_frames_time(decoder):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_a_message_over_several_batches_and_between_other_frames(decoder, size):
+def test_a_message_in_several_batches_and_between_other_frames(decoder, size):
     frames = [announced(), speed(0x0CF00421, 1), packet(1), packet(2), packet(3), packet(4), speed(0x0CF00421, 2)]
     frames += [packet(5), speed(0x0CF00421, 3)]
     found = [each for i in range(0, len(frames), size) for each in parts_and_values(decoder, *frames[i : i + size])]
@@ -297,7 +297,7 @@ def test_messages_at_once_of_several_senders_to_several_receivers_on_several_bus
 
 
 def test_a_conversation_with_one_receiver(decoder):
-    """The receiver asks for three packets, to wait a while, and then for the last of them again and the rest."""
+    """The receiver asks for three packets, then to wait, then for the last one of these again and for the rest."""
     to = {"to": RECEIVER}
     back = {"source": RECEIVER, "to": SENDER}
     frames = [
@@ -311,7 +311,7 @@ def test_a_conversation_with_one_receiver(decoder):
     assert not decoder.rejected
 
 
-def test_a_packet_that_we_alone_have_lost_is_read_when_it_comes_again(decoder):
+def test_a_packet_that_was_lost_here_alone_is_read_when_it_comes_again(decoder):
     to, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
     frames = [announced(**to), packet(1, **to), packet(3, **to), connect(17, 4, 2, **back), *packets(2, 5, **to)]
     assert parts_and_values(decoder, *frames) == WHOLE
@@ -319,8 +319,8 @@ def test_a_packet_that_we_alone_have_lost_is_read_when_it_comes_again(decoder):
     assert not decoder.rejected
 
 
-def test_two_that_send_to_each_other(decoder):
-    """What one says of the other's message ends no message of its own."""
+def test_two_senders_that_send_to_each_other(decoder):
+    """A sender that refuses the other's message ends none of its own."""
     there, back = {"to": RECEIVER}, {"source": RECEIVER, "to": SENDER}
     refused = connect(255, 1, group=0xFEEE, **back)
     frames = [announced(**there), announced(group=0xFEEE, **back), *packets(1, 4, **there), refused, packet(5, **there)]
@@ -439,7 +439,7 @@ def test_memory_is_bounded_whatever_a_network_announces(decoder):
     assert parts_and_values(decoder, *rest) == [("DM1 (FF, can9)", 0.0)] * 2
 
 
-def test_senders_beyond_all_number(write, monkeypatch):
+def test_more_senders_than_are_told_apart(write, monkeypatch):
     monkeypatch.setattr("f1buf.telemetry.sources.can.decoder.MOST_SENDERS", 300)
     decoder = CanDecoder([write(MESSAGES + OF_EACH)])
     frames = [speed(0x0CF00400 | source, 1, bus=f"can{bus}") for bus in range(2) for source in range(256)]
@@ -447,7 +447,7 @@ def test_senders_beyond_all_number(write, monkeypatch):
     assert decoder.rejected == {"too many senders": 212}
 
 
-def test_a_further_sender_where_there_are_as_many_buses_as_can_be(decoder):
+def test_a_further_sender_when_no_further_bus_is_taken(decoder):
     frames = [speed(0x0CF00400, 1, bus=f"can{bus}") for bus in range(257)]
     assert len(parts_and_values(decoder, *frames)) == 256
     assert parts_and_values(decoder, speed(0x0CF00401, 1, bus="can255")) == [("EEC1 (01, can255)", 1.0)]
@@ -474,7 +474,7 @@ def test_no_frame_raises(decoder):
 
 
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_sensors_have_the_same_numbers_however_frames_come_together(write, batch):
+def test_sensors_have_the_same_numbers_in_batches_of_any_size(write, batch):
     rng = random.Random(9)
     frames = []
     for source in rng.sample(range(256), 40):

@@ -374,7 +374,7 @@ def test_messages_far_longer_than_a_frame():
     assert read(made, [data], width=1785)[0] == [by_cantools(made, data, Counter())]
 
 
-def test_a_conversion_of_another_kind_is_asked_and_may_fail():
+def test_a_conversion_of_another_kind_is_called_and_may_fail():
     class Strange:
         scale, offset, choices, is_float = "a text", None, None, False
 

@@ -107,10 +107,7 @@ def test_slots_and_size_of_a_car(year, slots, telemetry_size):
 
 
 def blank(year: int, packet_id: int, *, time: float = 12.5, frame: int = 7, player: int = 1, uid: int = 99) -> Any:
-    """A packet as a numpy record: the header, in participants the car count, and one other value a car, no reading's.
-
-    So no slot is empty, which is all zero.
-    """
+    """A packet as a numpy record. No slot is empty, that is all zero: each has a value that becomes no reading."""
     packet = np.zeros((), FORMATS[year].packets[packet_id])
     header = packet["header"]
     header["packet_format"] = year
@@ -271,7 +268,7 @@ def test_a_player_who_is_no_car_is_not_there(player):
 @each_year
 @pytest.mark.parametrize("player", [22, 24, 254, 255])
 @pytest.mark.parametrize("packet_id", PARTS)
-def test_who_plays_matters_to_the_player_s_car_alone(year, player, packet_id):
+def test_the_players_index_matters_only_where_the_players_car_is_chosen(year, player, packet_id):
     for choice, count in (("all", ACTIVE), ([0, 23], 1)):
         decoder = Decoder(choice)
         for each in (PARTICIPANTS, LAP_DATA):
@@ -281,7 +278,7 @@ def test_who_plays_matters_to_the_player_s_car_alone(year, player, packet_id):
 
 
 @pytest.mark.parametrize("choice", [[23], [21, 22], "player"])
-def test_cars_that_are_not_there_are_told(choice):
+def test_cars_that_are_not_there_are_counted(choice):
     decoder = Decoder(choice)
     for packet_id in (MOTION, PARTICIPANTS, LAP_DATA, CAR_TELEMETRY, CAR_STATUS):
         assert len(decoder.decode(datagram(2026, packet_id, player=22))) == 0
@@ -296,7 +293,7 @@ def test_a_chosen_car_whose_slot_is_empty_is_not_there():
     assert decoder.rejected == {"car not there": 1}
 
 
-def test_a_session_without_cars_is_told():
+def test_a_session_without_cars_is_counted():
     decoder = Decoder()
     decoder.decode(participants(cars=0))
     for packet_id in (MOTION, CAR_TELEMETRY, CAR_STATUS):
@@ -360,7 +357,7 @@ def test_the_player_of_a_watched_session_is_nobody():
         assert len(decoder.decode(datagram(2026, packet_id, player=255))) == 0
     assert decoder.rejected == {"nobody plays": 2}
     assert decoder.describe(16)["session"] == 99
-    assert set(decoder.decode(datagram(2026, MOTION, player=5))["sensor_id"] // 16) == {5}  # who watched plays again
+    assert set(decoder.decode(datagram(2026, MOTION, player=5))["sensor_id"] // 16) == {5}  # the spectator plays again
     assert len(decoder.decode(datagram(2026, MOTION, player=255))) == 0
     assert decoder.rejected == {"nobody plays": 3}
 
@@ -455,7 +452,7 @@ def test_a_slot_is_empty_in_each_packet_that_has_nothing_of_it(year, packet_id):
     assert not decoder.rejected
 
 
-def test_empty_slots_alone_are_no_session_that_was_heard():
+def test_a_session_with_empty_slots_alone_is_not_among_those_heard():
     decoder = primed(2026)
     decoder.decode(participants("ONE", uid=100))
     assert len(decoder.decode(telemetry(2026, -1, uid=100))) == 0
@@ -472,7 +469,7 @@ def test_choice_of_cars_among_slots_with_gaps(choice, packet_id):
     assert cars_of(decoder.decode(without_zeros(packet_id, player=4))) == expected
 
 
-def test_lap_data_that_call_no_slot_a_cars_say_nothing_until_others_have_done_so():
+def test_lap_data_without_any_car_count_only_after_some_with_cars():
     decoder = primed(2026)
     decoder.decode(statuses(2026))
     assert cars_of(decoder.decode(datagram(2026, CAR_TELEMETRY))) == [*range(ACTIVE)]  # as many as the participants say
@@ -500,7 +497,7 @@ def test_each_session_has_its_own_series():
     assert decoder.sessions == (99, 2**64 - 1)
 
 
-def test_a_session_is_named_from_the_first_reading_of_another_one_on():
+def test_sessions_are_named_once_readings_of_two_have_come():
     decoder = Decoder()
     decoder.decode(participants("ONE"))
     found = []
@@ -547,11 +544,11 @@ def test_a_change_of_the_format_makes_no_second_session():
         decoder.decode(participants("ONE", year=year))
         readings = decoder.decode(datagram(year, MOTION))
         assert decoder.describe(int(readings["sensor_id"][0]), int(readings["flags"][0]))["several"] is False
-    assert set(readings["sensor_id"] // 512) == {1}  # but other series: who changes it ends what was
+    assert set(readings["sensor_id"] // 512) == {1}  # but other series: the change ends those before
     assert decoder.sessions == (99,)
 
 
-def test_a_session_without_cars_is_none_that_was_heard():
+def test_a_session_without_cars_is_not_among_those_heard():
     decoder = primed(2026)
     decoder.decode(participants(uid=100))
     for packet_id in (LAP_DATA, MOTION, CAR_STATUS):
@@ -591,7 +588,7 @@ def test_a_short_number_has_zeros_before_it(wanted, is_read):
     assert (len(decoder.decode(datagram(2026, MOTION))) > 0) is is_read
 
 
-def test_of_two_numbers_that_end_alike_more_digits_choose_one():
+def test_more_digits_choose_one_of_two_sessions_that_end_alike():
     long, short = 9645314088496810282, 10282
     for wanted, expected in (("0282", (long, short)), ("810282", (long,)), ("010282", (short,))):
         decoder = Decoder(session=wanted)
@@ -632,7 +629,7 @@ def test_forged_sessions_displace_none_that_is_in_use():
     assert len(decoder.sessions) == 16
 
 
-def test_what_is_said_of_a_session_in_use_outlasts_a_flood():
+def test_a_session_in_use_can_be_described_after_a_flood():
     decoder = Decoder()
     decoder.decode(participants("ONE"))
     first = decoder.decode(datagram(2026, MOTION))
@@ -658,7 +655,7 @@ def test_participants_alone_displace_no_session():
 
 
 @pytest.mark.parametrize(("others", "number"), [(66, []), (67, [16])])
-def test_a_session_that_is_not_in_use_any_more_makes_room(monkeypatch, others, number):
+def test_a_session_that_is_no_longer_in_use_makes_room(monkeypatch, others, number):
     monkeypatch.setattr(sessions, "IN_USE", 100)
     decoder = Decoder()
     assert [session_of(decoder, uid) for uid in range(16)] == [[number] for number in range(16)]
@@ -750,7 +747,7 @@ def test_an_absurd_lap_is_none(number, lap):
     assert decoder.describe(0)["lap"] == lap
 
 
-def test_laps_before_participants_are_known_to_the_readings_of_their_frame():
+def test_laps_before_participants_count_for_readings_of_their_frame():
     decoder = Decoder()
     decoder.decode(laps(2026, [1], frame=6))
     for packet in (datagram(2026, MOTION), laps(2026, [7, 8]), datagram(2026, MOTION, uid=1)):
@@ -777,7 +774,7 @@ def test_another_session_begins_without_laps():
     assert [decoder.describe(sensor_id)["lap"] for sensor_id in (0, 512)] == [9, None]
 
 
-def test_cars_that_join_have_no_lap_until_it_is_told():
+def test_cars_that_join_have_no_lap_until_the_next_lap_data():
     decoder = Decoder()
     decoder.decode(participants("ONE"))
     decoder.decode(laps(2026, [5, 5]))
@@ -824,7 +821,7 @@ def test_missing_datagrams_are_counted_by_packet():
     assert not decoder.rejected
 
 
-def test_what_is_unfit_fills_no_gap_and_makes_none():
+def test_rejected_datagrams_fill_no_gap_and_make_none():
     decoder = primed(2026)
     for frame in (1, 2, 5):
         decoder.decode(datagram(2026, MOTION, frame=frame))
@@ -895,7 +892,7 @@ def test_forged_headers_do_not_fill_the_memory(monkeypatch):
     assert len(pickle.dumps(decoder)) < 1.1 * before
 
 
-def test_what_nobody_has_a_reading_of_takes_no_memory():
+def test_rosters_without_readings_take_no_memory():
     decoder = primed(2026)
     sizes = []
     for lap in range(1000):
@@ -904,7 +901,7 @@ def test_what_nobody_has_a_reading_of_takes_no_memory():
     assert max(sizes) < sizes[0] + 500
 
 
-def test_the_participants_of_somebody_elses_session_displace_nothing():
+def test_participants_of_another_session_displace_nothing():
     decoder = Decoder()
     decoder.decode(participants("ONE"))
     decoder.decode(laps(2026, [5]))
@@ -961,7 +958,7 @@ def test_every_truncation_is_rejected(year, packet_id):
 
 
 @each_year
-def test_packets_that_hold_nothing_for_us_are_not_counted(year):
+def test_packets_without_readings_are_not_counted(year):
     decoder = primed(year)
     for packet_id in FORMATS[year].packet_ids:
         if packet_id not in DECODED:

@@ -92,7 +92,7 @@ def test_the_longest_gap_is_counted():
     assert fed(0, 1, 1 + LONGEST_GAP).lost == LONGEST_GAP - 1
 
 
-def test_a_start_that_is_told_is_no_loss():
+def test_a_restart_is_no_loss():
     gaps = fed(1, 2, 4)
     gaps.restart()
     for frame in (100, 102, 104):  # every other is sent now
@@ -109,7 +109,7 @@ def test_the_step_is_learnt_anew():
     assert gaps.lost == lost
 
 
-def test_one_forged_frame_ahead_makes_no_loss_in_the_end():
+def test_a_forged_frame_ahead_is_no_loss_once_the_others_have_come():
     gaps = fed(*range(100), 100 + 3000)
     assert gaps.lost == 3000
     for frame in range(100, 3300):

@@ -33,7 +33,7 @@ def require(target):
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 @pytest.mark.parametrize("inputs", [100, pytest.param(5000, marks=thorough)])
-def test_no_input_crashes_it_or_is_read_wrongly_in_silence(tmp_path, target, inputs):
+def test_no_input_crashes_the_reader_or_is_read_wrongly_in_silence(tmp_path, target, inputs):
     require(target)
     assert fuzz.fuzz(target, seed=1, inputs=inputs, cases=tmp_path) == inputs
 
@@ -175,7 +175,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize("what", SILENT)
-def test_a_reader_that_does_not_tell_of_what_is_lost_is_found(monkeypatch, what):
+def test_a_reader_that_hides_what_is_lost_is_found(monkeypatch, what):
     silence, data, message = SILENT[what]
     with contextlib.closing(fuzz.RecordingTarget()) as target:
         target.check(data)

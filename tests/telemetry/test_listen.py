@@ -80,7 +80,7 @@ def send(listener, datagrams, outstanding=OUTSTANDING):
 
 
 def paced(rows, speed):
-    """The datagrams, each when it is due."""
+    """Yield the datagrams, each when it is due."""
     began, first = time.monotonic(), rows[0][0]
     for timestamp, datagram in rows:
         wait = (timestamp - first) / speed - (time.monotonic() - began)
@@ -133,7 +133,7 @@ def analysed(source, decoder, meanwhile):
 
 @pytest.fixture(scope="module")
 def replayed(recordings_dir):
-    """The same of the replay of the race."""
+    """What `analysed` returns for the replay of the race."""
     decoder = Decoder()
     with open_recording(recordings_dir / "f1_2026_race.sqlite3") as recording:
         return analysed(Replay(recording, decoder, None), decoder, lambda system: system.wait(WATCHDOG))
@@ -228,7 +228,7 @@ def test_all_networks_of_both_kinds():
 
 
 @needs_ipv6
-def test_ipv6_alone_where_it_is_asked_for():
+def test_an_ipv6_address_leaves_ipv4_alone():
     with Listener(Decoder(), "::1", 0) as listener, Listener(Decoder(), "127.0.0.1", listener.address[1]) as other:
         assert other.address[1] == listener.address[1]
 
@@ -269,7 +269,7 @@ def test_a_taken_port():
         ("x" * 70, 5, r"expected an address"),
     ],
 )
-def test_where_it_cannot_listen(host, port, message):
+def test_addresses_that_cannot_be_listened_at(host, port, message):
     with pytest.raises(ListenError, match=message) as caught:
         Listener(Decoder(), host, port)
     assert "\n" not in str(caught.value)
@@ -283,7 +283,7 @@ def test_the_addresses_of_this_machine():
     assert not [address for address in local_addresses(ipv6=False) if ":" in address]
 
 
-def test_the_addresses_where_the_interfaces_cannot_be_asked_for(monkeypatch):
+def test_a_hint_without_the_names_of_interfaces(monkeypatch):
     def refused():
         raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
 
@@ -358,7 +358,7 @@ def test_forwarding_leaves_nothing_out_and_changes_nothing(race, host):
     assert first.forwarded[address] == len(datagrams + odd)  # also afterwards
 
 
-def test_where_nobody_listens_is_counted_and_harms_nobody(race):
+def test_datagrams_that_nobody_hears_are_counted_and_harm_no_other_destination(race):
     datagrams = [datagram for _, datagram in race[:300]]
     nobody = closed_port()
     with plain_socket() as (_, somebody), Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener:
@@ -400,7 +400,7 @@ def test_forwarding_in_a_circle_is_refused(host, destination):
         (("255.255.255.255", 5), "forwarding to 255.255.255.255:5: Permission denied"),
     ],
 )
-def test_where_it_cannot_forward(destination, message):
+def test_addresses_that_cannot_be_forwarded_to(destination, message):
     with pytest.raises(ListenError, match=message):
         Listener(Decoder(), port=0, forward=[closed_port(), destination])
 
@@ -433,7 +433,7 @@ def unfit(datagram, rng):
         yield changed("<B", 29, 25), "impossible car count"
 
 
-def test_what_is_unfit_changes_nothing_but_the_counts(race):
+def test_rejected_datagrams_change_nothing_but_the_counts(race):
     rng = np.random.default_rng(7)
     good = [datagram for _, datagram in race[:600]]
     mixed, reasons = [], Counter()
@@ -456,7 +456,7 @@ def test_what_is_unfit_changes_nothing_but_the_counts(race):
 
 
 def test_the_longest_packet_fits_into_a_slot():
-    """So that what does not is too long for each."""
+    """So a datagram that does not fit is too long for any packet."""
     longest = max(packet.itemsize for form in FORMATS.values() for packet in form.packets.values())
     assert longest < SLOT["payload"].itemsize == 2048
 
@@ -465,7 +465,7 @@ def test_the_longest_packet_fits_into_a_slot():
 
 
 @linux_only
-def test_whoever_stalls_loses_nothing_but_what_the_kernel_counts():
+def test_a_decoder_that_stalls_loses_only_what_the_kernel_counts():
     sent = 6000  # more than the 4,096 that wait for the decoder, and those in hand
     with Listener(Decoder(), port=0, receive_buffer=50_000) as listener:
         stop = threading.Event()
@@ -540,8 +540,8 @@ def receivers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("receiver of ")]
 
 
-def test_whoever_goes_away_ends_the_receiver():
-    """Also where that waits for room."""
+def test_closing_the_iterator_ends_the_receiver():
+    """Also when the receiver waits for room."""
     with Listener(Decoder(), port=0) as listener:
         batches = listener.batches(threading.Event())
         with sender(listener.address) as sock:
@@ -581,7 +581,7 @@ def test_closing_ends_it():
             next(listener.batches(threading.Event()))
 
 
-def test_one_iteration_at_a_time_but_any_number_after_each_other():
+def test_one_iteration_at_a_time_and_any_number_one_after_the_other():
     with Listener(Decoder(), port=0) as listener:
         for speed in (300, 301):
             heard = Heard(listener)
@@ -624,7 +624,7 @@ def test_another_kind_of_ring_is_refused():
 
 @pytest.mark.skipif(not LINUX, reason="needs the C library of Linux")
 def test_it_receives_and_forwards_while_another_thread_keeps_the_gil():
-    """Who waits here for what is forwarded keeps the GIL meanwhile."""
+    """This thread keeps the GIL while it waits for what is forwarded."""
     recv = ctypes.PyDLL(None).recv
     with plain_socket() as (plain, address), Listener(Decoder(), port=0, forward=[address]) as listener:
         plain.setblocking(True)

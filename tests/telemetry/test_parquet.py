@@ -54,8 +54,8 @@ def test_parts_come_in_the_order_of_their_numbers(tmp_path):
     in_parts(tmp_path, numbered(10), numbered(10, 10), numbered(10, 20), numbers=range(999_998, 1_000_001))
     with pytest.raises(RecordingError, match="missing parts: 1 to 999997; "):
         read(tmp_path)
-    (tmp_path / "laps.parquet").write_text("somebody's own")
-    (tmp_path / "part-1.parquet").write_text("somebody's own")
+    (tmp_path / "laps.parquet").write_text("another program's")
+    (tmp_path / "part-1.parquet").write_text("another program's")
     recording = open_parquet(str(tmp_path))
     assert recording.count == 30
     assert played(recording)[0] == list(range(30))
@@ -108,7 +108,7 @@ def test_a_recording_whose_end_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("older", [False, True])
 def test_parts_of_several_recordings(part, older, tmp_path_factory):
-    """As where one is copied over another, longer one."""
+    """As if one were copied over a longer one."""
     another = tmp_path_factory.mktemp("another")
     record(another, numbered(10))
     other = (another / "part-000001.parquet").rename(part)
@@ -220,26 +220,6 @@ record({str(tmp_path)!r}, batch)
         ("Nm", (-np.inf, np.inf)),
     ]
     assert read(tmp_path)["channel"].tolist() == [channel.number for channel in found] * 2
-
-
-def test_descriptions_come_back_without_what_was_not_known(tmp_path):
-    said = {
-        (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
-        (1, 7): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
-        (2, 0): {"car": 1, "driver": None, "part": None, "session": None},
-        (3, 0): {},
-        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
-    }
-    batch = numbered(5)
-    batch["sensor_id"], batch["flags"] = np.transpose(list(said))
-    record(tmp_path, batch, describe=lambda *pair: said[pair])
-    replay = ParquetReplay(open_parquet(tmp_path), None)
-    assert replay.describe(1, 0) == {}  # nothing has been read yet
-    replayed(replay)
-    for pair, description in said.items():
-        expected = {name: value for name, value in description.items() if value is not None}
-        assert replay.describe(*map(np.uint32, pair)) == expected
-    assert replay.describe(99, 0) == {}
 
 
 def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
@@ -522,7 +502,7 @@ def rewrite(part, change):
 
 
 def test_a_part_that_another_program_has_written_again(part):
-    """Nobody knows whether all is in it."""
+    """It may lack something."""
     table, metadata = pq.read_table(part), pq.read_metadata(part).metadata
     pq.write_table(table.replace_schema_metadata({b"f1buf": metadata[b"f1buf"]}), part)
     assert refusal(part.parent, part).startswith("damaged or unreadable: its checksum is ")
@@ -533,8 +513,8 @@ def test_a_part_that_another_program_has_written_again(part):
     )
 
 
-def test_the_same_with_checksums(part):
-    """So the tests below show what they are about."""
+def test_a_part_that_is_written_again_with_checksums(part):
+    """Without a change it is read, so the tests below fail for the change alone."""
     rewrite(part, lambda table, said: (table, said))
     assert read(part.parent)["value"].tolist() == list(range(20_000))
 
@@ -676,7 +656,7 @@ def damage(part):
     assert len(pq.read_table(part)) == 10_000
 
 
-def test_damage_amid_a_part_is_noticed_when_it_is_read(part):
+def test_damage_in_the_middle_of_a_part_is_noticed_when_it_is_read(part):
     damage(part)
     batches = open_parquet(part.parent).batches()
     assert len(next(batches)[0]) == 10_000

@@ -16,13 +16,24 @@ import numpy as np
 import pytest
 from cli_helpers import mixed_stream, pieces, watchdog
 from helpers import WATCHDOG, Task, parked, thorough, wait_until
-from recorder_helpers import child, names, numbered, part_names, put_numbered, read, record, recording_to
+from recorder_helpers import (
+    child,
+    names,
+    numbered,
+    outcome,
+    part_names,
+    put_numbered,
+    read,
+    record,
+    recording_to,
+    replayed,
+)
 
 import f1buf
 from f1buf import READING
 from f1buf.telemetry import SPEED, Channel, Threshold, recorder
 from f1buf.telemetry.recorder import Recorder, RecorderError
-from f1buf.telemetry.sources.parquet import open_parquet
+from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 
 pa = pytest.importorskip("pyarrow", reason="recording needs pyarrow")
 pq = pytest.importorskip("pyarrow.parquet", reason="recording needs pyarrow")
@@ -99,7 +110,7 @@ def test_rows_name_channel_and_unit(tmp_path):
     plain = Channel("COUNTER", "")
     other = Channel("COUNTER", "", (0.0, 15.0))
     batch = numbered(5)
-    batch["channel"] = celsius.number, plain.number, other.number, 0, 65_535  # the last two are nobody's
+    batch["channel"] = celsius.number, plain.number, other.number, 0, 65_535  # the last two are no channel's
     record(tmp_path, batch)
     rows = table(tmp_path)
     assert rows["channel"] == ["OIL", "COUNTER", "COUNTER", None, None]
@@ -129,13 +140,13 @@ def test_the_channel_table_is_in_the_metadata(tmp_path):
     assert table(tmp_path)["channel"][-1] == "CAME LATER"
 
 
-def test_rows_say_who_drove(tmp_path):
+def test_what_is_known_of_a_sensor_is_in_its_rows_and_in_a_replay(tmp_path):
     said = {
         (1, 0): {"car": 0, "driver": "A", "lap": 3, "part": "RL", "session": (1 << 64) - 1},
         (1, 1): {"car": 0, "driver": "B", "lap": 4, "part": "RL"},
-        (2, 0): {"car": 1, "driver": None, "part": None},
+        (2, 0): {"car": 1, "driver": None, "part": None, "session": None},
         (3, 0): {},
-        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "A", "lap": -1, "part": "x"},
+        (0xFFFFFFFF, 0xFFFF): {"car": 32767, "driver": "Ä\n", "lap": -1, "part": ""},
     }
     asked = []
 
@@ -150,6 +161,13 @@ def test_rows_say_who_drove(tmp_path):
     rows = table(tmp_path)
     for name in ("car", "driver", "lap", "part", "session"):
         assert rows[name] == [each.get(name) for each in said.values()] * 100
+    replay = ParquetReplay(open_parquet(tmp_path), None)
+    assert replay.describe(1, 0) == {}  # nothing has been read yet
+    assert len(replayed(replay)) == 500
+    for pair, description in said.items():
+        expected = {name: value for name, value in description.items() if value is not None}
+        assert replay.describe(*map(np.uint32, pair)) == expected
+    assert replay.describe(99, 0) == {}
 
 
 UNFIT = {
@@ -227,7 +245,7 @@ def test_an_empty_recording_is_one(tmp_path):
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_what_a_drop_policy_loses_is_counted(tmp_path, overflow):
     recorder = Recorder(tmp_path, capacity=10, overflow=overflow)
-    recorder.ring.put_many(numbered(25))  # nobody takes yet
+    recorder.ring.put_many(numbered(25))  # its thread does not run yet
     task = Task(recorder.run)
     recorder.ring.shutdown()
     task.result()
@@ -236,7 +254,7 @@ def test_what_a_drop_policy_loses_is_counted(tmp_path, overflow):
     assert (recorder.written, recorder.lost, recorder.ring.stats().dropped) == (10, 15, 15)
 
 
-def test_whoever_puts_waits_for_room_unless_told_otherwise(tmp_path):
+def test_puts_wait_for_room_unless_told_otherwise(tmp_path):
     recorder = Recorder(tmp_path, capacity=10)
     feeder = parked(recorder.ring.put_many, numbered(25))
     task = Task(recorder.run)
@@ -326,7 +344,7 @@ def test_what_comes_while_the_disk_is_waited_for_ages_meanwhile(tmp_path, clock,
 
 
 @pytest.mark.usefixtures("unseen")
-def test_nobody_ever_sees_half_a_part(tmp_path):
+def test_no_reader_sees_half_a_part(tmp_path):
     """A reader opens each part as soon as it sees its name, while a writer writes and renames."""
     seen, finished = {}, threading.Event()
 
@@ -441,7 +459,7 @@ def test_what_a_crash_left_behind_disturbs_neither_reading_nor_pandas_nor_record
 
 @pytest.mark.usefixtures("unseen")
 def test_no_link_is_followed(tmp_path):
-    """In a folder that others may write to, somebody may put one where the next part will be written."""
+    """In a folder that others may write to, another user may put one where the next part will be written."""
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / ".part-000001.parquet.tmp").symlink_to(tmp_path / "precious")
@@ -463,12 +481,6 @@ def check_failure(result, reason):
     assert result["hidden"] == []
 
 
-def outcome(process):
-    out, err = process.communicate(timeout=WATCHDOG)
-    assert (process.returncode, err) == (0, "")
-    return json.loads(out)
-
-
 def test_a_full_file_system(tmp_path):
     unshare = shutil.which("unshare")
     mount = f'mount -t tmpfs -o size=300k none {tmp_path} && exec "$@"'
@@ -476,28 +488,10 @@ def test_a_full_file_system(tmp_path):
     if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
         pytest.skip("this user may not mount a file system of its own")
     with child(f"record_until_it_fails({str(tmp_path)!r})", *namespace) as process:
-        check_failure(outcome(process), errno.ENOSPC)
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert (process.returncode, err) == (0, "")
+    check_failure(json.loads(out), errno.ENOSPC)
     assert names(tmp_path) == []
-
-
-@thorough
-def test_a_limit_on_the_size_of_files(tmp_path):
-    call = f"record_until_it_fails({str(tmp_path)!r}, lambda: recorder_helpers.limit_files(1000))"
-    with child(call) as process:
-        check_failure(outcome(process), errno.EFBIG)
-
-
-def result_of(recorder, error):
-    return {
-        "error": error,
-        "complete": read(recorder.folder)["value"].tolist() == list(range(recorder.written)),
-        "written": recorder.written,
-        "lost": recorder.lost,
-        "offered": recorder.ring.stats().offered,
-        "parts": recorder.parts,
-        "seen": names(recorder.folder),
-        "hidden": names(recorder.folder, hidden=True),
-    }
 
 
 def fill_device(monkeypatch, name):
@@ -519,15 +513,15 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
     fill_device(monkeypatch, "part-000003.parquet")
     recorder = Recorder(tmp_path, capacity=100, part_seconds=0)
     task, feeder = Task(recorder.run), Task(put_numbered, recorder.ring)
-    feeder.result()  # whoever waits for room is told
-    check_failure(result_of(recorder, failed(task)), errno.ENOSPC)
+    feeder.result()  # a put that waits for room is woken
+    check_failure(outcome(recorder, failed(task)), errno.ENOSPC)
     assert open_parquet(tmp_path).rejected == {"missing end": 1}
     assert recorder.ring.is_shutdown
     assert recorder.ring.qsize() == 0
 
 
 @pytest.mark.usefixtures("unseen")
-def test_a_device_that_is_full_amid_a_part(tmp_path, monkeypatch):
+def test_a_device_that_is_full_in_the_middle_of_a_part(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path)
     fill_device(monkeypatch, "part-000001.parquet")
     task = Task(recorder.run)
@@ -567,7 +561,7 @@ def test_a_folder_that_is_removed_meanwhile(tmp_path):
     assert recorder.lost == recorder.ring.stats().offered > 0
 
 
-@pytest.mark.parametrize("before", [0, 131_072], ids=["at once", "amid a part"])
+@pytest.mark.parametrize("before", [0, 131_072], ids=["at once", "in the middle of a part"])
 def test_a_description_that_fails_ends_the_recorder(tmp_path, before):
     def describe(sensor_id, flags):
         return {} if sensor_id < 9 else {}["unknown sensor"]
@@ -582,7 +576,7 @@ def test_a_description_that_fails_ends_the_recorder(tmp_path, before):
     assert (recorder.written, recorder.lost) == (0, len(batch))
     assert os.listdir(tmp_path) == []
     del recorder
-    gc.collect()  # what pyarrow thinks of a writer that was not closed is not heard
+    gc.collect()  # no warning comes from a writer of pyarrow that was not closed
 
 
 # What is refused before anything starts -------------------------------------------------------------------------------
@@ -623,7 +617,7 @@ def test_a_folder_inside_a_recording(tmp_path, monkeypatch, where):
 
 def test_a_folder_beside_files_of_other_names(tmp_path):
     for name in ("laps.parquet", "part-1.parquet", "part.0.parquet"):
-        (tmp_path / name).write_text("somebody's own")
+        (tmp_path / name).write_text("another program's")
     record(tmp_path / "race", numbered(10))
     assert len(read(tmp_path / "race")) == 10
 
@@ -641,7 +635,7 @@ def test_a_file(tmp_path, where):
     assert "expected a new or empty folder that can be written to" in refusal(tmp_path / where)
 
 
-def test_a_folder_of_somebody_else(tmp_path):
+def test_a_folder_of_another_user(tmp_path):
     tmp_path.chmod(0o555)
     try:
         with child(f"record_without_rights({str(tmp_path)!r})") as process:
@@ -709,7 +703,7 @@ SAID = {"car": 3, "driver": "A", "lap": 2, "part": "RL", "session": 1 << 63}
 
 @pytest.fixture
 def going_on(tmp_path):
-    """A recording of a driver and of somebody unknown, 20 readings each, of which another part is being written."""
+    """A recording of a driver and of an unknown one, 20 readings each; another part of it is being written."""
     with recording_to(tmp_path, lambda sensor_id, _: SAID if sensor_id else {}, part_seconds=0) as recorder:
         for part, sensor_id in enumerate((1, 0)):
             batch = numbered(20)
@@ -755,7 +749,7 @@ def test_pandas_has_the_same_types_whatever_is_in_a_recording(going_on):
     assert pandas.read_parquet(going_on, columns=["value", "lap"]).dtypes["lap"] == "Int16"
 
 
-def test_grouping_in_pandas_keeps_who_is_unknown(going_on):
+def test_grouping_in_pandas_keeps_unknown_drivers(going_on):
     """As the documentation shows it."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_parquet(going_on)

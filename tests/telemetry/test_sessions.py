@@ -69,7 +69,7 @@ def both_fast(tmp_path):
 
 @pytest.fixture
 def watched(tmp_path):
-    """A recording of somebody who watches."""
+    """A recording of a game in which the player only watches."""
     return write_recording(tmp_path / "watched.sqlite3", game(ONE, [350] * 50, player_car_index=255))
 
 
@@ -260,7 +260,7 @@ def test_as_many_digits_name_a_session_as_tell_it_from_others(uid, among, digits
     assert short_session(uid, among) == digits
 
 
-# One of several, or nobody --------------------------------------------------------------------------------------------
+# One of several, or none ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("choice", "speed"), [(str(ONE), 350), ("0282", 350), ("0154", 100), (str(OTHER), 100)])

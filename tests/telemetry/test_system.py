@@ -123,8 +123,6 @@ def test_a_block_that_is_left_shuts_down():
     with F1TelemetrySystem() as system:
         system.start_telemetry()
         assert system.is_running
-        with pytest.raises(RuntimeError, match="no summary yet"):
-            _ = system.summary
     assert not system.is_running
     assert system.summary.readings == system.summary.analysed > 0
 
@@ -334,7 +332,7 @@ def test_nothing_is_lost_however_small_the_buffer(buffer_size, analyzers):
 
 
 @pytest.mark.parametrize("buffer_size", [pytest.param(1, marks=thorough), 7, 100])
-def test_stopping_amid_full_speed_loses_nothing(buffer_size):
+def test_stopping_at_full_speed_loses_nothing(buffer_size):
     system = F1TelemetrySystem(buffer_size)
     system.start_telemetry(sensors_per_type=2, rate=None)
     wait_until(lambda: system.analysed > 5000, "5,000 readings")
@@ -354,7 +352,7 @@ def test_stopping_with_slow_analyzers_and_a_full_buffer_loses_nothing():
     assert summary.dropped == 0
 
 
-def test_what_a_source_has_in_hand_is_still_put():
+def test_the_batch_that_a_source_makes_when_it_is_stopped_is_put():
     reached = threading.Event()
 
     class InHand:
@@ -492,12 +490,6 @@ def test_a_sensor_that_fails_is_named_and_the_rest_stops(n, stop):
     assert system.summary.readings == system.summary.analysed
 
 
-def test_readings_before_a_failure_are_not_lost():
-    system = F1TelemetrySystem()
-    failed(lambda: system.run(sensors=[FailsAt(50, OSError("the cable is out"))], rate=None))
-    assert system.summary.readings == system.summary.analysed == 49
-
-
 @pytest.mark.parametrize("count", [None, 10], ids=["free", "in turns"])
 def test_a_failure_at_the_moment_of_the_stop_is_reported(count):
     first_read = threading.Event()
@@ -520,7 +512,7 @@ def test_a_failure_at_the_moment_of_the_stop_is_reported(count):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()], ids=repr)
-def test_whatever_a_sensor_raises_reaches_the_caller(error):
+def test_any_error_of_a_sensor_reaches_the_caller(error):
     caught = failed(lambda: F1TelemetrySystem().run(sensors=[FailsAt(3, error)]))
     assert caught.failures == [("FailsAt 0", error)]
 
@@ -531,7 +523,7 @@ def test_a_failing_sensor_among_others_that_take_turns(count):
     system = F1TelemetrySystem(7)
     caught = failed(lambda: system.run(sensors=sensors, rate=2000.0, count=count))
     assert [name for name, _ in caught.failures] == ["FailsAt 1"]
-    assert system.summary.readings == system.summary.analysed
+    assert system.summary.readings == system.summary.analysed >= 99
 
 
 def test_several_failures_are_all_reported():
@@ -603,7 +595,7 @@ def test_sensors_that_wait_for_room_do_not_hang_when_all_analyzers_have_failed(s
 
 
 class NotToBeStopped(Given):
-    """A source of given batches that puts all of them, whatever happens to the others."""
+    """A source of given batches that puts all of them, though it is told to stop."""
 
     def batches(self, stop):
         return super().batches(threading.Event())
@@ -655,7 +647,7 @@ def test_a_description_that_fails_is_reported_and_costs_its_alert_alone():
     assert [(alert.sensor_id, alert.driver) for alert in alerts] == [(0, "NORRIS"), (2, "NORRIS")]
 
 
-def test_what_is_told_of_a_failure_and_fails_itself_is_reported():
+def test_a_failure_handler_that_fails_is_reported():
     def handler(*failure):
         raise LookupError("nobody there")
 
@@ -709,7 +701,7 @@ def test_a_step_handler_that_fails_does_not_keep_the_system_from_stopping(callba
 
 
 class Stuck(Speed):
-    """A sensor whose read() waits for something that does not come, until it is released."""
+    """A sensor whose read() waits until the test releases it."""
 
     def __init__(self, sensor_id=0, good=0):
         super().__init__(sensor_id)
@@ -868,7 +860,7 @@ def test_a_consumer_that_fails_is_reported_at_once_and_the_analysis_goes_on():
     system.start([GivenLater(*pieces(mixed_stream(1000), 10))], consumers=[FailsAtOnce(1), collector])
     name, error = told.get(timeout=SOON + 10)
     assert (name, str(error)) == ("collector", "disk full")
-    go_on.set()  # which nobody who waits for room in the failed one's ring would get to
+    go_on.set()  # no source waits for room in the ring of the one that failed
     system.wait()
     caught = failed(system.shutdown)
     assert caught.failures == [(name, error)]
@@ -1000,7 +992,7 @@ def sensor_returning(*, reading=None, batch=None):
     ids=["None", "a float", "two numbers", "a text", "no batch", "floats", "a list", "a table", "a scalar", "text"],
 )
 def test_a_sensor_that_returns_something_else_is_named(wrong, count):
-    """No guesses: a number alone, say, is no reading."""
+    """A number alone, for one, is no reading."""
     system = F1TelemetrySystem()
     system.start_telemetry(sensors=[sensor_returning(**wrong)], rate=1000.0, count=count)
     ended = system.wait(1.0)
@@ -1028,8 +1020,8 @@ def test_a_sensor_that_returns_more_than_asked_for_ends_all_the_same(count):
     assert system.summary.readings == system.summary.analysed + system.summary.dropped
 
 
-def test_readings_of_a_channel_that_nobody_knows():
-    """They are nobody's, but no reason to stop."""
+def test_readings_of_an_unknown_channel():
+    """They meet no threshold, and are no reason to stop."""
     stream = readings([1.0] * 10)
     stream["channel"] = 65_535
     assert run_sources(F1TelemetrySystem(), Given(stream)).analysed == 10

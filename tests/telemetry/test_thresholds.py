@@ -1,9 +1,8 @@
-"""Thresholds: their files, checking batches, and following a stream however it is cut."""
+"""Thresholds: their files, checking batches, and following a stream however it is cut into batches."""
 
 import json
 import math
 import pickle
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from unittest import mock
@@ -82,15 +81,11 @@ def test_what_is_over(arguments, over, not_over):
         ({"above": 1, "channel": ""}, "channel", "expected a text"),
         ({"above": 1, "channel": SPEED}, "channel", "expected a text"),
         ({"above": 1, "hysteresis": -0.5}, "hysteresis", "-0.5: expected 0 or more"),
-        ({"above": 1, "hysteresis": math.nan}, "hysteresis", "nan: expected a finite number"),
         ({"above": 1, "hysteresis": math.inf}, "hysteresis", "inf: expected a finite number"),
         ({"above": 1, "hysteresis": "5"}, "hysteresis", "'5': expected a finite number"),
-        ({"above": 1, "hysteresis": True}, "hysteresis", "True: expected a finite number"),
         ({"above": 1, "hysteresis": None}, "hysteresis", "None: expected a finite number"),
         ({"above": 1, "min_duration": -1}, "min_duration", "-1: expected 0 or more"),
         ({"above": 1, "min_duration": math.nan}, "min_duration", "nan: expected a finite number"),
-        ({"above": 1, "min_duration": math.inf}, "min_duration", "inf: expected a finite number"),
-        ({"above": 1, "min_duration": "1 s"}, "min_duration", "'1 s': expected a finite number"),
         ({"above": 1, "min_duration": False}, "min_duration", "False: expected a finite number"),
         ({"above": 5, "absolute": True, "hysteresis": 6}, "hysteresis", "6: no value is back by that much from 5"),
         ({"above": -1e308, "hysteresis": 1e308}, "hysteresis", "1e+308: no value is back by that much from -1e+308"),
@@ -111,8 +106,14 @@ def test_thresholds_are_values():
     assert threshold == Threshold("X", above=1.0, message="m")
     assert len({threshold, Threshold("X", above=1.0, message="m"), Threshold("X", below=1, message="m")}) == 2
     assert (threshold.side, threshold.limit) == ("above", 1.0)
+    assert (threshold.hysteresis, threshold.min_duration, threshold.damping) == (0.0, 0.0, {})
     with pytest.raises(AttributeError):
         threshold.above = 2
+    damped = Threshold("X", above=1, message="m", hysteresis=1, min_duration=np.float32(0.5))
+    assert damped.damping == {"hysteresis": 1.0, "min_duration": 0.5}
+    assert damped != threshold
+    assert pickle.loads(pickle.dumps(damped)) == damped
+    assert damped.as_dict() == {"above": 1.0, "hysteresis": 1.0, "min_duration": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -132,18 +133,6 @@ def test_what_keeps_a_series_over(arguments, release, held, not_held):
     assert threshold.release == release
     assert threshold.held(np.array(held)).all()
     assert not threshold.held(np.array(not_held)).any()
-
-
-def test_damping_is_part_of_the_value():
-    plain, damped = Threshold("X", above=1, message="m"), Threshold("X", above=1, message="m", hysteresis=1)
-    assert (plain.hysteresis, plain.min_duration, plain.damping) == (0.0, 0.0, {})
-    assert plain == Threshold("X", above=1, message="m", hysteresis=0, min_duration=0)
-    assert damped.damping == {"hysteresis": 1.0}
-    slow = Threshold("X", above=1, message="m", hysteresis=1, min_duration=np.float32(0.5))
-    assert slow.damping == {"hysteresis": 1.0, "min_duration": 0.5}
-    assert type(slow.min_duration) is float
-    assert len({plain, damped, slow}) == 3
-    assert pickle.loads(pickle.dumps(slow)) == slow
 
 
 def test_an_error_can_be_pickled():
@@ -249,19 +238,12 @@ GOOD = '[[threshold]]\nchannel = "SPEED"\nabove = 300\nmessage = "fast"\n'
         ('[[threshold]]\nchannel = "SPEED"\nmessage = "m"', "threshold[0].above", "missing"),
         (GOOD + GOOD + "below = 3", "threshold[1].below", "above is given too"),
         (GOOD + GOOD + GOOD.replace("300", "nan"), "threshold[2].above", "nan: expected a finite number"),
-        (GOOD + GOOD + GOOD.replace("300", "true"), "threshold[2].above", "True: expected a finite number"),
-        (GOOD.replace("300", "'300'"), "threshold[0].above", "'300': expected a finite number"),
         (GOOD.replace('"SPEED"', "5"), "threshold[0].channel", "5: expected a text"),
-        (GOOD + "absolute = 1", "threshold[0].absolute", "1: expected true or false"),
         (GOOD + "hysteresis = -1", "threshold[0].hysteresis", "-1: expected 0 or more"),
-        (GOOD + "hysteresis = '1'", "threshold[0].hysteresis", "'1': expected a finite number"),
-        (GOOD + GOOD + "hysteresis = true", "threshold[1].hysteresis", "True: expected a finite number"),
-        (GOOD + "absolute = true\nhysteresis = 301", "threshold[0].hysteresis", "301: no value is back by that much"),
-        (GOOD + "min_duration = nan", "threshold[0].min_duration", "nan: expected a finite number"),
         (GOOD + "min_duration = 07:32:00", "threshold[0].min_duration", "expected a finite number"),
         (GOOD + "unit = 'km/h'", "threshold[0].unit", "unknown key: expected channel, above, below, message, absolute"),
     ],
-    ids=range(21),
+    ids=range(14),
 )
 def test_files_with_mistakes(text, key, words, tmp_path):
     file = tmp_path / "mine.toml"
@@ -411,7 +393,7 @@ def test_any_stream_cut_anyhow_is_as_the_reference(some, cuts, long_run):
 
 @either_way
 def test_a_sensor_falls_back_while_another_crosses(long_run):
-    """Its next rise is one, though in the batch where it fell back it is not among those that are over."""
+    """Its next reading that is over is a rise, though the batch where it fell back has no sample of it."""
     stream = batch((SPEED, 1, 341), (SPEED, 1, 200), (SPEED, 2, 341), (SPEED, 1, 341))
     with mock.patch.object(check, "LONG_RUN", long_run):
         assert_as_reference(MIXED, stream, [1, 3])
@@ -601,22 +583,11 @@ def test_long_batches_of_damped_thresholds_are_as_the_reference(sensors, run, cu
 
 
 def test_all_damping_is_seen_in_the_long_batches():
-    """Else the test above would compare nothing with nothing."""
+    """Otherwise the test above would compare nothing with nothing."""
     _, counts = reference(DAMPED, wavering_stream(np.random.default_rng(5), sensors=4, run=1))
     assert [count["rises"] > 3 for count in counts] == [True] * 6 + [False]
     assert counts[1]["samples"] > counts[0]["samples"]
     assert counts[2]["samples"] < counts[0]["samples"] + counts[1]["samples"]
-
-
-def test_threads_check_the_batches_of_damped_thresholds():
-    table = ThresholdTable(DAMPED)
-    stream = wavering_stream(np.random.default_rng(6), sensors=20, run=3)
-    starts = range(0, len(stream), 100)
-    tracker = Tracker(table, samples=True)
-    with ThreadPoolExecutor(4) as pool:
-        checked = list(pool.map(lambda start: table.check(stream[start : start + 100]), starts))
-    events = [event for start, found in zip(starts, checked, strict=True) for event in tracker.merge(found, start)]
-    assert [(event.position, event.threshold, event.kind) for event in events] == expected_events(stream, DAMPED, True)
 
 
 @pytest.mark.parametrize(
@@ -637,7 +608,7 @@ def test_a_batch_of_held_readings_alone_keeps_its_series_over(arguments, over, h
 
 
 def test_a_sensor_falls_back_unseen_among_those_that_are_held():
-    """What ends a series may be in a batch where others of its rule are looked at, or none, and it need not be."""
+    """A series may end in a batch where only other series of its rule are looked at, or none."""
     some = [Threshold("SPEED", above=340, hysteresis=10, message="m")]
     stream = batch(
         *[(SPEED, 1, 341), (SPEED, 2, 341), (SPEED, 1, 200), (SPEED, 2, 335), (FUEL_LEVEL, 2, 1), (SPEED, 1, 335)],
@@ -665,26 +636,6 @@ def test_stretches_times_readings_of_one_batch_may_be_more_than_32_bits_hold():
     assert (counts[0]["samples"], counts[0]["rises"]) == (400, 400)
 
 
-def test_damped_counts_go_into_json():
-    _, counts = follow(ThresholdTable([DAMPED[3]]), timed([0, 1, 2], [50, 120, 50]))
-    assert (
-        json.loads(json.dumps(counts))
-        == counts
-        == [
-            {
-                "channel": "SPEED",
-                "below": 100.0,
-                "hysteresis": 40.0,
-                "min_duration": 1.5,
-                "message": "slow for some time",
-                "readings": 3,
-                "samples": 1,
-                "rises": 1,
-            }
-        ]
-    )
-
-
 def test_everything_over_all_the_time():
     stream = np.zeros(22_000, READING)
     stream["sensor_id"] = np.arange(22_000) % 220
@@ -700,28 +651,6 @@ def test_everything_over_all_the_time():
         "samples": 8800,
         "rises": 88,
     }
-
-
-@pytest.mark.parametrize(
-    ("values", "cuts", "positions"),
-    [
-        ([345], [], [0]),
-        ([345, 345], [1], [0]),
-        ([300, 345, 345], [], [1]),
-        ([345, 300, 345], [], [0, 2]),
-        ([345, 300, 345], [1], [0, 2]),
-        ([345, 300, 345], [1, 2], [0, 2]),
-        ([345, 300, 300, 345], [1, 3], [0, 3]),
-        ([345, math.nan, 345], [1, 2], [0, 2]),
-        ([340, 340.1], [], [1]),
-        ([300, 300], [1], []),
-    ],
-    ids=repr,
-)
-def test_rises_of_one_sensor(values, cuts, positions):
-    table = ThresholdTable(PROFILES["default"])
-    rises, _ = follow(table, batch(*[(SPEED, 7, value) for value in values]), cuts, samples=False)
-    assert [event.position for event in rises] == positions
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2], [1, 3], [1, 2, 3], [3]], ids=repr)
@@ -761,7 +690,7 @@ def test_an_event_keeps_its_reading():
 
 
 def test_counts_go_into_json():
-    some = [*PROFILES["f1game"], Threshold("SPEED", below=50, message="slow")]
+    some = [*PROFILES["f1game"], DAMPED[3]]
     _, counts = follow(ThresholdTable(some), batch((SPEED, 1, 345), (G_FORCE, 1, -5.0), (SPEED, 1, 345)))
     assert json.loads(json.dumps(counts)) == counts
     assert counts[3] == {
@@ -773,6 +702,7 @@ def test_counts_go_into_json():
         "samples": 1,
         "rises": 1,
     }
+    assert counts[5].items() >= {"below": 100.0, "hysteresis": 40.0, "min_duration": 1.5}.items()
     assert [(count["readings"], count["samples"], count["rises"]) for count in counts] == [
         *[(0, 0, 0), (0, 0, 0), (2, 2, 1), (1, 1, 1), (0, 0, 0), (2, 0, 0)]
     ]
@@ -798,19 +728,16 @@ def test_a_batch_may_be_any_view_and_is_not_changed():
     assert [event[:2] for event in events] == [event[:2] for event in expected[0]]
 
 
-def test_threads_check_the_batches_of_one_stream():
-    table = ThresholdTable(MIXED)
-    stream = long_stream(np.random.default_rng(4), sensors=20, run=50, calm=[1])
+@pytest.mark.parametrize("some", [MIXED, DAMPED], ids=["plain", "damped"])
+def test_threads_check_the_batches_of_one_stream(some):
+    table, rng = ThresholdTable(some), np.random.default_rng(4)
+    stream = wavering_stream(rng, sensors=20, run=3)
     starts = range(0, len(stream), 100)
-    tracker = Tracker(table)
+    tracker = Tracker(table, samples=True)
     with ThreadPoolExecutor(4) as pool:
         checked = list(pool.map(lambda start: table.check(stream[start : start + 100]), starts))
-    events = []
-    for start, crossings in zip(starts, checked, strict=True):
-        events += tracker.merge(crossings, start)
-    expected, counts = follow(table, stream, samples=False)
-    assert [event[:2] for event in events] == [event[:2] for event in expected]
-    assert tracker.counts() == counts
+    events = [event for start, found in zip(starts, checked, strict=True) for event in tracker.merge(found, start)]
+    assert [(event.position, event.threshold, event.kind) for event in events] == expected_events(stream, some, True)
 
 
 def test_a_threshold_of_ones_own_on_a_sensor_of_ones_own():
@@ -825,8 +752,3 @@ def test_a_threshold_of_ones_own_on_a_sensor_of_ones_own():
     tracker = Tracker(table)
     events = tracker.merge(table.check(PitSpeedSensor(1, seed=1).read_batch(10_000)), 0)
     assert len(events) == tracker.counts()[0]["rises"] == 11
-
-
-def test_what_dumps_writes_is_plain_toml():
-    tables = tomllib.loads(dumps(PROFILES["f1game"]))["threshold"]
-    assert [table["channel"] for table in tables] == [threshold.channel for threshold in PROFILES["f1game"]]

@@ -14,7 +14,8 @@ What is shown of the series
 What it costs
     Frames are made by the one thread that calls `View.draw`, four a second at most, and after one that took t seconds
     there is none for 30 t: one takes 3 ms, and five times as long where all threads want the GIL. A frame is text with
-    ready-made styles, which rich turns into escape sequences; its own tables take several times as long.
+    ready-made styles, which rich turns into escape sequences. A table of 22 cars takes 3.4 ms by that, and 19 ms by
+    rich.table.
 
 Names and messages come from anybody: they are never read as markup, and what cannot be printed is replaced.
 """

@@ -20,7 +20,7 @@ HISTORY = 160  # columns of the longest sparkline
 NOBODY = -1  # the row of a series that is not followed: its values are NaN
 _STALE = 5.0  # [s] without a reading
 _OVER = 60.0  # [s] without a reading of the whole session
-_LATEST, _HIGHEST, _LOWEST, _LARGEST = range(4)  # which of the readings between two updates a sparkline shows
+_LATEST, _HIGHEST, _LOWEST, _LARGEST = range(4)  # which reading of an update a sparkline shows
 
 
 class Series(NamedTuple):
@@ -37,8 +37,8 @@ class Board:
     """
     What is known of each series; for one thread.
 
-    A session of which nothing has come for a minute, while other readings come, is over, and its series are forgotten:
-    the game was started again. One that is paused comes back earlier, as a rule.
+    A session is over when nothing has come of it for a minute while other readings came: the game was started again.
+    Its series are forgotten. A session that is paused comes back earlier, as a rule.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class Board:
     heard : ndarray of float64, shape (MOST_SERIES + 1,)
         When the latest one came, on the clock of `update`.
     history : ndarray of float64, shape (MOST_SERIES + 1, HISTORY)
-        The newest column is the last. A column is what came between two updates: of a series with a threshold the
-        reading furthest towards it and beyond, so that none that was over is missed, of others the latest. (None that
-        is in the ring at an update, that is: one with a drop policy may have lost some by then.)
+        The newest column is the last. A column stands for the readings of one update: for a series with a threshold
+        it is the worst of them, so that none over the threshold is missed; for others it is the latest. (A ring with a
+        drop policy may have lost readings before the update.)
     overfull : bool
         There are more series than it follows.
     """
@@ -164,7 +164,7 @@ class Board:
         return self._describe(self.series[row].sensor_id, int(self._flags[row]))
 
     def stale(self, rows: Rows) -> Bools:
-        """Tell which of these rows have not had a reading for a while."""
+        """Tell which of these rows have had no reading for a while."""
         stale: Bools = self._now - self.heard[rows] > _STALE
         return stale
 
@@ -178,7 +178,7 @@ class Board:
         return over
 
     def worst(self, rows: Rows) -> Rows:
-        """Of each line of a table of rows choose the one that is furthest towards its threshold and beyond."""
+        """Return the row of each line of a table of rows whose value is the worst by its threshold; one column."""
         values, stands_for = self.latest[rows], self._stands_for[rows]
         badness = np.where(stands_for == _LOWEST, -values, np.where(stands_for == _LARGEST, np.abs(values), values))
         worst = np.where(np.isnan(badness), -np.inf, badness).argmax(axis=1)

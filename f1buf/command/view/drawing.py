@@ -22,7 +22,7 @@ OVER = RED + BOLD
 
 LEVELS = " ▁▂▃▄▅▆▇█"
 _ASCII = str.maketrans(f"━╸─┃{LEVELS}µ…", "=-.| _.-=+*#@u~")
-_LOWER = len(LEVELS) - 2  # levels of sparklines in lines on end: the highest is left out, so that they do not touch
+_LOWER = len(LEVELS) - 2  # of sparklines one line deep: without the highest level neighbouring lines do not touch
 
 
 def width_of(line: Iterable[Segment]) -> int:
@@ -36,7 +36,7 @@ def fit(text: str, width: int, style: Style = PLAIN) -> Segment:
 
 
 def shortened(name: str, width: int) -> str:
-    """A name that fits; its end stays, by which names of a kind differ."""
+    """A name that fits; it keeps its end, because the ends tell names of a kind apart."""
     return name if cell_len(name) <= width or width < 8 else f"{set_cell_size(name, width - 4)}…{name[-3:]}"
 
 

@@ -176,9 +176,9 @@ def cars_table(board: Board, rows: list[int], width: int, height: int) -> list[L
 
 
 def _shared_out(cars: Mapping[Car, bool], count: int) -> list[Car]:
-    """So many of the cars: the first one of each session, then the second one of each, and so on; in their order.
+    """Return so many of the cars, in their order: the first one of each session, then the second one, and so on.
 
-    Those that are stale come last: they are a game's that was started again, or is paused.
+    Cars that are not heard any more come last: their game was started again, or is paused.
     """
     sessions: Counter[int | None] = Counter()
     turns = {}

@@ -1,4 +1,8 @@
-"""The terminal: it is drawn on, and left as it was."""
+"""Draws frames on a terminal, and leaves it as it was.
+
+rich.live does the first only: it takes a lock, which a signal handler that ends the process must not wait for, and it
+keeps the screen while the job is stopped.
+"""
 
 import os
 import select

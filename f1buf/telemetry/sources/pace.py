@@ -1,4 +1,4 @@
-"""What every replay does: hand out what was recorded at its own pace, faster, or as fast as it goes."""
+"""When what was recorded is due: at its own pace, faster, or as fast as it goes."""
 
 import math
 import threading
@@ -22,14 +22,7 @@ Item = TypeVar("Item")
 
 
 class Pace:
-    """
-    When each of the things that were recorded is due; from its making on.
-
-    Parameters
-    ----------
-    speed : float
-        How many times as fast as recorded.
-    """
+    """Says when things that were recorded are due, at so many times the recorded speed; the first is due at once."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -37,7 +30,7 @@ class Pace:
         self._latest: float | None = None
 
     def due(self, timestamp: float) -> float:
-        """When, on the monotonic clock [s], the next one is due that was recorded at `timestamp` [s]."""
+        """Return when the next one, recorded at `timestamp` [s], is due, on the monotonic clock [s]."""
         if not math.isfinite(timestamp):
             return self._due
         step = 0.0 if self._latest is None else timestamp - self._latest
@@ -50,7 +43,7 @@ class Pace:
 
 
 def wait_until(due: float, stop: threading.Event) -> bool:
-    """Wait until then, or for `stop`: true."""
+    """Wait until then, or for `stop`; return whether it is set."""
     while (left := due - time.monotonic()) > 0:
         if stop.wait(min(left, _LONGEST_WAIT)):
             return True
@@ -58,9 +51,9 @@ def wait_until(due: float, stop: threading.Event) -> bool:
 
 
 def due_pieces(timestamps: Array, pace: Pace, stop: threading.Event) -> Iterator[slice]:
-    """Wait until things are due that were recorded at these times, and yield where they are: all that is due together.
+    """Wait until things that were recorded at these times are due, and yield the places of those that are due together.
 
-    Fewer than there are once `stop` is set.
+    It ends when `stop` is set.
     """
     changed = np.ones(len(timestamps), bool)
     changed[1:] = timestamps[1:] != timestamps[:-1]
@@ -85,19 +78,19 @@ def replayed(
     Parameters
     ----------
     recorded : iterator of (float, item)
-        Timestamps [s], of which only the differences count, and what was recorded then. Where it raises a
+        Timestamps [s], of which only the differences count, and what was recorded then. If it raises a
         RecordingError, what was decoded before is yielded first.
     decode : callable
         Returns the readings of an item, an array of READING; possibly none.
     speed : float or None
         How many times as fast as recorded; None for as fast as it goes.
     stop : threading.Event
-        Ends it, and a wait at once.
+        Ends it at once.
 
     Yields
     ------
     numpy.ndarray of READING
-        The readings of one item, or where nothing paces them those of many; never empty.
+        The readings of one item, or of many if `speed` is None; never empty.
     """
     return _together(recorded, decode, stop) if speed is None else _paced(recorded, decode, speed, stop)
 

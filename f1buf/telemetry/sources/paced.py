@@ -19,35 +19,29 @@ from f1buf.telemetry.sensors import Reading, Sensor, SimulatedSensor, checked_re
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile", "paced_sensors"]
 
 FULL_SPEED_BATCH = 16384
-"""Readings that a sensor makes at once where nothing holds it back: many, so that its thread seldom has to get the GIL
-back from another (28 M readings/s in all with this, 23 M with a quarter of it)."""
+"""Readings that a sensor makes at once at full speed: many, so that its thread seldom has to get the GIL back from
+another (28 M readings/s in all with this, 23 M with a quarter of it)."""
 
-_TICK = 2e-3  # [s] fast sensors make what has become due this often, rather than each reading by itself
+_TICK = 2e-3  # [s] how often fast sensors make what has become due
 _TURN = 1e-2  # [s] what a sensor contributes in one turn, and the longest that single readings are collected
 _CATCH_UP = 0.1  # [s] see PacedSensor
-_STOP_TICK = 0.05  # [s] how often whoever waits for a turn looks whether to stop
+_STOP_TICK = 0.05  # [s] how often a sensor that waits for its turn looks whether to stop
 _LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
 _ENDLESS = 1 << 62
 _NOTHING = np.empty(0, READING)
 
 
 class Turnstile:
-    """Lets sensors put in a fixed order, one turn each, so that the stream is the same each time.
-
-    Parameters
-    ----------
-    count : int
-        How many sensors take turns: those numbered 0 to count - 1.
-    """
+    """Lets sensors, numbered 0 to count - 1, put in this order, so that the stream is the same each time."""
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
-        self._gates = [threading.Condition(self._lock) for _ in range(count)]  # one each: a turn wakes only the next
-        self._order = deque(range(count))  # whose turn it is comes first
+        self._gates = [threading.Condition(self._lock) for _ in range(count)]  # one each: only the next one is woken
+        self._order = deque(range(count))  # the next one is first
 
     @contextmanager
     def turn(self, index: int, stop: threading.Event) -> Iterator[None]:
-        """Wait for this sensor's turn; at the end it is the next one's. After `stop` the order is of no account."""
+        """Wait until it is this sensor's turn to put; then it is the next one's. After `stop` no order is kept."""
         with self._lock:
             while not stop.is_set() and not self._gates[index].wait_for(lambda: self._order[0] == index, _STOP_TICK):
                 pass
@@ -60,7 +54,7 @@ class Turnstile:
                 self._let_next_in()
 
     def leave(self, index: int) -> None:
-        """This sensor has ended; the others go on without it."""
+        """Go on without a sensor that has ended."""
         with self._lock:
             self._order.remove(index)
             self._let_next_in()
@@ -74,20 +68,20 @@ class PacedSensor:
     """
     A sensor as a source.
 
-    A sensor that only knows `read` is read one reading at a time, so that it stops promptly, and what it gave before
-    it failed is not lost. It has failed, too, where a reading's channel number is no channel's (a ValueError).
+    A sensor with `read` alone is read one reading at a time, so that it stops promptly, and what it gave before it
+    failed is not lost. A reading with a channel number that no channel has is a failure, too (a ValueError).
 
     Parameters
     ----------
     sensor : Sensor
         What to read.
     rate : float or None
-        Readings a second; None for as fast as it goes. A sensor that is late by up to 0.1 s catches up; one that had to
-        wait longer, for room in the buffer, goes on at its pace, so that no backlog piles up behind a slow analysis.
+        Readings a second; None for as fast as it goes. A sensor that is late by up to 0.1 s catches up. After a longer
+        wait for room in the buffer it goes on at its pace, so that no backlog piles up behind a slow analysis.
     count : int or None
         How many readings it makes in all; None for no end.
     turnstile : Turnstile or None
-        Where given, batches have a fixed size and come in turns, as number `index`.
+        With it, batches have a fixed size and are put in turns; the sensor's number there is `index`.
     """
 
     def __init__(
@@ -153,15 +147,15 @@ class PacedSensor:
             turnstile.leave(self._index)
 
     def _due(self, elapsed: float) -> int:
-        """How many readings should have been made after so many seconds."""
+        """Return how many readings should have been made after so many seconds."""
         return _ENDLESS if self._rate is None else int(min(elapsed * self._rate, _ENDLESS)) + 1
 
     def _until(self, began: float, made: int) -> float:
-        """Seconds until the next reading is due, negative where it is late; no more than can be slept."""
+        """Return the seconds until the next reading is due, negative if it is late, and no more than can be slept."""
         return 0.0 if self._rate is None else min(began + made / self._rate - time.monotonic(), _LONGEST_WAIT)
 
     def _read(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
-        """Up to `n` readings, and to the sensor's count; none where it has ended. Raises what it failed with."""
+        """Return up to `n` readings, and up to the sensor's count; none at its end. Raise what it failed with."""
         self._raise_failure()
         n = int(min(n, self._left))
         if n == 0 or self._ended:
@@ -173,21 +167,21 @@ class PacedSensor:
         return batch
 
     def _checked(self, batch: Any) -> NDArray[Any]:
-        """The readings before the first bad one; raises where that is the first of all."""
+        """Return the readings before the first bad one; raise if there are none."""
         good, error = checked_readings(self.sensor, batch)
         if error is not None:
-            self._failure = error  # instead of what the sensor may have failed with after it
+            self._failure = error  # it comes before what the sensor itself may have failed with
             if not len(good):
                 raise error
         return good
 
     def _raise_failure(self) -> None:
-        """What the sensor failed with after its last good readings."""
+        """Raise what the sensor failed with after its last good readings."""
         if self._failure is not None:
             raise self._failure
 
     def _read_singly(self, n: int, stop: threading.Event, seconds: float) -> NDArray[Any]:
-        """Read until there are `n`, the time is over, `stop` is set, or the sensor ends or fails: all but the first."""
+        """Read once, and then until there are `n`, the time is over, `stop` is set, or the sensor ends or fails."""
         readings: list[Reading] = []
         until = time.monotonic() + seconds
         while len(readings) < n and not (readings and (stop.is_set() or time.monotonic() >= until)):
@@ -199,7 +193,7 @@ class PacedSensor:
             except BaseException as error:
                 if not readings:
                     raise
-                self._failure = error  # the next call's: these here are good
+                self._failure = error  # for the next call: the readings so far are good
                 break
         return to_records(readings, READING)
 

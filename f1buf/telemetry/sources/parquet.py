@@ -1,11 +1,11 @@
 """Recordings of readings, read from a folder of Parquet files, as `f1buf.telemetry.recorder.Recorder` writes them.
 
-Reading them needs pyarrow. A folder may be read while it is still recorded to: what counts are the parts that are there
-when it is opened. Hidden files that a crash left behind are not looked at. A single part is read, too.
+Reading them needs pyarrow. A folder may be read while it is still recorded to: the parts count that are there when it
+is opened. Hidden files, which a crash leaves behind, are not read. A single part can be read, too.
 
-Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry.parts`), and the parts of
-a folder with the numbers in them: what is damaged or under another part's name is refused, and what is missing said.
-Recordings of f1buf 0.1.0 before there were checksums or these numbers are read all the same, and this is said, too.
+Every byte of a part is compared with the checksums that its recorder wrote (`f1buf.telemetry.parts`), and the name of a
+part with the number in it: a part that is damaged or has another one's name is refused; what is missing is counted.
+Older recordings, without checksums or these numbers, are read all the same, with a note.
 """
 
 import os
@@ -33,8 +33,8 @@ Described = dict[int, dict[str, Any]]
 
 PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 ROWS = 65_536  # readings read together
-DESCRIBED = 131_072  # what is remembered of sensors: more than there are readings on their way to the analyzers
-_GAPS = 10  # that an error names: more would help nobody
+DESCRIBED = 131_072  # sensors that are remembered: more than readings are on their way to the analyzers
+_GAPS = 10  # that an error names
 _BATCH = 4096  # readings put together
 
 
@@ -52,10 +52,10 @@ class ParquetRecording:
     count : int
         How many readings it has.
     rejected : collections.Counter
-        What is missing. "missing part" counts the parts before the last one that are not there; "missing end" is 1
-        where that is not the one with which the recording ended.
+        What is missing: "missing part" counts the parts before the last one that are not there; "missing end" is 1 if
+        the last one is not the end of the recording.
     notes : list of str
-        What a user of the recording should know besides, a line each.
+        Lines for people on what else there is to know.
     """
 
     def __init__(self, path: Path, parts: "list[Footer]", missing: list[tuple[int, int]], *, whole: bool) -> None:
@@ -92,13 +92,12 @@ class ParquetRecording:
         (ndarray of READING, dict, dict)
             Up to 65,536 readings, the caller's own, their channels numbered as in this process; what was known of
             their sensors (``car``, ``driver``, ``lap``, ``part``, ``session``) by ``sensor_id << 16 | flags``; and how
-            many readings of each other session were passed over, None where they say none.
+            many readings of each other session were left out, None standing for no session.
 
         Raises
         ------
         RecordingError
-            A part turns out to be damaged, or is not there any more; or behind the last one: parts before it are
-            missing.
+            A part turns out to be damaged, or has been removed; or, when all were read, parts are missing.
         """
         from f1buf.telemetry.parts import read_rows
 
@@ -164,7 +163,7 @@ def _parts_in(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _check_place(parts: "list[Footer]", number: int) -> None:
-    """Refuse the last of these parts where it is not what comes after the others, or not what its name says."""
+    """Refuse the last of these parts if it does not follow the others, or is not what its name says."""
     first, part = parts[0], parts[-1]
     if part.recording != first.recording:
         raise RecordingError(
@@ -198,14 +197,13 @@ class ParquetReplay:
     Attributes
     ----------
     rejected : collections.Counter
-        The recording's, and how many readings were passed over: of an "other session", or of "no session" where they
-        say none.
+        The recording's, and how many readings were left out, of an "other session" or of "no session".
     sessions : tuple of int
         The game's numbers of the sessions that readings came of, in that order: the latest 16.
     session : str or None
         The choice of one, as it was given.
     others : tuple of int
-        The sessions that were passed over: the latest 16.
+        The sessions that were left out: the latest 16.
 
     Raises
     ------
@@ -224,7 +222,7 @@ class ParquetReplay:
         self._recording = recording
         self._speed = speed
         self._is_wanted = None if self.session is None else partial(is_wanted, wanted=self.session)
-        self._described: tuple[Described, Described] = {}, {}  # the latest, and what was the latest before
+        self._described: tuple[Described, Described] = {}, {}  # the latest, and those before
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
@@ -267,7 +265,7 @@ class ParquetReplay:
         return dict(before.get(key, {}) if described is None else described)
 
     def _remember(self, described: Described) -> None:
-        """Before the readings are yielded; in the order in which each was first read."""
+        """Keep what is known of sensors, before their readings are yielded, in the order in which they came."""
         for each in described.values():
             if "session" in each:
                 self.sessions = with_session(self.sessions, each["session"])

@@ -52,8 +52,8 @@ class CanLog:
     frames_read : int
         How many frames `frames` has yielded since it began.
     rejected : collections.Counter
-        How many frames it left out, by reason: see ``Frames.of_rows`` and ``f1buf.telemetry.sources.can.formats``. "Other
-        event" is what is no frame: statistics, triggers, frames of another kind of bus.
+        How many frames it left out, by reason: see ``Frames.of_rows``, and what each format adds, such as "other event"
+        (what is no frame: statistics, triggers, frames of another kind of bus).
     notes : list of str
         Lines for people on the log as a whole, and what the libraries that read it said.
 

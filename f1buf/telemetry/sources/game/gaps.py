@@ -1,4 +1,4 @@
-"""Which of a stream's numbered frames are missing."""
+"""How many of a stream's numbered frames are missing."""
 
 from bisect import bisect_left
 from itertools import pairwise
@@ -15,30 +15,30 @@ class FrameGaps:
     """
     Counts what is missing in a stream of frame numbers, of which some may be lost, doubled or late.
 
-    Frames are numbered in even steps. The step is not known (a game may send each frame or each third): the smallest
-    between two of the latest 128 to 192 frames is taken for it. So the count is exact where of so many at least two
-    neighbours arrive. What is before the first frame or behind the last one is not missing. A frame that comes late,
-    behind up to 63 others, is not missing any more.
+    Frames are numbered in even steps. The step is not known (a game may send every frame or every third): the smallest
+    step between two of the latest 128 to 192 frames is taken for it. So the count is exact if at least two neighbours
+    of these arrive. What is before the first frame or behind the last one is not missing; nor is a frame that comes
+    late, behind up to 63 others.
 
     Attributes
     ----------
     lost : int
-        How many frames are missing. It goes down where one comes late.
+        How many frames are missing. It goes down when one comes late.
 
     Notes
     -----
     It remembers 128 frames at most. Forged numbers near the true ones can make it count too many. One thread at a time
-    may call it; `lost` may be read by others.
+    may call it; others may read `lost`.
     """
 
     def __init__(self) -> None:
         self.lost = 0
         self._settled = 0  # how many are missing before the window
         self._window: list[int] = []  # the latest frames, each once, ascending
-        self._step = 0  # the smallest between two neighbours; 0 where it is not known yet
+        self._step = 0  # the smallest between two neighbours; 0: not known yet
 
     def add(self, frame: int) -> None:
-        """This frame has arrived."""
+        """Take note of a frame that has arrived."""
         window = self._window
         if not window or frame - window[-1] == self._step > 0:
             window.append(frame)
@@ -48,7 +48,7 @@ class FrameGaps:
             self._settle()
 
     def restart(self) -> None:
-        """What comes next has nothing to do with what came; `lost` stays."""
+        """Begin anew with the next frame; `lost` stays."""
         self._settled = self.lost
         self._window.clear()
         self._step = 0
@@ -66,7 +66,7 @@ class FrameGaps:
         self._count(self._step)
 
     def _count(self, step: int) -> list[int]:
-        """Count anew, the step being `step` or less; how many are missing behind each frame of the window."""
+        """Count anew, with this step or a smaller one; return how many are missing behind each frame of the window."""
         steps = [after - before for before, after in pairwise(self._window)]
         self._step = min([step, *steps] if step else steps, default=0)
         missing = [each // self._step - 1 for each in steps]

@@ -5,13 +5,13 @@ of which `pkt_id` (the order of arrival), `timestamp` and `packet` (the datagram
 writes the Unix time of arrival as `timestamp`, others write the session time: use its differences, for the pace, and
 take the session time from the datagram itself.
 
-A recording is only read: it is opened immutable, so SQLite neither locks it nor writes a file beside it. In return it
-must be complete, hence a recording that its recorder still writes to, or left behind in a crash, is refused.
+A recording is only read: it is opened immutable, so SQLite neither locks it nor writes a file beside it. So it must be
+complete: a recording that is still written to, or was left behind in a crash, is refused.
 
 What SQLite reads without complaint need not be all that was recorded: a file whose pages were lost or overwritten may
 be a sound database of fewer rows. Rows are numbered as they arrive, from 1 on, so each `pkt_id` is compared with the
-one before it, and what does not follow is counted. A row that somebody deleted looks the same, so it ends nothing.
-Rows lost at the end leave no trace in a file that is otherwise whole, unless `pkt_id` was declared AUTOINCREMENT.
+one before it, and numbers that are missing are counted. A deleted row looks the same, so it is no error. Rows lost at
+the end leave no trace in a file that is otherwise whole, unless `pkt_id` was declared AUTOINCREMENT.
 """
 
 import math
@@ -40,7 +40,7 @@ _MISSING = "missing row"
 _REPEATED = "repeated pkt_id"
 _DISPLACED = "pkt_id out of order"
 _UNNUMBERED = "pkt_id is no whole number"
-_GAPS = 10  # remembered: for people, who have seen enough then
+_GAPS = 10  # that are remembered, for people
 
 
 class Recording:
@@ -53,17 +53,17 @@ class Recording:
     count : int
         How many rows it has, unreadable ones included. Counted when first asked for, which reads the file once.
     rejected : collections.Counter
-        What was wrong with the rows that `datagrams` came to, by reason. "unreadable row" was left out: its `packet` is
-        no blob or its `timestamp` no finite number. "missing row" counts the numbers that no row has as its `pkt_id`:
-        those from 1 to the first row's, between two rows, and behind the last one up to the highest that was ever
-        given, where SQLite keeps that (AUTOINCREMENT). The others are of rows that were handed out all the same:
-        "repeated pkt_id", "pkt_id out of order" and "pkt_id is no whole number".
+        What was wrong with the rows that `datagrams` came to, by reason. An "unreadable row" was left out: its `packet`
+        is no blob, or its `timestamp` no finite number. "missing row" counts the numbers that no row has as its
+        `pkt_id`: before the first row, between two rows, and behind the last one up to the highest number that was ever
+        given, if SQLite keeps that (AUTOINCREMENT). The other rows were yielded all the same: "repeated pkt_id",
+        "pkt_id out of order" and "pkt_id is no whole number".
     gaps : list of (int, int)
         The first and the last `pkt_id` of what is missing: the first ten gaps.
 
     Notes
     -----
-    Any thread may use it, so one may open it and another iterate.
+    Any thread may use it: one may open it, and another iterate.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, state: "_State") -> None:
@@ -85,9 +85,9 @@ class Recording:
         Raises
         ------
         RecordingError
-            The file turns out to be damaged, or the recording is closed. Not all damage shows in a row: behind the last
-            one the whole file's structure is checked, and the message says what the rows' numbers make of it. Or the
-            file was written to since it was opened.
+            The file turns out to be damaged, was written to since it was opened, or the recording is closed. Not all
+            damage shows in a row: behind the last row the structure of the whole file is checked, and the message says
+            which numbers are missing.
 
         Notes
         -----
@@ -116,7 +116,7 @@ class Recording:
             if verdict != "ok":
                 verdict += self._tally()
         except _ERRORS as error:
-            self._check_unchanged(row_number)  # which may well seem to be damage
+            self._check_unchanged(row_number)  # a change may seem to be damage
             raise _explained(self.path, error, f"after row {row_number}") from error
         if verdict != "ok":
             raise _damaged(self.path, verdict, f"after row {row_number}")
@@ -135,7 +135,7 @@ class Recording:
         return int(count)
 
     def _expected_after(self, pkt_id: Any, expected: int | None) -> int | None:
-        """Count what a number says that is not the expected one; which is expected next."""
+        """Count what an unexpected number means; return the number that is expected next."""
         if not isinstance(pkt_id, (int, float)) or pkt_id % 1 != 0 or not -(1 << 63) <= pkt_id < 1 << 63:
             self.rejected[_UNNUMBERED] += 1
             return expected
@@ -153,7 +153,7 @@ class Recording:
                 self.gaps.append((first, last))
 
     def _highest_given(self) -> int:
-        """The highest `pkt_id` that a row ever had, where SQLite keeps that; else 0."""
+        """Return the highest `pkt_id` that a row ever had, 0 if SQLite does not keep it."""
         if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
             return 0
         (highest,) = self._connection.execute(
@@ -162,9 +162,9 @@ class Recording:
         return 0 if highest is None else int(highest)
 
     def _tally(self) -> str:
-        """What the numbers of a damaged table say, whatever the order of its rows; the counts are set right, too.
+        """Return what the numbers in a damaged table say, whatever their order; set the counts right.
 
-        They need not fit into memory: SQLite keeps those that it compares in a file.
+        They need not fit into memory: SQLite compares them in a file.
         """
         try:
             rows, distinct, first, last = self._connection.execute(
@@ -185,11 +185,11 @@ class Recording:
         return f"; of pkt_id {first:,} to {last:,}, {missing:,} are missing and {repeated:,} come twice"
 
     def _check_unchanged(self, row_number: int) -> None:
-        """Refuse a file that was written to: what was read is neither what it was nor what it is."""
+        """Refuse a file that was written to: what was read may be part old, part new."""
         try:
             state = state_of(self._resolved_path)
         except (OSError, RecordingError):
-            return  # removed: what was read was whole
+            return  # it was removed: what was read was whole
         if state != self._state and state.file == self._state.file:
             raise RecordingError(
                 f"{self.path}: written to while it was read (after row {row_number:,}); "
@@ -197,7 +197,7 @@ class Recording:
             )
 
     def close(self) -> None:
-        """Close the file; again is no error."""
+        """Close the file. Calling it again changes nothing."""
         self._connection.close()
 
     def __enter__(self) -> "Recording":
@@ -246,7 +246,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
 
 
 class _State(NamedTuple):
-    """What changes where a database is written to: every change that adds or removes a page counts in its header."""
+    """What changes when a database is written to: its header counts changes."""
 
     file: tuple[int, int]
     size: int
@@ -278,10 +278,10 @@ def check_file(path: Path) -> _State:
         raise RecordingError(
             f"{path}: cut off: {state.size:,} bytes, expected a multiple of its page size {page_size:,}; copy it again"
         )
-    # SQLite believes its header, and would neither read nor check the pages behind those; where the two counters
-    # differ, it believes the file's size instead, however much is cut off. (Programs that do not fill in the number of
-    # pages leave the other counter behind, https://sqlite.org/fileformat2.html#in_header_database_size: then pages may
-    # have been added since. A recorder removes none.)
+    # SQLite believes the header's number of pages, and neither reads nor checks any behind them. If the two counters
+    # differ, it believes the file's size, however much is cut off: programs that do not fill in the number of pages
+    # leave the other counter behind, https://sqlite.org/fileformat2.html#in_header_database_size. Then pages may have
+    # been added since; a recorder removes none.
     expected, found = pages * page_size, state.size
     if found < expected or (0 < expected < found and changes == changes_at_pages):
         raise RecordingError(

@@ -20,7 +20,7 @@ class Replay:
     Parameters
     ----------
     recording : Recording
-        Open; to be closed by whoever opened it.
+        Open. Its owner closes it.
     decoder : Decoder
         What turns datagrams into readings, and counts those that it cannot use.
     speed : float or None

@@ -1,13 +1,8 @@
 # distutils: language = c++
 """Datagrams from a UDP socket into a ring, by a thread that needs no GIL while it receives.
 
-    game -> the kernel's buffer of the socket -> `Receiver.run`, one thread -> ring of SLOT -> whoever decodes
+    game -> the kernel's buffer of the socket -> `Receiver.run`, one thread -> ring of SLOT -> the decoder's thread
                                                                            \\-> each destination, unchanged
-
-Why nothing is lost between the socket and who decodes: whatever `recvmmsg` returned is pushed, and a push waits for
-room however long it takes. So where decoding stalls, first the ring fills, then the kernel's buffer, and only the
-kernel ever drops, which it counts. The thread itself cannot stall for Python's sake: from its start to its end it runs
-without the GIL, and calls the ring by its C calls.
 
 Invariants:
 
@@ -16,17 +11,22 @@ U2  Datagrams enter the ring in the order in which they were received; a slot's 
     the first bytes, and what is behind those is left over from others.
 U3  For each destination, forwarded + failed is the number of datagrams received, but for the batch in hand.
 
-How it ends. `stop` notes the Unix time. The thread, which looks 20 times a second and after each batch, then takes
-what is in the kernel's buffer without waiting, until there is no more or what it took has arrived after that time; then
-it shuts the ring down, which whoever decodes still drains. So a flood cannot hold it, and what had arrived is not lost.
-Where the ring is shut down first, nobody is left to decode, and the thread ends at once.
+Locks: none. `batch` and what `receive` writes belong to the thread in `run` alone. What other threads may read or write
+meanwhile is atomic: the counters, of which that thread is the only writer, and `stop_ns`. Each stands for itself, so
+`relaxed` will do; the datagrams pass through the ring. The sockets belong to their owner, and stay open until `run` has
+returned.
 
-Who holds what. `batch` and what `receive` writes belong to the thread in `run` alone. All that others may read or write
-meanwhile is atomic: the counters, of which that thread is the only writer, and `stop_ns`. Each is a number of its own,
-so `relaxed` will do; the datagrams themselves pass through the ring. The socket, and those of the destinations, are
-their owner's, who closes none of them before `run` has returned.
+Why nothing is lost between the socket and the decoder: what `recvmmsg` has returned is pushed, and a push waits for
+room as long as it takes. So when decoding stalls, first the ring fills, then the kernel's buffer, and only the kernel
+ever drops, and it counts. Python cannot stall the thread: from its start to its end it runs without the GIL, and uses
+the ring's C calls.
 
-Several datagrams a system call, and the kernel's own time of arrival for each: on Linux. Elsewhere one at a time.
+How it ends: `stop` notes the Unix time. The thread looks 20 times a second, and after each batch. It then takes what is
+in the kernel's buffer without waiting, until nothing is left or what it took has arrived after that time; and shuts the
+ring down, which the decoder still drains. So a flood cannot hold it, and what had arrived is not lost. If the ring is
+shut down first, nobody is left to decode, and the thread ends at once.
+
+On Linux a system call takes several datagrams, and the kernel says when each has arrived. Elsewhere it takes one.
 """
 
 import os
@@ -93,16 +93,16 @@ cdef extern from *:
 
     inline void wait_readable(int file, int milliseconds) noexcept {
       pollfd watched{file, POLLIN, 0};
-      poll(&watched, 1, milliseconds);  // whatever ends it: the caller looks
+      poll(&watched, 1, milliseconds);  // the caller looks why it has returned
     }
 
-    // Number of datagrams, 0 where there are none now; or -errno.
+    // `receive` returns the number of datagrams, 0 if there are none now; or -errno.
     inline int failed_with(int error) noexcept {
       return error == EAGAIN || error == EWOULDBLOCK || error == EINTR ? 0 : -error;
     }
 
     #if defined(__linux__)
-    inline void ask_for_times(int file) noexcept {  // a wish: without them the time is ours
+    inline void ask_for_times(int file) noexcept {  // if it is refused, the time is that of `receive`
       const int on = 1;
       setsockopt(file, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     }
@@ -142,7 +142,7 @@ cdef extern from *:
       const std::int64_t now = unix_ns();
       for (; count < MOST; ++count) {
         const ssize_t size = recv(file, batch.data[count], LARGEST, MSG_DONTWAIT);
-        if (size < 0) return count ? count : failed_with(errno);  // what is still wrong comes again
+        if (size < 0) return count ? count : failed_with(errno);  // an error that stays comes again
         batch.size[count] = static_cast<std::uint32_t>(size);
         batch.time_ns[count] = now;
       }
@@ -150,8 +150,8 @@ cdef extern from *:
     }
     #endif
 
-    // A socket that is connected fails with what became of an earlier datagram: nobody listens there, or a firewall
-    // says no. It then has not sent this one.
+    // A connected socket fails because of an earlier datagram: nobody listens there, or a firewall refuses it. Then it
+    // has not sent this one.
     inline void forward(Destination &to, const void *data, std::size_t size) noexcept {
       constexpr auto relaxed = std::memory_order_relaxed;
       ssize_t sent = send(to.file, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -197,8 +197,8 @@ cdef extern from *:
 SLOT = np.dtype([("time", "f8"), ("size", "u4"), ("payload", "u1", PAYLOAD)], align=True)
 
 cdef enum:
-    LOOK_MS = 50         # how often the thread looks whether to stop, where nothing comes
-    MOST_LEFT = 1 << 17  # datagrams taken after `stop`: as many as fit into 64 MiB of the kernel's, and more
+    LOOK_MS = 50         # how often the thread looks whether to stop, when nothing comes
+    MOST_LEFT = 1 << 17  # datagrams taken after `stop`: more than fit into a kernel's buffer of 64 MiB
 
 
 @cython.final
@@ -216,14 +216,13 @@ cdef class Receiver:
 
     Notes
     -----
-    Any thread may call anything, but only one at a time `run`. The sockets are the caller's: to be closed after `run`
-    has returned.
+    Any thread may call anything, but only one at a time `run`. The caller closes the sockets, after `run` has returned.
     """
     cdef int file
     cdef uint64_t count                 # of the destinations
     cdef Destination* destinations      # NULL until __cinit__ has run
-    cdef Batch* batch                   # NULL where nothing runs
-    cdef atomic[int64_t] stop_ns        # [ns] Unix time of `stop`; 0: not to stop
+    cdef Batch* batch                   # NULL when nothing runs
+    cdef atomic[int64_t] stop_ns        # [ns] Unix time of `stop`; 0: go on
     cdef atomic[int64_t] heard_ns       # [ns] monotonic time of the latest datagram; 0: none yet
     cdef atomic[uint64_t] received
 
@@ -249,7 +248,7 @@ cdef class Receiver:
         self.stop_ns.store(0, memory_order_relaxed)
 
     def run(self, RingBuffer ring not None):
-        """Receive until `stop` is called or the ring is shut down, which it is in any case at the end.
+        """Receive until `stop` is called or the ring is shut down; at the end it is shut down in any case.
 
         Parameters
         ----------
@@ -280,23 +279,23 @@ cdef class Receiver:
             raise OSError(error, os.strerror(error))
 
     def stop(self):
-        """Let `run` take what has arrived by now, and end; returns at once. Again is no other time."""
+        """Let `run` take what has arrived by now, and end; return at once. Only the first call counts."""
         cdef int64_t never = 0
         self.stop_ns.compare_exchange_strong(never, unix_ns(), memory_order_relaxed, memory_order_relaxed)
 
     @property
     def datagrams(self):
-        """How many have been received."""
+        """How many datagrams have been received."""
         return self.received.load(memory_order_relaxed)
 
     @property
     def last_heard(self):
-        """When the latest datagram was received, as time.monotonic() tells time [s]; None before the first."""
+        """When the latest datagram was received, on the clock of time.monotonic() [s]; None before the first."""
         cdef int64_t ns = self.heard_ns.load(memory_order_relaxed)
         return ns * 1e-9 if ns else None
 
     def forwarded(self):
-        """For each destination, how many datagrams were passed on, and how many could not be."""
+        """Return for each destination how many datagrams were forwarded, and how many could not be."""
         counts = []  # appended to: Cython 3.3 drops an element twice where a comprehension's list cannot grow
         for i in range(self.count):
             counts.append((
@@ -306,7 +305,7 @@ cdef class Receiver:
         return counts
 
     cdef int receive_all(self, RingBuffer ring) noexcept nogil:
-        """Until the end; returns the errno of a failure, 0 where there was none."""
+        """Receive until the end; return the errno of a failure, 0 for none."""
         cdef int64_t stop_ns
         cdef uint64_t done, left = MOST_LEFT
         cdef int n
