@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -217,12 +217,10 @@ class Runner:
         stopping = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored: the run outlives its terminal
             stopping.append(signal.SIGHUP)
-        previous = [(each, signal.signal(each, self.on_signal)) for each in stopping]
-        try:
+        with ExitStack() as previous:
+            for each in stopping:
+                previous.callback(signal.signal, each, signal.signal(each, self.on_signal))
             yield
-        finally:
-            for each, handler in previous:
-                signal.signal(each, handler)
 
     def on_signal(self, signum: int, frame: Any) -> None:
         """Have the run stop; end the process at a second Ctrl-C.

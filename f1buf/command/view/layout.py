@@ -55,22 +55,18 @@ def _items(progress: Progress) -> list[Line]:
     buffer = bar(round(fill * 20), (), 10, GREEN if fill < 0.5 else YELLOW if fill < 0.9 else OVER)
     p50, p99 = (short_time(progress.latency_s.get(name)) for name in ("p50", "p99"))
     lost = ", ".join([f"{count:,} {clean(where)}" for where, count in progress.losses.items() if count])
+    text, style = progress.recorder
     items = [
+        [Segment(f"lost {lost}", OVER)] if lost else [],
         [Segment(f"{progress.rate:,.0f} readings/s", BOLD)],
         [Segment(f"{progress.analysed:,} analysed")],
         [Segment("buffer "), *buffer, Segment(f" {progress.size:,}/{progress.capacity:,}")],
+        [] if lost else [Segment("nothing lost", GREEN)],
         [Segment(f"latency {p50} p50, {p99} p99")],
+        [Segment(f"{progress.rejected:,} rejected", YELLOW)] if progress.rejected else [],
+        [Segment(clean(text), Style.parse(style))] if text else [],
     ]
-    if lost:
-        items.insert(0, [Segment(f"lost {lost}", OVER)])
-    else:
-        items.insert(3, [Segment("nothing lost", GREEN)])
-    if progress.rejected:
-        items.append([Segment(f"{progress.rejected:,} rejected", YELLOW)])
-    text, style = progress.recorder
-    if text:
-        items.append([Segment(clean(text), Style.parse(style))])
-    return items
+    return [item for item in items if item]
 
 
 def _flowing(items: list[Line], width: int) -> list[Line]:
