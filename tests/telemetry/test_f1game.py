@@ -266,23 +266,34 @@ def test_a_player_who_is_no_car_is_not_there(player):
 
 
 @each_year
-@pytest.mark.parametrize("player", [22, 24, 254, 255])
+@pytest.mark.parametrize("player", [22, 24, 254, 255])  # 255: the session is watched
 @pytest.mark.parametrize("packet_id", PARTS)
 def test_the_players_index_matters_only_where_the_players_car_is_chosen(year, player, packet_id):
-    for choice, count in (("all", ACTIVE), ([0, 23], 1)):
+    played = primed(year).decode(datagram(year, packet_id))
+    for choice, cars in (("all", [*range(ACTIVE)]), ([0, 23], [0]), ([3, 7], [3, 7])):
         decoder = Decoder(choice)
         for each in (PARTICIPANTS, LAP_DATA):
             decoder.decode(datagram(year, each, player=player))
-        assert len(decoder.decode(datagram(year, packet_id, player=player))) == count * PARTS[packet_id]
+        found = decoder.decode(datagram(year, packet_id, player=player))
+        assert np.array_equal(found, played[np.isin(played["sensor_id"] // 16, cars)])
         assert not decoder.rejected
 
 
-@pytest.mark.parametrize("choice", [[23], [21, 22], "player"])
-def test_cars_that_are_not_there_are_counted(choice):
+@pytest.mark.parametrize(
+    ("choice", "cars", "reason"),
+    [
+        ([23], 20, "car not there"),
+        ([21, 22], 20, "car not there"),
+        ("player", 20, "car not there"),
+        ("all", 0, "no cars"),
+    ],
+)
+def test_datagrams_without_a_car_that_is_wanted_are_counted(choice, cars, reason):
     decoder = Decoder(choice)
-    for packet_id in (MOTION, PARTICIPANTS, LAP_DATA, CAR_TELEMETRY, CAR_STATUS):
+    decoder.decode(participants(cars=cars))
+    for packet_id in (LAP_DATA, MOTION, CAR_TELEMETRY, CAR_STATUS):
         assert len(decoder.decode(datagram(2026, packet_id, player=22))) == 0
-    assert decoder.rejected == {"car not there": 3}
+    assert decoder.rejected == {reason: 3}
 
 
 def test_a_chosen_car_whose_slot_is_empty_is_not_there():
@@ -291,14 +302,6 @@ def test_a_chosen_car_whose_slot_is_empty_is_not_there():
     assert not decoder.rejected
     assert len(decoder.decode(telemetry(2026, 100, -1, -1))) == 0
     assert decoder.rejected == {"car not there": 1}
-
-
-def test_a_session_without_cars_is_counted():
-    decoder = Decoder()
-    decoder.decode(participants(cars=0))
-    for packet_id in (MOTION, CAR_TELEMETRY, CAR_STATUS):
-        assert len(decoder.decode(datagram(2026, packet_id))) == 0
-    assert decoder.rejected == {"no cars": 3}
 
 
 @pytest.mark.parametrize("cars", ["leader", "", [], [-1], [24], [1.5], ["1"], 3, None])
@@ -337,18 +340,6 @@ def test_describe_unknown_sensor(sensor_id):
 
 
 # Nobody plays ---------------------------------------------------------------------------------------------------------
-
-
-@each_year
-@pytest.mark.parametrize("packet_id", PARTS)
-def test_a_watched_session_is_read_like_one_that_is_played(year, packet_id):
-    played = primed(year).decode(datagram(year, packet_id))
-    for choice, expected in (("all", played), ([3, 7], played[np.isin(played["sensor_id"] // 16, [3, 7])])):
-        decoder = Decoder(choice)
-        decoder.decode(datagram(year, PARTICIPANTS, player=255))
-        decoder.decode(datagram(year, LAP_DATA, player=255))
-        assert np.array_equal(decoder.decode(datagram(year, packet_id, player=255)), expected)
-        assert not decoder.rejected
 
 
 def test_the_player_of_a_watched_session_is_nobody():

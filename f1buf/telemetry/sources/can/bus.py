@@ -44,23 +44,20 @@ class CanBus:
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they come in; their timestamps are the bus's, Unix time [s] for most adapters."""
+        left = AT_THE_STOP
         try:
-            yield from self._batches(stop)
+            while left > 0:
+                stopping = stop.is_set()  # before looking: what came before the stop is seen
+                messages, failure = self._received(0.0 if stopping else _LISTEN)
+                frames = Frames.of_messages(messages, self._decoder.rejected)
+                if len(readings := self._decoder.decode(frames)):
+                    yield readings
+                if failure is not None:
+                    raise failure
+                if stopping:
+                    left = left - len(messages) if messages else 0
         finally:
             self._decoder.finish()
-
-    def _batches(self, stop: threading.Event) -> Iterator[Array]:
-        left = AT_THE_STOP
-        while left > 0:
-            stopping = stop.is_set()  # before looking: what came before the stop is seen
-            messages, failure = self._received(0.0 if stopping else _LISTEN)
-            frames = Frames.of_messages(messages, self._decoder.rejected)
-            if len(readings := self._decoder.decode(frames)):
-                yield readings
-            if failure is not None:
-                raise failure
-            if stopping:
-                left = left - len(messages) if messages else 0
 
     def _received(self, timeout: float) -> "tuple[list[can.Message], Exception | None]":
         """Wait for a frame; return it, the frames that are there behind it, and the error that the bus then raised."""

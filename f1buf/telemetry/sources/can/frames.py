@@ -61,15 +61,12 @@ class Frames:
 
     def __getitem__(self, chosen: slice | Array) -> "Frames":
         """Return the frames of a slice (views), or those that an array of bool or of places chooses (copies)."""
-        return Frames(
-            self.timestamp[chosen],
-            self.can_id[chosen],
-            self.kind[chosen],
-            self.bus[chosen],
-            self.length[chosen],
-            self.data[chosen],
-            self.buses,
-        )
+        timestamp, can_id, kind, bus, length, data = (column[chosen] for column in self._columns)
+        return Frames(timestamp, can_id, kind, bus, length, data, self.buses)
+
+    @property
+    def _columns(self) -> tuple[Array, Array, Array, Array, Array, Array]:
+        return self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data
 
     @classmethod
     def of_messages(cls, messages: "Iterable[can.Message]", rejected: Counter[str]) -> "Frames":
@@ -143,8 +140,8 @@ class Frames:
 
     def rows(self) -> Iterator[tuple[float, int, int, str, bytes]]:
         """Iterate frame by frame: timestamp [s], id, kind, bus, data."""
-        columns = (self.timestamp, self.can_id, self.kind, self.bus, self.length, self.data)
-        for timestamp, can_id, kind, bus, length, data in zip(*(column.tolist() for column in columns), strict=True):
+        values = (column.tolist() for column in self._columns)
+        for timestamp, can_id, kind, bus, length, data in zip(*values, strict=True):
             yield timestamp, can_id, kind, self.buses[bus], bytes(data[:length])
 
 

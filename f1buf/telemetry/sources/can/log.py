@@ -255,17 +255,14 @@ class CanReplay:
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they become due."""
+        pace = None if self._speed is None else Pace(self._speed)
         try:
-            yield from self._batches(stop)
+            for frames in self._log.frames():
+                for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
+                    if stop.is_set():
+                        return
+                    readings = self._decoder.decode(frames[piece])
+                    if len(readings):
+                        yield readings
         finally:
             self._decoder.finish()
-
-    def _batches(self, stop: threading.Event) -> Iterator[Array]:
-        pace = None if self._speed is None else Pace(self._speed)
-        for frames in self._log.frames():
-            for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
-                if stop.is_set():
-                    return
-                readings = self._decoder.decode(frames[piece])
-                if len(readings):
-                    yield readings
