@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -28,19 +29,17 @@ __all__ = ["Analyzer", "Batch", "BatchOrder"]
 _SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, to leave some for the others
 
 
+@dataclass(slots=True, eq=False)
 class Batch:
     """Readings on their way through an analyzer."""
 
-    __slots__ = ("crossings", "finished", "first_position", "readings")
-
-    def __init__(self, first_position: int, readings: NDArray[Any]) -> None:
-        self.first_position = first_position
-        """Position in the stream of the first reading."""
-        self.readings = readings
-        """READING, the analyzer's own."""
-        self.crossings: Crossings | None = None
-        """What the check found; None where it failed."""
-        self.finished = False
+    first_position: int
+    """Position in the stream of the first reading."""
+    readings: NDArray[Any]
+    """READING, the analyzer's own."""
+    crossings: Crossings | None = None
+    """What the check found; None where it failed."""
+    finished: bool = False
 
 
 class BatchOrder:

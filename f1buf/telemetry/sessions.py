@@ -1,11 +1,11 @@
-"""The game's sessions: how they are named, which one is wanted, which were read; live, replayed and recorded alike."""
+"""The game's sessions, live, replayed and recorded: their names, which one is wanted, which were read."""
 
 from collections.abc import Iterable
 
 __all__ = ["checked_session", "is_wanted", "short_session", "with_session"]
 
 _SHORTEST, _LONGEST = 4, 20  # digits by which a session may be named: the last ones of its number
-_KEPT = 16  # forged ones may come without end
+_KEPT = 16  # sessions that are remembered: forged ones may come without end
 
 
 def checked_session(session: str | int | None) -> str | None:
@@ -21,15 +21,12 @@ def checked_session(session: str | int | None) -> str | None:
 
 
 def is_wanted(uid: int, wanted: str | None) -> bool:
-    """Say whether a session is the one chosen: whether its number, with zeros before it, ends so."""
+    """Return whether a session's number, with zeros before it, ends with the chosen digits; True without a choice."""
     return wanted is None or f"{uid:0{_LONGEST}}".endswith(wanted)
 
 
 def short_session(uid: int, among: Iterable[int] = ()) -> str:
-    """Return the last digits of a session's number, by which it may be chosen.
-
-    They are four, or as many as tell it from the others of `among`.
-    """
+    """Return the last four digits of a session's number, or as many as tell it from the others of `among`."""
     others = [each for each in among if each != uid]
     number = f"{uid:0{_LONGEST}}"
     for count in range(_SHORTEST, _LONGEST):
@@ -39,5 +36,5 @@ def short_session(uid: int, among: Iterable[int] = ()) -> str:
 
 
 def with_session(sessions: tuple[int, ...], uid: int) -> tuple[int, ...]:
-    """Return sessions in the order in which they came, and this one: the latest 16."""
+    """Return `sessions`, which are in the order in which they came, and this one: the latest 16."""
     return sessions if uid in sessions else (*sessions, uid)[-_KEPT:]

@@ -94,7 +94,7 @@ class F1TelemetrySystem:
         `on_failure` itself raises.
     display : RingBuffer, optional
         Of READING, with ``overflow="drop_oldest"``: for a viewer. The sources' readings are offered to it; it may
-        miss some.
+        miss some, see ``f1buf.telemetry.tap``.
     stop_timeout : float
         How long a thread that is to stop may make no progress before it is given up and named [s].
 

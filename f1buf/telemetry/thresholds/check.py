@@ -45,7 +45,7 @@ _CHANNEL_NUMBERS = MAX_CHANNELS + 1
 _SORT_ALL = 512  # readings: sorting a batch of up to this many costs less than first picking out some sensors' readings
 LONG_RUN = 192
 """Readings in a run, on average, from which on looking at each series by itself costs less."""
-_WHO, _WHO_AT = np.dtype(np.uint64), 8  # READING's sensor_id, channel and flags as one number, and where that is
+_KEY, _KEY_AT = np.dtype(np.uint64), 8  # READING's sensor_id, channel and flags as one number, and its offset
 _HASH_BITS = 12  # 4,096 flags: many more than sensors that cross at once, and few enough for the first-level cache
 _HASH_FACTOR = np.uint32(2_654_435_769)  # 2**32 / golden ratio, odd: spreads ids however they are numbered (Knuth)
 _SENSOR_BITS = 32  # READING.sensor_id; a series' key is its channel's number above its sensor's
@@ -165,7 +165,7 @@ class ThresholdTable:
         self._has_low = bool((self._low > -np.inf).any())
 
     def _narrow(self, threshold: Threshold, channel: int) -> None:
-        if threshold.side == "below":  # an absolute one: lets through too much, and what it lets through is looked at
+        if threshold.side == "below":  # where it is absolute, more readings than necessary are looked at
             self._low[channel] = max(self._low[channel], threshold.release)
             return
         self._high[channel] = min(self._high[channel], threshold.release)
@@ -283,7 +283,7 @@ def _only_one(column: NDArray[Any]) -> int | None:
 
 
 def _any(flags: Bools) -> bool:
-    """Tell whether one is true: as `flags.any()`, which would let go of the GIL."""
+    """Return whether one is true, as `flags.any()` does, which would let go of the GIL."""
     return b"\1" in flags.tobytes()
 
 
@@ -292,8 +292,8 @@ def _any(flags: Bools) -> bool:
 
 def _long_runs(readings: Readings) -> list[int] | None:
     """Return where each run of readings of one sensor starts; None if they are short."""
-    who = readings.getfield(_WHO, _WHO_AT)
-    changes = who[1:] != who[:-1]
+    keys = readings.getfield(_KEY, _KEY_AT)
+    changes = keys[1:] != keys[:-1]
     if not _any(changes):
         return [0]
     if np.count_nonzero(changes) * LONG_RUN > len(readings):
@@ -334,7 +334,7 @@ def _series_of_runs(readings: Readings, starts: list[int]) -> dict[int, list[_Se
 
 
 def _found_in_series(threshold: Threshold, all_series: list[_Series], count: int) -> Found | None:
-    """Look at one channel's series, `count` readings in all; None if none is over."""
+    """Look at one channel's series, which have `count` readings in all; None if none is over."""
     samples, rises = [], []
     opened: dict[int, int] = {}
     lasting: dict[int, float | None] = {}
@@ -405,7 +405,7 @@ def _found_in_sorted(over: Bools, series: _Sorted) -> Found:
 
 
 def _found_damped(threshold: Threshold, series: _Sorted, timestamps: Floats) -> DampedFound:
-    """Look at a damped rule, in the series of which some have held readings; the timestamps are all the batch's."""
+    """Look at a damped rule's series, of which some have held readings; `timestamps` are those of the whole batch."""
     starts, stops = runs_of(threshold.held(series.values), series.first)
     begins = np.minimum(first_from(starts, threshold.over(series.values)), stops)
     begun = begins < stops

@@ -34,20 +34,22 @@ def ranges(starts: Ints, stops: Ints) -> Ints:
 
 
 def long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats | float) -> tuple[Ints, Floats]:
-    """Tell when stretches, laid end to end, have lasted `duration`.
+    """Find out when stretches have lasted `duration`.
 
-    `earlier` has the lowest timestamp of each one before; NaN where there is none. Returns for each how many readings
-    it takes, all of them where that is not enough, and its lowest timestamp so far.
+    `times` has the timestamps of all stretches, one stretch after the other, and `lengths` how many each has. `earlier`
+    is the lowest timestamp of each in batches before; NaN where there is none. Returns for each how many readings come
+    before the stretch has lasted so long (all, where it has not), and its lowest timestamp so far.
     """
     stops = lengths.cumsum()
     starts = stops - lengths
     compared = times.copy()
     compared[starts] = np.fmin(compared[starts], earlier)
-    # The running minimum of all stretches at once: of the timestamps' ranks, where each stretch is below those before.
+    # The running minimum of all stretches at once. It is taken of ranks, shifted down further with each stretch:
+    # so the ranks of a stretch are below those of all stretches before it.
     order = compared.argsort(kind="stable")  # NaN comes last
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
-    below = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * len(order)  # int64: beyond 32 bits soon
+    below = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * len(order)  # int64: it may exceed 32 bits
     lowest = compared[order[np.minimum.accumulate(ranks - below) + below]]
     with np.errstate(invalid="ignore", over="ignore"):  # of infinite timestamps
         lasted = times - lowest >= duration
