@@ -11,14 +11,14 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-# What the tests have run on; a hint for who reads the error, nothing is refused by it.
+# What the tests have run on; a hint for the reader of the error, nothing is refused by it.
 TRIED = "CPython 3.11 to 3.15, numpy 1.26 to 2.5"
 
 # At the edges of what is kept ready-made (256; 1024 from 3.15 on) and of digits (of 15 bits, or 30), and at the end.
 INTS = tuple(edge + step for edge in (1, 256, 1024, 1 << 15, 1 << 30, 1 << 45, 1 << 60) for step in (-1, 0, 1))
 MOST = (1 << 64) - 1
 
-# All types of numpy's own whose scalars have a place for a value.
+# All of numpy's own types that have scalars with a place for a value.
 SCALARS = (*"bBhHiIlLqQefdgFDG", "M8[ns]", "m8[s]", "V5")
 
 

@@ -1,7 +1,7 @@
 """The coroutine functions of compiled classes: plain Python over compiled parts.
 
 Of compiled ones `inspect` says that they are none: frameworks then run them in a thread, and drop the coroutine that
-they return. And a compiled coroutine has no line numbers, nor a state, for who prints the stack of a task.
+they return. And a compiled coroutine has no line numbers, nor a state, to be printed with the stack of a task.
 
 Each is one ``return await``, and must stay it. The call makes something to await, and has done nothing yet; what is
 awaited takes the item, or puts it. From there to the caller no bytecode looks for signals: a signal handler that raises

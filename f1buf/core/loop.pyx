@@ -9,11 +9,11 @@ is something to do, a coroutine does it at once, without a look at the loop; but
 
 What was promised to a coroutine must not stay with it. Where it is cancelled it is withdrawn, and what it had been
 granted goes to the next. Where its loop is closed, the loop lets go of the `LoopBell`, to which nothing else refers,
-and that withdraws all who wait there. A loop that is stopped, or busy, keeps its promises meanwhile.
+and that withdraws all that wait there. A loop that is stopped, or busy, keeps its promises meanwhile.
 
-A node that has been granted is about to be pushed by whoever granted it. So it is given back to the pool by who comes
-last: that one, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex, under which
-nothing of Python runs).
+A node that has been granted is about to be pushed by the thread that granted it. So the last of three gives it back to
+the pool: that thread, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex,
+under which nothing of Python runs).
 
 "Loop" means asyncio's, uvloop's and the like, and trio's run as well. Of the latter `trio.Run` makes a loop, as far as
 it is used here: a future that trio's tasks can await, and a system task of the run that polls the bell's eventfd, in
@@ -106,7 +106,7 @@ cdef class _Pause:
 
 
 def _pause():
-    """What asyncio's tasks take for "again in the loop's next round"; who drives a coroutine otherwise goes on."""
+    """What asyncio's tasks take for "again in the loop's next round"; driven otherwise, a coroutine goes on."""
     if running_asyncio() is not None:
         yield
 
@@ -220,7 +220,7 @@ cdef class LoopBell:
 
 
 cdef PyObject* answer(Bell* bell, bint dead) noexcept:
-    """Those who have been woken since, first come first, each with a reference; for `taken_from`. Free who has none."""
+    """The coroutines woken since, first come first, each with a reference; for `taken_from`. Free nodes without one."""
     cdef Waiter* node
     cdef Waiter* next
     cdef Waiter* orphans = NULL
@@ -316,7 +316,7 @@ cdef class LoopWait:
         cdef LoopBell bell
         cdef Waiter* node
         self.loop = running_loop()
-        self.ended.store(0)  # at the end of a run of trio one may wait anew whose bell is gone
+        self.ended.store(0)  # at the end of a run of trio a coroutine may wait anew, though its bell is gone
         self.buffer = buffer
         self.monitor = monitor
         self.withdraw = NULL

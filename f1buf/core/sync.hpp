@@ -36,8 +36,8 @@
 
 namespace f1buf {
 
-// How much may be done on a side, in operations and kilobytes copied, before one of those who were woken is back. With a
-// GIL nobody goes on for long. Without, 50 threads that put or get 20 KB each, for five seconds: the most that one did is
+// How much may be done on a side, in operations and kilobytes copied, before one of the woken threads is back. With a
+// GIL no thread goes on for long. Without, 50 threads that put or get 20 KB each, for five seconds: the most that one did is
 // 4 to 5 times the least without a limit, 1.2 to 1.5 times with this one; 64 is fairer still, but 256 x 24 bytes put and
 // got by many threads then are 10 % slower.
 #ifdef Py_GIL_DISABLED
@@ -95,7 +95,7 @@ class Parker {
   }
 
   // The sleeper may have had its token, and be gone, before the kernel is called; its parker is not (see WaiterPool),
-  // and whoever sleeps on it next looks for the token again.
+  // and the thread that sleeps on it next looks for the token again.
   void unpark() noexcept {
     if (state_.exchange(TOKEN, std::memory_order_release) == PARKED) {
       syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
@@ -130,7 +130,7 @@ class Parker {
 
   // Notifies after the unlock: on one processor a sleeper that is notified before would wake up only to wait for the
   // mutex, two context switches more. By then the sleeper may have had its token and be gone; its parker is not
-  // (see WaiterPool), and whoever sleeps on it next looks for the token again.
+  // (see WaiterPool), and the thread that sleeps on it next looks for the token again.
   void unpark() noexcept {
     {
       std::lock_guard<std::mutex> held(mutex_);
@@ -153,14 +153,14 @@ struct Waiter;
 
 // How threads wake an event loop: by a list of the waiters that were woken, and a file that the loop polls.
 struct Bell {
-  std::mutex mutex;                     // for what follows; whoever has it needs nothing else
+  std::mutex mutex;                     // guards what follows; no other lock is taken under it
   Waiter *woken = nullptr;              // linked by `next`, the last one first
   bool dead = false;                    // its loop is closed: nobody will look any more
   int file = -1;                        // an eventfd
   std::atomic<long> references{1};      // the loop's, and one for each waiter
 };
 
-// Somebody who waits. On the heap: a daemon thread that Python ends while it re-takes the GIL never unwinds.
+// One that waits, a thread or a coroutine. On the heap: a daemon thread that Python ends while it re-takes the GIL never unwinds.
 struct Waiter {
   Waiter *prev = nullptr;               // neighbours while it is queued; `next` also chains those to be woken
   Waiter *next = nullptr;
@@ -173,7 +173,7 @@ struct Waiter {
   void *wake_arg = nullptr;
   Parker parker;                        // what `wake` unparks where the waiter is a thread
   Bell *bell = nullptr;                 // what `wake` rings where it is a coroutine; a reference
-  void *coroutine = nullptr;            // whose it is (a LoopWait), for its loop; NULL: whoever sees its wake-up frees it
+  void *coroutine = nullptr;            // its LoopWait; NULL: that is gone, and the wake-up frees the node
   bool rung = false;                    // the loop has seen its wake-up; both under the bell's mutex
 };
 
@@ -184,14 +184,14 @@ struct WaitList {
   std::uint64_t next_ticket = 1;
   std::uint64_t promised = 0;           // sum of the needs of granted waiters that have not come back to the lock yet
   std::uint32_t granted = 0;            // how many these are
-  std::uint32_t woken = 0;              // and without coroutines, and those that are away by `hold`: who will soon be back
+  std::uint32_t woken = 0;              // the threads among these, but for those that are away by `hold`: soon back
   std::atomic<std::int32_t> overtakes{0};  // what has been done here since the last of the woken came back
 };
 
 // States of a side's turn.
 constexpr int FREE = 0;
 constexpr int COPYING = 1;   // for the length of a copy: everybody waits for its end
-constexpr int RESERVED = 2;  // a `Block` is out, for as long as its owner likes: who must not wait gives up
+constexpr int RESERVED = 2;  // a block is out, for as long as its owner likes: a caller that must not wait gives up
 
 // One of the two directions. Atomics are written under the lock and also read outside it, by spinners.
 struct Side {

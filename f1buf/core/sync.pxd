@@ -235,7 +235,7 @@ cdef inline void begins(Monitor* m, Step step) noexcept nogil:
 
 
 cdef inline void ran_here(Side* side) noexcept nogil:
-    """Note the processor, for those of the other side who wonder whether to spin. Under the lock."""
+    """Note the processor, by which threads of the other side decide whether to spin. Under the lock."""
     side.cpu.store(current_cpu(), memory_order_relaxed)
 
 

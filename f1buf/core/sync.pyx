@@ -15,7 +15,7 @@ interleaving of them, under the same names:
     ACT     under the lock: move the records, change the count
     TURN    instead of ACT for a large copy: take my side's turn and unlock; copy; lock; give the turn back (END)
     SETTLE  under the lock, at every unlock: grant the next waiter of each side that can be served
-    WAKE    after the unlock: wake whoever was granted
+    WAKE    after the unlock: wake those that were granted
 
 (A debug build can record its locked sections; the tests have the model follow such recordings.)
 
@@ -27,21 +27,6 @@ I3  Where a side's turn is free and one of its waiters could be served from what
     a block's and one of its waiters `gives_up`, at least one thread among that side's waiters has been granted and has
     not returned. (Its RETURN ends in a SETTLE of its own.)
 
-Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
-promise, or the shutdown. Each such section ends in `release`, whose SETTLE restores I3. A granted waiter sleeps no
-longer: the grant is followed by exactly one wake-up, and a wake-up that comes before the sleep is kept as a token.
-It then returns to the lock without needing the GIL, acts or re-enters with its old ticket, and SETTLEs again; so
-the chain of grants goes on until nobody can be served. A waiter that leaves by timeout or for a signal does the
-same; where it was granted meanwhile, it first takes the token that is on its way: its node will be used again.
-
-What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up),
-but a promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters
-need, and later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which
-takes what it can and wakes the next only if something is left. (A coroutine's does not count: its loop may be long in
-coming, so SETTLE goes on to the next.) Overtaking is what makes it fast, since who runs need not be woken; but where
-nothing but the lock ever stops those who run (no GIL, large copies), some would run for long. There, once so much has
-been done before those who were woken, all who may wait do so until one of those is back.
-
 Who may hold what. The lock is held for a few instructions and a small copy. No thread waits, touches a Python object or
 takes the GIL under it; what a thread allocates under it is one raw node (`park`), and where there is no memory for that
 nothing has changed. A thread that has the GIL takes a mutex by `try_lock` only, and gives the GIL up if it is busy
@@ -51,25 +36,42 @@ that must not wait for that gives up (`gives_up`), and the owner is told that it
 may be taken under a monitor's. Beyond that only the fork handlers hold several locks: the registry's, then each
 monitor's, then the pool's.
 
+Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
+promise, the unfinished tasks, or the shutdown. Each such section ends in `release`, and its SETTLE restores I3. A
+granted waiter sleeps no longer: the grant is followed by exactly one wake-up, and a wake-up that comes before the sleep
+is kept as a token. It then returns to the lock (of a ring without needing the GIL, of a Queue that is its lock), acts
+or re-enters with its old ticket, and SETTLEs again; so the chain of grants goes on until nobody can be served. A waiter
+that leaves by timeout or for a signal does the same; where it was granted meanwhile, it first takes the token that is
+on its way: its node will be used again.
+
+What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up), but a
+promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters need, and
+later grants are given only from the rest. One grant a side and SETTLE: a batch wakes one consumer, which takes what it
+can and wakes the next only if something is left; of the joins all are granted at once. (A coroutine's does not count:
+its loop may be long in coming, so SETTLE goes on to the next.) Overtaking is what makes it fast, since a thread that
+runs need not be woken. But where nothing but the lock ever stops the threads that run (no GIL, large copies), some
+would run for long. There, once so much has been done before the woken threads are back, all threads that may wait do so
+until one of those is back.
+
 The end. A graceful shutdown ends the waiting of gets only once no put is copying under its turn (`over`): those
-records have been accepted, and who has been told "drained" will not come back for them.
+records have been accepted, and a consumer that was told "drained" will not come back for them.
 
 Spinning. By time, not by count, since a `pause` costs anything from 4 to 40 ns: a wake-up through the kernel costs
 some 50 us between processors, so 10 us of looking are a fair bet, once an operation, where nobody else of its side
-waits: a spinner would be there before those who have to be woken, again and again. Where there is a GIL, a spinner
-that has been served needs it next, and as a rule the thread that served it still holds it and goes on until it must
-wait, too. Asleep at the GIL it would be woken through the kernel, so it spins on, within its 10 us, until another
+waits: a spinner would be there before the waiters that have to be woken, again and again. Where there is a GIL, a
+spinner that has been served needs it next, and as a rule the thread that served it still holds it and goes on until it
+must wait, too. Asleep at the GIL it would be woken through the kernel, so it spins on, within its 10 us, until another
 thread spins, which then does not hold the GIL: a small ring full of batches changes hands three times as fast.
 
 How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers and event loops can wait in the same
 list. It is called without any lock and must neither block nor need the GIL.
 
-    a thread        start_wait(&w, need, deadline); without the GIL: acquire(m, side, &w) until it is not TICK (after
-                    which signal handlers run); READY: act, release(m). At last end_wait(&w).
-    a nogil caller  the same; only the main thread is ever told TICK, any other may ignore it.
-    a coroutine     `loop.LoopWait`, whose node rings its loop's bell. acquire(m, side, &w) queues it, and says LATER;
+    a thread        start_wait(&w, need, deadline); without the GIL (of a Queue with it): acquire(m, side, &w) until it
+                    is not TICKED (after which signal handlers run); DONE: act, release(m). At last end_wait(&w).
+    a nogil caller  the same; only the main thread is ever told TICKED, any other may ignore it.
+    a coroutine     `loop.LoopWait`: its node rings its loop's bell. acquire(m, side, &w) queues it, and says QUEUED;
                     when the bell has rung for it, w.returns, and acquire again, which takes it out of the list. It
-                    never spins, nor counts as `woken`: a loop may be long in coming, and nobody may wait for that.
+                    never spins, nor counts as `woken`: a loop may be long in coming, and no thread may wait for that.
 
 The protocol is the monitor with explicit hand-off of wake-ups of Brinch Hansen and Hoare (1974), with Mesa's
 re-check after waking (Lampson and Redell, 1980).
@@ -291,7 +293,7 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int64_t until
     cdef int _
     if other < 0 or other == current_cpu() or SPIN_NS == 0 or side.waiters.head != NULL:
-        return False  # or others wait already: a spinner would be there before any of those who must be woken
+        return False  # or others wait already: a spinner would be there before the waiters that must be woken
     if side.turn.load(memory_order_relaxed) == RESERVED:
         return False  # for as long as its owner likes
     settle_and_unlock(m)  # `acquire` may have taken a promise back
@@ -383,7 +385,7 @@ cdef void unpark_thread(void* parker) noexcept nogil:
 # -- lists, grants ------------------------------------------------------------------------------------------------
 
 cdef void enter(WaitList* waiters, Waiter* node) noexcept nogil:
-    """Queue by ticket: whoever was overtaken, or looked for signals, gets its old place back."""
+    """Queue by ticket: a waiter that was overtaken, or looked for signals, gets its old place back."""
     cdef Waiter* before = waiters.tail
     if node.ticket == 0:
         node.ticket = waiters.next_ticket
@@ -453,7 +455,7 @@ cdef void unhold(Wait* w) noexcept nogil:
             w.side.wait_ns += now_ns() - w.began
             leave(&w.side.waiters, w.node)
     if w.held != 0:
-        holding = NULL  # it was `w`: whatever this thread was amid has lent what it held before `w` held anything
+        holding = NULL  # it was `w`: an operation that this thread was amid before has lent what it held (`lend`)
         if w.held_forks == forks:  # else none are left: this is the child of a fork that came in between
             w.held_side.waiters.promised -= w.held
             w.held_side.waiters.granted -= 1
@@ -537,7 +539,7 @@ cdef Waiter* grant(Monitor* m, Side* side, Waiter* chain) noexcept nogil:
 
 
 cdef Waiter* settle(Monitor* m) noexcept nogil:
-    """SETTLE, under the lock. Returns those who must be woken after the unlock."""
+    """SETTLE, under the lock. Returns the waiters that must be woken after the unlock."""
     cdef Waiter* chain = grant(m, &m.joins, grant(m, &m.puts, grant(m, &m.gets, NULL)))
     if DEBUG:
         insist(settled_fault(m, &m.puts))
@@ -547,7 +549,7 @@ cdef Waiter* settle(Monitor* m) noexcept nogil:
 
 
 cdef void wake_all(Waiter* chain) noexcept nogil:
-    """WAKE, without the lock: first those who were granted first, who are the last in the chain."""
+    """WAKE, without the lock, in the order of the grants: the first that was granted is the last in the chain."""
     cdef Waiter* woken
     chain = reversed_chain(chain)
     while chain != NULL:
@@ -610,7 +612,7 @@ cdef const char* waiters_fault(WaitList* waiters) noexcept nogil:
     if waiters.granted == 0 and waiters.promised != 0:
         return "promises belong to granted waiters"
     if waiters.woken == 0 and waiters.overtakes.load(memory_order_relaxed) != 0:
-        return "only who was woken is overtaken"
+        return "only waiters that were woken are overtaken"
     return NULL
 
 
@@ -628,10 +630,10 @@ cdef void insist(const char* fault) noexcept nogil:
 
 # -- the recorder -------------------------------------------------------------------------------------------------
 #
-# A debug build can write down each locked section just before its unlock, so that the order is the lock's: whose it
-# was, how it began, and what it left. The model (`protocol_model.py`) follows such recordings, to see that the
-# code takes no step that the model does not know (test_protocol_recorded.py). Sections that change nothing, nor SETTLE,
-# are left out.
+# A debug build can write down each locked section just before its unlock, so that the order is the lock's: which
+# thread's it was, how it began, and what it left. The model (`protocol_model.py`) follows such recordings, to see that
+# the code takes no step that the model does not know (test_protocol_recorded.py). Sections that change nothing, nor
+# SETTLE, are left out.
 
 cdef struct Section:
     Monitor* monitor
@@ -767,7 +769,7 @@ cdef void before_fork() noexcept nogil:
     while m != NULL:
         m.lock.lock()
         m = m.fork_next
-    pool.lock.lock()  # last: who holds a monitor's lock may need a node
+    pool.lock.lock()  # last: a thread that holds a monitor's lock may need a node
 
 
 cdef void after_fork_in_parent() noexcept nogil:

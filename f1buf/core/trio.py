@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from importlib import import_module
 from typing import Any
 
-trio: Any = import_module("trio")  # so that who checks types needs no trio
+trio: Any = import_module("trio")  # so that a type check needs no trio
 lowlevel = trio.lowlevel
 current_task = lowlevel.current_task
 
@@ -83,7 +83,7 @@ def current_run() -> Run | None:
         current_task()
     except RuntimeError:
         return None
-    sniffio: Any = sys.modules.get("sniffio")  # in which trio and others say who runs
+    sniffio: Any = sys.modules.get("sniffio")  # trio and others note there which of them runs
     if sniffio is not None and sniffio.thread_local.name not in ("trio", None):
         return None
     try:

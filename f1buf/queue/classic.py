@@ -115,14 +115,14 @@ def shutdown(self: Any, immediate: Any) -> Any:
 
 
 def maxsize_changed(self: Any) -> Any:
-    """Who waits looks again."""
+    """All that wait look again."""
     with _held(self.mutex):
         self.not_full.notify_all()
         self.not_empty.enough.notify_all()
 
 
 def start(self: Any) -> Any:
-    """An empty, open queue, after `_init`; who waits looks again."""
+    """An empty, open queue, after `_init`; all that wait look again."""
     with self.mutex:
         self.unfinished_tasks = 0
         self.is_shutdown = False
@@ -266,7 +266,7 @@ def put_later(self: Any, item: Any, wait: Any) -> Any:
 
 @contextlib.contextmanager
 def _passing_on(condition: Any) -> Iterator[None]:
-    """Under the mutex: a hook that raises ends one who may have been told of something, which is for the next."""
+    """Under the mutex: a waiter that a hook's error ends may have been told of something, which is for the next."""
     try:
         yield
     except ShutDown:
@@ -357,7 +357,7 @@ _SET_BY_ITSELF = {"_is_owned", "_release_save", "_acquire_restore"}
 
 
 class NotEmpty(Condition):
-    """`not_empty`, with those who wait for several items."""
+    """`not_empty`, with the waiters for several items (`enough`)."""
 
     def __init__(self, mutex: Any) -> None:
         super().__init__(mutex)

@@ -4,8 +4,8 @@ A `Queue` is in one of four modes:
 
 NEW         `__init__` has not run
 PLAIN       its items lie in an array of pointers, `slots`: `count` of them from `head` on, around the end
-CONVERTING  on its way from PLAIN to CLASSIC: the items are in the slots still, and only who converts it gets past
-            its mutex
+CONVERTING  on its way from PLAIN to CLASSIC: the items are in the slots still, and only the thread that converts it
+            gets past its mutex
 CLASSIC     the standard library's algorithm, by its own code (`classic.py`): a container that the hooks `_init`,
             `_qsize`, `_put`, `_get` manage, under a mutex and conditions on it
 
@@ -15,7 +15,7 @@ the other end, SMALLEST has them as a heap, from slot 0 on (`heap.hpp`).
 A queue is CLASSIC from the start where its class overrides a hook. A plain queue becomes it (`convert`), for good,
 
 - where somebody acquires its mutex or one of its conditions, replaces a method of one, changes `queue.queue` or sets a
-  hook on it. These objects are there for who looks, and looking changes nothing;
+  hook on it. These objects can be looked at, and looking changes nothing;
 - where its class has changed (`recheck`): each operation compares the class's version with that for which the hooks
   were looked at, as part of the fast paths' condition;
 - where it would have to wait while somebody has replaced `queue.time` or `threading.Condition.wait`;
@@ -47,9 +47,10 @@ Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release
     from 0, unless a program has set it below).
 I2, I3 of `sync`.
 
-Waiting is `sync`'s protocol with the slot lock in place of the monitor's (ENTER, PARK, RETURN, SETTLE, WAKE), without
-SPIN and turns: there is nothing to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up
-is lost is said there: each change of the count, the bound or the shutdown ends in `release`, which settles. The model
+Waiting is `sync`'s protocol, with the slot lock as the monitor's (`attached`), without SPIN and turns: there is nothing
+to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is said there: each change
+of the count, the bound, the tasks or the shutdown ends in `release`, which settles. The joins are the third side of the
+monitor: the last `task_done` grants them all. The model
 of this, with the fast paths, the joins and the way to CLASSIC, is `tests/models/queue_model.py`.
 
 The collector sees the items through `visit_items`, which only runs while no other thread does (under the GIL, or with
@@ -239,7 +240,7 @@ cdef class _Mutex:
                 raised = error
 
     def _acquire_restore(self, _):
-        """For `threading.Condition`, at the end of a wait: whatever comes, who waited on it has the mutex then."""
+        """For `threading.Condition`, at the end of a wait: whatever comes, the waiter has the mutex then."""
         raised = self.acquire_anyway()
         if raised is not None:
             raise raised
@@ -279,10 +280,10 @@ cdef class _Mutex:
         return taken
 
     cdef int renew(self) except -1:
-        """In the child of a fork: whoever held the lock, or waited on its conditions, is not here any more.
+        """In the child of a fork: a thread that held the lock, or waited on its conditions, is not here any more.
 
-        But for the thread that forked, where it did so in a signal handler or a hook: it goes on holding the lock, and
-        is told to look again where it waits.
+        The thread that forked is, where it did so in a signal handler or a hook: it goes on holding the lock, and is
+        told to look again where it waits.
         """
         if self.made_after.load() == forks:
             return 0
@@ -328,7 +329,7 @@ cdef class _QueueCore:
     cdef object items              # `queue` of a classic queue; read and written in a critical section
     cdef long converter            # how many `forks` lay behind the process that converts it
     cdef atomic[int] has_locks     # set once the following are there
-    cdef _Mutex own_mutex          # what others may ask for, made for the first who asks
+    cdef _Mutex own_mutex          # `mutex`, and the conditions on it: made when one is first asked for
     cdef object own_not_empty
     cdef object own_not_full
     cdef object own_all_tasks_done
@@ -622,7 +623,7 @@ cdef class _QueueCore:
 
     def shutdown(self, immediate=False):
         """
-        End the use of the queue: puts raise `ShutDown`, and so do gets once it is empty. Wakes whoever waits.
+        End the use of the queue: puts raise `ShutDown`, and so do gets once it is empty. Wakes all that wait.
 
         Parameters
         ----------
@@ -1133,17 +1134,6 @@ cdef bint plain_join(_QueueCore self, int64_t deadline) except -1:
     return plain
 
 
-cdef bint acquire_later(_QueueCore self, Side* side, LoopWait wait, uint64_t need) except -1:
-    """`wait_to_act`; or False, without it, where the coroutine has been queued."""
-    wait.w.need = need
-    if wait.w.node == NULL:
-        if may_act(self, side, &wait.w):  # at once: then it needs no loop
-            return True
-        wait.start(self, &self.monitor, side, need)
-    wait.expect()
-    return acquire(&self.monitor, side, &wait.w) == DONE
-
-
 cdef void set_closed(_QueueCore self, bint closed) noexcept:
     """Under the lock."""
     self.closed = closed
@@ -1316,6 +1306,17 @@ cdef int wait_slowly(_QueueCore self, Side* side, Wait* w) except -1:
         PyErr_CheckSignals()
 
 
+cdef bint acquire_later(_QueueCore self, Side* side, LoopWait wait, uint64_t need) except -1:
+    """`wait_to_act` of a coroutine; or False, without the lock, where it has been queued."""
+    wait.w.need = need
+    if wait.w.node == NULL:
+        if may_act(self, side, &wait.w):  # at once: then it needs no loop
+            return True
+        wait.start(self, &self.monitor, side, need)
+    wait.expect()
+    return acquire(&self.monitor, side, &wait.w) == DONE
+
+
 cdef void release(_QueueCore self) noexcept:
     """Unlock. Every unlock after a change goes through here: this is what keeps wake-ups from being lost.
 
@@ -1326,6 +1327,18 @@ cdef void release(_QueueCore self) noexcept:
     else:
         retune(self)
         self.monitor.slot_lock.unlock()
+
+
+cdef void retune(_QueueCore self) noexcept nogil:
+    """Under the lock, before each unlock: open the fast paths, or close them."""
+    if is_open(self):
+        self.put_below = min(self.monitor.capacity, self.room)
+        self.get_above = (self.room - SPARE) // 2 if self.room > max(kept(self), SPARE) else 0
+    else:
+        self.put_below = 0
+        self.get_above = UINT64_MAX
+    if DEBUG:
+        insist(queue_fault(self))
 
 
 cdef void record_fast(_QueueCore self) noexcept:
@@ -1412,7 +1425,7 @@ cdef inline int recheck(_QueueCore self) except -1:
 cdef int look_at_class(_QueueCore self) except -1:
     """Which order it has, and whether its `put` and `get` are those of `Queue`.
 
-    A plain queue whose class has another order than before becomes classic.
+    A plain queue becomes classic where its class has another order than before.
     """
     cdef unsigned int version
     cdef int before
@@ -1484,7 +1497,7 @@ cdef int must_be_ready(_QueueCore self) except -1:
 # -- CLASSIC: see `classic.py` ------------------------------------------------------------------------------------
 
 cdef int have_locks(_QueueCore self) except -1:
-    """Make the mutex and its conditions, for the first who asks."""
+    """Make the mutex and its conditions, unless they are there."""
     cdef _Mutex mutex
     if self.has_locks.load():
         return 0
@@ -1523,7 +1536,7 @@ cdef int convert(_QueueCore self) except -1:
     mutex = self.own_mutex
     while self.mode.load() != CLASSIC:
         if self.mode.load() == CONVERTING and self.converter == forks:
-            if mutex.take(True, SIGNAL_TICK):  # whose holder converts it, and cannot be stopped before it has
+            if mutex.take(True, SIGNAL_TICK):  # its holder converts the queue, and cannot be stopped before it has
                 mutex.release()
             continue
         # What follows allocates, and what the collector then runs may convert this very queue.
@@ -1593,18 +1606,6 @@ cdef int expect_classic(_QueueCore self, LoopWait wait) except -1:
         withdraw(&self.monitor, &wait.w)
     wait.withdraw = withdraw_classic
     return wait.expect()
-
-cdef void retune(_QueueCore self) noexcept nogil:
-    """Under the lock, before each unlock: open the fast paths, or close them."""
-    if is_open(self):
-        self.put_below = min(self.monitor.capacity, self.room)
-        self.get_above = (self.room - SPARE) // 2 if self.room > max(kept(self), SPARE) else 0
-    else:
-        self.put_below = 0
-        self.get_above = UINT64_MAX
-    if DEBUG:
-        insist(queue_fault(self))
-
 
 cdef object seconds_until(int64_t deadline):
     return None if deadline == FOREVER else max(0, deadline - now_ns()) * 1e-9

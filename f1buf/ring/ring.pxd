@@ -54,17 +54,17 @@ cdef class RingBuffer:
 
     # -- for other projects: C calls, with or without the GIL ------------------------------------------------------
     #
-    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end
-    # before it does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field,
-    # with the size of your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for who has
+    # Any thread may call them, one that Python knows nothing of, too; the ring and the interpreter must not end before
+    # it does. A record is `itemsize` bytes, as the ring's dtype lays them out: compare that, a public field, with the
+    # size of your struct first, while you have the GIL. `capacity`, `qsize()`, and all else, is for callers that have
     # the GIL.
     #
     # The try_* forms are `block=False`: they wait neither for room or records nor for a block that is out; for the lock
     # and for a copy in progress they do, which ends by itself, also where the caller has the GIL. The others wait until
     # `deadline_ns`, on the monotonic clock: `deadline_after(seconds)`, FOREVER, or `now_ns()` and so on; what has
-    # passed, and 0, is the same as try_*. Call those without the GIL: they keep it while they wait, so that whom they
-    # wait for may never get it. They do not look for signals: in the main thread wait for 50 ms at a time, and call
-    # PyErr_CheckSignals in between.
+    # passed, and 0, is the same as try_*. Call those without the GIL: they keep it while they wait, so that the thread
+    # that they wait for may never get it. They do not look for signals: in the main thread wait for 50 ms at a time,
+    # and call PyErr_CheckSignals in between.
     #
     # Their order, and the layout of the class, are the ABI, and not to be relied on: build your module anew for each
     # minor version of f1buf. (Where the class has another size, Cython refuses it or warns, at the import.) Its source

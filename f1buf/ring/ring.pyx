@@ -11,9 +11,9 @@ R2  write_pos == write_seq % capacity, and read_pos == read_seq % capacity. (Kep
 R3  offered == taken + dropped + discarded + count: every record that a put took from its caller was refused, or has
     a sequence number; every one with a number was taken, evicted or discarded, or is there.
 
-Who may touch which slots: [read_seq, write_seq) belongs to the gets, the rest to the puts; each side's part to
-whoever holds the lock, or, for a large copy or a block, that side's turn. A put under "drop_oldest" takes slots from
-the gets only while their turn is free: a range that is being read is never overwritten.
+Which thread may touch which slots: [read_seq, write_seq) belongs to the gets, the rest to the puts; each side's part to
+the thread that holds the lock, or, for a large copy or a block, that side's turn. A put under "drop_oldest" takes slots
+from the gets only while their turn is free: a range that is being read is never overwritten.
 
 Where memory is short: what a call allocates, it allocates before it changes anything, its result too. A number is
 made as a blank and filled in afterwards (`int.hpp`), and so is the record that a get returns. MemoryError so means
@@ -100,7 +100,7 @@ cdef extern from *:
     #endif
 
     namespace f1buf {
-    // Ask for pages of 2 MB, where the system gives them to who asks: the first round through a large ring then meets
+    // Ask for pages of 2 MB, where the system gives them on request: the first round through a large ring then meets
     // one page fault where it met 512, and later ones miss the TLB less. Advice: if it is not taken nothing is lost.
     inline void advise_huge_pages(char *start, size_t size) noexcept {
     #ifdef MADV_HUGEPAGE
@@ -1266,7 +1266,7 @@ cdef Outcome pop_waiting(RingBuffer self, char* out, uint64_t least, uint64_t mo
 
 
 cdef inline void start_wait_without_ticks(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
-    """For a nogil caller, who cannot run signal handlers: `acquire` never is TICK then, nor leaves a promise behind."""
+    """For a nogil caller, which cannot run signal handlers: `acquire` is never TICKED, nor leaves a promise behind."""
     start_wait(w, need, deadline)
     w.tick = FOREVER
 
@@ -1788,9 +1788,9 @@ cdef int64_t small_count(object value) noexcept:
 
 # -- blocks -------------------------------------------------------------------------------------------------------
 #
-# A block counts who uses its slots: itself, from entering to leaving, its arrays (by their leases, which go with the
-# last of their slices), and every buffer that was got of it. Whoever is the last ends the turn, in whatever
-# thread that is. So nobody sees slots that belong to others by then, and the ring lives as long as its blocks.
+# A block counts the users of its slots: itself, from entering to leaving, its arrays (by their leases, which go with
+# the last of their slices), and every buffer that was got of it. The last user ends the turn, in any thread. So nobody
+# sees slots that belong to others by then, and the ring lives as long as its blocks.
 
 cdef char* BYTES = b"B"
 

@@ -52,8 +52,8 @@ class CanLog:
     frames_read : int
         How many frames `frames` has yielded since it began.
     rejected : collections.Counter
-        How many frames it left out, by reason: see ``Frames.of_rows``, and what each format adds, such as "other event"
-        (what is no frame: statistics, triggers, frames of another kind of bus).
+        How many frames it left out, by reason: see ``Frames.of_rows`` and ``f1buf.telemetry.sources.can.formats``.
+        "Other event" is what is no frame: statistics, triggers, frames of another kind of bus.
     notes : list of str
         Lines for people on the log as a whole, and what the libraries that read it said.
 
@@ -255,14 +255,17 @@ class CanReplay:
 
     def batches(self, stop: threading.Event) -> Iterator[Array]:
         """Yield readings as they become due."""
-        pace = None if self._speed is None else Pace(self._speed)
         try:
-            for frames in self._log.frames():
-                for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
-                    if stop.is_set():
-                        return
-                    readings = self._decoder.decode(frames[piece])
-                    if len(readings):
-                        yield readings
+            yield from self._batches(stop)
         finally:
             self._decoder.finish()
+
+    def _batches(self, stop: threading.Event) -> Iterator[Array]:
+        pace = None if self._speed is None else Pace(self._speed)
+        for frames in self._log.frames():
+            for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
+                if stop.is_set():
+                    return
+                readings = self._decoder.decode(frames[piece])
+                if len(readings):
+                    yield readings
