@@ -8,7 +8,6 @@ F1BUF_SANITIZE=NAME   gcc's or clang's -fsanitize=NAME: thread, address, undefin
 """
 
 import os
-import sys
 
 import numpy
 from Cython.Build import cythonize
@@ -17,12 +16,8 @@ from setuptools import Extension, setup
 debug = os.environ.get("F1BUF_DEBUG", "0") not in ("", "0")
 sanitizer = os.environ.get("F1BUF_SANITIZE", "")
 
-if sys.platform == "win32":
-    compile_args = ["/std:c++17", "/O2"]
-    link_args = []
-else:
-    compile_args = ["-std=c++17", "-O1" if debug or sanitizer else "-O3"]
-    link_args = ["-pthread"]
+compile_args = ["-std=c++17", "-O1" if debug or sanitizer else "-O3"]
+link_args = ["-pthread"]
 
 macros = [("F1BUF_DEBUG", "1" if debug else "0")]
 if sanitizer:

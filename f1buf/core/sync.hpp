@@ -4,6 +4,7 @@
 #pragma once
 
 #include <Python.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <chrono>
@@ -21,10 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 #endif
-#if !defined(_WIN32)
-#include <pthread.h>
-#endif
-#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+#if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
 
@@ -64,7 +62,7 @@ inline int current_cpu() noexcept {
 }
 
 inline void spin_pause() noexcept {
-#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+#if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
@@ -326,11 +324,7 @@ class WaiterPool {
 };
 
 inline int install_fork_handlers(void (*prepare)(), void (*parent)(), void (*child)()) noexcept {
-#if defined(_WIN32)
-  return 0;
-#else
   return pthread_atfork(prepare, parent, child);
-#endif
 }
 
 // An invariant of a debug build does not hold: nothing that runs on could be believed.
