@@ -24,7 +24,7 @@ import pytest
 import f1buf
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
-WATCHDOG = 60.0  # [s] how long a test waits for what must come, on a machine however busy
+WATCHDOG = 120.0  # [s] how long a test waits for what must come, on a machine however busy
 SEEN = 1.0  # [s] within which a thread is seen to wait, mostly: the timeout of one that then times out
 # [s] What is promised within 100 ms must be there by then, however busy the machine is; bench/interrupts.py measures.
 LATE = 15.0

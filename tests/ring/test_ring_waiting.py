@@ -35,7 +35,7 @@ from helpers import (
     writing,
 )
 
-from f1buf import Empty, Full, RingBuffer, ShutDown
+from f1buf import Empty, Full, Queue, RingBuffer, ShutDown
 
 # What a wait waits for ------------------------------------------------------------------------------------------------
 
@@ -65,7 +65,6 @@ FOREVER = {
     "Fraction": fractions.Fraction(121, 2),
     "float16": np.float16(60),
     "int8": np.int8(60),
-    "True": True,
 }
 each_fill = pytest.mark.parametrize("fill", FILLS.values(), ids=list(FILLS))
 each_drain = pytest.mark.parametrize("drain", DRAINS.values(), ids=list(DRAINS))
@@ -128,6 +127,14 @@ def test_a_timeout_is_kept(name, timeout):
     assert_times_out(name, ring, timeout=timeout)
     assert timeout <= time.monotonic() - began < timeout + LATE
     check_balance(ring)
+
+
+@pytest.mark.parametrize("buffer", [RingBuffer(1, "i8"), Queue()], ids=["ring", "queue"])
+def test_true_is_a_timeout_of_one_second(buffer):
+    began = time.monotonic()
+    with pytest.raises(Empty):
+        buffer.get(timeout=True)
+    assert time.monotonic() - began >= 1
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, -0.0, False, 1e-12, 5e-324], ids=repr)
