@@ -1,5 +1,6 @@
 """CAN logs: every format read rightly, or said to be unread; what is damaged, cut off, or left by a killed writer."""
 
+import base64
 import contextlib
 import datetime
 import gzip
@@ -467,6 +468,60 @@ def test_other_lines_of_asc_are_read_as_python_can_reads_them(tmp_path, base):
     assert {row[3] for row in expected} == {"1", "2"}
 
 
+SPACE = st.sampled_from([" ", " ", "  ", "\t", "   ", "\xa0", ""])
+BYTES = st.lists(
+    st.sampled_from(["00", "FF", "1a", "7", "ABC", "G0", "+1"]) | st.text(HEX, min_size=2, max_size=2), max_size=10
+)
+
+
+def spaced(draw, words):
+    return "".join(itertools.chain.from_iterable((draw(SPACE) if n else " ", word) for n, word in enumerate(words)))
+
+
+@st.composite
+def asc_lines(draw):
+    time = draw(st.sampled_from(["0.5", "12.000001", "1631416514.717133", "1", "1.5e3", "0.1234567891234"]))
+    can_id = draw(st.text(HEX, min_size=1, max_size=8)) + draw(st.sampled_from(["", "", "x", "X"]))
+    kind = draw(st.sampled_from(["d", "d", "d", "D", "r", "e"]))
+    data = draw(BYTES)
+    size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9", "a", "F"]))
+    behind = draw(st.sampled_from([[], [], ["Length", "=", "240000"], ["  "], ["x"]]))
+    words = [time, draw(st.sampled_from(["1", "2", "15", "CAN"])), can_id, draw(st.sampled_from(["Rx", "Tx", "rx"]))]
+    return spaced(draw, [*words, kind, size, *data, *behind])
+
+
+@st.composite
+def trc_lines(draw, version):
+    time = draw(st.sampled_from(["0.5", "12.001", "1", "-0.5", "123456789.123"]))
+    can_id, data = draw(st.text(HEX, min_size=3, max_size=8)), draw(BYTES)
+    direction = draw(st.sampled_from(["Rx", "Tx", "Error"]))
+    size = draw(st.sampled_from([str(len(data))] * 3 + ["8", "0", "9"]))
+    behind = draw(st.sampled_from([[], [], [" "], ["00"], ["x"]]))
+    if version == "1.1":
+        return spaced(draw, ["1)", time, direction, can_id, size, *data, *behind])
+    return spaced(
+        draw, ["1", time, draw(st.sampled_from(["DT", "FD", "ST"])), "2", can_id, direction, "-", size, *data, *behind]
+    )
+
+
+def compared_with_the_reader(path, text):
+    """python-can reads the whole file; where it fails, so do we. What we leave out of its frames we count."""
+    written(path, text)
+    expected, failure = [], None
+    try:
+        with can.LogReader(path) as reader:
+            expected.extend(reader)
+    except Exception as error:
+        failure = error
+    rows, log, message = read(path)
+    sound = [row for row in python_cans(expected, path.suffix) if row[1] < 1 << 29 and len(row[4]) <= 64]
+    rows = [row for row in rows if row[0] >= 0]  # of negative times python-can reads none
+    left = iter(sound)
+    assert all(row in left for row in rows)  # in their order
+    assert len(sound) - len(rows) <= log.rejected["half a byte"] + log.rejected["absurd length"]
+    assert (message is None) == (failure is None)
+
+
 ASC_HEADER = "date Sat Nov 28 09:00:00.000 am 2026\nbase hex  timestamps absolute\ninternal events logged\n"
 
 
@@ -538,6 +593,56 @@ def test_decimal_bytes_of_asc_have_as_many_digits_as_they_need(tmp_path):
     rows, log, failure = read(written(tmp_path / "car.asc", header + "\n".join(lines)))
     assert rows == [(0.4, 0x123, 0, "1", b"\x04\x10\xff")]
     assert (log.rejected, failure) == ({"absurd length": 1}, None)
+
+
+@hypothesis.given(st.lists(asc_lines(), max_size=5))
+def test_asc_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
+    compared_with_the_reader(tmp_path_factory.getbasetemp() / "generated.asc", ASC_HEADER + "\n".join(lines))
+
+
+@hypothesis.given(st.data(), st.sampled_from(["1.1", "2.1"]))
+def test_trc_lines_are_read_as_python_can_reads_them(tmp_path_factory, data, version):
+    lines = data.draw(st.lists(trc_lines(version), max_size=5))
+    header = (TRC_1_1 if version == "1.1" else TRC_2_1).split(";\n")[0]
+    path = tmp_path_factory.getbasetemp() / "generated.trc"
+    compared_with_the_reader(path, header + ";\n" + "\n".join(lines))
+
+
+@hypothesis.given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                "{},0x{},{},{},{},{},{}".format,
+                st.sampled_from(["1.5", "1631416514.717133", "-0.5", "1", "1e3", "nan", ""]),
+                st.text("0123456789abcdef", min_size=1, max_size=9),
+                st.sampled_from(["0", "1", "2"]),
+                st.sampled_from(["0", "0", "1"]),
+                st.sampled_from(["0", "0", "1"]),
+                st.sampled_from(["0", "8", "x"]),
+                st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())
+                | st.text("ABCDabcd01+/=", max_size=9),
+            ),
+            st.text(max_size=10),
+        ),
+        max_size=5,
+    )
+)
+def test_csv_lines_are_read_as_python_can_reads_them(tmp_path_factory, lines):
+    header = "timestamp,arbitration_id,extended,remote,error,dlc,data\n"
+    text = header + "\n".join(line for line in "\n".join(lines).replace("\r", "").split("\n") if line.strip())
+    path = written(tmp_path_factory.getbasetemp() / "generated.csv", text)
+    expected, failure = [], None
+    try:
+        with can.LogReader(path) as reader:
+            expected.extend(reader)
+    except Exception as error:
+        failure = error
+    rows, log, message = read(path)
+    sound = [row for row in python_cans(expected) if np.isfinite(row[0]) and row[1] < 1 << 29]
+    left = iter(sound)
+    assert all(row in left for row in rows)  # in their order
+    assert log.rejected.total() == len(expected) - len(rows)
+    assert (message is None) == (failure is None)
 
 
 # .trc -----------------------------------------------------------------------------------------------------------------
@@ -668,6 +773,7 @@ def test_csv_of_python_can(tmp_path):
         frame(0x123, *range(8), time=1631416514.7171333),
         frame(0x18FEF100, 1, 2, is_extended_id=True, time=0.1 + 0.2),
         frame(0x123, is_remote_frame=True, dlc=4),
+        frame(0x123, is_remote_frame=True),
         frame(0, is_error_frame=True),
         frame(0x123, time=-1e-9),
         frame(0x7FF, *range(48), is_fd=True),
@@ -678,7 +784,7 @@ def test_csv_of_python_can(tmp_path):
             writer(each)
     with can.LogReader(path) as reader:
         expected = python_cans(reader)
-    assert len(expected) == 6
+    assert len(expected) == 7
     assert whole(path) == expected
     lines = path.read_text().split("\n", 1)
     assert whole(written(path, lines[1])) == expected  # python-can takes the first line for a header, whatever it is
