@@ -773,6 +773,7 @@ def test_csv_of_python_can(tmp_path):
         frame(0x123, *range(8), time=1631416514.7171333),
         frame(0x18FEF100, 1, 2, is_extended_id=True, time=0.1 + 0.2),
         frame(0x123, is_remote_frame=True, dlc=4),
+        frame(0x123, is_remote_frame=True),
         frame(0, is_error_frame=True),
         frame(0x123, time=-1e-9),
         frame(0x7FF, *range(48), is_fd=True),
@@ -783,7 +784,7 @@ def test_csv_of_python_can(tmp_path):
             writer(each)
     with can.LogReader(path) as reader:
         expected = python_cans(reader)
-    assert len(expected) == 6
+    assert len(expected) == 7
     assert whole(path) == expected
     lines = path.read_text().split("\n", 1)
     assert whole(written(path, lines[1])) == expected  # python-can takes the first line for a header, whatever it is
