@@ -4,13 +4,13 @@ import argparse
 import re
 from pathlib import Path
 
+from f1buf.command.can_bus import add_bus_arguments, open_bus
 from f1buf.command.feed import Feed, added_up, why_unusable
 from f1buf.command.parser import add_common_options, path_name
 from f1buf.command.runner import Runner
 from f1buf.telemetry.sources.can.bus import CanBus
 from f1buf.telemetry.sources.can.decoder import CanDecoder, Selection
 from f1buf.telemetry.sources.can.log import CanLog, CanReplay
-from f1buf.telemetry.sources.can.options import add_bus_arguments, open_bus
 
 HELP = "a car's CAN bus, live"
 EXAMPLES = """\

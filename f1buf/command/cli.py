@@ -14,7 +14,7 @@ from f1buf.command import can, listen, replay, run, thresholds
 from f1buf.command.parser import Parser, Version
 from f1buf.command.status import BAD_USAGE, INTERRUPTED, UsageError
 from f1buf.command.streams import at_end, say_error
-from f1buf.telemetry.sources.can.decoder import CanError
+from f1buf.telemetry.errors import CanError
 
 COMMANDS = {"run": run, "replay": replay, "listen": listen, "can": can, "thresholds": thresholds}
 """Each has HELP, EXAMPLES, `add_options` and `execute`."""

@@ -10,8 +10,9 @@ from f1buf.command.game import SessionNotices, add_game_options, game_decoder, s
 from f1buf.command.parser import add_common_options, number
 from f1buf.command.runner import Runner
 from f1buf.command.status import UsageError
+from f1buf.telemetry.errors import ListenError
 from f1buf.telemetry.sources.game.decoder import Decoder
-from f1buf.telemetry.sources.game.listen import DEFAULT_PORT, Listener, ListenError
+from f1buf.telemetry.sources.game.listen import DEFAULT_PORT, Listener
 
 HELP = "the F1 game's telemetry, live over UDP"
 EXAMPLES = """\

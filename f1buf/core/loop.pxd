@@ -18,7 +18,7 @@ cdef object NOT_YET     # in place of a result: it must wait
 
 cdef class LoopWait:
     cdef Wait w             # its node rings the loop's bell
-    cdef object buffer      # what it waits for
+    cdef object buffer      # the buffer on which it waits
     cdef Monitor* monitor   # the buffer's
     cdef Withdraw withdraw  # NULL, but on a classic queue
     cdef object loop        # asyncio's, or a `trio.Run`

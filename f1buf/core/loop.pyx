@@ -15,14 +15,14 @@ A node that has been granted is about to be pushed by the thread that granted it
 the pool: that thread, the loop, or the coroutine's end (`Waiter.rung`, `Waiter.coroutine`, under the bell's mutex,
 under which nothing of Python runs).
 
-"Loop" means asyncio's, uvloop's and the like, and trio's run as well. Of the latter `trio.Run` makes a loop, as far as
-it is used here: a future that trio's tasks can await, and a system task of the run that polls the bell's eventfd, in
-place of a reader. The bell goes with that task, when the run ends. What runs here is looked up where a coroutine must
-wait, or pause, and not before: importing f1buf, or taking what is there, imports neither.
+"Loop" means asyncio's, uvloop's and the like, and trio's run as well. `f1buf.core.trio.Run` gives a run of trio the few
+methods of a loop that are used here: a future that trio's tasks can await, and a system task of the run that polls the
+bell's eventfd, in place of a reader. The bell goes with that task, when the run ends. What runs here is looked up where
+a coroutine must wait, or pause, and not before: importing f1buf, or taking what is there, imports neither.
 
 What a coroutine function of `coroutines` awaits is an `Attempt`: it acts at once, or makes the compiled coroutine that
-waits. So the call, which looks for signals when it returns, has done nothing yet, and nothing that has been taken is
-ever in the hands of Python's own code before its caller has it.
+waits. Calling the coroutine function changes nothing: Python may run signal handlers after that call, and they find
+nothing to lose. Only awaiting the `Attempt` acts, and its result goes straight to the caller.
 """
 
 import sys

@@ -4,10 +4,10 @@
 the standard one. f1buf's queues stand on the standard classes all the same. In this order:
 
 1.  the class that `queue` has, where that is the standard one;
-2.  the class that was there before: who imported that takes f1buf's queues for what they are (`isinstance`);
+2.  the class that was there before: a program that imported it finds that f1buf's queues are instances of it;
 3.  the class of a private copy, where the first is gone. Nothing holds what eventlet has replaced.
 
-`__init__` imports this at once, so that nothing that is patched later matters here.
+`f1buf/__init__.py` imports this module first, so a later patch changes nothing here.
 """
 
 import os

@@ -191,7 +191,7 @@ constexpr int FREE = 0;
 constexpr int COPYING = 1;   // for the length of a copy: everybody waits for its end
 constexpr int RESERVED = 2;  // a block is out, for as long as its owner likes: a caller that must not wait gives up
 
-// One of the two directions. Atomics are written under the lock and also read outside it, by spinners.
+// One of the sides that wait: puts, gets, or a Queue's joins. Atomics are written under the lock and also read outside it, by spinners.
 struct Side {
   WaitList waiters;
   std::atomic<int> turn{FREE};          // whether somebody works on this side's slots outside the lock
@@ -232,7 +232,7 @@ class SlotLock {
 #endif
 };
 
-// A bounded count with two sides that wait for it: everything of a buffer but its storage.
+// A bounded count, and the sides that wait for it: everything of a buffer but its storage.
 //
 // Its lock is the parameter of the protocol: a mutex, for threads that run without the GIL (or a GIL that they give up
 // where the mutex is busy); or, where `attached`, the slot lock, for threads that have the GIL, and give it up to sleep.
@@ -240,7 +240,7 @@ struct Monitor {
   std::mutex lock;
   SlotLock slot_lock;                   // in place of `lock` where `attached`
   bool attached = false;
-  std::atomic<std::uint64_t> count{0};  // records that can be taken
+  std::atomic<std::uint64_t> count{0};  // records or items that can be taken
   std::int64_t unfinished = 0;          // a Queue's items put less `task_done` called; a program may set it below 0
   std::uint64_t capacity = 0;           // a Queue's maxsize may be lowered below the count
   Side puts;

@@ -1,25 +1,27 @@
 # distutils: language = c++
 """The lock and wait protocol that every buffer stands on.
 
-A `Monitor` is a bounded count with two sides, puts and gets, that wait for it: everything of a buffer but its
-storage. One lock protects all of it: a mutex, or, of a Queue, the slot lock (`attached`), which is the GIL where there
-is one. The steps are the same with either; a Queue has no SPIN and no turns, and a third side, the joins that wait for
-its tasks. An operation runs through these steps; the models of the protocol in `tests/models` step through every
+A `Monitor` is a bounded count and the sides that wait for it, puts and gets, and in a Queue a third, the joins that
+wait for its tasks: everything of a buffer but its storage. One lock protects all of it: a mutex, or, of a Queue, the
+slot lock (`attached`), which is the GIL where there is one. The steps are the same with either; a Queue has no SPIN and
+no turns. An operation runs through these steps; the models of the protocol in `tests/models` step through every
 interleaving of them, under the same names:
 
     LOOK    under the lock: may I act? (my side's turn is free, and there is what I need)
-    SPIN    without the lock and the GIL, for 10 us at most, where the other side last ran on another processor
+    SPIN    without the lock and the GIL, for 10 us at most, where the side that it waits for (the other one, or its own
+            while that has its turn taken) last ran on another processor
     ENTER   under the lock: into my side's list, by ticket; then unlock
     PARK    sleep until woken, or the deadline, or (main thread) the next look for signals
     RETURN  under the lock: leave the list, or give back what I was promised; then LOOK again
     ACT     under the lock: move the records, change the count
     TURN    instead of ACT for a large copy: take my side's turn and unlock; copy; lock; give the turn back (END)
-    SETTLE  under the lock, at every unlock: grant the next waiter of each side that can be served
+    SETTLE  under the lock, at every unlock after a change (but a Queue's fast paths: see there): grant the next waiter
+            of each side that can be served
     WAKE    after the unlock: wake those that were granted
 
 (A debug build can record its locked sections; the tests have the model follow such recordings.)
 
-Invariants, whenever the lock is free (a debug build checks them after every operation):
+Invariants, whenever the lock is free (a debug build checks them after every operation but a Queue's fast paths):
 
 I1  0 <= count <= capacity; of a Queue unless its maxsize was lowered below the count.
 I2  A side's list holds waiters in the order of their tickets, none of them granted.
@@ -37,12 +39,12 @@ may be taken under a monitor's. Beyond that only the fork handlers hold several 
 monitor's, then the pool's.
 
 Why no wake-up is lost. What a waiter needs can become true only by a change under the lock: of the count, a turn, a
-promise, the unfinished tasks, or the shutdown. Each such section ends in `release`, and its SETTLE restores I3. A
-granted waiter sleeps no longer: the grant is followed by exactly one wake-up, and a wake-up that comes before the sleep
-is kept as a token. It then returns to the lock (of a ring without needing the GIL, of a Queue that is its lock), acts
-or re-enters with its old ticket, and SETTLEs again; so the chain of grants goes on until nobody can be served. A waiter
-that leaves by timeout or for a signal does the same; where it was granted meanwhile, it first takes the token that is
-on its way: its node will be used again.
+promise, the unfinished tasks, or the shutdown. Each such section ends in `settle_and_unlock`, or in a `release`, which
+calls it where somebody waits; that restores I3. A granted waiter sleeps no longer: the grant is followed by exactly one
+wake-up, and a wake-up that comes before the sleep is kept as a token. It then returns to the lock (of a ring without
+needing the GIL, of a Queue that is its lock), acts or re-enters with its old ticket, and SETTLEs again; so the chain of
+grants goes on until nobody can be served. A waiter that leaves by timeout or for a signal does the same; where it was
+granted meanwhile, it first takes the token that is on its way: its node will be used again.
 
 What a grant is. Not a hand-over: running threads may overtake (a condition is checked again after every wake-up), but a
 promise, so that two waiters are not woken for the same record: `promised` is the sum of what granted waiters need, and
@@ -66,8 +68,10 @@ thread spins, which then does not hold the GIL: a small ring full of batches cha
 How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers and event loops can wait in the same
 list. It is called without any lock and must neither block nor need the GIL.
 
-    a thread        start_wait(&w, need, deadline); without the GIL (of a Queue with it): acquire(m, side, &w) until it
-                    is not TICKED (after which signal handlers run); DONE: act, release(m). At last end_wait(&w).
+    a thread        start_wait(&w, need, deadline). Of a ring it calls acquire(m, side, &w) without the GIL, of a Queue
+                    with it. TICKED: signal handlers run, then it calls acquire again. DONE or HELD: it has the lock;
+                    it acts, and releases. After every other outcome it has no lock, and the call ends. At last it
+                    calls end_wait(&w); of a Queue, where it never holds a promise, drop_node(&w) is enough.
     a nogil caller  the same; only the main thread is ever told TICKED, any other may ignore it.
     a coroutine     `loop.LoopWait`: its node rings its loop's bell. acquire(m, side, &w) queues it, and says QUEUED;
                     when the bell has rung for it, w.returns, and acquire again, which takes it out of the list. It
@@ -177,7 +181,7 @@ cdef Outcome acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """Wait until the caller may act, and return DONE with the lock held.
 
     DONE: the side's turn is free, and there is `w.need`, or the deadline has passed (`w.expired`), or the monitor
-    is shut; the caller looks which. HELD, also with the lock: a reservation is out, and `gives_up`. Otherwise (TICKED,
+    is shut; the caller looks which. HELD, also with the lock: a block is out, and `gives_up`. Otherwise (TICKED,
     OUT_OF_MEMORY, HELD_BY_SELF, QUEUED) the lock is not held. Without the GIL, unless the monitor is `attached`.
     """
     cdef Outcome outcome = DONE
@@ -226,7 +230,7 @@ cdef Outcome acquire(Monitor* m, Side* side, Wait* w) noexcept nogil:
 
 
 cdef inline bint waits_for_itself(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """Whether a reservation of the caller's own keeps it from what it needs, where it may not act.
+    """Whether a block of the caller's own keeps it from what it needs, where it may not act.
 
     One of the other side, too: that keeps everybody else from bringing what is not there yet.
     """
@@ -279,7 +283,7 @@ cdef bint withdraw(Monitor* m, Wait* w) noexcept:
 
 
 cdef inline bint gives_up(Monitor* m, Side* side, Wait* w) noexcept nogil:
-    """Whether it does not wait for a reservation's end: its time is over, its policy drops, or it would get nothing."""
+    """Whether it does not wait for a block's end: its time is over, its policy drops, or it would get nothing."""
     cdef int how = m.shut.load(memory_order_relaxed)
     if side == &m.puts:
         return w.expired or w.need == 0 or how != OPEN
@@ -508,7 +512,7 @@ cdef Waiter* servable(Monitor* m, Side* side) noexcept nogil:
 
 
 cdef Waiter* first_to_give_up(Monitor* m, Side* side) noexcept nogil:
-    """The first waiter that must not wait for a reservation: as `gives_up`."""
+    """The first waiter that must not wait for a block: as `gives_up`."""
     cdef Waiter* node = side.waiters.head
     cdef int how = m.shut.load(memory_order_relaxed)
     if how == SHUT_NOW or (how != OPEN and side == &m.puts):
@@ -590,7 +594,10 @@ cdef void shut(Monitor* m, int how) noexcept nogil:
 # -- invariants ---------------------------------------------------------------------------------------------------
 
 cdef const char* monitor_fault(Monitor* m) noexcept nogil:
-    """What of I2 does not hold, under the lock; NULL where all of it does."""
+    """Which rule of the lists and their promises (I2) does not hold, under the lock; NULL where all do.
+
+    The buffers check I1.
+    """
     cdef const char* fault = waiters_fault(&m.puts.waiters)
     if fault == NULL:
         fault = waiters_fault(&m.gets.waiters)

@@ -336,7 +336,7 @@ def _held(mutex: Any) -> Iterator[None]:
 
 
 class Condition(threading.Condition):
-    """One of a queue's. Whoever replaces a method of it wants that to be called: by the standard algorithm."""
+    """One of a queue's. A program that replaces a method of it wants that called: by the standard algorithm."""
 
     _lock: Any
     _waiters: Any

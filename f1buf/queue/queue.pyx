@@ -10,7 +10,8 @@ CLASSIC     the standard library's algorithm, by its own code (`classic.py`): a 
             `_qsize`, `_put`, `_get` manage, under a mutex and conditions on it
 
 The three classes differ in what a put and a get do with the slots (`Order`): FIRST_IN takes from the head, LAST_IN from
-the other end, SMALLEST has them as a heap, from slot 0 on (`heap.hpp`).
+the other end, SMALLEST has them as a heap, from slot 0 on (`heap.hpp`). HOOKED, which is never PLAIN, is the order of a
+class that overrides a hook.
 
 A queue is CLASSIC from the start where its class overrides a hook. A plain queue becomes it (`convert`), for good,
 
@@ -22,12 +23,12 @@ A queue is CLASSIC from the start where its class overrides a hook. A plain queu
 - where only Python can tell which item of a PriorityQueue is the smaller.
 
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
-one, else a PyMutex (`SlotLock`). Under it only pointers move: nothing of Python runs, and memory is only taken raw,
-so that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other
-moment. No reference is let go of; one more is counted only where somebody looks at what stays (`_contents`, `_item`,
-`get_bound`), which nobody could hold otherwise. A heap compares numbers, strings and tuples of them by their types' C
-functions, which run nothing and answer with one of three constants. The lock is never held while waiting, nor across
-anything that may let the GIL go.
+one, else a PyMutex (`SlotLock`). Under it only pointers move: nothing of Python runs, and memory is only taken raw, so
+that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other moment.
+No reference is released under it. One is added there only by `_contents`, `_item` and `get_bound`: they return an
+object that stays in the queue, and that must not be freed before they have added it. A heap compares numbers, strings
+and tuples of them by their types' C functions, which run nothing and answer with one of three constants. The lock is
+never held while waiting, nor across anything that may let the GIL go.
 
 The fast path. `put_below` and `get_above` hold every reason to go slow, in one comparison each:
 
@@ -36,9 +37,9 @@ The fast path. `put_below` and `get_above` hold every reason to go slow, in one 
 
 and nothing passes them (0 and the largest number) while somebody waits, after a shutdown, or in another mode. They are
 set anew (`retune`) before every unlock that could have changed one of these. `put_nowait` and `get_nowait` are fast,
-too, unless they have to call another `put` or `get` (`direct`).
+too, where they need not call a `put` or `get` that somebody else has set (`direct`).
 
-Invariants, whenever the slot lock is free (a debug build checks them after every operation):
+Invariants, whenever the slot lock is free (a debug build checks them after every operation but the fast paths):
 
 Q1  slots[head .. head + count), modulo `room`, are owned references; count <= room; count <= maxsize, unless maxsize
     was lowered meanwhile; head is 0 where the order is SMALLEST.
@@ -48,10 +49,11 @@ Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release
 I2, I3 of `sync`.
 
 Waiting is `sync`'s protocol, with the slot lock as the monitor's (`attached`), without SPIN and turns: there is nothing
-to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is said there: each change
-of the count, the bound, the tasks or the shutdown ends in `release`, which settles. The joins are the third side of the
-monitor: the last `task_done` grants them all. The model
-of this, with the fast paths, the joins and the way to CLASSIC, is `tests/models/queue_model.py`.
+to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is said there. Each change
+of the count, the bound, the tasks or the shutdown ends in `release`, which settles. Only the fast paths do not settle:
+they are closed while a put or a get waits (Q2), and they do not end the waiting of a join (Q3). The joins are the third
+side of the monitor: the last `task_done` grants them all. `tests/models/queue_model.py` models all this: the fast
+paths, the joins, the way to CLASSIC.
 
 The collector sees the items through `visit_items`, which only runs while no other thread does (under the GIL, or with
 the world stopped), hence never in the middle of a locked section.
@@ -320,7 +322,7 @@ cdef class _QueueCore:
     cdef Monitor monitor           # its lock, count, capacity (the bound), unfinished tasks, waiters
     cdef bint closed               # shut down
     cdef PyObject* bound           # `maxsize` as it was given: a reference
-    cdef atomic[int] mode          # changes under `lock`, and after what it says is true
+    cdef atomic[int] mode          # a `Mode`; changes under the slot lock
     cdef atomic[int] direct        # put_nowait and get_nowait need not call `put` and `get`
     cdef int order                 # an `Order`; a queue whose class changes it becomes CLASSIC first
     cdef atomic[unsigned int] version  # that of the class when it was looked at; UNKNOWN
@@ -1173,7 +1175,7 @@ cdef int set_bound(_QueueCore self, object maxsize, uint64_t limit) except -1:
     before = self.bound
     self.bound = <PyObject*> maxsize
     self.monitor.capacity = limit
-    # Whoever waits for more than is allowed now is content with a full queue, or an empty one.
+    # A call that waits for more than is allowed now is content with a full queue, or an empty one.
     limit_needs(self.monitor.gets.waiters.head, limit)
     limit_needs(self.monitor.puts.waiters.head, limit)
     release(self)
@@ -1184,7 +1186,7 @@ cdef int set_bound(_QueueCore self, object maxsize, uint64_t limit) except -1:
 cdef bint start_plain(_QueueCore self) except -1:
     """An empty, open queue; False where it is classic, or becomes so.
 
-    Whoever waits goes on waiting, but for the tasks: these are forgotten.
+    A thread that waits goes on waiting, but the tasks are forgotten.
     """
     cdef Slots removed
     self.monitor.slot_lock.lock()
@@ -1516,7 +1518,7 @@ cdef int have_locks(_QueueCore self) except -1:
 
 
 cdef int start_classic(_QueueCore self, object maxsize) except -1:
-    """An empty, open queue on the standard algorithm. Whoever waits goes on waiting."""
+    """An empty, open queue on the standard algorithm."""
     have_locks(self)
     if self.mode.load() == NEW:
         self.monitor.slot_lock.lock()
@@ -1529,7 +1531,7 @@ cdef int start_classic(_QueueCore self, object maxsize) except -1:
 
 
 cdef int convert(_QueueCore self) except -1:
-    """Make a PLAIN queue CLASSIC, for good. Whoever waits goes on waiting, on the conditions."""
+    """Make a PLAIN queue CLASSIC, for good. A thread that waits goes on waiting, on the conditions."""
     cdef _Mutex mutex
     must_be_ready(self)
     have_locks(self)

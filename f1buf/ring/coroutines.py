@@ -62,10 +62,10 @@ class RingBuffer:
 
         Notes
         -----
-        Up to the capacity, and 1 MiB, they enter together: it waits until there is room for all of them, and if it is
-        cancelled, by ``asyncio.timeout`` or a cancel scope too, none has entered. Of more, as many enter at a time: a
-        cancellation comes between. Smaller puts of others may go first meanwhile, again and again where they leave no
-        such room. Under a drop policy it does not wait for room.
+        A batch of at most the capacity, and at most 1 MiB, enters as a whole: the call waits until there is room for
+        all of it, and a cancelled call (by ``asyncio.timeout`` or a cancel scope too) has put nothing. A larger batch
+        enters in pieces of that size, and a cancellation may come between two of them. While the call waits, smaller
+        puts may go first, and may do so again and again. Under a drop policy the call does not wait for room.
         """
         return await self._awaited_put_many(records)  # type: ignore[no-any-return]
 

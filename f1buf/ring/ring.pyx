@@ -824,8 +824,8 @@ cdef class RingBuffer:
         """
         Shut the ring down: what is left can still be taken; where an exception left the block it is discarded.
 
-        Whoever put it may have been in the middle of something, so nobody is to go on with half of it; `stats` counts
-        what is discarded. Use `shutdown` in a ``finally`` to have it taken all the same.
+        Its producer may have been in the middle of something, so no consumer is to go on with half of it; `stats` has
+        how much was discarded. Use `shutdown` in a ``finally`` to have it taken all the same.
 
         Examples
         --------

@@ -1,9 +1,9 @@
-"""The errors of the telemetry system; those of sources are in `f1buf.telemetry.sources`."""
+"""The errors of the telemetry system and of its sources."""
 
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["RecorderError", "TelemetryError", "ThresholdError"]
+__all__ = ["CanError", "ListenError", "RecorderError", "RecordingError", "TelemetryError", "ThresholdError"]
 
 
 class TelemetryError(RuntimeError):
@@ -50,3 +50,15 @@ class ThresholdError(ValueError):
 
 class RecorderError(RuntimeError):
     """A recording cannot be begun or written; the message is one line that names the file or folder."""
+
+
+class RecordingError(ValueError):
+    """A recording or a log cannot be read; the message is one line that names the file."""
+
+
+class CanError(ValueError):
+    """A CAN database or bus cannot be used; the message is one line that says which."""
+
+
+class ListenError(OSError):
+    """An address cannot be listened at, or forwarded to; the message is one line that names it."""

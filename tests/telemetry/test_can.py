@@ -26,6 +26,7 @@ from own_network import NOT_ALLOWED
 import f1buf
 from f1buf import READING
 from f1buf.command.can import add_options
+from f1buf.command.can_bus import add_bus_arguments, open_bus
 from f1buf.command.parser import Parser
 from f1buf.telemetry import F1TelemetrySystem, TelemetryError, Threshold, ThresholdTable, channels
 from f1buf.telemetry.channels import channels_by_name
@@ -34,7 +35,6 @@ from f1buf.telemetry.sources.can import bus as can_bus
 from f1buf.telemetry.sources.can.bus import CanBus
 from f1buf.telemetry.sources.can.decoder import CanDecoder, CanError
 from f1buf.telemetry.sources.can.log import CanReplay, open_can_log
-from f1buf.telemetry.sources.can.options import add_bus_arguments, open_bus
 
 DATABASE = """\
 VERSION ""

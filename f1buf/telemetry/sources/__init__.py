@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from f1buf.telemetry.errors import RecordingError
+
 __all__ = ["RecordingError", "Source"]
 
 
@@ -27,7 +29,3 @@ class Source(Protocol):
 
         What follows a yield runs when the batch has been put into the buffer.
         """
-
-
-class RecordingError(ValueError):
-    """A recording or a log cannot be read; the message is one line that names the file."""

@@ -15,7 +15,8 @@ Damping
 
 Parts
     `model` is one threshold; `files` are the profiles and the TOML files; `check` compares one batch, by any number of
-    threads at the same time; `tracker` follows the stream from batch to batch.
+    threads at the same time; `tracker` follows the stream from batch to batch; `stretches` has the array arithmetic of
+    both.
 """
 
 from f1buf.telemetry.errors import ThresholdError

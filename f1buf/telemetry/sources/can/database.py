@@ -7,17 +7,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from f1buf.telemetry.errors import CanError
 from f1buf.telemetry.text import one_line
 
 if TYPE_CHECKING:
     from cantools.database import Database
     from cantools.database import Message as DatabaseMessage
 
-__all__ = ["CanError", "Listed", "load", "reason_of", "require_packages"]
-
-
-class CanError(ValueError):
-    """A CAN database or bus cannot be used; the message is one line that says which."""
+__all__ = ["Listed", "load", "reason_of", "require_packages"]
 
 
 _SILENT = logging.NullHandler()

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
-from f1buf.telemetry.sources.can.database import CanError, load, require_packages
+from f1buf.telemetry.errors import CanError
+from f1buf.telemetry.sources.can.database import load, require_packages
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
 from f1buf.telemetry.sources.can.j1939 import LARGEST, Transport, is_transport, source_of, without_priority
 from f1buf.telemetry.sources.can.layout import Layout, Rows

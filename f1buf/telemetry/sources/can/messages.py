@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from f1buf.telemetry.channels import Channel
-from f1buf.telemetry.sources.can.database import CanError, Listed, reason_of
+from f1buf.telemetry.errors import CanError
+from f1buf.telemetry.sources.can.database import Listed, reason_of
 from f1buf.telemetry.sources.can.j1939 import Group, group_of, no_measurement_from, without_priority
 from f1buf.telemetry.text import clean
 

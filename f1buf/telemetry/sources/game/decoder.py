@@ -1,7 +1,7 @@
 """The decoder: readings of the datagrams that the F1 games send.
 
-Five packets are decoded: motion (0), lap data (2), participants (4), car telemetry (6) and car status (7). Where their
-fields are says `packets`; which of them become readings, `readings`; what is known of a session, `sessions`.
+Five packets are decoded: motion (0), lap data (2), participants (4), car telemetry (6) and car status (7). `packets`
+says where their fields are, `readings` which fields become readings, `sessions` what is known of each session.
 
 Anybody can send a datagram: size, format, packet id and version, session time and car count are checked before one is
 used, and each value after. The player's index is looked at for `cars="player"` alone: an index that is no car's rejects

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from f1buf import RingBuffer
 from f1buf.ring.reading import READING
+from f1buf.telemetry.errors import ListenError
 from f1buf.telemetry.sources.game import sockets
 from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.game.packets import FORMATS
-from f1buf.telemetry.sources.game.sockets import ListenError, local_addresses
+from f1buf.telemetry.sources.game.sockets import local_addresses
 from f1buf.telemetry.sources.game.udp import SLOT, Receiver
 
 __all__ = ["DEFAULT_PORT", "RECEIVE_BUFFER", "ListenError", "Listener", "local_addresses"]

@@ -8,8 +8,9 @@ import struct
 import sys
 from typing import Any
 
+from f1buf.telemetry.errors import ListenError
+
 __all__ = [
-    "ListenError",
     "bound",
     "enlarged",
     "is_ours",
@@ -27,10 +28,6 @@ _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _MEMINFO_DROPS = 8
 _SIOCGIFADDR = 0x8915  # an interface's IPv4 address
-
-
-class ListenError(OSError):
-    """An address cannot be listened at, or forwarded to; the message is one line that names it."""
 
 
 def local_addresses(*, ipv6: bool = True) -> list[str]:

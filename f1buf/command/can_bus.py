@@ -1,11 +1,12 @@
-"""The command line's options for a live bus: python-can's own."""
+"""The options of a live CAN bus: python-can's own."""
 
 import argparse
 import contextlib
 import io
 from typing import TYPE_CHECKING, Any, cast
 
-from f1buf.telemetry.sources.can.database import CanError, reason_of, require_packages
+from f1buf.telemetry.errors import CanError
+from f1buf.telemetry.sources.can.database import reason_of, require_packages
 
 if TYPE_CHECKING:
     import can
