@@ -1,5 +1,7 @@
 """Logs of CAN frames for the fuzzer: good logs, changes to them, and second readers of each format, without libraries.
 
+No command: `fuzz.py` imports it.
+
 A second reader says of each record in a file what must come of it. A library may do with a damaged record what it
 likes, as long as no row comes that the file does not hold, and none is left out without being counted.
 """

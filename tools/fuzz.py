@@ -759,6 +759,8 @@ def main():
     )
     parser.add_argument("--input", type=Path, metavar="FILE", help="try this one only, a file that an earlier run kept")
     args = parser.parse_args()
+    if args.input and not args.input.is_file():
+        parser.error(f"{args.input} is no file; expected an input that an earlier run kept")
     warnings.simplefilter("error")
     if args.input:
         try_case(args.input, TARGETS[args.target]())

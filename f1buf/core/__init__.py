@@ -1,1 +1,4 @@
-"""What every buffer stands on: the lock and wait protocol (`sync`), how coroutines wait in it (`loop`), and errors."""
+"""What every buffer stands on.
+
+`sync` is the lock and wait protocol; `loop` is how coroutines wait in it; `errors` is what puts and gets raise.
+"""

@@ -1578,6 +1578,7 @@ cdef int move(_QueueCore self, object container, object append) except -1:
     else:
         self.items = None
         self.mode.store(PLAIN)
+        set_closed(self, self.closed)  # it may have changed meanwhile, and what waits here has not been told
     release(self)
     drop_items(moved)
     if not filled:

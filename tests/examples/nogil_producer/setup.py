@@ -1,7 +1,5 @@
 """All that a project needs which cimports f1buf: C++17, and f1buf's headers."""
 
-import sys
-
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -12,7 +10,7 @@ producer = Extension(
     ["nogil_producer.pyx"],
     language="c++",
     include_dirs=[f1buf.get_include()],
-    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17"],
+    extra_compile_args=["-std=c++17"],
 )
 
 setup(ext_modules=cythonize([producer]))
