@@ -36,6 +36,9 @@ from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
 
+# Times `stop_timeout`, for a consumer: a last fsync beside other programs' writes has taken over 10 s.
+_PATIENCE_WITH_DISKS = 6
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -96,7 +99,8 @@ class F1TelemetrySystem:
         Of READING, with ``overflow="drop_oldest"``: for a viewer. The sources' readings are offered to it; it may
         miss some, see ``f1buf.telemetry.tap``.
     stop_timeout : float
-        How long a thread that is to stop may make no progress before it is given up and named [s].
+        How long a thread that is to stop may make no progress before it is given up and named [s]. A consumer may take
+        six times as long: a busy disk can hold up the last write of a recording for more than the 10 s.
 
     Examples
     --------
@@ -499,7 +503,8 @@ class _Run:
         if stuck:
             self._inlet.shutdown()  # as the last source would have done
         self._step(f"sensors stopped; draining the buffer: {self.remaining} readings left")
-        stuck += self._join([*self._analyzers, *self._takers], patience)
+        stuck += self._join(self._analyzers, patience)
+        stuck += self._join(self._takers, _PATIENCE_WITH_DISKS * patience)
         self._step(f"given up: {', '.join(stuck)}" if stuck else "all threads have ended")
         return stuck
 

@@ -885,6 +885,17 @@ def test_a_stuck_consumer_is_named_and_given_up():
         released.set()
 
 
+def test_a_consumer_may_wait_for_a_busy_disk_at_its_end():
+    class Slow(Collector):
+        def run(self):
+            super().run()
+            threading.Event().wait(5 * SOON)
+
+    collector = Slow()
+    run_sources(F1TelemetrySystem(stop_timeout=2.5 * SOON), Given(mixed_stream(5)), consumers=[collector])
+    assert sum(map(len, collector.batches)) == 5
+
+
 def test_consumers_of_a_run_that_cannot_be_started_end():
     before, collector = set(threading.enumerate()), Collector()
     system, start = F1TelemetrySystem(), threading.Thread.start
