@@ -1357,6 +1357,8 @@ def test_what_asammdf_says_is_noted(tmp_path, monkeypatch, asammdf, capfd):
         logging.getLogger("asammdf").warning("what is this?")
         warnings.warn("an odd\nnumber", RuntimeWarning, stacklevel=1)
         warnings.warn("an odd\nnumber", RuntimeWarning, stacklevel=1)
+        for of_programs in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.warn("unclosed file", of_programs, stacklevel=1)
         return real(source)
 
     monkeypatch.setattr(asammdf, "MDF", saying)

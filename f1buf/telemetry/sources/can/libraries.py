@@ -47,6 +47,8 @@ class Libraries(logging.Handler):
             self._until_exit.enter_context(self._instead_of_others(logging.getLogger("asammdf")))
             self._caught = self._until_exit.enter_context(warnings.catch_warnings(record=True))
             warnings.simplefilter("always")
+            for of_programs in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", of_programs)  # says nothing of the log, and may be another object's
         else:
             logging.getLogger("can").addHandler(self)
             self._until_exit.callback(logging.getLogger("can").removeHandler, self)
