@@ -1282,8 +1282,8 @@ cdef bint may_act(_QueueCore self, Side* side, Wait* w) noexcept:
     """LOOK; True with the lock held."""
     lend_attached()
     self.monitor.slot_lock.lock()
-    begins(&self.monitor, LOOK)
     if ready(&self.monitor, side, w):
+        begins(&self.monitor, LOOK)  # not before: what is not recorded must leave no step to the next section
         return True
     self.monitor.slot_lock.unlock()
     return False
