@@ -700,8 +700,13 @@ def run_python(code, timeout=WATCHDOG):
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-    assert process.returncode == 0, f"{how} {process.returncode}\n{out}\n{err}"
+    assert process.returncode == 0, f"{how} {process.returncode}\n{end_of(out)}\n{end_of(err)}"
     return out
+
+
+def end_of(output):
+    """The last lines of what a program has printed: there the stacks are, which a long report else hides."""
+    return "\n".join(output.splitlines()[-300:])
 
 
 def run_setup(folder):

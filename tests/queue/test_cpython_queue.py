@@ -67,7 +67,7 @@ def another(request):
 
 def run_tests(file, implementation="f1buf", left_out=tuple(LEFT_OUT)):
     code = f"import cpython_queue, {implementation}; cpython_queue.run({implementation}, {str(file)!r}, {left_out})"
-    return json.loads(run_python(code, timeout=60))
+    return json.loads(run_python(code))
 
 
 def check(report, minimum):
