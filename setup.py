@@ -53,6 +53,8 @@ extensions = [
             "f1buf/core/sync.hpp",
             "f1buf/queue/heap.hpp",
             "f1buf/ring/arrays.hpp",
+            "f1buf/ring/blocks.pxi",
+            "f1buf/ring/packer.pxi",
             "f1buf/core/int.hpp",
             "f1buf/core/interpreter.hpp",
         ],

@@ -2,7 +2,8 @@
 """`RingBuffer`: fixed-size records in a circle of slots, without Python objects.
 
 The waiting is `sync`'s; here are the slots, and the copies in and out of them. A record is bytes: what a dtype
-means is looked at before the lock is taken (`pack`, `convert`) and after it is released.
+means is looked at before the lock is taken (`packer.pxi`, `convert.py`) and after it is released. The views of slots
+that `reserve` and `peek` give out are in `blocks.pxi`. (Both are parts of this module, so that a call costs nothing.)
 
 Invariants, whenever the lock is free (`_check`, after every operation of a debug build):
 
@@ -28,22 +29,14 @@ cimport cython
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsDouble, PyLong_AsUnsignedLongLong, PyLong_CheckExact
+from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport (
-    PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM,
-)
-from libc.math cimport isfinite
-from libc.stdint cimport (
-    INT8_MAX, INT8_MIN, INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX, UINT64_MAX,
-    int16_t, int32_t, int64_t, uint64_t,
-)
-from libc.string cimport memcpy, memset
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
+from libc.string cimport memcpy
 from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf.core.loop cimport NOT_YET, Attempt, LoopWait, attempt, attempt_in_pieces
@@ -78,7 +71,6 @@ cdef extern from "ring/arrays.hpp" namespace "f1buf":
     char* data_of_scalar(object, object) noexcept
 
 cdef extern from "Python.h":
-    long long PyLong_AsLongLongAndOverflow(object, int*)
     void PyObject_GC_UnTrack(object)
     bint PyObject_GC_IsTracked(object)
 
@@ -117,14 +109,11 @@ cdef size_t LOCKED_COPY = 4096    # [bytes] the same for a thread that runs with
 cdef size_t PIECE = 1 << 20       # [bytes] the largest piece of a put, so that others get their turn
 cdef size_t FIRST_ROOM = 1 << 16  # [bytes] what a get_many allocates before it knows what it will find
 
-cdef enum:
-    RECORD_ON_STACK = 512  # [bytes] the largest record that `put` packs by itself
-
 cdef object ndarray = np.ndarray
-cdef object float64 = np.float64  # a float to the C API, and common in tuples
 cdef object empty = np.empty
-cdef object frombuffer = np.frombuffer
 cdef tuple OVERFLOWS = ("block", "drop_oldest", "drop_newest")  # in the order of `Overflow`
+
+include "packer.pxi"
 
 
 cdef class RingBuffer:
@@ -865,23 +854,6 @@ cdef object converted_by(RingBuffer self, object convert, object records):
     return result
 
 
-cdef bint pack(RingBuffer self, object record, char* out):
-    """Write a record of exact Python numbers to `out`; False for anything else, which `convert` looks at."""
-    cdef Py_ssize_t i
-    if self.field_count == 0:
-        return False
-    if not self.is_struct:
-        return pack_field(self.fields[0].kind, record, out)
-    if not PyTuple_CheckExact(record) or PyTuple_GET_SIZE(record) != self.field_count:
-        return False
-    if self.padded:
-        memset(out, 0, self.itemsize)
-    for i in range(self.field_count):
-        if not pack_field(self.fields[i].kind, <object> PyTuple_GET_ITEM(record, i), out + self.fields[i].offset):
-            return False
-    return True
-
-
 cdef bint try_put(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
     """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
     cdef Monitor* m = &self.monitor
@@ -1275,64 +1247,6 @@ cdef int64_t deadline_after(double seconds) noexcept nogil:
     return deadline_in(seconds) if seconds > 0.0 else 0
 
 
-# -- the slots of blocks ------------------------------------------------------------------------------------------
-
-cdef Outcome reserve_slots(RingBuffer self, uint64_t n, Wait* w, Span* span) noexcept nogil:
-    cdef Monitor* m = &self.monitor
-    cdef Outcome outcome = acquire(m, &m.puts, w)
-    if not has_lock(outcome):
-        return outcome
-    span.pos, span.seq = self.write_pos, self.write_seq
-    span.count = min(n, m.capacity - self.write_pos)
-    if outcome == DONE and m.shut.load(memory_order_relaxed) == OPEN:
-        evict_for(self, span.count)
-        span.count = min(span.count, m.capacity - m.count.load(memory_order_relaxed))
-    else:
-        span.count = 0
-    if span.count == 0:
-        outcome = end_of(self, &m.puts)
-    else:
-        hand_out(self, &m.puts)
-    release(m)
-    return outcome
-
-
-cdef Outcome peek_slots(RingBuffer self, uint64_t n, Wait* w, Span* span) noexcept nogil:
-    cdef Monitor* m = &self.monitor
-    cdef Outcome outcome = acquire(m, &m.gets, w)
-    if not has_lock(outcome):
-        return outcome
-    span.pos, span.seq = self.read_pos, self.read_seq
-    span.count = min(n, m.count.load(memory_order_relaxed), m.capacity - self.read_pos)
-    if span.count == 0 or outcome == HELD or m.shut.load(memory_order_relaxed) == TORN:
-        outcome = end_of(self, &m.gets)
-    else:
-        hand_out(self, &m.gets)
-    release(m)
-    return outcome
-
-
-cdef void hand_out(RingBuffer self, Side* side) noexcept nogil:
-    """Under the lock. From here on the slots are the block's, and the turn is its thread's."""
-    side.turn.store(RESERVED, memory_order_relaxed)
-    side.owner = this_thread()
-
-
-cdef void end_block(RingBuffer self, bint is_writer, uint64_t n) noexcept:
-    """END of a block, of which n records enter, or leave, the ring."""
-    cdef Monitor* m = &self.monitor
-    lock_attached(m)
-    begins(m, END)
-    if is_writer:
-        m.puts.turn.store(FREE, memory_order_relaxed)
-        publish(self, n)
-    else:
-        m.gets.turn.store(FREE, memory_order_relaxed)
-        take_out(self, n)
-    discard_if_shut_now(self)
-    release(m)
-
-
 # -- coroutines ---------------------------------------------------------------------------------------------------
 #
 # For `attempt`: how each method is done at once, and how it is done by waiting. In place of waiting these functions
@@ -1564,131 +1478,6 @@ cdef object scalar_to_fill(object dtype):
     return array if data_of_scalar(array[0], array) != NULL else None
 
 
-# By kind and itemsize, for `pack_field`.
-cdef dict PACKED = {
-    "f8": "d", "f4": "f", "b1": "?",
-    "i1": "b", "i2": "h", "i4": "i", "i8": "q",
-    "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
-}
-
-
-cdef list packer_program(object dtype):
-    """[(code, offset, itemsize), ...] of the fields, or None where they are not plain native numbers side by side."""
-    if dtype.itemsize > RECORD_ON_STACK:
-        return None
-    program, taken = [], []  # appended to: Cython 3.3 drops an element twice where a comprehension's list cannot grow
-    for name in (None,) if dtype.names is None else dtype.names:
-        field, offset = (dtype, 0) if name is None else dtype.fields[name][:2]
-        code = PACKED.get(f"{field.kind}{field.itemsize}")
-        if code is None or not field.isnative or field.subdtype is not None:
-            return None
-        program.append((code, offset, field.itemsize))
-        taken.append((offset, offset + field.itemsize))
-    taken.sort()
-    if any(stop > start for (_, stop), (start, _) in zip(taken, taken[1:])):
-        return None  # they overlap
-    return program
-
-
-cdef Field* compiled(list program) except? NULL:
-    """The packer's program, one `Field` each, where there is one."""
-    cdef Field* fields
-    cdef Py_ssize_t i
-    if program is None:
-        return NULL
-    codes = []
-    for kind, offset, _ in program:
-        codes.append((ord(kind), offset))
-    fields = <Field*> PyMem_RawMalloc(len(codes) * sizeof(Field))
-    if fields == NULL:
-        raise MemoryError("no memory for the packer")
-    for i, (code, offset) in enumerate(codes):
-        fields[i].kind = code
-        fields[i].offset = offset
-    return fields
-
-
-cdef inline bint pack_field(char kind, object value, char* out):
-    """Write one exact Python number (or np.float64); False where it is something else or does not fit."""
-    if kind == c"d" or kind == c"f":
-        return pack_float(kind, value, out)
-    if kind == c"?":
-        if value is not True and value is not False:
-            return False
-        out[0] = value is True
-        return True
-    return PyLong_CheckExact(value) and pack_int(kind, value, out)
-
-
-cdef inline bint pack_float(char kind, object value, char* out):
-    cdef double number
-    cdef float narrow
-    if PyFloat_CheckExact(value) or type(value) is float64:
-        number = PyFloat_AS_DOUBLE(value)
-    elif PyLong_CheckExact(value):
-        try:
-            number = PyLong_AsDouble(value)
-        except OverflowError:
-            return False
-    else:
-        return False
-    if kind == c"d":
-        memcpy(out, &number, sizeof(double))
-        return True
-    narrow = <float> number
-    memcpy(out, &narrow, sizeof(float))
-    return isfinite(narrow) or not isfinite(number)
-
-
-cdef inline bint pack_int(char kind, object value, char* out):
-    cdef int overflow = 0
-    cdef int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow)
-    cdef uint64_t unsigned
-    if kind == c"Q":
-        if overflow < 0 or (overflow == 0 and number < 0):
-            return False
-        try:
-            unsigned = PyLong_AsUnsignedLongLong(value)
-        except OverflowError:
-            return False
-        memcpy(out, &unsigned, 8)
-        return True
-    if overflow != 0 or not fits(kind, number):
-        return False
-    # Little or big end, the low bytes of a native integer are what a narrower cast keeps.
-    store(kind, number, out)
-    return True
-
-
-cdef inline bint fits(char kind, int64_t number) noexcept nogil:
-    if kind == c"I":
-        return 0 <= number <= UINT32_MAX
-    if kind == c"H":
-        return 0 <= number <= UINT16_MAX
-    if kind == c"i":
-        return INT32_MIN <= number <= INT32_MAX
-    if kind == c"h":
-        return INT16_MIN <= number <= INT16_MAX
-    if kind == c"B":
-        return 0 <= number <= UINT8_MAX
-    if kind == c"b":
-        return INT8_MIN <= number <= INT8_MAX
-    return True
-
-
-cdef inline void store(char kind, int64_t number, char* out) noexcept nogil:
-    cdef int32_t four = <int32_t> number
-    cdef int16_t two = <int16_t> number
-    if kind == c"I" or kind == c"i":
-        memcpy(out, &four, 4)
-    elif kind == c"H" or kind == c"h":
-        memcpy(out, &two, 2)
-    elif kind == c"B" or kind == c"b":
-        out[0] = <char> number
-    else:
-        memcpy(out, &number, 8)
-
-
 # -- arrays -------------------------------------------------------------------------------------------------------
 #
 # Of any dtype, datetime64 too: what is copied is the bytes.
@@ -1786,267 +1575,7 @@ cdef int64_t small_count(object value) noexcept:
     return count if not overflow and count >= 0 else -1
 
 
-# -- blocks -------------------------------------------------------------------------------------------------------
-#
-# A block counts the users of its slots: itself, from entering to leaving, its arrays (by their leases, which go with
-# the last of their slices), and every buffer that was got of it. The last user ends the turn, in any thread. So nobody
-# sees slots that belong to others by then, and the ring lives as long as its blocks.
-
-cdef char* BYTES = b"B"
-
-cdef enum BlockState:
-    LEFT = 0      # or never made by `new_block`: one that is without a ring stays as harmless as one that is over
-    NEW
-    ENTERING
-    ENTERED
-
-
-@cython.no_gc_clear
-cdef class _Block:
-    cdef RingBuffer ring
-    cdef Span span                 # its slots, from entering on
-    cdef uint64_t least            # what it waits for
-    cdef uint64_t most             # how many slots it takes
-    cdef uint64_t used             # how many records enter or leave the ring when it ends
-    cdef bint block                # and whether, and how long
-    cdef object timeout
-    cdef bint is_writer
-    cdef Py_ssize_t nbytes         # the shape of its buffers
-    cdef atomic[int] state         # a BlockState
-    cdef atomic[long] users        # itself while it is ENTERED, and its buffers
-    cdef long forks                # how many lay behind the process that entered it
-
-    def __init__(self, *args, **kwargs):
-        raise TypeError(f"a {type(self).__name__} cannot be made by itself; ask a ring: `with ring.{self.maker()}:`")
-
-    cdef str maker(self):
-        return "reserve(n)" if isinstance(self, ReservedBlock) else "peek(n)"
-
-    def __enter__(self):
-        cdef int expected = NEW
-        cdef int64_t deadline = deadline_from(self.block, self.timeout)
-        if not self.state.compare_exchange_strong(expected, ENTERING):
-            raise RuntimeError("a block can be entered once; ask the ring for another one")
-        try:
-            self.wait(deadline)
-        except BaseException:
-            self.state.store(NEW)
-            raise
-        self.state.store(ENTERED)
-        return self
-
-    cdef int wait(self, int64_t deadline) except -1:
-        cdef Wait w
-        cdef Outcome outcome = TICKED
-        start_wait(&w, 0 if self.is_writer and self.ring.policy != BLOCK else self.least, deadline)
-        try:
-            while outcome == TICKED:
-                with nogil:
-                    if self.is_writer:
-                        outcome = reserve_slots(self.ring, self.most, &w, &self.span)
-                    else:
-                        outcome = peek_slots(self.ring, self.most, &w, &self.span)
-                if outcome == TICKED:
-                    PyErr_CheckSignals()
-        finally:
-            end_wait(&w)
-        if outcome != DONE:
-            if self.is_writer:
-                raise_put_error(outcome)
-            raise_get_error(outcome)
-        self.used = self.span.count
-        self.nbytes = self.span.count * self.ring.itemsize
-        self.forks = forks
-        self.users.store(1)
-        return 0
-
-    def __exit__(self, exc_type, exc_value, traceback):
-        cdef int expected = ENTERED
-        if not self.state.compare_exchange_strong(expected, LEFT):
-            raise RuntimeError("the block is not entered")
-        if exc_type is not None:
-            self.used = 0
-        if not self.drop_user() and exc_type is None:
-            raise BufferError(
-                f"an array of the block is still alive; its {self.span.count} slots stay held until that is gone; "
-                "delete it inside the block, and copy what must live longer"
-            )
-
-    def __dealloc__(self):
-        if self.state.load() == ENTERED:  # and nobody has left it: its buffers would keep it alive
-            self.used = 0
-            self.drop_user()
-
-    cdef bint drop_user(self):
-        """One less; the last ends the turn. Whether it did."""
-        if self.users.fetch_sub(1) != 1:
-            return False
-        if self.forks == forks:  # else the turn was its parent's
-            end_block(self.ring, self.is_writer, self.used)
-        return True
-
-    cdef int add_user(self, object error) except -1:
-        cdef long before = self.users.load()
-        self.must_be_entered(error)
-        while before != 0 and not self.users.compare_exchange_weak(before, before + 1):
-            pass
-        if before == 0:
-            raise error("the block has ended meanwhile; use it inside its `with`")
-        return 0
-
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
-        self.must_be_allowed(flags)
-        self.add_user(BufferError)
-        self.show(buffer, flags)
-        buffer.obj = self
-
-    def __releasebuffer__(self, Py_buffer* buffer):
-        self.drop_user()
-
-    cdef int must_be_allowed(self, int flags) except -1:
-        if flags & PyBUF_WRITABLE and not self.is_writer:
-            raise BufferError("records that are peeked at cannot be written to; copy them first")
-        return 0
-
-    cdef void show(self, Py_buffer* buffer, int flags) noexcept:
-        buffer.buf = self.ring.slots + self.span.pos * self.ring.itemsize
-        buffer.len = self.nbytes
-        buffer.itemsize = 1
-        buffer.readonly = not self.is_writer
-        buffer.ndim = 1
-        buffer.format = BYTES if flags & PyBUF_FORMAT else NULL
-        buffer.shape = &self.nbytes if flags & PyBUF_ND else NULL
-        buffer.strides = &buffer.itemsize if flags & PyBUF_STRIDES == PyBUF_STRIDES else NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
-
-    cdef int must_be_entered(self, object error) except -1:
-        if self.state.load() != ENTERED:
-            raise error("the block has ended, or has not begun: its slots are only there inside its `with`")
-        return 0
-
-    def __len__(self):
-        self.must_be_entered(RuntimeError)
-        return self.span.count
-
-    @property
-    def array(self):
-        """The slots, as a new array of the ring's dtype each time. It must be gone when the block ends."""
-        cdef _Lease lease = _Lease.__new__(_Lease)
-        self.add_user(RuntimeError)
-        lease.block = self
-        return frombuffer(lease, self.ring.dtype)
-
-    @property
-    def first_seq(self):
-        """The sequence number of the first record, as `RingBuffer.get_many` tells it."""
-        self.must_be_entered(RuntimeError)
-        return self.span.seq
-
-    cdef int use(self, object count, str name) except -1:
-        n = as_count(count, name, 0)
-        self.must_be_entered(RuntimeError)
-        if n > self.span.count:
-            raise ValueError(f"{name} is {n}; expected at most {self.span.count}, the length of the block")
-        self.used = n
-        return 0
-
-    def __repr__(self):
-        cdef int state = self.state.load()
-        how = f"of {self.span.count} records" if state == ENTERED else "left" if state == LEFT else "new"
-        return f"<{type(self).__name__} {how}>"
-
-    def __reduce_ex__(self, protocol):
-        raise TypeError("a block cannot be pickled or copied: it is memory of its ring; copy its array")
-
-
-@cython.no_gc_clear
-@cython.final
-cdef class _Lease:
-    # What an array of a block has as its base: a user of the block for as long as the array lives. (Of the block itself
-    # numpy would make a memoryview, whose `release` ends that while the array goes on.)
-    cdef _Block block
-
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
-        if self.block is None:
-            raise BufferError("there is no block; ask a block for its array")
-        self.block.must_be_allowed(flags)
-        self.block.show(buffer, flags)
-        buffer.obj = self
-
-    def __dealloc__(self):
-        if self.block is not None:
-            self.block.drop_user()
-
-
-cdef class ReservedBlock(_Block):
-    """
-    Free slots to write records to; what `RingBuffer.reserve` returns, for a ``with`` statement.
-
-    ``len(block)`` says how many they are. It supports the buffer protocol: ``socket.recv_into(block)`` writes to the
-    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.reserve`.
-
-    Examples
-    --------
-    >>> import io
-    >>> from f1buf import RingBuffer
-    >>> ring = RingBuffer(8, "u1")
-    >>> with ring.reserve(5) as block:
-    ...     block.commit(io.BytesIO(b"abc").readinto(block))
-    >>> bytes(ring.get_many())
-    b'abc'
-    """
-
-    def commit(self, count):
-        """
-        Let only the first `count` records enter the ring when the block ends; the last call counts.
-
-        Parameters
-        ----------
-        count : int
-            0 to ``len(block)``.
-        """
-        self.use(count, "count")
-
-
-cdef class PeekedBlock(_Block):
-    """
-    The oldest records, to be read in place; what `RingBuffer.peek` returns, for a ``with`` statement.
-
-    ``len(block)`` says how many they are. It supports the buffer protocol, read-only: ``socket.send(block)`` reads the
-    slots. Whatever is got of it must be gone when the ``with`` statement ends; see `RingBuffer.peek`.
-
-    Examples
-    --------
-    >>> from f1buf import RingBuffer
-    >>> ring = RingBuffer(8, "u1")
-    >>> ring.put_many(list(b"abc"))
-    3
-    >>> with ring.peek() as block:
-    ...     bytes(block)
-    b'abc'
-    >>> len(ring)
-    0
-    """
-
-    def consume(self, count):
-        """
-        Let only the first `count` records leave the ring when the block ends; the last call counts.
-
-        Parameters
-        ----------
-        count : int
-            0 to ``len(block)``.
-        """
-        self.use(count, "count")
-
-
-cdef _Block new_block(_Block block, RingBuffer ring, uint64_t least, uint64_t most, bint waits, object timeout):
-    deadline_from(waits, timeout)  # for its errors, here already
-    block.ring, block.least, block.most, block.block, block.timeout = ring, least, most, waits, timeout
-    block.is_writer = isinstance(block, ReservedBlock)
-    block.state.store(NEW)
-    return block
+include "blocks.pxi"
 
 
 # -- coroutine methods --------------------------------------------------------------------------------------------
