@@ -51,7 +51,10 @@ extensions = [
         [name.replace(".", "/") + ".pyx"],
         depends=[
             "f1buf/core/sync.hpp",
+            "f1buf/queue/awaited.pxi",
+            "f1buf/queue/fast.pxi",
             "f1buf/queue/heap.hpp",
+            "f1buf/queue/mutex.pxi",
             "f1buf/ring/arrays.hpp",
             "f1buf/ring/blocks.pxi",
             "f1buf/ring/packer.pxi",

@@ -485,7 +485,7 @@ MUTANTS = [
     ),
     Mutant(
         "a lower bound leaves who waits for more",
-        "queue/queue.pyx",
+        "queue/awaited.pxi",
         "node.need = min(node.need, limit)",
         "pass",
         "test_queue.py::test_a_maxsize_that_makes_the_queue_full_serves_who_waits_for_more",

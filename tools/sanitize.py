@@ -35,7 +35,7 @@ from xml.etree import ElementTree
 from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit, files_of_tests
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
-OURS = re.compile(r"5f1buf|f1buf::|/(?:sync|loop|ring|queue|udp|blocks|packer)\.(?:cpython-|cpp|pyx|pxd|pxi|hpp)")
+OURS = re.compile(r"5f1buf|f1buf::|/(?:core|ring|queue|game)/\w+\.(?:cpython-|cpp|pyx|px[di]|hpp)")
 
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
 LISTEN_TESTS = tuple(

@@ -22,6 +22,9 @@ A queue is CLASSIC from the start where its class overrides a hook. A plain queu
 - where it would have to wait while somebody has replaced `queue.time` or `threading.Condition.wait`;
 - where only Python can tell which item of a PriorityQueue is the smaller.
 
+Parts of this module are in files of their own: the fast paths (`fast.pxi`), what coroutines await (`awaited.pxi`),
+and the mutex that a CLASSIC queue has (`mutex.pxi`).
+
 Who holds what (PLAIN). The slots, the counters and the waiters' lists belong to the slot lock: the GIL where there is
 one, else a PyMutex (`SlotLock`). Under it only pointers move: nothing of Python runs, and memory is only taken raw, so
 that neither the collector nor an item's `__del__` can come in between; both may use the same queue at any other moment.
@@ -66,7 +69,7 @@ import operator
 import threading
 import time
 import weakref
-from types import BuiltinFunctionType, MethodDescriptorType
+from types import BuiltinFunctionType
 
 cimport cython
 from cpython.list cimport PyList_New
@@ -110,34 +113,21 @@ cdef extern from *:
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     ctypedef int (*inquiry)(PyObject*) noexcept
-    ctypedef object (*PyCFunction)(object, object)
-    ctypedef struct PyMethodDef:
-        const char* ml_name
-        PyCFunction ml_meth
-        int ml_flags
-        const char* ml_doc
-    ctypedef struct PyMethodDescrObject:
-        PyMethodDef* d_method
     ctypedef struct PyTypeObject:
         traverseproc tp_traverse
         inquiry tp_clear
     PyTypeObject* Py_TYPE(object)
-    object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
     int PyObject_GenericSetAttr(object, object, PyObject*) except -1
     PyObject* PyObject_CallOneArg(PyObject*, PyObject*)
     void PyErr_Clear()
-    unsigned long PyThread_get_thread_ident()
     void PyObject_GC_Track(object)
     void PyObject_GC_UnTrack(object)
     bint PyObject_GC_IsTracked(object)
     void Py_SET_SIZE(object, Py_ssize_t)
-    int METH_FASTCALL
-    int METH_KEYWORDS
 
 cdef object Condition = threading.Condition
 cdef object waits = threading.Condition.wait
 cdef object deque = collections.deque
-cdef object get_ident = _thread.get_ident
 cdef object monotonic = time.monotonic
 cdef object QUEUED_THERE = classic.QUEUED
 cdef double TIMEOUT_MAX = threading.TIMEOUT_MAX
@@ -181,131 +171,7 @@ cdef struct Slots:
     size_t head
     uint64_t count
 
-
-@cython.final
-cdef class _Mutex:
-    """A queue's mutex: a lock of `threading` that makes the queue classic before it is first held.
-
-    Unlike that, it knows its holder: where that one would wait for itself, it raises RuntimeError; where it is not
-    there any more, as in the child of a fork and at the interpreter's end, the lock is made anew, or taken over.
-    """
-
-    cdef object lock
-    cdef object queue                   # a weak reference to its queue
-    cdef atomic[int] converted          # that is CLASSIC
-    cdef list waiters                   # of each condition on it
-    cdef atomic[unsigned long] holder   # a thread, or 0
-    cdef atomic[long] made_after        # how many `forks` lay behind the process that made the lock
-    cdef object __weakref__
-
-    def __init__(self, queue):
-        self.lock = threading.Lock()
-        self.queue = weakref.ref(queue)
-        self.waiters = []
-        self.made_after.store(forks)
-
-    def acquire(self, blocking=True, timeout=-1):
-        """As `threading.Lock.acquire`."""
-        self.convert()
-        return self.take(blocking, timeout)
-
-    def release(self):
-        """As `threading.Lock.release`."""
-        self.holder.store(0, memory_order_relaxed)
-        self.lock.release()
-
-    def locked(self):
-        """As `threading.Lock.locked`."""
-        return self.lock.locked()
-
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, *_):
-        self.release()
-
-    def __repr__(self):
-        return f"<{'locked' if self.lock.locked() else 'unlocked'} mutex of a f1buf queue at {id(self):#x}>"
-
-    def _is_owned(self):
-        """For `threading.Condition`, which asks whether it is locked."""
-        return self.lock.locked()
-
-    def acquire_anyway(self):
-        """Take it whatever signal handlers raise meanwhile; returns the last of that, or None."""
-        raised = None
-        while True:
-            try:
-                self.take(True, -1)
-                return raised
-            except BaseException as error:
-                raised = error
-
-    def _acquire_restore(self, _):
-        """For `threading.Condition`, at the end of a wait: whatever comes, the waiter has the mutex then."""
-        raised = self.acquire_anyway()
-        if raised is not None:
-            raise raised
-
-    def convert(self):
-        """Make its queue classic."""
-        if not self.converted.load():
-            queue = self.queue()
-            if queue is not None:
-                convert(<_QueueCore> queue)
-            self.converted.store(1)
-
-    def is_mine(self):
-        """Whether this thread holds it."""
-        return self.holder.load(memory_order_relaxed) == this_thread()
-
-    cdef object take(self, blocking, timeout):
-        """Looks up every tick: a signal handler may have forked, and in the child the holder will never release it."""
-        cdef unsigned long me = this_thread()  # now, for it may fail
-        cdef bint taken = False
-        if not blocking or timeout != -1:
-            self.renew()
-            taken = self.lock.acquire(blocking, timeout)
-        while not taken and blocking and timeout == -1:
-            self.renew()
-            if is_ending() and self.holder.load(memory_order_relaxed) != me:
-                self.lock.acquire(False)  # or it is taken over: no other thread runs any more
-                taken = True
-            else:
-                taken = self.lock.acquire(True, SIGNAL_TICK)
-                if not taken:
-                    PyErr_CheckSignals()  # the lock looks only where a signal ends its wait, not where one came before
-                    if self.holder.load(memory_order_relaxed) == me:
-                        raise_amid_itself()
-        if taken:
-            self.holder.store(me, memory_order_relaxed)
-        return taken
-
-    cdef int renew(self) except -1:
-        """In the child of a fork: a thread that held the lock, or waited on its conditions, is not here any more.
-
-        The thread that forked is, where it did so in a signal handler or a hook: it goes on holding the lock, and is
-        told to look again where it waits.
-        """
-        if self.made_after.load() == forks:
-            return 0
-        self.made_after.store(forks)
-        # (Other threads of the child may have got the names of the parent's.)
-        if self.holder.load(memory_order_relaxed) != main_thread:
-            self.holder.store(0, memory_order_relaxed)
-            self.lock = threading.Lock()
-        for waiters in self.waiters:
-            while waiters:
-                try:
-                    waiters.popleft().release()
-                except RuntimeError:  # released already, or a coroutine of the parent's, which refuses
-                    pass
-        return 0
-
-
-cdef unsigned long this_thread() except? 0:
-    """Or this greenlet, where gevent or eventlet have replaced what `threading` has."""
-    return PyThread_get_thread_ident() if threading.get_ident is get_ident else threading.get_ident()
+include "mutex.pxi"
 
 
 cdef class _QueueCore:
@@ -1265,6 +1131,45 @@ cdef void shrink(_QueueCore self) noexcept:
         shrink_to(self, max(kept(self), count + count // 2))
 
 
+# -- references and lists ----------------------------------------------------------------------------------------------
+
+cdef bint appended(object append, PyObject* item) noexcept:
+    cdef PyObject* result = PyObject_CallOneArg(<PyObject*> append, item)
+    if result == NULL:
+        PyErr_Clear()
+        return False
+    Py_DECREF(<object> result)
+    return True
+
+
+cdef list blank_list(uint64_t n):
+    """A list to fill; not yet for the collector to show, since its slots are NULL."""
+    batch = PyList_New(n)
+    PyObject_GC_UnTrack(batch)
+    return batch
+
+
+def _made_list(tuple items, uint64_t room):
+    """For `borrowed`."""
+    batch = blank_list(room)
+    targets = PySequence_Fast_ITEMS(batch)
+    known = PyObject_GC_IsTracked(batch)
+    for i, item in enumerate(items):
+        Py_INCREF(item)
+        targets[<Py_ssize_t> i] = <PyObject*> item
+    Py_SET_SIZE(batch, len(items))
+    if not known:
+        PyObject_GC_Track(batch)
+    return known, batch
+
+
+cdef inline object owned(PyObject* item):
+    """The object, with the reference that the slot had."""
+    taken = <object> item
+    Py_DECREF(taken)
+    return taken
+
+
 # -- the protocol -------------------------------------------------------------------------------------------------
 
 cdef int wait_to_act(_QueueCore self, Side* side, Wait* w) except -1:
@@ -1635,208 +1540,7 @@ cdef bint is_patched() except -1:
     return type(standard.module.time) is not BuiltinFunctionType or Condition.wait is not waits
 
 
-# -- coroutines ---------------------------------------------------------------------------------------------------
-#
-# For `attempt`: how each method is done at once, and how it is done by waiting. In place of waiting these functions
-# queue the coroutine, and return NOT_YET, or QUEUED.
-
-cdef object get_at_once(Attempt of):
-    """By the fast path."""
-    cdef PyObject* taken = popped(<_QueueCore> of.buffer)
-    return owned(taken) if taken != NULL else NOT_YET
-
-
-cdef object get_in_time(Attempt of, LoopWait wait):
-    cdef _QueueCore self = of.buffer
-    cdef PyObject* taken = NULL
-    cdef Outcome outcome = MOVED
-    if not is_classic(self):
-        if not acquire_later(self, &self.monitor.gets, wait, 1):
-            return NOT_YET
-        outcome = pop_and_release(self, &taken)
-    if outcome == DONE:
-        return owned(taken)
-    if outcome != MOVED:
-        raise_get_error(outcome)
-    batch = classic_get_later(self, wait, 1, 1)
-    return batch if batch is NOT_YET else batch[0]
-
-
-cdef object put_at_once(Attempt of):
-    return None if pushed(<_QueueCore> of.buffer, <PyObject*> of.given) else NOT_YET
-
-
-cdef object put_in_time(Attempt of, LoopWait wait):
-    cdef _QueueCore self = of.buffer
-    cdef Outcome outcome = MOVED
-    item = of.given
-    if not is_classic(self):
-        outcome = FULL
-        Py_INCREF(item)  # for the slot; under the lock no reference is counted
-        try:
-            if not acquire_later(self, &self.monitor.puts, wait, 1):
-                return NOT_YET
-            outcome = push_and_release(self, <PyObject*> item)
-        finally:
-            if outcome != DONE:
-                Py_DECREF(item)
-    if outcome == MOVED:
-        return None if classic_put_later(self, item, wait) else NOT_YET
-    if outcome != DONE:
-        raise_put_error(outcome)
-    return None
-
-
-cdef object get_many_at_once(Attempt of):
-    """What is there, where nobody waits before and that is enough."""
-    cdef _QueueCore self = of.buffer
-    cdef list batch
-    cdef uint64_t n
-    cdef Outcome outcome
-    self.monitor.slot_lock.lock()
-    n = min(of.most, length(self)) if has_at_once(self, of.least) else 0
-    self.monitor.slot_lock.unlock()
-    if n == 0:
-        return NOT_YET
-    batch = blank_list(n)
-    self.monitor.slot_lock.lock()
-    if not has_at_once(self, of.least):
-        self.monitor.slot_lock.unlock()
-        return NOT_YET
-    outcome = pop_some_and_release(self, batch)
-    PyObject_GC_Track(batch)
-    if outcome == DONE:
-        return batch
-    return classic.get_more(self, batch, of.most, of.least, False, None) if batch else NOT_YET
-
-
-cdef bint has_at_once(_QueueCore self, uint64_t least) noexcept:
-    """Under the lock: the fast paths are open, and there is enough."""
-    return self.get_above != UINT64_MAX and is_as_known(self) and length(self) >= min(least, self.monitor.capacity)
-
-
-cdef object get_many_in_time(Attempt of, LoopWait wait):
-    cdef _QueueCore self = of.buffer
-    cdef list batch = None
-    cdef Outcome outcome = MOVED
-    if not is_classic(self):
-        batch = taken_batch(self, &wait.w, wait, of.most, of.least, &outcome)
-    if outcome == QUEUED:
-        return NOT_YET
-    if outcome == DONE:
-        return batch
-    if outcome != MOVED:
-        raise_get_error(outcome)
-    if batch:
-        return classic.get_more(self, batch, of.most, of.least, False, None)
-    return classic_get_later(self, wait, of.least, of.most)
-
-
-cdef object put_many_at_once(Attempt of):
-    """Put all of them, where nobody waits before and there is room; else none."""
-    cdef _QueueCore self = of.buffer
-    cdef PyObject** sources = PySequence_Fast_ITEMS(of.given)
-    cdef Py_ssize_t done = 0
-    cdef uint64_t i
-    if of.most == 0:
-        return 0
-    for i in range(of.most):
-        Py_INCREF(<object> sources[i])
-    self.monitor.slot_lock.lock()
-    # Not `put_below`, which tells of the slots that there are.
-    if (
-        self.get_above != UINT64_MAX
-        and of.most <= available(&self.monitor, &self.monitor.puts)
-        and is_as_known(self)
-        and self.order != SMALLEST  # which may have to stop in the middle
-    ):
-        push_some_and_release(self, sources, of.most, &done)
-    else:
-        self.monitor.slot_lock.unlock()
-    if done != 0:
-        return done
-    for i in range(of.most):
-        Py_DECREF(<object> sources[i])
-    return NOT_YET
-
-
-cdef Outcome put_some_in_time(Attempt of, LoopWait wait) except *:
-    """Put the next piece of the items. Once some are in, an error only ends it: how many were put must not be lost."""
-    cdef Outcome outcome
-    try:
-        outcome = put_piece_in_time(of.buffer, of.given, wait)
-        if outcome != DONE and outcome != QUEUED:
-            raise_put_error(outcome)
-    except Exception:
-        if wait.done == 0:
-            raise
-        return SHUT_DOWN
-    return outcome
-
-
-cdef Outcome put_piece_in_time(_QueueCore self, tuple items, LoopWait wait) except *:
-    cdef PyObject** sources = PySequence_Fast_ITEMS(items) + wait.done
-    cdef uint64_t step
-    cdef Py_ssize_t done = 0
-    cdef uint64_t i
-    cdef bint acquired = False
-    cdef Outcome outcome = QUEUED
-    if not is_classic(self):
-        self.monitor.slot_lock.lock()
-        step = min(PyTuple_GET_SIZE(items) - wait.done, self.monitor.capacity)
-        self.monitor.slot_lock.unlock()
-        for i in range(step):
-            Py_INCREF(<object> sources[i])
-        try:
-            acquired = acquire_later(self, &self.monitor.puts, wait, step)
-            if acquired:
-                outcome = push_some_and_release(self, sources, step, &done)
-                forget_place(&wait.w)  # others get their turn
-        finally:
-            for i in range(done, step):
-                Py_DECREF(<object> sources[i])
-        wait.done += done
-        if outcome != MOVED:
-            return outcome
-    if not classic_put_later(self, <object> sources[done], wait):
-        return QUEUED
-    wait.done += 1
-    return DONE
-
-
-cdef object join_at_once(Attempt of):
-    return NOT_YET  # `join_in_time` looks first
-
-
-cdef object join_in_time(Attempt of, LoopWait wait):
-    cdef _QueueCore self = of.buffer
-    cdef bint all_done = False
-    if not is_classic(self):
-        if not acquire_later(self, &self.monitor.joins, wait, 1):
-            return NOT_YET
-        all_done = self.mode.load(memory_order_relaxed) == PLAIN
-        release(self)
-    if not all_done:
-        expect_classic(self, wait)
-        all_done = classic.join_later(self, wait)
-    return None if all_done else NOT_YET
-
-
-cdef bint classic_put_later(_QueueCore self, object item, LoopWait wait) except -1:
-    """Whether it was put; else it is queued."""
-    expect_classic(self, wait)
-    return classic.put_later(self, item, wait)
-
-
-cdef void limit_needs(Waiter* node, uint64_t limit) noexcept:
-    while node != NULL:
-        node.need = min(node.need, limit)
-        node = node.next
-
-
-cdef bint withdraw_classic(object buffer, LoopWait wait) except -1:
-    classic.withdraw(buffer, wait)
-    return wait.told
+include "awaited.pxi"
 
 
 # -- the collector ------------------------------------------------------------------------------------------------
@@ -1881,178 +1585,7 @@ cdef void drop_items(Slots slots) noexcept:
     PyMem_RawFree(slots.at)
 
 
-# -- the fast paths -----------------------------------------------------------------------------------------------
-#
-# Each stands before an ordinary method, for its commonest call, and hands every other on to it. As C functions with
-# the interpreter's own calling convention, and as descriptors of `Queue` itself, for which the interpreter has a
-# specialised call: a put and a get, with the loop, take 600 instructions, and 1050 where the methods that Cython makes
-# have these paths inside.
-
-# They return a new reference, or NULL with the exception set. As a plain pointer: a get that took the item into a
-# Python variable would touch its reference count, which has long left the cache.
-ctypedef PyObject* (*fastcall)(_QueueCore, PyObject**, Py_ssize_t, PyObject*) noexcept
-
-# What a fast path hands on, with the ordinary method; as variables, lest the compiler puts it into the fast path.
-ctypedef PyObject* (*seldom)(_QueueCore, PyObject**, fastcall) noexcept
-
-cdef seldom other_put
-cdef seldom other_get
-cdef fastcall method_put
-cdef fastcall method_get
-cdef fastcall method_put_nowait
-cdef fastcall method_get_nowait
-cdef PyMethodDef[4] fast_methods
-cdef PyTypeObject* queue_type = NULL
-
-
-cdef inline bint pushed(_QueueCore self, PyObject* item) noexcept:
-    cdef bint fast
-    Py_INCREF(<object> item)
-    self.monitor.slot_lock.lock()
-    fast = length(self) < self.put_below and is_as_known(self) and push(self, item)
-    if DEBUG and fast:
-        record_fast(self)
-    self.monitor.slot_lock.unlock()
-    if not fast:
-        Py_DECREF(<object> item)
-    return fast
-
-
-cdef inline PyObject* popped(_QueueCore self) noexcept:
-    cdef PyObject* item = NULL
-    self.monitor.slot_lock.lock()
-    if length(self) > self.get_above and is_as_known(self):
-        item = pop(self)
-        if DEBUG and item != NULL:
-            record_fast(self)
-    self.monitor.slot_lock.unlock()
-    return item
-
-
-cdef bint appended(object append, PyObject* item) noexcept:
-    cdef PyObject* result = PyObject_CallOneArg(<PyObject*> append, item)
-    if result == NULL:
-        PyErr_Clear()
-        return False
-    Py_DECREF(<object> result)
-    return True
-
-
-cdef list blank_list(uint64_t n):
-    """A list to fill; not yet for the collector to show, since its slots are NULL."""
-    batch = PyList_New(n)
-    PyObject_GC_UnTrack(batch)
-    return batch
-
-
-def _made_list(tuple items, uint64_t room):
-    """For `borrowed`."""
-    batch = blank_list(room)
-    targets = PySequence_Fast_ITEMS(batch)
-    known = PyObject_GC_IsTracked(batch)
-    for i, item in enumerate(items):
-        Py_INCREF(item)
-        targets[<Py_ssize_t> i] = <PyObject*> item
-    Py_SET_SIZE(batch, len(items))
-    if not known:
-        PyObject_GC_Track(batch)
-    return known, batch
-
-
-cdef inline object owned(PyObject* item):
-    """The object, with the reference that the slot had."""
-    taken = <object> item
-    Py_DECREF(taken)
-    return taken
-
-
-cdef inline PyObject* none() noexcept:
-    Py_INCREF(None)
-    return <PyObject*> None
-
-
-cdef inline PyObject* put_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
-    """With a GIL this calls nothing but in tail position, so that the usual path saves no registers."""
-    if NO_GIL:
-        Py_INCREF(<object> args[0])  # for the slot; under the lock no reference is counted
-    self.monitor.slot_lock.lock()
-    if length(self) < self.put_below and is_as_known(self) and self.order != SMALLEST:
-        if not NO_GIL:
-            Py_INCREF(<object> args[0])
-        append_item(self, args[0])
-        if DEBUG:
-            record_fast(self)
-        self.monitor.slot_lock.unlock()
-        return none()
-    self.monitor.slot_lock.unlock()
-    if NO_GIL:
-        Py_DECREF(<object> args[0])
-    return other_put(self, args, method)
-
-
-cdef PyObject* put_on_heap(_QueueCore self, PyObject** args, fastcall method) noexcept:
-    return none() if self.order == SMALLEST and pushed(self, args[0]) else method(self, args, 1, NULL)
-
-
-cdef inline PyObject* get_or(_QueueCore self, PyObject** args, fastcall method) noexcept:
-    cdef PyObject* item
-    self.monitor.slot_lock.lock()
-    if length(self) > self.get_above and is_as_known(self) and self.order == FIRST_IN:
-        item = pop_first(self)
-        if DEBUG:
-            record_fast(self)
-        self.monitor.slot_lock.unlock()
-        return item
-    self.monitor.slot_lock.unlock()
-    return other_get(self, args, method)
-
-
-cdef PyObject* get_last_or_smallest(_QueueCore self, PyObject** args, fastcall method) noexcept:
-    cdef PyObject* item = popped(self) if self.order != FIRST_IN else NULL
-    return item if item != NULL else method(self, args, 0, NULL)
-
-
-cdef PyObject* fast_put(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 1 and keywords == NULL:
-        return put_or(self, args, method_put)
-    return method_put(self, args, nargs, keywords)
-
-
-cdef PyObject* fast_put_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 1 and keywords == NULL and self.direct.load(memory_order_relaxed):
-        return put_or(self, args, method_put_nowait)
-    return method_put_nowait(self, args, nargs, keywords)
-
-
-cdef PyObject* fast_get(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 0 and keywords == NULL:
-        return get_or(self, args, method_get)
-    return method_get(self, args, nargs, keywords)
-
-
-cdef PyObject* fast_get_nowait(_QueueCore self, PyObject** args, Py_ssize_t nargs, PyObject* keywords) noexcept:
-    if nargs == 0 and keywords == NULL and self.direct.load(memory_order_relaxed):
-        return get_or(self, args, method_get_nowait)
-    return method_get_nowait(self, args, nargs, keywords)
-
-
-cdef int install(int index, str name, fastcall fast, fastcall* method) except -1:
-    """Put a fast path before a method of `Queue`, under the same name and documentation.
-
-    A method that Cython has not made as the fast path calls it stays as it is, and is slower.
-    """
-    cdef PyMethodDef* ordinary
-    method_object = _QueueCore.__dict__[name]
-    if type(method_object) is not MethodDescriptorType:
-        return 0
-    ordinary = (<PyMethodDescrObject*> (<PyObject*> method_object)).d_method
-    if ordinary.ml_flags != METH_FASTCALL | METH_KEYWORDS:
-        return 0
-    method[0] = <fastcall> ordinary.ml_meth
-    fast_methods[index] = ordinary[0]
-    fast_methods[index].ml_meth = <PyCFunction> fast
-    setattr(Queue, name, PyDescr_NewMethod(queue_type, &fast_methods[index]))
-    return 0
+include "fast.pxi"
 
 
 # -- the classes --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import run_python, thorough
+from helpers import WATCHDOG, run_python, thorough
 
 import f1buf
 
@@ -67,7 +67,7 @@ def another(request):
 
 def run_tests(file, implementation="f1buf", left_out=tuple(LEFT_OUT)):
     code = f"import cpython_queue, {implementation}; cpython_queue.run({implementation}, {str(file)!r}, {left_out})"
-    return json.loads(run_python(code))
+    return json.loads(run_python(code, timeout=2 * WATCHDOG))  # 100 threads at a time are slow on a busy machine
 
 
 def check(report, minimum):
