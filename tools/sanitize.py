@@ -92,7 +92,7 @@ CANARIES = {
         ),
         Canary(  # a look without the lock
             "queue",
-            "queue/queue.pyx",
+            "queue/fast.pxi",
             "    cdef bint fast\n    Py_INCREF(<object> item)",
             "    cdef bint fast\n    if self.monitor.unfinished < 0:\n        return False\n"
             "    Py_INCREF(<object> item)",
