@@ -2,17 +2,21 @@
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 import protocol_model
 import pytest
-import queue_model
+import ring_model
+from explore import explore_scenario, main
+from explorer import Exploration
 from helpers import FULL, thorough
-from protocol_model import Exploration, Mutation, Scenario, explore, main
+from mutations import MUTATIONS, Mutation
+from programs import Scenario
+from protocol_model import Protocol
+from queue_model import Queue
+from ring_model import Ring
+from scenarios import SCENARIOS, model_of
 
 HEADER = Path(__file__).parents[2] / "f1buf" / "core" / "sync.pyx"
-SCENARIOS = protocol_model.SCENARIOS | queue_model.SCENARIOS
-MUTATIONS = protocol_model.MUTATIONS | queue_model.MUTATIONS
 
 # What is explored every day: small ones that take every kind of step together.
 EVERYDAY = {
@@ -55,25 +59,25 @@ def explored() -> dict[str, Exploration]:
 def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Exploration]) -> None:
     if scenario.long and not FULL:
         pytest.skip("takes a minute or so: explored where F1BUF_STRESS is 10 or more")
-    found = explored[scenario.name] = explore(scenario)
+    found = explored[scenario.name] = explore_scenario(scenario)
     assert found.violation is None, found.trace
     assert found.states > 100
     assert found.ends > 0
 
 
-@pytest.mark.parametrize("model", [protocol_model, queue_model], ids=["ring", "queue"])
+@pytest.mark.parametrize("model", [Ring, Queue])
 def test_the_scenarios_of_every_day_take_every_kind_of_step(
-    model: ModuleType, explored: dict[str, Exploration]
+    model: type[Protocol], explored: dict[str, Exploration]
 ) -> None:
-    names = EVERYDAY & model.SCENARIOS.keys()
+    names = {name for name in EVERYDAY if model_of(SCENARIOS[name]) is model}
     if not explored.keys() >= names:
         pytest.skip("not every scenario was explored")
-    assert set().union(*(explored[name].kinds for name in names)) == model.STEPS.keys()
+    assert set().union(*(explored[name].kinds for name in names)) == model.steps.keys()
 
 
 @pytest.mark.parametrize("mutation", those(MUTATIONS, lambda mutation: mutation.scenario))
 def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
-    found = explore(SCENARIOS[mutation.scenario], mutation)
+    found = explore_scenario(SCENARIOS[mutation.scenario], mutation)
     print(found.trace)
     assert found.violation is not None, "the explorer misses it"
     assert mutation.finds in found.violation
@@ -83,11 +87,11 @@ def test_a_missing_piece_is_noticed(mutation: Mutation) -> None:
 
 def test_mutations_can_be_combined() -> None:
     both = [MUTATIONS["a get does not SETTLE"], MUTATIONS["a shutdown wakes nobody"]]
-    assert "I3" in str(explore(SCENARIOS["shutdown"], *both).violation)
+    assert "I3" in str(explore_scenario(SCENARIOS["shutdown"], *both).violation)
 
 
 def test_a_trace_is_the_shortest_and_can_be_read() -> None:
-    trace = explore(SCENARIOS["one record each"], MUTATIONS["a wake-up before the sleep is lost"]).trace
+    trace = explore_scenario(SCENARIOS["one record each"], MUTATIONS["a wake-up before the sleep is lost"]).trace
     steps = [re.sub(" +", " ", line).strip() for line in trace.splitlines()[1:]]
     assert steps[2:-1] == [
         "3 C2 LOOK may not act: ENTER",
@@ -99,11 +103,11 @@ def test_a_trace_is_the_shortest_and_can_be_read() -> None:
 
 
 def test_the_model_has_the_names_of_the_code() -> None:
-    """Each step that the header of `sync` lists is one of the model, or what the model's header says of one."""
+    """Each step that the header of `sync` lists is one of the model's, or what its headers say of one."""
     if not HEADER.exists():
         pytest.skip("the sources of f1buf are not beside the tests")
     named = re.findall(r"^    ([A-Z]{3,})  ", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
-    model = (Path(__file__).parent / "protocol_model.py").read_text(encoding="utf-8")
+    model = f"{protocol_model.__doc__} {ring_model.__doc__}"
     assert {"LOOK", "PARK", "RETURN", "SETTLE", "WAKE"} <= set(named)
     assert [name for name in named if not re.search(rf"\b{name}\b", model)] == []
 

@@ -18,39 +18,32 @@ import threading
 import time
 
 import numpy as np
-import protocol_model as ring_model
 import pytest
-import queue_model
+from explorer import Violation, insist
 from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, seeded, wait_parked
+from mutations import MUTATIONS, mutated
+from programs import BLOCK, FOR_EVER, MANY, NOT, TIMED, Scenario, operation, scenario
 from protocol_model import (
     ALLOCATES,
     ANSWERED,
-    BLOCK,
-    COPIES,
     DONE,
+    ENDED,
     ENDS_OF_BLOCKS,
     ENTERED,
-    FOR_EVER,
     HANDLES,
     HAS_BLOCK,
     LOOKS,
-    MANY,
     NONE,
-    NOT,
     OPEN,
+    RESERVED,
     SHUT,
     SHUT_NOW,
     SUSPENDED,
-    TIMED,
     WITHDRAWS,
-    Scenario,
-    Violation,
-    get,
-    insist,
-    put,
-    shutdown,
 )
-from queue_model import QueueProtocol
+from queue_model import CLASSIC, MOVES
+from ring_model import COPIES
+from scenarios import QUEUE, RING, SCENARIOS
 
 from f1buf import Empty, Full, Queue, RingBuffer, ShutDown
 from f1buf.core import sync
@@ -63,7 +56,7 @@ if not sync.RECORDS:
     how = "F1BUF_DEBUG=1 python setup.py build_ext --inplace"
     pytest.skip(f"only a debug build of f1buf records what threads do: {how}", allow_module_level=True)
 
-SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2, queue_model.ENDED: 4}
+SHUT_CODES = {OPEN: 0, SHUT: 1, SHUT_NOW: 2, ENDED: 4}
 ROOM = 20_000  # locked sections of one run
 
 
@@ -196,7 +189,7 @@ def run(scenario, rng, large=False, first=lambda: None):
 
     Each loop has a thread and one coroutine.
     """
-    real = (QueueRun if scenario.model is QueueProtocol else RingRun)(scenario, large)
+    real = {"ring": RingRun, "queue": QueueRun}[scenario.of](scenario, large)
     names = list(scenario.threads)
     threads, got = {}, [[] for _ in (*names, *scenario.loops)]
     barrier = threading.Barrier(len(names))
@@ -310,16 +303,15 @@ class Follower:
 
     def left(self):
         """What a recording says of the state."""
-        joins = getattr(self, "joins", NOBODY)
         left = {
             "shut": SHUT_CODES[self.shut],
             "count": self.count,
             "capacity": self.capacity,
-            "joins_waiting": len(joins.waiters),
-            "joins_granted": joins.granted,
+            "joins_waiting": len(self.joins.waiters),
+            "joins_granted": self.joins.granted,
         }
         if not self.is_classic():  # there they are counted without a release
-            left["unfinished"] = getattr(self, "unfinished", 0)
+            left["unfinished"] = self.unfinished
         for side in (self.puts, self.gets):
             left |= {
                 f"{side.name}_turn": side.turn,
@@ -331,14 +323,17 @@ class Follower:
         return left
 
     def is_classic(self):
-        return isinstance(self, QueueProtocol) and self.mode is queue_model.CLASSIC
+        return self.is_queue() and self.mode is CLASSIC
+
+    def is_queue(self):
+        return self.scenario.of == "queue"
 
     def guesses(self, t, step):
         """What the recording does not show: operations that ended without a section, whether it spins, how much room it
         has, how much it saw to be there before it had the lock, how many of a block's records enter or leave."""
-        skips = range(1 + (len(t.program) - t.place if isinstance(self, QueueProtocol) else self.may_be_ended(t)))
+        skips = range(1 + (len(t.program) - t.place if self.is_queue() else self.may_be_ended(t)))
         rooms = mosts = (MANY,)
-        spins = (False, True) if step == "LOOK" and not isinstance(self, QueueProtocol) else (False,)
+        spins = (False, True) if step == "LOOK" and not self.is_queue() else (False,)
         if t.op is not None and t.op.kind == "get":
             rooms = sorted({t.op.least, MANY})
             mosts = range(t.op.least, t.op.n + 1) if step == "TRY" else (MANY,)
@@ -410,29 +405,25 @@ class Follower:
 
     def may_be_ended(self, t):
         """By a signal handler, without a section: a ring's operation, which was promised nothing."""
-        return not isinstance(self, QueueProtocol) and t.at is HANDLES and not t.held
+        return not self.is_queue() and t.at is HANDLES and not t.held
 
     def skip(self, t):
         """End an operation that leaves no trace: a queue that is shut down, or has no task left, says so at once; one
         that has become classic is not the model's any more; and a handler may end what was promised nothing."""
         kind = t.op.kind if t.op is not None and t.at is LOOKS and t.node == NONE else None
-        silent = isinstance(self, QueueProtocol) and (
+        silent = self.is_queue() and (
             kind == "task_done"
-            or (kind in ("put", "put_many") and self.closed)
-            or (kind in ("get", "get_many") and self.closed and self.count == 0)
+            or (kind in ("put", "put_many") and self.shut is not OPEN)
+            or (kind in ("get", "get_many") and self.shut is not OPEN and self.count == 0)
         )
-        moves = self.is_classic() and t.at in (LOOKS, queue_model.MOVES)
+        moves = self.is_classic() and t.at in (LOOKS, MOVES)
         insist(silent or moves or self.may_be_ended(t), f"{t.name} ends an operation, which leaves no trace")
         self.finish(t)
 
 
-NOBODY = ring_model.Side("joins")
-
-
 def accept(run, *mutations):
     """Let the model take the steps of a recording; a Violation where it cannot."""
-    model = ring_model.mutated(run.scenario, mutations)
-    m = type("Followed", (Follower, model), {})(run.scenario)
+    m = type("Followed", (Follower, mutated(run.scenario, *mutations)), {})(run.scenario)
     states = {m.freeze()}
     for number, (index, step, left) in enumerate(run.events):
         t, reached, why = m.threads[index], set(), set()
@@ -490,8 +481,8 @@ def recordable(scenario, *more, times=3, large=False, **settings):
         if ops[0].kind != "shutdown"
     }
     threads |= {who: ops for who, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
-    threads["Z"] = (shutdown(immediate=True), *more)
-    return dataclasses.replace(scenario, threads=threads, memory=True, spins=True, overtakes=0, **settings)
+    threads["Z"] = (operation("shutdown now"), *more)
+    return dataclasses.replace(scenario, threads=threads, memory_fails=False, spins=True, overtakes=0, **settings)
 
 
 def follow_runs(scenario, large=False):
@@ -510,17 +501,17 @@ def is_recordable(scenario):
     return not scenario.handler and not scenario.children and len(coroutines) == len(scenario.loops)
 
 
-def coroutines(name, capacity, **threads):
+def coroutines(name, of, text):
     """Beside the scenarios of the models: each coroutine has a loop of its own, and some are cancelled."""
-    return ring_model.scenario(f"coroutines {name}", capacity, loops="ABD", cancelled="A1 B1", **threads)
+    return scenario(f"coroutines {name}", f"loops ABD; cancelled A1 B1; {text}", of)
 
 
 RING_SCENARIOS = [
-    *filter(is_recordable, ring_model.SCENARIOS.values()),
-    coroutines("get", 2, P1=(put(), put(2)), A1=get(), B1=get(1, 2), D1=get(2), C1=get()),
-    coroutines("put", 2, A1=put(), B1=put(2), D1=put(3), P1=put(2), C1=(get(1, 2), get()), C2=get(2)),
-    coroutines("pass", 1, A1=put(), B1=get(), D1=(put(), get())),
-    coroutines("wait for blocks", 2, P1=ring_model.reserve(2), A1=put(), B1=get(), D1=get(), C1=ring_model.peek()),
+    *filter(is_recordable, RING.values()),
+    coroutines("get", "ring", "capacity 2; P1 put, put 2; A1 get; B1 get 1-2; D1 get 2; C1 get"),
+    coroutines("put", "ring", "capacity 2; A1 put; B1 put 2; D1 put 3; P1 put 2; C1 get 1-2, get; C2 get 2"),
+    coroutines("pass", "ring", "capacity 1; A1 put; B1 get; D1 put, get"),
+    coroutines("wait for blocks", "ring", "capacity 2; P1 reserve 2; A1 put; B1 get; D1 get; C1 peek"),
 ]
 
 
@@ -536,12 +527,12 @@ def test_recorded_runs_of_a_ring_are_accepted(scenario, large):
 def test_blocks_are_recorded_which_others_wait_for_or_not(side):
     """Some wait while one is out; others give up meanwhile, which leaves it out."""
     rng = seeded()
-    scenario = recordable(ring_model.SCENARIOS["blocks, deadlines"])
+    scenario = recordable(SCENARIOS["blocks, deadlines"])
     waited = gave_up = False
     while not (waited and gave_up):
         done = run(scenario, rng)
         accept(done)
-        out = [(step, left) for _, step, left in done.events if left[f"{side}_turn"] == ring_model.RESERVED]
+        out = [(step, left) for _, step, left in done.events if left[f"{side}_turn"] == RESERVED]
         waited |= any(left[f"{side}_waiting"] for _, left in out)
         gave_up |= any(step == "RETURN, LATE" and not left[f"{side}_waiting"] for step, left in out)
 
@@ -549,30 +540,11 @@ def test_blocks_are_recorded_which_others_wait_for_or_not(side):
 QUEUE_KINDS = {"put", "put_many", "get", "get_many", "task_done", "join", "clear", "bound", "convert", "shutdown"}
 QUEUE_SCENARIOS = [
     it
-    for it in queue_model.SCENARIOS.values()
+    for it in QUEUE.values()
     if is_recordable(it) and {op.kind for ops in it.threads.values() for op in ops} <= QUEUE_KINDS
 ] + [
-    dataclasses.replace(it, model=QueueProtocol)
-    for it in (
-        coroutines(
-            "of a queue get",
-            2,
-            P1=(queue_model.put(), queue_model.put_many(2)),
-            A1=queue_model.get(),
-            B1=queue_model.get(),
-            D1=queue_model.get(),
-            C1=queue_model.get_many(2),
-        ),
-        coroutines(
-            "of a queue put",
-            1,
-            A1=queue_model.put(),
-            B1=queue_model.put(),
-            D1=queue_model.join,
-            P1=queue_model.put_many(2),
-            C1=(queue_model.get(), queue_model.task_done),
-        ),
-    )
+    coroutines("of a queue get", "queue", "capacity 2; P1 put, put_many 2; A1 get; B1 get; D1 get; C1 get_many 2"),
+    coroutines("of a queue put", "queue", "capacity 1; A1 put; B1 put; D1 join; P1 put_many 2; C1 get, task_done"),
 ]
 
 
@@ -580,16 +552,14 @@ QUEUE_SCENARIOS = [
 @pytest.mark.parametrize("scenario", QUEUE_SCENARIOS, ids=lambda it: it.name)
 def test_recorded_runs_of_a_queue_are_accepted(scenario):
     tasks = sum(op.n for ops in scenario.threads.values() for op in ops if op.kind in ("put", "put_many")) * 3
-    follow_runs(recordable(scenario, *[queue_model.task_done] * tasks))
+    follow_runs(recordable(scenario, *[operation("task_done")] * tasks))
 
 
 def main_thread_gets(large):
     """Two gets of the main thread, and the puts of another that it waits for."""
-    threads = {
-        "P1": (*[put(locked=0 if large else MANY)] * 2, shutdown()),
-        "C1": (get(locked=0 if large else MANY),) * 2,
-    }
-    return Scenario("the main thread gets", 1, threads, ticks="C1", spins=True)
+    how = " turn>0" if large else ""
+    text = f"ticks C1; spins; P1 put{how}, put{how}, shutdown; C1 get{how}, get{how}"
+    return scenario("the main thread gets", text, "ring")
 
 
 @each_size
@@ -652,7 +622,7 @@ each_kind = pytest.mark.parametrize(
 def busy_run(name="needs that differ", large=False):
     """A recording in which much happens."""
     rng = seeded()
-    scenario = recordable(ring_model.SCENARIOS[name], large=large)
+    scenario = recordable(SCENARIOS[name], large=large)
     while True:
         done = run(scenario, rng, large)
         if len(changes(done.events)) > 3 and any(left["gets_waiting"] for _, _, left in done.events):
@@ -730,9 +700,9 @@ def test_a_recording_of_other_records_is_rejected():
     ],
 )
 def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
-    mutation = ring_model.MUTATIONS[name]
+    mutation = MUTATIONS[name]
     rng = seeded()
-    scenario = recordable(ring_model.SCENARIOS[mutation.scenario])
+    scenario = recordable(SCENARIOS[mutation.scenario])
     runs = (run(scenario, rng) for _ in range(200))
     with pytest.raises(Violation):
         all(accept(done, mutation) is None for done in runs)
