@@ -120,7 +120,6 @@ def whatever_is_read(m: Protocol, usual: Instead, *args: Any) -> Any:
 
 # -- waking up --------------------------------------------------------------------------------------------------------
 
-
 mutation("a get does not SETTLE", {"two records each": "I3"}, release=no_settle_of("get"))
 mutation("who takes items wakes nobody", {"queue: batches": "I3"}, release=no_settle_of("get_many"))
 mutation("a larger maxsize wakes nobody", {"queue: maxsize": "I3"}, release=no_settle_of("bound"))
@@ -158,10 +157,7 @@ mutation(
 )
 mutation(
     "a wake-up before the sleep is lost",
-    {
-        "one record each": "was granted, and nobody wakes it",
-        "queue: one slot": "was granted, and nobody wakes it",
-    },
+    {"one record each": "was granted, and nobody wakes it", "queue: one slot": "was granted, and nobody wakes it"},
     wake=lambda m, usual, woken: woken.at is ENTERED or usual(woken),
 )
 mutation(
@@ -242,7 +238,6 @@ mutation(
 
 # -- promises, overtaking ---------------------------------------------------------------------------------------------
 
-
 mutation(
     "hold is not undone",
     {"away to allocate": "promises of the gets balance"},
@@ -261,7 +256,7 @@ mutation(
 mutation("a loop in a handler does not lend", {"a loop in a handler": "sleeps, though it could"}, must_lend=never)
 mutation(
     "who may not overtake never may again",
-    {"overtaking ends": "only who was woken is overtaken"},
+    {"overtaking ends": "only woken threads are overtaken"},
     leave=lambda m, usual, t: as_if(t.side, usual, t, overtakes=t.side.overtakes),
 )
 
@@ -273,17 +268,16 @@ def counts_the_away(m: Protocol, usual: Instead, side: Side) -> None:
 
 mutation(
     "who is away keeps others from overtaking",
-    {"overtaking ends, a handler puts": "only who was woken is overtaken"},
+    {"overtaking ends, a handler puts": "only woken threads are overtaken"},
     overtake=counts_the_away,
 )
 mutation(
     "a coroutine counts as woken",
-    {"coroutines, overtaking ends": "only who was woken is overtaken"},
+    {"coroutines, overtaking ends": "only woken threads are overtaken"},
     overtake=lambda m, usual, side: as_if(m, usual, side, is_woken=lambda t: True),
 )
 
 # -- copies -----------------------------------------------------------------------------------------------------------
-
 
 mutation(
     "the turn is not looked at",
@@ -315,7 +309,6 @@ mutation(
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
 
-
 mutation("SETTLE does not wake who gives up", {"blocks, shutdown": "I3"}, first_to_give_up=nothing)
 mutation(
     "SETTLE does not wake who is out of time",
@@ -338,9 +331,7 @@ mutation(
     gives_up=lambda m, usual, t: usual(t) and t.expired,
 )
 mutation(
-    "nobody waits for a reservation",
-    {"blocks": "does not wait for a reservation"},
-    gives_up=lambda m, usual, t: True,
+    "nobody waits for a reservation", {"blocks": "does not wait for a reservation"}, gives_up=lambda m, usual, t: True
 )
 mutation("who gives up passes nothing on", {"blocks and large copies": "I3"}, give_up=no_settle)
 mutation(
@@ -401,7 +392,6 @@ mutation(
 
 # -- forks ------------------------------------------------------------------------------------------------------------
 
-
 mutation("a fork leaves a turn taken", {"fork": "turn of the puts has one owner"}, forget_turn=nothing)
 mutation("a fork amid a copy does not tear", {"fork": "a fork amid a copy tears the ring"}, tear=nothing)
 mutation(
@@ -431,7 +421,6 @@ mutation(
 )
 
 # -- coroutines -------------------------------------------------------------------------------------------------------
-
 
 mutation(
     "a cancelled coroutine keeps what it was promised",
@@ -532,7 +521,6 @@ mutation(
 
 # -- shutdowns --------------------------------------------------------------------------------------------------------
 
-
 mutation(
     "a shutdown wakes one a side, which passes nothing on",
     {"shutdown": "I3"},
@@ -582,12 +570,7 @@ def keeps_bound(m: Protocol, usual: Instead) -> None:
 
 
 mutation("the fast path is not closed when somebody waits", {"queue: one slot": "Q2"}, settled=whoever_waits)
-mutation(
-    "the same, and nobody looks at Q2",
-    {"queue: one slot": "I3"},
-    settled=whoever_waits,
-    check_fast_paths=nothing,
-)
+mutation("the same, and nobody looks at Q2", {"queue: one slot": "I3"}, settled=whoever_waits, check_fast_paths=nothing)
 mutation("the fast path is not closed by a shutdown", {"queue: shutdown": "Q2"}, settled=whatever_is_shut)
 mutation(
     "the same of a shutdown",
@@ -614,9 +597,7 @@ def grants_no_join_at(kind: str) -> Instead:
 mutation("task_done grants no joiner", {"queue: joins": "Q3"}, release=grants_no_join_at("task_done"))
 mutation("clear grants no joiner", {"queue: clear": "Q3"}, release=grants_no_join_at("clear"))
 mutation(
-    "an immediate shutdown grants no joiner",
-    {"queue: immediate shutdown": "Q3"},
-    release=grants_no_join_at("shutdown"),
+    "an immediate shutdown grants no joiner", {"queue: immediate shutdown": "Q3"}, release=grants_no_join_at("shutdown")
 )
 mutation(
     "a queue that is started anew grants no joiner", {"queue: started anew": "Q3"}, release=grants_no_join_at("start")
@@ -633,7 +614,6 @@ mutation(
 )
 
 # -- the way to the standard library's algorithm ----------------------------------------------------------------------
-
 
 mutation("conversion leaves waiters behind", {"queue: conversion": "I3"}, end_waiting=nothing)
 mutation("conversion leaves coroutines behind", {"queue: coroutines, conversion": "I3"}, end_waiting=nothing)

@@ -60,15 +60,15 @@ class Scenario:
     threads: dict[str, tuple[Op, ...]]
     capacity: int = 1
     overflow: str = BLOCK
-    ticks: str = ""  # who is the main thread, which looks for signals
-    handler: str = ""  # whose program is what a signal handler of that thread does, once
-    children: str = ""  # who is started in the child of a fork
-    loops: str = ""  # letters, each an event loop's: whoever's name begins with it is a coroutine there
+    ticks: str = ""  # the main thread, which looks for signals
+    handler: str = ""  # its program is what a signal handler of that thread does, once
+    children: str = ""  # threads that are started in the child of a fork
+    loops: str = ""  # letters, each an event loop's: threads with names that begin with it are coroutines there
     cancelled: str = ""  # which coroutines may be cancelled
     closed: str = ""  # which loops may be closed
-    spins: bool = False  # whoever may not act spins once before it enters the list
+    spins: bool = False  # a thread that may not act spins once before it enters the list
     memory_fails: bool = False  # any allocation may fail
-    overtakes: int = 0  # after how many actions those who may wait let the woken come back first; 0: there is no limit
+    overtakes: int = 0  # after how many actions the woken must come back first; 0: there is no limit
     some_sleep_on: bool = False  # for ever, and rightly
     long: bool = False  # takes a minute or so
 

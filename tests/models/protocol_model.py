@@ -1,14 +1,12 @@
 """A model of the lock and wait protocol of `f1buf/core/sync.pyx`: LOOK, SPIN, ENTER, PARK, RETURN, SETTLE, WAKE.
 
-`ring_model` and `queue_model` say what a ring and a Queue do on it (ACT; of a ring also TURN and END). `scenarios` has
-who does what, `mutations` what must not be missing; `explorer` goes through all interleavings, and
-`python tests/models/explore.py` shows it. Functions are named as those of `sync.pyx`. That the code takes these steps
-and no others is looked at by `test_protocol_recorded`: a debug build writes down what it does under the lock, and the
-model follows.
+`ring_model` and `queue_model` say what a ring and a Queue do on it: ACT, and of a ring TURN and END. `scenarios` says
+which threads there are, `mutations` which pieces must not be missing. `explorer` goes through all interleavings;
+`python tests/models/explore.py` shows what it finds. The functions have the names of those in `sync.pyx`. That the code
+takes these steps and no others is looked at by `test_protocol_recorded`: a debug build writes down what it does under
+the lock, and the model follows.
 
-One step
---------
-is all that a thread does from lock to unlock, or one thing that it does without the lock:
+One step is all that a thread does from lock to unlock, or one thing that it does without the lock:
 
     LOOK        lock; take back what it held; may I act? Yes: ACT or TURN. No: SPIN (and LOOK later) or ENTER, or give
                 up, where a block is out that it must not wait for (HELD). Unlock
@@ -19,44 +17,40 @@ is all that a thread does from lock to unlock, or one thing that it does without
                 waiter has been granted meanwhile: nothing but to wait for the token. LATE: the deadline has come, so
                 it acts on what is there. The main thread may unlock without a LOOK, to run signal handlers first
     HANDLERS    a signal handler raised: the operation ends. (Where none did, the next step is LOOK)
-    WAKE        deliver one token. Whoever a SETTLE granted is woken before the thread does anything else
+    WAKE        deliver one token. A thread wakes all that its SETTLE granted before it does anything else
     RING        the same to a coroutine: its node goes to the bell of its loop, which is told where there was none yet
-    ANSWER      the loop sees all for whom its bell has rung: they may go on
+    ANSWER      the loop sees all nodes for which its bell has rung: their coroutines may go on
     CANCEL      while a coroutine is suspended, at any moment: WITHDRAW
     WITHDRAW    lock; leave the list, or give the promise back; unlock
-    LET GO      after that: free the node, or leave that to whoever is still to ring for it
-    CLOSE       a loop ends for good: nobody answers any more, and all who wait there WITHDRAW
+    LET GO      after that: free the node, or leave that to the thread that is still to ring for it
+    CLOSE       a loop ends for good: nothing answers any more, and all coroutines that wait there WITHDRAW
     NO MEMORY   there was none for what it went away to allocate, or (at its LOOK) for its node: the operation ends
     SHUTDOWN    lock; shut; unlock
-    FORK        what follows happens in the child: nobody is there but who forked, none is promised anything, no turn
-                is taken; a copy that was cut in two tears the buffer
+    FORK        what follows happens in the child: there is only the thread that forked, nothing is promised, no turn is
+                taken; a copy that was cut in two tears the buffer
 
 Every unlock SETTLEs, except where nothing was changed.
 
 A coroutine LOOKs and acts as a thread does; where it would sleep it is suspended, and RETURNs once its loop has
 answered. Those of one loop run one at a time, each up to where it is suspended or its operation ends.
 
-What a state holds
-------------------
-Of the buffer: the shutdown, the count, the capacity, the unfinished tasks. Of a side: turn, list, tickets, `promised`,
-`granted`. Of a thread: where it is, how far its operation got, `expired`, `spun`, `held`; its node's need, `granted`
-and token; the wake-ups that it has yet to deliver. So a wake-up can be on its way for as long as it likes. Ghosts are
-what the code does not have and no step looks at: `accepted`, `taken`, `passed`, `sent`, `drained` and so on serve the
-checks alone.
+What a state holds. Of the buffer: the shutdown, the count, the capacity, the unfinished tasks. Of a side: turn, list,
+tickets, `promised`, `granted`. Of a thread: where it is, how far its operation got, `expired`, `spun`, `held`; its
+node's need, `granted` and token; the wake-ups that it has yet to deliver. So a wake-up can be on its way for as long as
+it likes. Ghosts are what the code does not have and no step looks at: they serve the checks alone.
 
-What is left out, and why nothing is lost by it
------------------------------------------------
+What is left out, and why nothing is lost by it:
+
 * A locked section is one step. What it reads and writes is written under that lock only, but for tokens, which no
   section touches. Spinners read outside the lock, but whatever they see, they lock and LOOK next: so what they see
-  is left out, and only that they were away is kept. (A spin in which nobody else takes a step is as good as none.)
+  is left out, and only that they were away is kept. (A spin in which no other thread takes a step is as good as none.)
 * Time has no length. A deadline or tick comes at any moment of a sleep, or not at all; at a RETURN either may have
   come, whatever ended the sleep; and before any LOOK it may be time to look for signals.
 * To take the token and to RETURN is one step: in between the sleeper touches nothing, and cannot give up any more.
-* Whoever acts without having waited overtakes those who wait. What a copy weighs, of which only so much may overtake:
-  here each is one.
+* What a copy weighs, of which only so much may overtake the threads that wait: here each is one.
 * Tickets are kept as the order of their holders: nothing else about them is looked at.
 * A node is freed with its operation's last locked section, a little early: that hides no use after it.
-* The GIL. Nobody waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
+* The GIL. No thread waits for it under the lock: so to wait for it is one more way of being slow between two steps, and
   any thread here may be slow anywhere. Without it these interleavings are possible, with it some of them.
 * What a signal handler does is what any other thread could do meanwhile, but that its own goes on only after it. So it
   is a program (H) that is run once, wherever the main thread HANDLES or, as the collector would, ALLOCATES.
@@ -64,21 +58,19 @@ What is left out, and why nothing is lost by it
 * Callers without the GIL: they wait as threads do, without ticks.
 * A bell's mutex and its file: that a node is pushed and the loop told is one step, and so is that the loop takes what
   is there and reads its file; told between these two, it would look once more and find nothing.
-* A WITHDRAW of who neither waits nor was promised anything, as at each end of a coroutine that has waited: it is one
-  more SETTLE.
-* Loops in the child of a fork. In which order a loop goes on with those that it has answered: here in any.
+* A WITHDRAW of a coroutine that neither waits nor was promised anything, as at each end of one that has waited: it is
+  one more SETTLE.
+* Loops in the child of a fork. In which order a loop goes on with the coroutines that it has answered: here in any.
 * Memory order: what is shared is under the lock (and ThreadSanitizer looks after that).
 
-What is checked
----------------
-In every state, since the lock is free in all of them: I2 and I3. The promises balance: `promised` and `granted` are
-those of the waiters that have not returned and of those who are away to allocate. A wake-up on its way, or a token,
-belongs to a granted waiter that has yet to take it, one to each: never to a node that was freed or used again. A
-coroutine's node is freed once, and neither while its bell is to ring for it, nor later than that. Nothing is promised
-twice.
+What is checked. In every state, since the lock is free in all of them: I2 and I3. The promises balance: `promised` and
+`granted` are those of the waiters that have not returned and of the threads that are away to allocate. A wake-up on its
+way, or a token, belongs to a granted waiter that has yet to take it, one to each: never to a node that was freed or
+used again. A coroutine's node is freed once, and neither while its bell is to ring for it, nor later than that. Nothing
+is promised twice.
 
 Where nothing but time can go on (what is left are deadlines, ticks and ends of blocks): every thread is done, asleep or
-has a block, and whoever is asleep is not granted and may indeed not act. So neither a timeout nor the end of a block
+has a block, and a thread that sleeps is not granted and may indeed not act. So neither a timeout nor the end of a block
 hides a lost wake-up.
 
 At an end (what is left are ticks): all threads are done, unless the scenario lets some sleep on. And from every state
@@ -130,7 +122,7 @@ class Thread:
         self.loop: Loop | None = None  # of a coroutine
         self.place = 0  # in its program
         self.sent = 0  # ghost: how many records it has put; thread and number name a record
-        self.wakes: tuple[int, ...] = ()  # whom it granted and has yet to wake
+        self.wakes: tuple[int, ...] = ()  # the waiters that it granted and has yet to wake
         self.begin()
 
     def begin(self) -> None:
@@ -172,7 +164,7 @@ class Coroutine(Thread):
         super().begin()
         self.ticks = False  # its loop sees to signals
         self.rung = False  # of the node: the loop has seen that its bell rang, or it is dead and will not look
-        self.expected = False  # while it lets go of the node: by who granted it, who is still to ring
+        self.expected = False  # while it lets go of the node: the thread that granted it is still to ring
 
     def is_busy(self) -> bool:
         """Whether its loop can do nothing else now."""
@@ -192,7 +184,9 @@ class Loop(Thread):
         self.coroutines = [t for t in m.threads if t.name[0] == letter]
         for t in self.coroutines:
             t.loop = self
-        self.woken: tuple[int, ...] = ()  # whose bell has rung since it last answered; `orphan` for a node of nobody's
+        self.woken: tuple[
+            int, ...
+        ] = ()  # by nodes that have rung since it last answered; `orphan` for one without an owner
         self.rings = False  # its file can be read
         self.dead = False
         self.references = 0  # to its bell, by nodes: how many of these there are
@@ -214,10 +208,10 @@ class Side:
 
     def forget_waiters(self) -> None:
         self.waiters: tuple[Thread, ...] = ()  # the list
-        self.tickets: tuple[Thread, ...] = ()  # who has a ticket, in the order of the tickets
+        self.tickets: tuple[Thread, ...] = ()  # the threads that have one, in the order of the tickets
         self.promised = 0
         self.granted = 0
-        self.overtakes = 0  # since one who was woken came back
+        self.overtakes = 0  # since a woken thread came back
 
 
 def without(threads: tuple[Thread, ...], left_out: Thread) -> tuple[Thread, ...]:
@@ -254,7 +248,7 @@ class Protocol(Model):
         self.forks = 0  # how many lie behind this process
         self.shut = OPEN
         self.count = 0
-        self.slots: tuple[Any, ...] = ()  # the records: by whom, and which of its own
+        self.slots: tuple[Any, ...] = ()  # the records: (index of the producer, which of its own)
         self.accepted = 0  # ghost: records that are their producers' no more
         self.taken = 0  # ghost: records that consumers have got
         self.discarded = 0
@@ -328,7 +322,7 @@ class Protocol(Model):
         return ("ANSWER",) * loop.rings + ("CLOSE",) * (loop.letter in self.scenario.closed)
 
     def goes_on(self, t: Coroutine) -> tuple[str, ...]:
-        """Of one that was suspended, or whose loop is closed."""
+        """Of a coroutine that was suspended, or that a closed loop leaves behind."""
         if t.at is LETS_GO:
             return ("LET GO",)
         if t.at is WITHDRAWS or t.loop.dead:
@@ -361,8 +355,7 @@ class Protocol(Model):
             self.look(t)
         else:
             self.say("no memory for a node")
-            self.release(t)
-            self.finish(t)
+            self.end(t)
 
     def look(self, t: Thread) -> None:
         """LOOK and what follows, to the unlock."""
@@ -416,7 +409,7 @@ class Protocol(Model):
             side.overtakes = min(side.overtakes + 1, self.scenario.overtakes)
 
     def is_woken(self, t: Thread) -> bool:
-        """Of who has been granted: whether it will soon be back. A loop may be long in coming."""
+        """Whether a granted waiter will soon be back. A loop may be long in coming."""
         return not t.loop
 
     def looks_for_signals_first(self, t: Thread) -> bool:
@@ -425,7 +418,7 @@ class Protocol(Model):
         return not self.attached and t.ticks and waits_for_records and not t.expired and not self.over(t.side)
 
     def is_held(self, t: Thread) -> bool:
-        """HELD: a block is out, for whose end it does not wait."""
+        """HELD: a block is out, and it does not wait for its end."""
         return t.side.turn == RESERVED and self.gives_up(t)
 
     def gives_up(self, t: Thread) -> bool:
@@ -487,6 +480,11 @@ class Protocol(Model):
             self.release(t)
         self.finish(t)
 
+    def end(self, t: Thread) -> None:
+        """Unlock; the operation is over."""
+        self.release(t)
+        self.finish(t)
+
     def finish(self, t: Thread) -> None:
         """The operation is over, and its node freed."""
         insist(not t.granted and not t.token and t not in t.side.waiters, f"{t.name} frees a node that is in use")
@@ -513,7 +511,7 @@ class Protocol(Model):
     # -- lists, grants ------------------------------------------------------------------------------------------------
 
     def enter(self, t: Thread) -> None:
-        """ENTER; who spun before, or is asked by its loop."""
+        """ENTER."""
         insist(t.side.turn != RESERVED or not must_not_wait(self, t), f"{t.name} waits for a reservation")
         t.need = self.node_need(t)
         self.queue_up(t)
@@ -574,8 +572,9 @@ class Protocol(Model):
     def first_to_give_up(self, side: Side) -> Thread | None:
         return next((t for t in side.waiters if self.gives_up(t)), None)
 
-    def grant(self, side: Side, chain: tuple[int, ...]) -> tuple[int, ...]:
+    def grant(self, side: Side) -> list[int]:
         """SETTLE one side: grant up to the first thread, or all after a shutdown, and all joins."""
+        granted = []
         t = self.servable(side)
         while t:
             self.say("SETTLE grants", t.name)
@@ -583,29 +582,25 @@ class Protocol(Model):
             t.granted = True
             side.promised += t.need
             side.granted += 1
-            chain = (t.index, *chain)
+            granted.append(t.index)
             if not self.over(side):
                 enough = side.promised <= self.available(side) or not t.need
                 insist(enough, f"{t.name} is promised what is promised already")
                 if self.is_woken(t) and side is not self.joins:
                     break
             t = self.servable(side)
-        return chain
+        return granted
 
-    def settle(self) -> tuple[int, ...]:
-        """SETTLE; whom to wake after the unlock."""
-        chain: tuple[int, ...] = ()
-        for side in self.sides:
-            if side.waiters:
-                chain = self.grant(side, chain)
-        return chain
+    def settle(self) -> list[int]:
+        """SETTLE. Returns the threads to wake after the unlock, in this order."""
+        return [index for side in self.sides if side.waiters for index in self.grant(side)]
 
     def settled(self) -> None:
         """What a buffer does at each unlock, after that."""
 
     def release(self, t: Thread) -> None:
         """SETTLE and unlock; the WAKEs follow."""
-        t.wakes += self.settle()
+        t.wakes += tuple(self.settle())
         self.settled()
 
     @takes("WAKE", "RING")
@@ -644,7 +639,7 @@ class Protocol(Model):
             t.at = ANSWERED
 
     def take_woken(self, loop: Loop) -> list[Coroutine]:
-        """Those who have been woken since; free the nodes of nobody's."""
+        """The coroutines that have been woken since; free the nodes without an owner."""
         woken, loop.woken = loop.woken, ()
         loop.references -= woken.count(loop.orphan)
         answered = [self.threads[index] for index in woken if index >= 0]
@@ -678,7 +673,7 @@ class Protocol(Model):
         self.finish(t)
 
     def leave_node(self, t: Coroutine) -> None:
-        """To who is still to ring for it, or to the loop, which is to answer: the last one frees it."""
+        """To the thread that is still to ring for it, or to the loop, which is to answer: that one frees it."""
         t.node = NONE
         left = t.loop.woken.count(t.index)
         t.loop.woken = tuple(sorted([t.loop.orphan if index == t.index else index for index in t.loop.woken]))
@@ -747,7 +742,16 @@ class Protocol(Model):
         insist(ended, "all threads end")
 
     def could_act(self, t: Thread, promised: int = 0) -> bool:
-        return could_act(self, t, promised)
+        """Whether it need not wait; to give up is to act, too."""
+        if t.side is self.joins:
+            return self.unfinished == 0
+        if t.side.turn:
+            return t.side.turn == RESERVED and must_not_wait(self, t)
+        if self.shut is not OPEN and not (t.side is self.gets and self.shut is SHUT and self.puts.turn):
+            return True
+        stock = self.capacity - self.count if t.side is self.puts else self.count
+        need = 0 if t.expired else min(self.needs(t), self.capacity)
+        return need == 0 or stock >= promised + need
 
     def describe(self) -> str:
         sides = [
@@ -774,7 +778,7 @@ def check_grants(m: Protocol, side: Side) -> None:
     promises += [t.held for t in here if t.held and t.held_forks == m.forks]
     insist((side.granted, side.promised) == (len(promises), sum(promises)), f"the promises of the {side.name} balance")
     woken = any(t.granted and not t.loop for t in here)
-    insist(not side.overtakes or woken, f"only who was woken is overtaken among the {side.name}")
+    insist(not side.overtakes or woken, f"only woken threads are overtaken among the {side.name}")
     served = woken or not any(m.could_act(t, side.promised) for t in side.waiters)
     insist(served, f"I3: one of the {side.name} could be served, and no thread is granted")
 
@@ -801,19 +805,6 @@ def check_nodes(m: Protocol) -> None:
         left = sum(t.wakes.count(loop.orphan) for t in m.threads) + loop.woken.count(loop.orphan)
         nodes = sum(t.node != NONE for t in loop.coroutines) + left
         insist(loop.references == nodes, f"each node that rings for {loop.name} is freed once")
-
-
-def could_act(m: Protocol, t: Thread, promised: int) -> bool:
-    """Whether it need not wait; to give up is to act, too."""
-    if t.side is m.joins:
-        return m.unfinished == 0
-    if t.side.turn:
-        return t.side.turn == RESERVED and must_not_wait(m, t)
-    if m.shut is not OPEN and not (t.side is m.gets and m.shut is SHUT and m.puts.turn):
-        return True
-    stock = m.capacity - m.count if t.side is m.puts else m.count
-    need = 0 if t.expired else min(m.needs(t), m.capacity)
-    return need == 0 or stock >= promised + need
 
 
 def must_not_wait(m: Protocol, t: Thread) -> bool:

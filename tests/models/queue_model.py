@@ -4,19 +4,18 @@ Its lock is the GIL, or as that (`attached`); it has no SPIN and no turns. Its s
 
     FAST        a fast path: put or take one item, and unlock without a SETTLE
     RETURN      of the main thread: runs signal handlers every time, and LOOKs after these
-    TASK DONE, CLEAR, BOUND, SHUTDOWN
-                `maxsize` is what BOUND sets, which cuts what those need who are in the list
+    BOUND       set `maxsize`, which cuts the needs of the waiters in the list
     START       `__init__` once more: BOUND, then an empty, open queue
-    CONVERT     PLAIN to CONVERTING; FILL is without the lock
+    CONVERT     PLAIN to CONVERTING; then the items are copied without the lock
     CLASSIC     CONVERTING to CLASSIC: the end of all waiting here
-    RENEW       in the child of a fork, before its first conversion: nobody is converting any more
+    RENEW       in the child of a fork, before its first conversion: no thread is converting any more
     MOVE ON     the operation goes on by the standard library's algorithm
     WITHDRAW    also of a coroutine that has been woken, and then did a FAST, or finds the queue to be CLASSIC
 
-Whoever finds the queue on its way to CLASSIC waits for that, and goes on there.
+and TASK DONE, CLEAR, SHUTDOWN. An operation that finds the queue on its way to CLASSIC waits for that.
 
-What is left out
-----------------
+What is left out:
+
 * The algorithm of a classic queue, which is the standard library's, on `threading.Condition`: what would be modelled is
   a lock that is CPython's. Here an operation that MOVEs ON is over.
 * The slots, but for whether there are any (`room`): a fast put needs them. That they shrink closes the fast get, for
@@ -24,11 +23,9 @@ What is left out
 * Items are never looked at; what their `__del__` does comes after the unlock, hence is another thread's doing.
 * `unfinished_tasks` set by a program, a new `put` set on the instance, subclasses with hooks (all of them classic).
 
-What is checked
----------------
-Q2 and Q3 of `queue.pyx`. Items come once and in order, and what was put was taken, cleared, moved to the container of
-the classic queue, or is there. Nothing enters a queue that is shut down or full; slots stay as they are while they are
-copied.
+What is checked. Q2 and Q3 of `queue.pyx`. Items come once and in order, and what was put was taken, cleared, moved to
+the container of the classic queue, or is there. Nothing enters a queue that is shut down or full; slots stay as they
+are while they are copied.
 """
 
 from __future__ import annotations
@@ -56,6 +53,8 @@ WAITING_KINDS = ("put", "put_many", "get", "get_many", "join")
 
 
 class Queue(Protocol):
+    """A queue and its threads."""
+
     kept = (
         *Protocol.kept,
         *("capacity", "room", "mode", "unfinished", "made_after", "moved", "removed", "put_below", "get_is_fast"),
@@ -83,7 +82,7 @@ class Queue(Protocol):
         return ("START",)
 
     def moves(self) -> tuple[str, ...]:
-        """Of somebody who needs the classic queue."""
+        """Of an operation that needs the classic queue."""
         if self.made_after != self.forks:
             return ("RENEW",)
         return {PLAIN: ("CONVERT",), CONVERTING: (), CLASSIC: ("MOVE ON",)}[self.mode]
@@ -141,11 +140,6 @@ class Queue(Protocol):
             self.put_items(t)
         else:
             self.get_items(t)
-
-    def end(self, t: Thread) -> None:
-        """Unlock; the operation is over."""
-        self.release(t)
-        self.finish(t)
 
     # -- items --------------------------------------------------------------------------------------------------------
 
@@ -297,7 +291,7 @@ class Queue(Protocol):
     @takes("RENEW")
     def renew(self, t: Thread) -> None:
         self.made_after = self.forks
-        if self.mode is CONVERTING:  # who was at it is not here
+        if self.mode is CONVERTING:  # by a thread that is not here
             self.mode = PLAIN
         self.release(t)
 

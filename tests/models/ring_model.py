@@ -2,8 +2,8 @@
 
 Its steps, beside those of the protocol:
 
-    LOOK        who reserves or peeks ACTs by taking its side's turn for a block. The main thread, where it has waited
-                for records: yes, but first away to run signal handlers (HANDLES), and these records are promised to it
+    LOOK        a reserve or a peek ACTs by taking its side's turn for a block. The main thread, where it has waited for
+                records: yes, but first away to run signal handlers (HANDLES), and these records are promised to it
                 meanwhile. SIGNALS: before it, it may be time to look for signals
     LEND        before a handler's LOOK: lock; give back what the operation that it interrupts was promised; unlock
     TRY         lock; take back what it held; put or take a few records at once, if it may; unlock. It never waits. A
@@ -14,10 +14,10 @@ Its steps, beside those of the protocol:
                 likes: ALL of its records enter or leave the ring, or FEWER, or NONE
     SHUTDOWN    discards, where it is immediate
 
-Who puts more than one piece has a node from the first on: that there is no memory for it could not be told later.
+A put of more than one piece has a node from the first on: later nobody could be told that there is no memory for it.
 
-What is left out
-----------------
+What is left out:
+
 * A COPY is one step in spite of its many bytes: in no state may the slots of two copies overlap.
 * A thread's `try_put` either acts at once, as a LOOK here does, or is one more SETTLE. How much a TRY takes may go by a
   count of before the lock: it is then as one that wants less.
@@ -29,17 +29,13 @@ What is left out
 * Records have no size: each operation says from how many on its copy takes a turn. A put's pieces are as long as the
   room and the capacity allow.
 
-What is checked
----------------
-In every state: I1; R1 and R3 of `ring`. A turn has one owner; no slot is written while it is being read.
-
-In the steps: records are delivered at most once, each producer's in order, without gaps but for what is counted as
-dropped or discarded. A put or get ends neither before its need is met nor before its deadline or the shutdown. No
+What is checked. In every state: I1; R1 and R3 of `ring`. A turn has one owner; no slot is written while it is being
+read. In the steps: records are delivered at most once, each producer's in order, without gaps but for what is counted
+as dropped or discarded. A put or get ends neither before its need is met nor before its deadline or the shutdown. No
 record is there or enters once a get was told that the ring is shut down and drained. What is peeked at stays as it is.
-What fits the ring a coroutine puts whole, or not at all. Only who is out of time, drops, or would get nothing gives up
-before a reservation has ended; and such do not wait.
-
-At an end: put = taken + dropped + discarded + left; an immediate shutdown left nothing.
+What fits the ring a coroutine puts whole, or not at all. An operation gives up before a reservation has ended where it
+is out of time, drops, or would get nothing; there, and only there. At an end: put = taken + dropped + discarded + left;
+an immediate shutdown left nothing.
 """
 
 from __future__ import annotations
@@ -75,6 +71,8 @@ OWNS_TURN = (COPIES, COPIED, HAS_BLOCK)
 
 
 class Ring(Protocol):
+    """A ring and its threads."""
+
     kept = (*Protocol.kept, "write_seq", "read_seq", "evicted", "refused", "drained")
     freeze_own, thaw_own = keeper(*kept)
 
@@ -163,8 +161,7 @@ class Ring(Protocol):
             self.drop_rest(t)
         elif t.op.kind == "snapshot":
             self.say("looks at nothing")
-            self.release(t)
-            self.finish(t)
+            self.end(t)
         else:
             self.end_in_vain(t)
 
@@ -175,8 +172,7 @@ class Ring(Protocol):
         if t.side is self.gets and end == "ShutDown":
             self.drained = True
             insist(self.shut is SHUT_NOW or self.count == 0, "a get is told: drained, though records are there")
-        self.release(t)
-        self.finish(t)
+        self.end(t)
 
     def end_of(self, side: Side) -> str:
         """Why an operation that may not act ends."""
@@ -296,7 +292,7 @@ class Ring(Protocol):
 
     @takes("TRY")
     def try_once(self, t: Thread) -> None:
-        """Who may not SETTLEs all the same."""
+        """Where it may not act it SETTLEs all the same."""
         if t.at is ANSWERED:
             self.leave(t)
         t.at = LOOKS
@@ -312,8 +308,7 @@ class Ring(Protocol):
             n = min(t.most, self.count)
             if free and self.shut is not TORN and t.op.least <= n <= min(t.room, t.op.locked):
                 self.take(self.copy_out(self.read_seq, n))
-                self.release(t)
-                self.finish(t)
+                self.end(t)
                 return
         self.release(t)
 
@@ -337,8 +332,7 @@ class Ring(Protocol):
 
     def end_get(self, t: Thread) -> None:
         self.discard_if_shut_now(t)
-        self.release(t)
-        self.finish(t)
+        self.end(t)
 
     def copy_out(self, first: int, n: int) -> tuple[Any, ...]:
         being_written = self.slots_in_turn(self.puts)
@@ -462,8 +456,7 @@ class Ring(Protocol):
             self.discard_rest()
         elif self.shut is OPEN:
             self.shut = SHUT
-        self.release(t)
-        self.finish(t)
+        self.end(t)
 
     def discard_if_shut_now(self, t: Thread) -> None:
         if self.shut is SHUT_NOW:
@@ -488,7 +481,10 @@ class Ring(Protocol):
         for side in self.sides:
             owners = [t.at for t in self.threads if t.side is side and t.at in OWNS_TURN]
             insist(len(owners) == (side.turn != FREE), f"the turn of the {side.name} has one owner")
-            insist((HAS_BLOCK in owners) == (side.turn == RESERVED), f"who holds the turn of the {side.name} is known")
+            insist(
+                (HAS_BLOCK in owners) == (side.turn == RESERVED),
+                f"a block and nothing else reserves the turn of the {side.name}",
+            )
         if self.puts.turn and self.gets.turn:
             both = self.slots_in_turn(self.puts) & self.slots_in_turn(self.gets)
             insist(not both, "no slot is written while being read")

@@ -38,7 +38,7 @@ without waiting: capacity 2; some_sleep_on; P1 put 3 turn>0; P2 put nowait, put 
     C2 get 2 nowait, get 2 nowait
 deadlines and turns: capacity 2; P1 put 3 timed turn>0; P2 put 2 timed turn>0; C1 get 1-2 timed turn>0;
     C2 get 2 timed turn>0
-# So much may be done before those who were woken, and no more.
+# So much may be done before the woken threads are back, and no more.
 overtaking ends: capacity 1; overtakes 1; some_sleep_on; P1 put, put timed, put; P2 put; C1 get, get; C2 get timed
 overtaking ends, turns: capacity 2; overtakes 1; P1 put 3 turn>0; P2 put; C1 get turn>0, get; C2 get 2
 overtaking ends, a handler puts: capacity 1; ticks C1; handler H; overtakes 1; some_sleep_on; P1 put, put;
@@ -68,7 +68,7 @@ immediate shutdown: capacity 2; P1 put 3 turn>0; P2 put 2 turn>1; C1 get 1-2 tur
     S shutdown now
 one shutdown, then another: capacity 2; P1 put 3 turn>0; P2 put; C1 get 1-2 turn>0; C2 get; S1 shutdown;
     S2 shutdown now
-# Blocks, which are out for as long as their owners like. Beside copies; who must not wait for them; shutdowns.
+# Blocks, which are out for as long as their owners like. Beside copies, operations that must not wait, shutdowns.
 blocks: capacity 2; some_sleep_on; P1 reserve 2, put; P2 put 2; C1 peek 1-2; C2 get 1-2
 blocks that follow blocks: capacity 2; some_sleep_on; P1 reserve 2; P2 reserve; C1 peek 2; C2 peek
 blocks and large copies: capacity 2; some_sleep_on; P1 put turn>0; P2 reserve; P3 put nowait; P4 put nowait;
