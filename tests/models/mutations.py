@@ -114,19 +114,19 @@ def no_settle_of(kind: str) -> Instead:
     return no_settle_if(lambda t: t.op.kind == kind)
 
 
-def whatever_is_read(m: Protocol, usual: Instead, *args: Any) -> Any:
+def ignores_readers(m: Protocol, usual: Instead, *args: Any) -> Any:
     return as_if(m.gets, usual, *args, turn=FREE)
 
 
 # -- waking up --------------------------------------------------------------------------------------------------------
 
 mutation("a get does not SETTLE", {"two records each": "I3"}, release=no_settle_of("get"))
-mutation("who takes items wakes nobody", {"queue: batches": "I3"}, release=no_settle_of("get_many"))
+mutation("a get_many does not SETTLE", {"queue: batches": "I3"}, release=no_settle_of("get_many"))
 mutation("a larger maxsize wakes nobody", {"queue: maxsize": "I3"}, release=no_settle_of("bound"))
 mutation("a shutdown wakes nobody", {"shutdown": "I3", "queue: shutdown": "I3"}, release=no_settle_of("shutdown"))
 mutation("END does not SETTLE", {"turns": "I3"}, release=no_settle_if(lambda t: t.at is COPIED))
 mutation(
-    "who looks for signals passes nothing on",
+    "a thread that looks for signals passes nothing on",
     {"signals to a consumer": "I3", "queue: signals to a consumer": "I3"},
     release=no_settle_if(lambda t: t.at is HANDLES),
 )
@@ -184,12 +184,12 @@ def takes_no_token(m: Protocol, usual: Instead, t: Thread) -> None:
 
 
 mutation(
-    "who is granted at its deadline takes no token",
+    "a waiter that is granted at its deadline takes no token",
     {"deadlines": "freed or is used again", "queue: deadlines": "freed or is used again"},
     await_token=takes_no_token,
 )
 mutation(
-    "who is granted at a tick takes no token",
+    "a waiter that is granted at a tick takes no token",
     {"signals to a consumer": "freed or is used again", "queue: signals to a consumer": "freed or is used again"},
     await_token=takes_no_token,
 )
@@ -204,7 +204,7 @@ def forgets_grant(m: Protocol, usual: Instead, t: Thread) -> None:
         usual(t)
 
 
-mutation("who is granted as it gives up passes nothing on", {"deadlines": "I3"}, return_=forgets_grant)
+mutation("a waiter that is granted as it gives up passes nothing on", {"deadlines": "I3"}, return_=forgets_grant)
 
 
 def keeps_promise_if(when: Callable[[Thread], bool]) -> Instead:
@@ -213,13 +213,15 @@ def keeps_promise_if(when: Callable[[Thread], bool]) -> Instead:
 
 
 mutation(
-    "who is granted as it gives up keeps its promise",
+    "a waiter that is granted as it gives up keeps its promise",
     {"deadlines": "promises of the gets balance"},
     leave=keeps_promise_if(lambda t: t.at is AWAITS_TOKEN),
 )
 mutation("the need stays after the deadline", {"without waiting": "I3"}, node_need=lambda m, usual, t: m.needs(t))
 mutation(
-    "who returns waits for more than fits", {"queue: batches, one slot": "I3"}, node_need=lambda m, usual, t: m.needs(t)
+    "a waiter that returns waits for more than fits",
+    {"queue: batches, one slot": "I3"},
+    node_need=lambda m, usual, t: m.needs(t),
 )
 mutation("a smaller maxsize leaves needs that cannot be met", {"queue: maxsize": "I3"}, cut_needs=nothing)
 
@@ -244,7 +246,7 @@ mutation(
     unhold=lambda m, usual, t: vars(t).update(held=0),
 )
 mutation(
-    "who looks for signals before it takes keeps its promise",
+    "a thread that looks for signals before it takes keeps its promise",
     {"a handler puts": "gets balance"},
     end_wait=after_setting(held=0),
 )
@@ -255,7 +257,7 @@ mutation(
 )
 mutation("a loop in a handler does not lend", {"a loop in a handler": "sleeps, though it could"}, must_lend=never)
 mutation(
-    "who may not overtake never may again",
+    "a thread that may not overtake never may again",
     {"overtaking ends": "only woken threads are overtaken"},
     leave=lambda m, usual, t: as_if(t.side, usual, t, overtakes=t.side.overtakes),
 )
@@ -267,7 +269,7 @@ def counts_the_away(m: Protocol, usual: Instead, side: Side) -> None:
 
 
 mutation(
-    "who is away keeps others from overtaking",
+    "a thread that is away keeps others from overtaking",
     {"overtaking ends, a handler puts": "only woken threads are overtaken"},
     overtake=counts_the_away,
 )
@@ -284,13 +286,11 @@ mutation(
     {"turns": "acts in another's turn"},
     ready=lambda m, usual, t: m.available(t.side) >= m.needs(t) or usual(t),
 )
-mutation(
-    "what is being read is dropped", {"drop_oldest": "no slot is written while being read"}, admit=whatever_is_read
-)
+mutation("what is being read is dropped", {"drop_oldest": "no slot is written while being read"}, admit=ignores_readers)
 mutation(
     "what is being read is discarded",
     {"immediate shutdown": "a slot is read that holds no record"},
-    discard_rest=whatever_is_read,
+    discard_rest=ignores_readers,
 )
 
 
@@ -309,9 +309,9 @@ mutation(
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
 
-mutation("SETTLE does not wake who gives up", {"blocks, shutdown": "I3"}, first_to_give_up=nothing)
+mutation("SETTLE does not wake a waiter that gives up", {"blocks, shutdown": "I3"}, first_to_give_up=nothing)
 mutation(
-    "SETTLE does not wake who is out of time",
+    "SETTLE does not wake a waiter that is out of time",
     {"blocks and large copies": "I3"},
     first_to_give_up=lambda m, usual, side: next((t for t in side.waiters if not t.expired and m.gives_up(t)), None),
 )
@@ -333,7 +333,7 @@ mutation(
 mutation(
     "nobody waits for a reservation", {"blocks": "does not wait for a reservation"}, gives_up=lambda m, usual, t: True
 )
-mutation("who gives up passes nothing on", {"blocks and large copies": "I3"}, give_up=no_settle)
+mutation("an operation that gives up passes nothing on", {"blocks and large copies": "I3"}, give_up=no_settle)
 mutation(
     "END of a block does not SETTLE",
     {"blocks": "I3"},
@@ -352,17 +352,17 @@ mutation(
 mutation(
     "drop_oldest drops what is peeked at",
     {"blocks, drop_oldest": "no slot is written while being"},
-    admit=whatever_is_read,
+    admit=ignores_readers,
 )
 mutation(
     "a reservation drops what is peeked at",
     {"blocks, drop_oldest": "no slot is written while being"},
-    reserve_slots=whatever_is_read,
+    reserve_slots=ignores_readers,
 )
 mutation(
     "what is peeked at is discarded",
     {"blocks, immediate shutdown": "peeks at is not the oldest"},
-    discard_rest=whatever_is_read,
+    discard_rest=ignores_readers,
 )
 mutation(
     "a snapshot does not wait for a peek",
@@ -380,7 +380,7 @@ mutation(
     over=lambda m, usual, side: usual(side) or (m.shut is SHUT and m.puts.turn == RESERVED),
 )
 mutation(
-    "who gives up beside a peek is told: drained",
+    "a get that gives up beside a peek is told: drained",
     {"blocks, drop_newest": "though records are there"},
     may_leave_records=never,
 )
@@ -456,7 +456,7 @@ mutation(
     suspend=lambda m, usual, t: as_if(t, usual, t, rung=t.rung),
 )
 mutation(
-    "a node that has rung is left to who rang",
+    "a node that has rung is left to the thread that rang",
     {"coroutines get": "nobody frees the node"},
     let_go=after_setting(rung=False),
 )
@@ -472,9 +472,11 @@ def frees_nothing(m: Protocol, usual: Instead, it: Thread | Loop) -> Any:
 
 
 mutation(
-    "who rings for a node of nobody's does not free it", {"coroutines get": "is freed once"}, wake_next=frees_nothing
+    "a thread that rings for a node without an owner does not free it",
+    {"coroutines get": "is freed once"},
+    wake_next=frees_nothing,
 )
-mutation("a loop does not free nodes of nobody's", {"coroutines get": "is freed once"}, take_woken=frees_nothing)
+mutation("a loop does not free nodes without an owner", {"coroutines get": "is freed once"}, take_woken=frees_nothing)
 mutation(
     "a closed loop's bell collects nodes",
     {"coroutines, loops that are closed": "a node is left to"},
@@ -491,7 +493,7 @@ def rings_once(m: Protocol, usual: Instead, woken: Thread) -> None:
 
 
 mutation(
-    "the bell does not ring again before who was answered has gone on",
+    "the bell does not ring again before a coroutine that was answered has gone on",
     {
         "coroutines get": "was granted, and nobody wakes it",
         "queue: coroutines, conversion": "was granted, and nobody wakes it",
@@ -555,11 +557,11 @@ mutation(
 # -- the fast paths of a queue ----------------------------------------------------------------------------------------
 
 
-def whoever_waits(m: Protocol, usual: Instead) -> None:
+def ignores_waiters(m: Protocol, usual: Instead) -> None:
     as_if(m.puts, lambda: as_if(m.gets, usual, waiters=()), waiters=())
 
 
-def whatever_is_shut(m: Protocol, usual: Instead) -> None:
+def ignores_shutdown(m: Protocol, usual: Instead) -> None:
     as_if(m, usual, shut=OPEN)
 
 
@@ -569,13 +571,15 @@ def keeps_bound(m: Protocol, usual: Instead) -> None:
     m.put_below = max(before, m.put_below)
 
 
-mutation("the fast path is not closed when somebody waits", {"queue: one slot": "Q2"}, settled=whoever_waits)
-mutation("the same, and nobody looks at Q2", {"queue: one slot": "I3"}, settled=whoever_waits, check_fast_paths=nothing)
-mutation("the fast path is not closed by a shutdown", {"queue: shutdown": "Q2"}, settled=whatever_is_shut)
+mutation("the fast path is not closed when somebody waits", {"queue: one slot": "Q2"}, settled=ignores_waiters)
+mutation(
+    "the same, and nobody looks at Q2", {"queue: one slot": "I3"}, settled=ignores_waiters, check_fast_paths=nothing
+)
+mutation("the fast path is not closed by a shutdown", {"queue: shutdown": "Q2"}, settled=ignores_shutdown)
 mutation(
     "the same of a shutdown",
     {"queue: shutdown": "an item enters a queue that is shut down"},
-    settled=whatever_is_shut,
+    settled=ignores_shutdown,
     check_fast_paths=nothing,
 )
 mutation(

@@ -184,9 +184,7 @@ class Loop(Thread):
         self.coroutines = [t for t in m.threads if t.name[0] == letter]
         for t in self.coroutines:
             t.loop = self
-        self.woken: tuple[
-            int, ...
-        ] = ()  # by nodes that have rung since it last answered; `orphan` for one without an owner
+        self.woken: tuple[int, ...] = ()  # nodes it has rung for since it last answered; `orphan`: one without an owner
         self.rings = False  # its file can be read
         self.dead = False
         self.references = 0  # to its bell, by nodes: how many of these there are

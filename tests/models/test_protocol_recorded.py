@@ -95,9 +95,12 @@ class RingRun:
         if op.n == 1 and self.dtype is not LARGE:
             self.buffer.put((first,), **how)
             return 1
-        records = np.zeros(op.n, self.dtype)
-        records["number"] = range(first, first + op.n)
-        return self.buffer.put_many(records, **how)
+        return self.buffer.put_many(self.records(op.n, first), **how)
+
+    def records(self, n, first):
+        records = np.zeros(n, self.dtype)
+        records["number"] = range(first, first + n)
+        return records
 
     def get(self, op, how):
         if op.least == op.n == 1:
@@ -121,18 +124,10 @@ class RingRun:
         return numbers
 
     async def aput(self, op, first):
-        records = np.zeros(op.n, self.dtype)
-        records["number"] = range(first, first + op.n)
-        return await self.buffer.aput_many(records)
+        return await self.buffer.aput_many(self.records(op.n, first))
 
     async def aget(self, op):
         return (await self.buffer.aget_many(op.n, min_count=op.least))["number"]
-
-    def snapshot(self, op):
-        self.buffer.snapshot()
-
-    def shutdown(self, op):
-        self.buffer.shutdown(op.immediate)
 
 
 class QueueRun:
@@ -164,24 +159,6 @@ class QueueRun:
     async def ajoin(self, op):
         await self.buffer.ajoin()
         return []
-
-    def bound(self, op):
-        self.buffer.maxsize = op.n
-
-    def shutdown(self, op):
-        self.buffer.shutdown(op.immediate)
-
-    def task_done(self, op):
-        self.buffer.task_done()
-
-    def join(self, op):
-        self.buffer.join()
-
-    def clear(self, op):
-        self.buffer.clear()
-
-    def convert(self, op):
-        self.buffer.mutex.convert()
 
 
 def run(scenario, rng, large=False, first=lambda: None):
@@ -235,19 +212,24 @@ def run(scenario, rng, large=False, first=lambda: None):
 def perform(real, op, index, sent, got, rng):
     """Do what the model calls `op`; how many records that put."""
     how = {NOT: {"block": False}, TIMED: {"timeout": rng.choice((1e-6, 1e-4, 5e-4))}, FOR_EVER: {}}[op.wait]
-    call = getattr(real, op.kind)
-    if op.kind in ("put", "put_many"):
-        return call(op, how, index * ROOM + sent + 1)
+    first = index * ROOM + sent + 1
     uses = functools.partial(use_block, rng)
+    if op.kind in ("put", "put_many"):
+        return getattr(real, op.kind)(op, how, first)
     if op.kind == "reserve":
-        return call(op, how, index * ROOM + sent + 1, uses)
+        return real.reserve(op, how, first, uses)
     if op.kind in ("get", "get_many", "peek"):
-        numbers = call(op, how, uses) if op.kind == "peek" else call(op, how)
+        numbers = real.peek(op, how, uses) if op.kind == "peek" else getattr(real, op.kind)(op, how)
         got += [divmod(int(number), ROOM) for number in numbers]
+    elif op.kind == "shutdown":
+        time.sleep(rng.choice((0, 1e-4, 1e-3)))  # the others get a chance to come far
+        real.buffer.shutdown(op.immediate)
+    elif op.kind == "bound":
+        real.buffer.maxsize = op.n
+    elif op.kind == "convert":
+        real.buffer.mutex.convert()
     else:
-        if op.kind == "shutdown":
-            time.sleep(rng.choice((0, 1e-4, 1e-3)))  # the others get a chance to come far
-        call(op)
+        getattr(real.buffer, op.kind)()
     return 0
 
 
@@ -274,7 +256,7 @@ class Follower:
 
     def __init__(self, scenario):
         super().__init__(scenario)
-        self.spins = False  # whether whoever may not act spins first
+        self.spins = False  # whether a thread that may not act spins first
         self.acting = None  # the thread that takes a step
         self.got = [()] * len(self.threads)
 
@@ -370,9 +352,7 @@ class Follower:
             return (step,)
         parks = ("PARK",) * (t.at is ENTERED)
         if t.granted:
-            for other in self.threads:
-                if t.index in other.wakes:
-                    self.deliver(other, t)
+            self.deliver_to(t)
             return *parks, step
         return *parks, "DEADLINE" if step == "RETURN, LATE" else "TICK", "RETURN"
 
@@ -383,16 +363,20 @@ class Follower:
             self.release(t)
             return ()
         if t.at is SUSPENDED and t.granted:
-            for other in self.threads:
-                if t.index in other.wakes:
-                    self.deliver(other, t)
+            self.deliver_to(t)
             self.step(t.loop, "ANSWER")
         return ("COPY", "END") if step == "END" else (step,)
 
-    def deliver(self, t, last=None):
-        """Its wake-ups, up to that of `last`."""
-        while t.wakes if last is None else last.index in t.wakes:
+    def deliver(self, t):
+        """All wake-ups that it has to deliver."""
+        while t.wakes:
             self.step(t, "WAKE")
+
+    def deliver_to(self, t):
+        """The wake-up that is on its way to it."""
+        for other in self.threads:
+            while t.index in other.wakes:
+                self.step(other, "WAKE")
 
     def go(self, t, *choices):
         insist(choices or t.loop, f"{t.name} does something, though its program is over")
@@ -476,11 +460,11 @@ def recordable(scenario, *more, times=3, large=False, **settings):
     Nothing limits overtaking where there is a GIL.
     """
     threads = {
-        who: tuple(dataclasses.replace(op, locked=0 if large else MANY, room=MANY) for op in ops) * times
-        for who, ops in scenario.threads.items()
+        name: tuple(dataclasses.replace(op, locked=0 if large else MANY, room=MANY) for op in ops) * times
+        for name, ops in scenario.threads.items()
         if ops[0].kind != "shutdown"
     }
-    threads |= {who: ops for who, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
+    threads |= {name: ops for name, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
     threads["Z"] = (operation("shutdown now"), *more)
     return dataclasses.replace(scenario, threads=threads, memory_fails=False, spins=True, overtakes=0, **settings)
 
