@@ -231,7 +231,7 @@ def queues_by_arrival(m: Protocol, usual: Instead, t: Thread) -> None:
     t.side.waiters = (*without(t.side.waiters, t), t)
 
 
-mutation("waiters queue by arrival", {"signals to a consumer": "I2"}, queue_up=queues_by_arrival)
+mutation("waiters queue by arrival", {"signals to a consumer": "I2"}, enter=queues_by_arrival)
 mutation(
     "a put out of time looks for ever",
     {"deadlines": "livelock"},

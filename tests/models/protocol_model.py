@@ -220,7 +220,12 @@ def without(threads: tuple[Thread, ...], left_out: Thread) -> tuple[Thread, ...]
 
 
 class Protocol(Model):
-    """A buffer and its threads in one state, and the steps that lead on from it."""
+    """A buffer and its threads in one state, and the steps that lead on from it.
+
+    A subclass has what differs: which steps may come next (`looks`, `returns` of a coroutine, `does_without_the_lock`);
+    what an operation needs, and whether a node (`needs`, `needs_no_node`); what it does once it may act, or must give
+    up (`act`, `give_up`).
+    """
 
     kept = ("shut", "count", "forks", "handling", "cut", "accepted", "taken", "discarded", "passed", "slots")
     freeze_own, thaw_own = keeper(*kept)
@@ -289,7 +294,7 @@ class Protocol(Model):
             return self.handles(t)
         if t.at is ALLOCATES:
             return self.looks(t) + ("NO MEMORY",) * self.scenario.memory_fails
-        return () if t.at is DONE else self.goes_on_without_the_lock(t)
+        return () if t.at is DONE else self.does_without_the_lock(t)
 
     def runs(self, t: Thread) -> bool:
         """Whether it has begun, and is not in a signal handler, which has to end first."""
@@ -377,7 +382,7 @@ class Protocol(Model):
             else:
                 self.say("may not act: ENTER")
                 self.make_node(t)
-                self.enter(t)
+                self.queue_up(t)
             self.release(t)
 
     def ready(self, t: Thread) -> bool:
@@ -508,11 +513,11 @@ class Protocol(Model):
 
     # -- lists, grants ------------------------------------------------------------------------------------------------
 
-    def enter(self, t: Thread) -> None:
+    def queue_up(self, t: Thread) -> None:
         """ENTER."""
         insist(t.side.turn != RESERVED or not must_not_wait(self, t), f"{t.name} waits for a reservation")
         t.need = self.node_need(t)
-        self.queue_up(t)
+        self.enter(t)
         if t.loop:
             self.suspend(t)
         else:
@@ -521,15 +526,12 @@ class Protocol(Model):
     def node_need(self, t: Thread) -> int:
         return 0 if t.expired else min(self.needs(t), self.capacity)
 
-    def queue_up(self, t: Thread) -> None:
+    def enter(self, t: Thread) -> None:
         """By ticket: a waiter that was overtaken, or looked for signals, gets its old place back."""
         side = t.side
         if t not in side.tickets:
             side.tickets = (*side.tickets, t)
-        place = len(side.waiters)
-        while place and side.tickets.index(side.waiters[place - 1]) > side.tickets.index(t):
-            place -= 1
-        side.waiters = (*side.waiters[:place], t, *side.waiters[place:])
+        side.waiters = tuple(sorted((*side.waiters, t), key=side.tickets.index))
 
     def suspend(self, t: Coroutine) -> None:
         t.at = SUSPENDED

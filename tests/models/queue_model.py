@@ -74,7 +74,7 @@ class Queue(Protocol):
 
     # -- what comes next ----------------------------------------------------------------------------------------------
 
-    def goes_on_without_the_lock(self, t: Thread) -> tuple[str, ...]:
+    def does_without_the_lock(self, t: Thread) -> tuple[str, ...]:
         if t.at is FILLS:
             return ("CLASSIC",) + ("CONVERT, NO MEMORY",) * self.scenario.memory_fails
         if t.at is MOVES or self.mode is not PLAIN:

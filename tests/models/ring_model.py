@@ -107,7 +107,7 @@ class Ring(Protocol):
     def returns(self, t: Coroutine) -> tuple[str, ...]:
         return ("RETURN", "TRY")
 
-    def goes_on_without_the_lock(self, t: Thread) -> tuple[str, ...]:
+    def does_without_the_lock(self, t: Thread) -> tuple[str, ...]:
         if t.at is HAS_BLOCK:
             return ENDS_OF_BLOCKS if t.span[1] > 1 else ("END, ALL", "END, NONE")
         return ("COPY",) if t.at is COPIES else ("END",)
