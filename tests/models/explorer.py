@@ -102,12 +102,12 @@ def explore(m: Model) -> Exploration:
                 step = (here, t.index, choice)
                 m.step(t, choice)
                 reached = m.freeze()
-                if reached not in numbers:
+                number = numbers.setdefault(reached, len(states))
+                if number == len(states):
                     m.check_state()
-                    numbers[reached] = len(states)
                     states.append(reached)
                     came.append(step)
-                following[here].append(numbers[reached])
+                following[here].append(number)
                 found.kinds.add(choice)
         except Violation as violation:
             found.violation = str(violation)

@@ -107,16 +107,15 @@ class Thread:
     """A thread, with its operation's wait, its node and its copy."""
 
     kept = (
-        *("place", "op", "side", "sent", "wakes", "at", "expired", "spun", "waited", "held", "held_forks", "need"),
+        *("place", "sent", "wakes", "at", "expired", "spun", "waited", "held", "held_forks", "need"),
         *("node", "granted", "token", "late", "due", "done", "room", "most", "span", "piece", "copied"),
     )
-    freeze, thaw = keeper(*kept)
+    freeze, thaw_kept = keeper(*kept)
 
     def __init__(self, name: str, index: int, program: tuple[Op, ...], m: Protocol) -> None:
         self.name = name
         self.index = index
-        self.program = program
-        self.side_of = m.side_of
+        self.program = [(op, m.side_of(op.kind)) for op in program] + [(None, None)]
         self.ticks = name in (m.scenario.ticks, m.scenario.handler)
         self.amid: Thread | None = None  # of a handler: the thread that runs it
         self.loop: Loop | None = None  # of a coroutine
@@ -126,9 +125,8 @@ class Thread:
         self.begin()
 
     def begin(self) -> None:
-        """`start_wait` of the operation at `place`, if there is one."""
-        self.op = self.program[self.place] if self.place < len(self.program) else None
-        self.side: Side = self.side_of(self.op.kind) if self.op else None
+        """`start_wait` of the operation at `place`, if there is one left."""
+        self.op, self.side = self.program[self.place]
         self.at = LOOKS if self.op else DONE
         self.expired = bool(self.op) and self.op.wait is NOT
         self.spun = False
@@ -150,15 +148,19 @@ class Thread:
 
     def vanish(self) -> None:
         """It is not there in the child of a fork, or its loop ends."""
-        self.place = len(self.program)
+        self.place = len(self.program) - 1
         self.wakes = ()
         self.begin()
+
+    def thaw(self, state: tuple[Any, ...]) -> None:
+        self.thaw_kept(state)
+        self.op, self.side = self.program[self.place]
 
 
 class Coroutine(Thread):
     """The same of a coroutine, which its loop runs."""
 
-    freeze, thaw = keeper("rung", "expected", *Thread.kept)
+    freeze, thaw_kept = keeper("rung", "expected", *Thread.kept)
 
     def begin(self) -> None:
         super().begin()

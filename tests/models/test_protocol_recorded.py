@@ -313,7 +313,7 @@ class Follower:
     def guesses(self, t, step):
         """What the recording does not show: operations that ended without a section, whether it spins, how much room it
         has, how much it saw to be there before it had the lock, how many of a block's records enter or leave."""
-        skips = range(1 + (len(t.program) - t.place if self.is_queue() else self.may_be_ended(t)))
+        skips = range(len(t.program) - t.place if self.is_queue() else 1 + self.may_be_ended(t))
         rooms = mosts = (MANY,)
         spins = (False, True) if step == "LOOK" and not self.is_queue() else (False,)
         if t.op is not None and t.op.kind == "get":
