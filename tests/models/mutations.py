@@ -74,7 +74,7 @@ def method(usual: Callable[..., Any], instead: Instead) -> Callable[..., Any]:
 
 
 def nothing(m: Protocol, usual: Instead, *args: Any) -> None:
-    """In place of whatever it is."""
+    """Has no effect."""
 
 
 def never(m: Protocol, usual: Instead, *args: Any) -> bool:
