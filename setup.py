@@ -57,6 +57,7 @@ extensions = [
             "f1buf/queue/mutex.pxi",
             "f1buf/ring/arrays.hpp",
             "f1buf/ring/blocks.pxi",
+            "f1buf/ring/copy.hpp",
             "f1buf/ring/packer.pxi",
             "f1buf/core/int.hpp",
             "f1buf/core/interpreter.hpp",
