@@ -1,6 +1,6 @@
 """Whether the place of the caller's array in memory changes how fast a ring copies: some ten seconds.
 
-98,304 bytes (4,096 readings) go into a ring and out of it, between its slots and an array at each of 512 places within a
+98,304 bytes (4,096 readings) go into a ring and out of it, between its slots and an array at each of 512 places in a
 page of 4,096 bytes. Slots and arrays start on pages or anywhere, as the heap likes; on some processors and C libraries
 memcpy is 20 times slower where they lie badly to each other. Prints GB/s at the median place and at the slowest, and
 their ratio; the same for numpy's copy of bytes, which is memcpy.
