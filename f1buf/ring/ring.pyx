@@ -59,7 +59,7 @@ from f1buf.ring.stats import RingStats
 
 __all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]
 
-cdef extern from "ring/arrays.hpp" namespace "f1buf":
+cdef extern from "core/arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
     PyObject* dtype_of(object) noexcept
     int ndim_of(object) noexcept
