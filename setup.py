@@ -44,6 +44,7 @@ modules = [
     "f1buf.ring.ring",
     "f1buf.queue.queue",
     "f1buf.telemetry.ramps",
+    "f1buf.telemetry.thresholds.scan",
     "f1buf.telemetry.sources.game.udp",
 ]
 
@@ -63,6 +64,7 @@ extensions = [
             "f1buf/ring/packer.pxi",
             "f1buf/core/int.hpp",
             "f1buf/core/interpreter.hpp",
+            "f1buf/telemetry/reading.hpp",
         ],
         include_dirs=["f1buf", numpy.get_include()],
         language="c++",

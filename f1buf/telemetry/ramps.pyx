@@ -9,7 +9,13 @@ and add (see setup.py): so a seed gives the same readings everywhere, to the las
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from f1buf.telemetry.reading cimport Reading
+cdef extern from "telemetry/reading.hpp" namespace "f1buf":
+    ctypedef struct Reading:
+        double timestamp
+        uint32_t sensor_id
+        uint16_t channel
+        uint16_t flags
+        double value
 
 cdef extern from "core/arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
