@@ -10,10 +10,15 @@ the standard one. f1buf's queues stand on the standard classes all the same. In 
 `f1buf/__init__.py` imports this module first, so a later patch changes nothing here.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def is_standard(cls: Any, name: str) -> bool:
