@@ -1,5 +1,7 @@
 """The coroutine functions of `Queue`: see `coroutines`."""
 
+from collections.abc import Iterable
+
 TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
 if TYPE_CHECKING:
     from typing import Any
@@ -46,7 +48,7 @@ class Queue:
         """
         return await self._awaited_put(item)  # type: ignore[no-any-return]
 
-    async def aget_many(self, max_count: object = None, *, min_count: object = 1) -> object:
+    async def aget_many(self, max_count: int | None = None, *, min_count: int = 1) -> list[object]:
         """
         `get_many` for coroutines: wait for `min_count` items, on the event loop, then take what is there.
 
@@ -71,9 +73,9 @@ class Queue:
         -----
         Cancelled, it has taken nothing; when it lets others run is said at `aget`.
         """
-        return await self._awaited_get_many(max_count, min_count)
+        return await self._awaited_get_many(max_count, min_count)  # type: ignore[no-any-return]
 
-    async def aput_many(self, items: object) -> int:
+    async def aput_many(self, items: Iterable[object]) -> int:
         """
         `put_many` for coroutines: waits on the event loop, where that must be.
 
