@@ -213,15 +213,15 @@ MUTANTS = [
     Mutant(
         "what goes in around the end begins with what went in before it",
         "ring/ring.pyx",
-        "memcpy(self.slots, source + straight * self.itemsize,",
-        "memcpy(self.slots, source,",
+        "copy_bytes(self.slots, source + straight * self.itemsize,",
+        "copy_bytes(self.slots, source,",
         "test_ring.py::test_any_dtype_goes_in_and_out_unchanged",
     ),
     Mutant(
         "what comes out around the end overwrites what came out before it",
         "ring/ring.pyx",
-        "memcpy(out + straight * self.itemsize, self.slots,",
-        "memcpy(out, self.slots,",
+        "copy_bytes(out + straight * self.itemsize, self.slots,",
+        "copy_bytes(out, self.slots,",
         "test_ring.py::test_drop_policies_keep_the_oldest_or_the_newest_exactly",
     ),
     Mutant(

@@ -102,8 +102,8 @@ CANARIES = {
         Canary(  # a copy from beyond the slots
             "ring",
             "ring/ring.pyx",
-            "memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)",
-            "memcpy(out, self.slots + self.monitor.capacity * self.itemsize, straight * self.itemsize)",
+            "copy_bytes(out, self.slots + pos * self.itemsize, straight * self.itemsize)",
+            "copy_bytes(out, self.slots + self.monitor.capacity * self.itemsize, straight * self.itemsize)",
         ),
     ],
     "undefined": [

@@ -7,9 +7,14 @@ these objects lie in memory. So each extension module hands its own functions in
 with what the interpreter and numpy make of the same by themselves.
 """
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 # What the tests have run on; a hint for the reader of the error, nothing is refused by it.
 TRIED = "CPython 3.11 to 3.15, numpy 1.26 to 2.5"

@@ -12,8 +12,13 @@ The classes in `queue.coroutines` and `ring.coroutines` only hold the functions:
 classes of the same name.
 """
 
+from __future__ import annotations
+
 from types import FunctionType
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def functions_of(holder: type) -> dict[str, Any]:

@@ -13,10 +13,13 @@ the standard one. f1buf's queues stand on the standard classes all the same. In 
 import os
 import sys
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 
-def is_standard(cls: Any, name: str) -> bool:
+def is_standard(cls: "Any", name: str) -> bool:
     """Whether it is the class of that name: no other's, no subclass, and none of a copy on eventlet's own threading."""
     if type(cls) is not type or (cls.__dict__.get("__module__"), cls.__name__) != ("queue", name):
         return False
@@ -24,7 +27,7 @@ def is_standard(cls: Any, name: str) -> bool:
     return scope.get("__name__") == "queue" and getattr(scope.get("threading"), "__name__", "threading") == "threading"
 
 
-def living(name: str, base: type) -> Any:
+def living(name: str, base: type) -> "Any":
     """The standard class of that name, rather the one that is or was in `queue`; None where it is gone."""
     there: Any = sys.modules.get("queue")
     classes: list[Any] = [getattr(there, name, None), *base.__subclasses__()]
@@ -32,7 +35,7 @@ def living(name: str, base: type) -> Any:
     return min(found, key=lambda cls: cls._put.__globals__ is not getattr(there, "__dict__", None), default=None)
 
 
-def owner(scope: dict[str, Any]) -> Any:
+def owner(scope: "dict[str, Any]") -> "Any":
     """The module whose namespace that is; None where it is gone."""
     there = sys.modules.get("queue")
     if getattr(there, "__dict__", None) is scope:
@@ -43,13 +46,13 @@ def owner(scope: dict[str, Any]) -> Any:
     return next((each for each in modules if each.__dict__ is scope), None)
 
 
-def spec_in(path: list[str] | None) -> Any:
+def spec_in(path: list[str] | None) -> "Any":
     """What the import system's finders have for `queue`: in these folders or archives, or, for None, anywhere."""
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
     return next(filter(None, (finder.find_spec("queue", path) for finder in finders)), None)
 
 
-def standard_spec() -> Any:
+def standard_spec() -> "Any":
     """The one beside the standard `os`; a frozen program may have it elsewhere."""
     file = getattr(os, "__file__", None)
     return (file and spec_in([os.path.dirname(file)])) or spec_in(None)
@@ -61,7 +64,7 @@ def is_hidden() -> bool:
     return os.path.realpath(standard) != os.path.realpath(found)
 
 
-def private_copy() -> Any:
+def private_copy() -> "Any":
     """`queue` once more, which nobody else sees; its exceptions are those that all others catch."""
     from importlib.util import module_from_spec
 
@@ -83,8 +86,8 @@ def private_copy() -> Any:
 
 if "queue" not in sys.modules and not is_hidden():
     import queue  # noqa: F401 - for `living`
-Queue: Any = living("Queue", object)
-module: Any = Queue and owner(Queue._put.__globals__)
+Queue: "Any" = living("Queue", object)
+module: "Any" = Queue and owner(Queue._put.__globals__)
 if not module:
     module = private_copy()
     Queue = module.Queue
@@ -97,6 +100,6 @@ Empty, Full = module.Empty, module.Full
 try:
     import _queue
 except ImportError:
-    SimpleQueue: Any = module.SimpleQueue
+    SimpleQueue: "Any" = module.SimpleQueue
 else:
     SimpleQueue = _queue.SimpleQueue  # the one in C, which nobody replaces

@@ -16,6 +16,8 @@ coroutine that is cancelled) notifies the next. The standard library's own `get`
 signal handler raises: what was told is lost there, as with `queue.Queue`.
 """
 
+from __future__ import annotations
+
 import builtins
 import collections
 import contextlib
@@ -23,10 +25,13 @@ import heapq
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from f1buf.core import standard
 from f1buf.core.errors import Empty, Full, ShutDown
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 QUEUED = object()  # in place of a result: a coroutine waits for it
 

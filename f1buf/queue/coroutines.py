@@ -1,16 +1,20 @@
 """The coroutine functions of `Queue`: see `coroutines`."""
 
-from typing import Any
+from collections.abc import Iterable
+
+TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Queue:
-    _awaited_get: Any
-    _awaited_put: Any
-    _awaited_join: Any
-    _awaited_get_many: Any
-    _awaited_put_many: Any
+    _awaited_get: "Any"
+    _awaited_put: "Any"
+    _awaited_join: "Any"
+    _awaited_get_many: "Any"
+    _awaited_put_many: "Any"
 
-    async def aget(self) -> Any:
+    async def aget(self) -> object:
         """
         Remove and return an item, as `get` for coroutines: waits on the event loop, where that must be.
 
@@ -27,7 +31,7 @@ class Queue:
         """
         return await self._awaited_get()
 
-    async def aput(self, item: Any) -> None:
+    async def aput(self, item: object) -> None:
         """
         Put an item, as `put` for coroutines: waits on the event loop, where that must be.
 
@@ -44,7 +48,7 @@ class Queue:
         """
         return await self._awaited_put(item)  # type: ignore[no-any-return]
 
-    async def aget_many(self, max_count: Any = None, *, min_count: Any = 1) -> Any:
+    async def aget_many(self, max_count: int | None = None, *, min_count: int = 1) -> list[object]:
         """
         `get_many` for coroutines: wait for `min_count` items, on the event loop, then take what is there.
 
@@ -69,9 +73,9 @@ class Queue:
         -----
         Cancelled, it has taken nothing; when it lets others run is said at `aget`.
         """
-        return await self._awaited_get_many(max_count, min_count)
+        return await self._awaited_get_many(max_count, min_count)  # type: ignore[no-any-return]
 
-    async def aput_many(self, items: Any) -> int:
+    async def aput_many(self, items: Iterable[object]) -> int:
         """
         `put_many` for coroutines: waits on the event loop, where that must be.
 

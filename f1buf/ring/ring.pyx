@@ -59,7 +59,7 @@ from f1buf.ring.stats import RingStats
 
 __all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]
 
-cdef extern from "ring/arrays.hpp" namespace "f1buf":
+cdef extern from "core/arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
     PyObject* dtype_of(object) noexcept
     int ndim_of(object) noexcept
@@ -69,6 +69,9 @@ cdef extern from "ring/arrays.hpp" namespace "f1buf":
     void set_dtype(object, object) noexcept
     void cut_to(object, uint64_t) noexcept
     char* data_of_scalar(object, object) noexcept
+
+cdef extern from "ring/copy.hpp" namespace "f1buf" nogil:
+    void copy_bytes(char*, const char*, size_t) noexcept
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object)
@@ -1018,9 +1021,9 @@ cdef void fill_and_publish(RingBuffer self, const char* source, uint64_t n) noex
 cdef void fill(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
     """Copy into the free slots from write_pos on, around the end."""
     cdef uint64_t straight = min(n, self.monitor.capacity - self.write_pos)
-    memcpy(self.slots + self.write_pos * self.itemsize, source, straight * self.itemsize)
+    copy_bytes(self.slots + self.write_pos * self.itemsize, source, straight * self.itemsize)
     if straight < n:
-        memcpy(self.slots, source + straight * self.itemsize, (n - straight) * self.itemsize)
+        copy_bytes(self.slots, source + straight * self.itemsize, (n - straight) * self.itemsize)
 
 
 cdef void publish(RingBuffer self, uint64_t n) noexcept nogil:
@@ -1189,9 +1192,9 @@ cdef void copy_in_turn(RingBuffer self, char* out, uint64_t pos, uint64_t n) noe
 
 cdef void copy_out(RingBuffer self, char* out, uint64_t pos, uint64_t n) noexcept nogil:
     cdef uint64_t straight = min(n, self.monitor.capacity - pos)
-    memcpy(out, self.slots + pos * self.itemsize, straight * self.itemsize)
+    copy_bytes(out, self.slots + pos * self.itemsize, straight * self.itemsize)
     if straight < n:
-        memcpy(out + straight * self.itemsize, self.slots, (n - straight) * self.itemsize)
+        copy_bytes(out + straight * self.itemsize, self.slots, (n - straight) * self.itemsize)
 
 
 cdef void take_out(RingBuffer self, uint64_t n) noexcept nogil:

@@ -1,6 +1,6 @@
 """Sensors, thresholds, analyzers, and the system that starts, runs and stops them."""
 
-from f1buf.ring.reading import READING
+from f1buf import READING, RingBuffer  # noqa: F401  RingBuffer: where compiled modules are missing, f1buf says what to do
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer
 from f1buf.telemetry.channels import (

@@ -12,11 +12,8 @@ How a simulated sensor moves
     near to it as possible, and the deviations differ.)
 
 Why it is fast
-    Readings are made about 8,192 at a time (197 KB, which stays in a core's second-level cache), with four numpy
-    operations, in place; sensor number and channel are written once. Each operation lets go of the GIL, and where other
-    threads want it, getting it back takes 30 us: so few operations, on many readings. A batch is copied out as bytes,
-    with the GIL: numpy copies structured records field by field, which takes over ten times as long (12 against 0.8 ns
-    each).
+    A batch is written by one compiled pass, all fields at once, straight into the array that the caller gets, and
+    without the GIL (`ramps`). What is random is worked out by numpy, for thousands of knots at a time.
 """
 
 import math
@@ -25,7 +22,6 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -42,6 +38,7 @@ from f1buf.telemetry.channels import (
     Channel,
     known_channels,
 )
+from f1buf.telemetry.ramps import ease, write_ramps
 
 __all__ = [
     "SENSOR_TYPES",
@@ -67,7 +64,6 @@ INPUT = Channel("INPUT", "")
 """An input of a data-acquisition card of which nothing more is known."""
 
 _MAX_SENSOR_ID = 2**32 - 1  # READING.sensor_id is u4
-_SIZE = READING.itemsize
 
 
 class Sensor(ABC):
@@ -247,8 +243,9 @@ def checked_readings(sensor: Sensor, readings: Any) -> tuple[NDArray[Any], Value
 # --- simulated sensors ---------------------------------------------------------------------------------------------
 
 _KNOT_SECONDS = 0.16
-_AT_ONCE = 8_192  # readings, about: 197 KB
-_CHUNK = 2_048  # knots worked out at once, at least: so many that their dozen numpy calls cost nearly nothing
+_AHEAD = 1_024  # readings made at once for `read`, one after the other
+_LONGEST = 8_192  # readings: the longest stretch
+_CHUNK = 2_048  # knots worked out at once: so many that their dozen numpy calls cost nearly nothing
 _GROUPS = 16  # laps, stints or episodes that a motion draws at once, for the same reason
 
 Motion = tuple[Floats, Floats]
@@ -277,7 +274,7 @@ class SimulatedSensor(Sensor):
 
     Notes
     -----
-    A sensor keeps about 300 KB once it has been read in batches, 850 KB once one by one. The numbers come from numpy's
+    A sensor keeps about 40 KB once it has been read in batches, 130 KB once one by one. The numbers come from numpy's
     SFC64 generator; another version of numpy may give other ones.
     """
 
@@ -299,13 +296,11 @@ class SimulatedSensor(Sensor):
             raise ValueError(f"{self.channel}: a simulated sensor needs a channel with a finite range")
         self.noise = noise
         self._number = self.channel.number
-        self._values: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
-        self._size = self._values.size  # readings a block: fixed, so that how reads are split changes nothing
-        self._next = self._size  # the next reading of `_made` to hand out; at its end: none is made yet
-        self._first = -self._size  # the number of the first of them in the series
-        self._counting = _counting(self._size)
-        self._made: NDArray[np.void] = _blank(0, self)  # grows when first filled: not all sensors are read
-        self._columns: tuple[list[float], list[float]] | None = None  # their times and values, once `read` wants them
+        self._stretches: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
+        self._made = 0  # readings so far
+        self._ahead: NDArray[np.void] = np.empty(0, READING)  # made for `read`
+        self._next = 0  # the first of them that was not handed out yet
+        self._columns: tuple[list[float], list[float]] = [], []  # their times and values
 
     def motion(self, rng: np.random.Generator) -> Motion:
         """Draw the next stretch of the motion, which continues the one before.
@@ -330,10 +325,11 @@ class SimulatedSensor(Sensor):
 
     def read(self) -> Reading:
         """Return the next reading; never blocks, never ends."""
-        if self._next == self._size:
-            self._fill()
-        if self._columns is None:  # lists: taking a number from an array costs more than all else here
-            self._columns = self._made["timestamp"].tolist(), self._made["value"].tolist()
+        if self._next == len(self._ahead):
+            self._ahead = self._make(_AHEAD)
+            # Lists: taking a number from an array costs more than all else here.
+            self._columns = self._ahead["timestamp"].tolist(), self._ahead["value"].tolist()
+            self._next = 0
         timestamps, values = self._columns
         i = self._next
         self._next = i + 1
@@ -342,35 +338,38 @@ class SimulatedSensor(Sensor):
     def read_batch(self, n: int) -> NDArray[np.void]:
         """Return the next `n` readings, shape (n,); never blocks, never ends. A copy, the caller's own."""
         n = _checked_count(n)
+        if self._next == len(self._ahead):
+            return self._make(n)
+        left = self._ahead[self._next : self._next + n]
+        self._next += len(left)
+        return np.concatenate((left, self._make(n - len(left))))
+
+    def _make(self, n: int) -> NDArray[np.void]:
+        """Return `n` readings more."""
         out: NDArray[np.void] = np.empty(n, READING)
-        to = _bytes_of(out)
+        stretches = self._stretches
         done = 0
         while done < n:
-            if self._next == self._size:
-                self._fill()
-            start = self._next
-            stop = min(self._size, start + n - done)
-            to[done * _SIZE : (done + stop - start) * _SIZE] = _bytes_of(self._made[start:stop])
-            done += stop - start
-            self._next = stop
+            if stretches.place >= stretches.size:
+                stretches.renew()
+            count = min(n - done, stretches.size - stretches.place)
+            write_ramps(
+                out,
+                done,
+                done + count,
+                self.sensor_id,
+                self._number,
+                self._made,
+                self.rate,
+                stretches.starts,
+                stretches.slopes,
+                stretches.steps,
+                stretches.place,
+            )
+            stretches.place += count
+            self._made += count
+            done += count
         return out
-
-    def _fill(self) -> None:
-        """Make the next readings."""
-        if not len(self._made):
-            self._made = _blank(self._size, self)
-        self._first += self._size
-        scratch = self._values.scratch
-        np.add(self._counting, self._first, out=scratch)
-        np.divide(scratch, self.rate, out=self._made["timestamp"])
-        self._values.fill(self._made["value"])
-        self._columns = None
-        self._next = 0
-
-
-def _bytes_of(readings: NDArray[np.void]) -> memoryview:
-    """Return a view of their bytes: see "Why it is fast"."""
-    return memoryview(readings.view(np.uint8))  # type: ignore[arg-type]
 
 
 def _generators(sensor: SimulatedSensor, seed: int | None) -> list[np.random.Generator]:
@@ -380,82 +379,67 @@ def _generators(sensor: SimulatedSensor, seed: int | None) -> list[np.random.Gen
     return [np.random.Generator(np.random.SFC64(each)) for each in seeds]
 
 
-@lru_cache(maxsize=16)
-def _counting(size: int) -> Floats:
-    """Return 0, 1, 2, ..., size - 1, shared by all sensors; read-only."""
-    numbers = np.arange(size, dtype=np.float64)
-    numbers.flags.writeable = False
-    return numbers
-
-
 class _Uniform:
-    """Values for `SimulatedSensor`: independent, uniform over the channel's range."""
+    """Stretches for `SimulatedSensor` of one reading each: independent, uniform over the channel's range."""
+
+    steps = 1
+    size = _LONGEST
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
-        self.size = _AT_ONCE
-        self.scratch: Floats = np.empty(self.size)
+        self.starts: Floats = np.empty(self.size)
+        self.slopes: Floats = np.zeros(self.size)
+        self.place = self.size  # none is worked out yet
         self._rng = generators[1]
         self._low, high = sensor.channel.range
         self._span = high - self._low
         while self._low + self._span > high:  # one rounding error too much
             self._span = math.nextafter(self._span, 0.0)
 
-    def fill(self, values: Floats) -> None:
-        self._rng.random(out=self.scratch)
-        self.scratch *= self._span
-        np.add(self.scratch, self._low, out=values)
+    def renew(self) -> None:
+        """Work out the next ones, in the place of those before."""
+        self._rng.random(out=self.starts)
+        self.starts *= self._span
+        self.starts += self._low
+        self.place = 0
 
 
 class _Walk:
-    """Values for `SimulatedSensor`: its motion, sampled.
+    """Stretches for `SimulatedSensor`: its motion, sampled.
 
-    `rows` stretches of `steps` readings are made at a time; within each the value is linear. A stretch lies between two
-    knots; where these have more readings between them than are made at a time, `parts` stretches do.
+    Each lies between two knots. Where these have more readings between them than the longest stretch, several do, the
+    `parts`.
     """
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
         a_knot = max(1.0, sensor.rate * _KNOT_SECONDS)  # readings between knots, before rounding
-        self.parts = math.ceil(a_knot / _AT_ONCE)
-        self.steps = round(a_knot / self.parts)
-        self.rows = max(1, _AT_ONCE // self.steps)
-        self.size = self.rows * self.steps
-        self.scratch: Floats = np.empty(self.size)
-        self._grid = self.scratch.reshape(self.rows, self.steps)
-        self._ramp = _counting(self.steps)
-        self._knot_seconds = self.parts * self.steps / sensor.rate
+        self._parts = math.ceil(a_knot / _LONGEST)
+        self.steps = round(a_knot / self._parts)
+        self._chunk = math.ceil(_CHUNK / self._parts)  # knots
+        self.size = self._chunk * self._parts * self.steps  # readings in a chunk
+        self.place = self.size  # none is worked out yet
+        self.starts: Floats = np.empty(0)
+        self.slopes: Floats = np.empty(0)  # by reading
+        self._knot_seconds = self._parts * self.steps / sensor.rate
         self._path = _Path(sensor.motion, generators[0])
         self._rng = generators[1]
         self._wander = sensor.wander
         self._range = sensor.channel.range
-        # A chunk has whole rows and whole knots.
-        self._knots = self.rows * math.ceil(_CHUNK / self.rows / self.parts)
-        self._made = 0  # knots so far
+        self._knots = 0  # so far
         self._last: Floats = np.empty(0)  # the chunk's last knot, from which the next one goes on
-        self._starts: Floats = np.empty((0, 1))  # one for each stretch of the chunk
-        self._slopes: Floats = np.empty((0, 1))  # by reading
-        self._row = 0  # the next stretch
 
-    def fill(self, values: Floats) -> None:
-        if self._row == len(self._starts):
-            self._work_out_chunk()
-        rows = slice(self._row, self._row + self.rows)
-        self._row += self.rows
-        np.multiply(self._slopes[rows], self._ramp, out=self._grid)
-        np.add(self._grid, self._starts[rows], out=values.reshape(self.rows, self.steps))  # a view: equal strides
-
-    def _work_out_chunk(self) -> None:
-        knots = np.concatenate((self._last, self._more_knots(self._knots + (self._made == 0))))
+    def renew(self) -> None:
+        """Work out the next chunk."""
+        knots = np.concatenate((self._last, self._more_knots(self._chunk + (self._knots == 0))))
         self._last = knots[-1:]
-        if self.parts > 1:
-            knots = np.interp(np.arange(self.parts * self._knots + 1) / self.parts, np.arange(len(knots)), knots)
-        self._starts = knots[:-1, None]
-        self._slopes = np.diff(knots)[:, None] / self.steps
-        self._row = 0
+        if self._parts > 1:
+            knots = np.interp(np.arange(self._parts * self._chunk + 1) / self._parts, np.arange(len(knots)), knots)
+        self.starts = knots[:-1]
+        self.slopes = np.diff(knots) / self.steps
+        self.place = 0
 
     def _more_knots(self, n: int) -> Floats:
-        times: Floats = np.arange(self._made, self._made + n, dtype=np.float64) * self._knot_seconds
-        self._made += n
-        knots = self._path.at(times)
+        knots = self._path.at(self._knots, n, self._knot_seconds)
+        self._knots += n
         knots += self._rng.uniform(-self._wander, self._wander, n)
         return np.clip(knots, *self._range, out=knots)
 
@@ -469,22 +453,19 @@ class _Path:
         self._times: Floats = np.empty(0)
         self._levels: Floats = np.empty(0)
 
-    def at(self, times: Floats) -> Floats:
-        """Return the values at `times` [s], which ascend."""
-        self._extend_past(float(times[-1]))
-        before = self._times.searchsorted(times, side="right") - 1
-        start, level = self._times[before], self._levels[before]
-        share = (times - start) / (self._times[before + 1] - start)
-        share *= share * (3.0 - 2.0 * share)  # eases in and out
-        values: Floats = level + (self._levels[before + 1] - level) * share
-        self._times, self._levels = self._times[before[-1] :], self._levels[before[-1] :]
+    def at(self, number: int, n: int, seconds: float) -> Floats:
+        """Return the values at ``number * seconds`` and the next, `n` in all."""
+        self._extend_past((number + n - 1) * seconds)
+        values: Floats = np.empty(n)
+        last = ease(values, seconds, number, self._times, self._levels)
+        self._times, self._levels = self._times[last:], self._levels[last:]
         return values
 
     def _extend_past(self, end: float) -> None:
         all_times, all_levels = [self._times], [self._levels]
         last = self._times[-1] if len(self._times) else None
         while last is None or last <= end:
-            durations, levels = self._motion(self._rng)
+            durations, levels = _checked_motion(*self._motion(self._rng))
             times = np.cumsum(durations)
             # The first stretch began some time ago: otherwise all cars would start their engines at time 0.
             times += -self._rng.uniform(times[0], times[-1]) if last is None else last
@@ -492,6 +473,20 @@ class _Path:
             all_times.append(times)
             all_levels.append(levels)
         self._times, self._levels = np.concatenate(all_times), np.concatenate(all_levels)
+
+
+def _checked_motion(durations: ArrayLike, levels: ArrayLike) -> Motion:
+    times, values = np.asarray(durations, np.float64), np.asarray(levels, np.float64)
+    if times.ndim != 1 or times.shape != values.shape or not len(times):
+        raise ValueError(
+            f"motion() returned durations of shape {times.shape} with levels of shape {values.shape}: expected two of "
+            "shape (waypoints,), at least one"
+        )
+    if not (times > 0).all() or not np.isfinite(times).all():
+        raise ValueError(
+            f"motion() returned a duration of {times[~(times > 0) | np.isinf(times)][0]} s: expected above 0"
+        )
+    return times, values
 
 
 def _cruise_and_episode(rng: np.random.Generator, cruise: Span, episode: Span, *, change: float, hold: Span) -> Motion:

@@ -76,7 +76,7 @@ def greenlets(*names):
 
 def test_the_import_brings_no_more_than_queue_does():
     run_python(
-        "import sys, queue, typing; before = {*sys.modules}; import f1buf\n"
+        "import sys, queue; before = {*sys.modules}; import f1buf\n"
         "brought = {*sys.modules} - before - {'_xxsubinterpreters'}  # which tells whether this is the main one\n"
         "assert brought == {'f1buf', 'f1buf.core', 'f1buf.core.errors', 'f1buf.core.standard'}, brought"
     )

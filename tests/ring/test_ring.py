@@ -739,6 +739,22 @@ def test_get_returns_a_copy():
     assert ring.get() == second
 
 
+@pytest.mark.parametrize("n", [2047, 2048, 2111, 2112, 4099])
+def test_copies_are_right_wherever_the_array_lies(n):
+    """Where it lies just behind the slots within a page of 4,096 bytes, they are copied in another way."""
+    ring = RingBuffer(n, "u1")
+    source = np.resize(np.arange(251, dtype="u1"), n)
+    memory = np.zeros(4096 + n, "u1")
+    for place in range(4096):
+        memory[place : place + n] = source
+        ring.put_many(memory[place : place + n])
+        memory[:] = 0xFF
+        assert ring.get_into(memory[place : place + n]) == n
+        assert np.array_equal(memory[place : place + n], source)
+        assert (memory[:place] == 0xFF).all()
+        assert (memory[place + n :] == 0xFF).all()
+
+
 def test_arrays_out_own_their_memory():
     """Whole batches, shortened ones, grown ones, and snapshots; none shares the slots."""
     ring = RingBuffer(30_000, "i8")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from f1buf.ring.reading import READING
 from f1buf.telemetry import F1TelemetrySystem, TelemetryError
 from f1buf.telemetry.channels import SPEED, Channel
+from f1buf.telemetry.ramps import ease, write_ramps
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
     FuelLevelSensor,
@@ -284,6 +285,65 @@ def test_a_motion_stays_within_the_range():
 
     values = Wild(1, seed=1).read_batch(1000)["value"]
     assert (values.min(), values.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("durations", "levels", "words"),
+    [
+        (
+            [1.0, 2.0],
+            [3.0],
+            r"motion\(\) returned durations of shape \(2,\) with levels of shape \(1,\)",
+        ),
+        ([], [], r"shape \(0,\) .* at least one"),
+        ([[1.0]], [[3.0]], r"shape \(1, 1\)"),
+        ([1.0, 0.0], [3.0, 4.0], r"a duration of 0.0 s: expected above 0"),
+        ([1.0, -2.0], [3.0, 4.0], r"a duration of -2.0 s"),
+        ([np.nan, 1.0], [3.0, 4.0], r"a duration of nan s"),
+        ([1.0, np.inf], [3.0, 4.0], r"a duration of inf s"),
+    ],
+)
+def test_a_motion_that_makes_no_sense(durations, levels, words):
+    class Still(SimulatedSensor):
+        channel = Channel("STILL_SENSOR", "", (0.0, 10.0))
+
+        def motion(self, rng):
+            return durations, levels
+
+    with pytest.raises(ValueError, match=words):
+        Still(1).read_batch(10)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(-1, 4, 0), (3, 2, 0), (0, 11, 0), (0, 10, -1), (0, 10, 31), (0, 1, 40)],
+    ids=lambda arguments: str(arguments),
+)
+def test_ramps_stay_within_their_arrays(arguments):
+    """Ten readings; four stretches of ten."""
+    start, stop, place = arguments
+    out = np.zeros(10, READING)
+    with pytest.raises(IndexError):
+        write_ramps(out, start, stop, 1, 1, 0, 100.0, np.zeros(4), np.ones(5), 10, place)
+    assert not out.tobytes().strip(b"\0")
+
+
+@pytest.mark.parametrize(("times", "levels"), [(1, 1), (0, 0), (3, 2)])
+def test_a_motion_has_as_many_levels_as_times(times, levels):
+    with pytest.raises(IndexError):
+        ease(np.zeros(3), 0.1, 0, np.zeros(times), np.zeros(levels))
+
+
+def test_the_readings_of_a_seed_are_those_of_a_formula():
+    """Operation by operation, as numpy does it: a fused multiply and add would give other last bits."""
+    rng = np.random.default_rng(1)
+    starts, slopes, steps, rate = rng.random(100), rng.random(100) - 0.5, 7, 97.3
+    out = np.zeros(690, READING)
+    write_ramps(out, 0, 690, 5, 3, 1000, rate, starts, slopes, steps, 5)
+    places = np.arange(5, 695)
+    assert out["value"].tolist() == (slopes[places // steps] * (places % steps) + starts[places // steps]).tolist()
+    assert out["timestamp"].tolist() == ((1000 + np.arange(690)) / rate).tolist()
+    assert set(zip(*(out[name].tolist() for name in ("sensor_id", "channel", "flags")), strict=True)) == {(5, 3, 0)}
 
 
 def test_uniform_noise_never_rounds_out_of_the_range():

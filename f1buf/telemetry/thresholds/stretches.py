@@ -5,20 +5,12 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.thresholds.model import Bools, Floats
 
-__all__ = ["first_from", "long_enough", "ranges", "runs_of"]
+__all__ = ["long_enough", "ranges"]
 
 Ints = NDArray[np.intp]
 
 
-def runs_of(flags: Bools, first: Bools) -> tuple[Ints, Ints]:
-    """Return where each run of true flags starts and stops; `first` marks where a run may not go on."""
-    starts, ends = flags.copy(), flags.copy()
-    starts[1:] &= ~flags[:-1] | first[1:]
-    ends[:-1] &= ~flags[1:] | first[1:]
-    return starts.nonzero()[0], ends.nonzero()[0] + 1
-
-
-def first_from(starts: Ints, flags: Bools) -> Ints:
+def _first_from(starts: Ints, flags: Bools) -> Ints:
     """Return the index of the first true flag from each start on; their number where there is none."""
     indices = np.append(flags.nonzero()[0], len(flags))
     first: Ints = indices[indices.searchsorted(starts)]
@@ -53,4 +45,4 @@ def long_enough(duration: float, times: Floats, lengths: Ints, earlier: Floats |
     lowest = compared[order[np.minimum.accumulate(ranks - below) + below]]
     with np.errstate(invalid="ignore", over="ignore"):  # of infinite timestamps
         lasted = times - lowest >= duration
-    return np.minimum(first_from(starts, lasted), stops) - starts, lowest[stops - 1]
+    return np.minimum(_first_from(starts, lasted), stops) - starts, lowest[stops - 1]
