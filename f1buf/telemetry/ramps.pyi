@@ -9,15 +9,16 @@ def write_ramps(
     channel: int,
     number: int,
     rate: float,
-    starts: NDArray[np.float64],
-    slopes: NDArray[np.float64],
+    knots: NDArray[np.float64],
     steps: int,
     place: int,
 ) -> None: ...
 def ease(
-    out: NDArray[np.float64],
+    knots: NDArray[np.float64],
     seconds: float,
     number: int,
     times: NDArray[np.float64],
     levels: NDArray[np.float64],
+    low: float,
+    high: float,
 ) -> int: ...

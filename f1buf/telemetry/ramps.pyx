@@ -1,8 +1,8 @@
 # distutils: language = c++
 """Writing simulated readings: one pass over a batch, without the GIL.
 
-A simulated series is linear between knots: it consists of *stretches* of equally many readings, each with a value at
-its start and a slope. `write_ramps` writes readings of such a series, all fields at once; `ease` works out the knots.
+A simulated series is linear between knots, which are equally many readings apart. `write_ramps` writes readings of such
+a series, all fields at once; `ease` works out the knots.
 What they compute, and in which order, is as numpy would do it, one operation after the other, without a fused multiply
 and add (see setup.py): so a seed gives the same readings everywhere, to the last bit.
 """
@@ -29,13 +29,12 @@ cdef struct Series:
     uint32_t sensor_id
     uint16_t channel
     double rate         # [Hz]
-    const double* starts
-    const double* slopes
-    Py_ssize_t steps    # readings a stretch
+    const double* knots
+    Py_ssize_t steps    # readings from one knot to the next
 
 
 def write_ramps(out, Py_ssize_t start, Py_ssize_t stop, uint32_t sensor_id, uint16_t channel, int64_t number,
-                double rate, starts, slopes, Py_ssize_t steps, Py_ssize_t place):
+                double rate, knots, Py_ssize_t steps, Py_ssize_t place):
     """
     Write readings `start` to `stop` of `out`.
 
@@ -51,26 +50,24 @@ def write_ramps(out, Py_ssize_t start, Py_ssize_t stop, uint32_t sensor_id, uint
         The first one's in the series: its time is ``number / rate``.
     rate : float
         Readings a second [Hz].
-    starts, slopes : ndarray of float64, contiguous
-        Each stretch's first value, and by how much the next ones rise.
+    knots : ndarray of float64, contiguous
+        The values between which the readings lie.
     steps : int
-        Readings in each stretch.
+        Readings from one knot to the next.
     place : int
-        Of the first one to be written, counted from the start of stretch 0.
+        Of the first one to be written, counted from the first knot.
 
     Raises
     ------
     IndexError
-        They are more than there is room for, or than the stretches have. (For `SimulatedSensor` alone: the kinds of the
-        arrays are not looked at.)
+        They are more than there is room for, or lie beyond the last knot. (For `SimulatedSensor` alone: the kinds of
+        the arrays are not looked at.)
     """
     if not 0 <= start <= stop <= <Py_ssize_t> length_of(out):
         raise IndexError(f"readings {start} to {stop} of {length_of(out)}")
-    if not 0 <= place <= <Py_ssize_t> min(length_of(starts), length_of(slopes)) * steps - (stop - start):
-        raise IndexError(f"{stop - start} readings from {place} on, of {length_of(starts)} stretches of {steps}")
-    cdef Series series = Series(
-        sensor_id, channel, rate, <const double*> data_of(starts), <const double*> data_of(slopes), steps
-    )
+    if not 0 <= place <= (<Py_ssize_t> length_of(knots) - 1) * steps - (stop - start):
+        raise IndexError(f"{stop - start} readings from {place} on; {length_of(knots)} knots, {steps} readings apart")
+    cdef Series series = Series(sensor_id, channel, rate, <const double*> data_of(knots), steps)
     cdef Reading* readings = <Reading*> data_of(out) + start
     if stop - start < MANY:
         write(&series, readings, stop - start, number, place)
@@ -80,22 +77,22 @@ def write_ramps(out, Py_ssize_t start, Py_ssize_t stop, uint32_t sensor_id, uint
 
 
 cdef void write(const Series* series, Reading* out, Py_ssize_t n, int64_t number, Py_ssize_t place) noexcept nogil:
-    cdef Py_ssize_t stretch = place // series.steps
+    cdef Py_ssize_t knot = place // series.steps
     cdef Py_ssize_t step = place % series.steps
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t count
     while done < n:
         count = min(n - done, series.steps - step)
-        write_stretch(series, out + done, count, number + done, stretch, step)
+        write_ramp(series, out + done, count, number + done, knot, step)
         done += count
-        stretch += 1
+        knot += 1
         step = 0
 
 
-cdef inline void write_stretch(const Series* series, Reading* out, Py_ssize_t n, int64_t number, Py_ssize_t stretch,
-                               Py_ssize_t step) noexcept nogil:
-    cdef double first = series.starts[stretch]
-    cdef double slope = series.slopes[stretch]
+cdef inline void write_ramp(const Series* series, Reading* out, Py_ssize_t n, int64_t number, Py_ssize_t knot,
+                            Py_ssize_t step) noexcept nogil:
+    cdef double first = series.knots[knot]
+    cdef double slope = (series.knots[knot + 1] - first) / <double> series.steps
     cdef double rate = series.rate
     cdef Py_ssize_t i
     for i in range(n):
@@ -106,21 +103,23 @@ cdef inline void write_stretch(const Series* series, Reading* out, Py_ssize_t n,
         out[i].value = slope * <double> (step + i) + first
 
 
-def ease(out, double seconds, int64_t number, times, levels):
+def ease(knots, double seconds, int64_t number, times, levels, double low, double high):
     """
-    Work out a motion at equal steps of time: it eases from each waypoint to the next, with a slope of 0 at each.
+    Add a motion to what deviates from it: it eases from each waypoint to the next, with a slope of 0 at each.
 
     Parameters
     ----------
-    out : ndarray of float64, shape (n,), contiguous
-        The values, at ``(number + i) * seconds``.
+    knots : ndarray of float64, shape (n,), contiguous
+        By how much each deviates; then its value, at ``(number + i) * seconds``.
     seconds : float
-        Between two of them [s].
+        From one knot to the next [s].
     number : int
-        Of the first one.
+        Of the first knot.
     times, levels : ndarray of float64, contiguous
-        The waypoints, at least two. The times rise; the first is not beyond the first value's time, the last is beyond
+        The waypoints, at least two. The times rise; the first is not beyond the first knot's time, the last is beyond
         the last one's.
+    low, high : float
+        Within which the values stay.
 
     Returns
     -------
@@ -132,14 +131,14 @@ def ease(out, double seconds, int64_t number, times, levels):
     IndexError
         There are not as many levels as times. (For `SimulatedSensor` alone: the kinds of the arrays are not looked at.)
     """
-    cdef Py_ssize_t n = length_of(out)
-    cdef double* values = <double*> data_of(out)
+    cdef Py_ssize_t n = length_of(knots)
+    cdef double* values = <double*> data_of(knots)
     cdef const double* at = <const double*> data_of(times)
     cdef const double* level = <const double*> data_of(levels)
     cdef Py_ssize_t last_but_one = <Py_ssize_t> length_of(times) - 2
     cdef Py_ssize_t before = 0
     cdef Py_ssize_t i
-    cdef double time, share
+    cdef double time, share, value
     if last_but_one < 0 or length_of(levels) != length_of(times):
         raise IndexError(f"{length_of(times)} times with {length_of(levels)} levels")
     with nogil:
@@ -149,5 +148,6 @@ def ease(out, double seconds, int64_t number, times, levels):
                 before += 1
             share = (time - at[before]) / (at[before + 1] - at[before])
             share *= share * (3.0 - 2.0 * share)
-            values[i] = level[before] + (level[before + 1] - level[before]) * share
+            value = level[before] + (level[before + 1] - level[before]) * share + values[i]
+            values[i] = min(max(value, low), high)
     return before

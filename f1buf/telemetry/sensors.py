@@ -244,7 +244,7 @@ def checked_readings(sensor: Sensor, readings: Any) -> tuple[NDArray[Any], Value
 
 _KNOT_SECONDS = 0.16
 _AHEAD = 1_024  # readings made at once for `read`, one after the other
-_LONGEST = 8_192  # readings: the longest stretch
+_LONGEST = 8_192  # readings: the longest ramp between two values
 _CHUNK = 2_048  # knots worked out at once: so many that their dozen numpy calls cost nearly nothing
 _GROUPS = 16  # laps, stints or episodes that a motion draws at once, for the same reason
 
@@ -296,7 +296,7 @@ class SimulatedSensor(Sensor):
             raise ValueError(f"{self.channel}: a simulated sensor needs a channel with a finite range")
         self.noise = noise
         self._number = self.channel.number
-        self._stretches: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
+        self._knots: _Walk | _Uniform = (_Walk if noise == "walk" else _Uniform)(self, _generators(self, seed))
         self._made = 0  # readings so far
         self._ahead: NDArray[np.void] = np.empty(0, READING)  # made for `read`
         self._next = 0  # the first of them that was not handed out yet
@@ -347,12 +347,12 @@ class SimulatedSensor(Sensor):
     def _make(self, n: int) -> NDArray[np.void]:
         """Return `n` readings more."""
         out: NDArray[np.void] = np.empty(n, READING)
-        stretches = self._stretches
+        knots = self._knots
         done = 0
         while done < n:
-            if stretches.place >= stretches.size:
-                stretches.renew()
-            count = min(n - done, stretches.size - stretches.place)
+            if knots.place >= knots.size:
+                knots.renew()
+            count = min(n - done, knots.size - knots.place)
             write_ramps(
                 out,
                 done,
@@ -361,12 +361,11 @@ class SimulatedSensor(Sensor):
                 self._number,
                 self._made,
                 self.rate,
-                stretches.starts,
-                stretches.slopes,
-                stretches.steps,
-                stretches.place,
+                knots.knots,
+                knots.steps,
+                knots.place,
             )
-            stretches.place += count
+            knots.place += count
             self._made += count
             done += count
         return out
@@ -380,14 +379,13 @@ def _generators(sensor: SimulatedSensor, seed: int | None) -> list[np.random.Gen
 
 
 class _Uniform:
-    """Stretches for `SimulatedSensor` of one reading each: independent, uniform over the channel's range."""
+    """Knots for `SimulatedSensor`, one for each reading: independent values, uniform over the channel's range."""
 
     steps = 1
     size = _LONGEST
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
-        self.starts: Floats = np.empty(self.size)
-        self.slopes: Floats = np.zeros(self.size)
+        self.knots: Floats = np.zeros(self.size + 1)
         self.place = self.size  # none is worked out yet
         self._rng = generators[1]
         self._low, high = sensor.channel.range
@@ -397,17 +395,17 @@ class _Uniform:
 
     def renew(self) -> None:
         """Work out the next ones, in the place of those before."""
-        self._rng.random(out=self.starts)
-        self.starts *= self._span
-        self.starts += self._low
+        values = self.knots[:-1]
+        self._rng.random(out=values)
+        values *= self._span
+        values += self._low
         self.place = 0
 
 
 class _Walk:
-    """Stretches for `SimulatedSensor`: its motion, sampled.
+    """Knots for `SimulatedSensor`: its motion, sampled.
 
-    Each lies between two knots. Where these have more readings between them than the longest stretch, several do, the
-    `parts`.
+    Where they would have more readings between them than the longest ramp, there are several ramps, the `parts`.
     """
 
     def __init__(self, sensor: SimulatedSensor, generators: list[np.random.Generator]) -> None:
@@ -417,31 +415,26 @@ class _Walk:
         self._chunk = math.ceil(_CHUNK / self._parts)  # knots
         self.size = self._chunk * self._parts * self.steps  # readings in a chunk
         self.place = self.size  # none is worked out yet
-        self.starts: Floats = np.empty(0)
-        self.slopes: Floats = np.empty(0)  # by reading
+        self.knots: Floats = np.empty(0)
         self._knot_seconds = self._parts * self.steps / sensor.rate
         self._path = _Path(sensor.motion, generators[0])
         self._rng = generators[1]
         self._wander = sensor.wander
         self._range = sensor.channel.range
-        self._knots = 0  # so far
+        self._made = 0  # knots so far
         self._last: Floats = np.empty(0)  # the chunk's last knot, from which the next one goes on
 
     def renew(self) -> None:
         """Work out the next chunk."""
-        knots = np.concatenate((self._last, self._more_knots(self._chunk + (self._knots == 0))))
-        self._last = knots[-1:]
+        more = self._rng.uniform(-self._wander, self._wander, self._chunk + (self._made == 0))
+        self._path.add_to(more, self._made, self._knot_seconds, self._range)
+        self._made += len(more)
+        self.knots = np.concatenate((self._last, more))
+        self._last = more[-1:]
         if self._parts > 1:
-            knots = np.interp(np.arange(self._parts * self._chunk + 1) / self._parts, np.arange(len(knots)), knots)
-        self.starts = knots[:-1]
-        self.slopes = np.diff(knots) / self.steps
+            ends = np.arange(self._chunk + 1)
+            self.knots = np.interp(np.arange(self._parts * self._chunk + 1) / self._parts, ends, self.knots)
         self.place = 0
-
-    def _more_knots(self, n: int) -> Floats:
-        knots = self._path.at(self._knots, n, self._knot_seconds)
-        self._knots += n
-        knots += self._rng.uniform(-self._wander, self._wander, n)
-        return np.clip(knots, *self._range, out=knots)
 
 
 class _Path:
@@ -453,13 +446,11 @@ class _Path:
         self._times: Floats = np.empty(0)
         self._levels: Floats = np.empty(0)
 
-    def at(self, number: int, n: int, seconds: float) -> Floats:
-        """Return the values at ``number * seconds`` and the next, `n` in all."""
-        self._extend_past((number + n - 1) * seconds)
-        values: Floats = np.empty(n)
-        last = ease(values, seconds, number, self._times, self._levels)
+    def add_to(self, knots: Floats, number: int, seconds: float, within: Span) -> None:
+        """Add the motion's values at ``number * seconds`` and the next to `knots`; keep the sums within a range."""
+        self._extend_past((number + len(knots) - 1) * seconds)
+        last = ease(knots, seconds, number, self._times, self._levels, *within)
         self._times, self._levels = self._times[last:], self._levels[last:]
-        return values
 
     def _extend_past(self, end: float) -> None:
         all_times, all_levels = [self._times], [self._levels]

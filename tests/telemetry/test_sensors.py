@@ -320,28 +320,29 @@ def test_a_motion_that_makes_no_sense(durations, levels, words):
     ids=lambda arguments: str(arguments),
 )
 def test_ramps_stay_within_their_arrays(arguments):
-    """Ten readings; four stretches of ten."""
+    """Ten readings; four ramps of ten."""
     start, stop, place = arguments
     out = np.zeros(10, READING)
     with pytest.raises(IndexError):
-        write_ramps(out, start, stop, 1, 1, 0, 100.0, np.zeros(4), np.ones(5), 10, place)
+        write_ramps(out, start, stop, 1, 1, 0, 100.0, np.zeros(5), 10, place)
     assert not out.tobytes().strip(b"\0")
 
 
 @pytest.mark.parametrize(("times", "levels"), [(1, 1), (0, 0), (3, 2)])
 def test_a_motion_has_as_many_levels_as_times(times, levels):
     with pytest.raises(IndexError):
-        ease(np.zeros(3), 0.1, 0, np.zeros(times), np.zeros(levels))
+        ease(np.zeros(3), 0.1, 0, np.zeros(times), np.zeros(levels), 0.0, 1.0)
 
 
 def test_the_readings_of_a_seed_are_those_of_a_formula():
     """Operation by operation, as numpy does it: a fused multiply and add would give other last bits."""
     rng = np.random.default_rng(1)
-    starts, slopes, steps, rate = rng.random(100), rng.random(100) - 0.5, 7, 97.3
+    knots, steps, rate = rng.random(101), 7, 97.3
     out = np.zeros(690, READING)
-    write_ramps(out, 0, 690, 5, 3, 1000, rate, starts, slopes, steps, 5)
+    write_ramps(out, 0, 690, 5, 3, 1000, rate, knots, steps, 5)
     places = np.arange(5, 695)
-    assert out["value"].tolist() == (slopes[places // steps] * (places % steps) + starts[places // steps]).tolist()
+    slopes = np.diff(knots) / steps
+    assert out["value"].tolist() == (slopes[places // steps] * (places % steps) + knots[places // steps]).tolist()
     assert out["timestamp"].tolist() == ((1000 + np.arange(690)) / rate).tolist()
     assert set(zip(*(out[name].tolist() for name in ("sensor_id", "channel", "flags")), strict=True)) == {(5, 3, 0)}
 
