@@ -63,6 +63,8 @@ from workloads import (
     slow_consumer,
 )
 
+from f1buf.telemetry.sources.paced import FULL_SPEED_BATCH
+
 OUTPUT = Path(__file__).parents[1] / "build" / "bench"
 MEMCPY = "limit: two memcpys, one after the other"
 OBJECTS_AT_MOST = 1_000_000  # in one run: they are all kept, to be looked at
@@ -162,7 +164,7 @@ def slow_case(slow: Slow, ms: int) -> Case:
 
 
 def pipeline_case(spec: Pipeline, ms: int) -> Case:
-    titles = {"f1buf": "f1buf.telemetry", "plain": "the plain pattern"}
+    titles = {"f1buf": "f1buf.telemetry", "plain": "the plain pattern", "one thread": "the same in one thread"}
     title = titles.get(spec.kind, f"the same on {spec.kind}")
     title += f", batches of {spec.batch:,}" if spec.kind != "plain" else ""
     title += ", readings ready" if spec.ready else ""
@@ -230,7 +232,9 @@ def pipeline_goals(scale: Scale) -> list[Goal]:
         peer = pipeline_case(Pipeline("queue.Queue of arrays", batch), ms)
         title = f"whole pipeline, batches of {batch:,}; on queue.Queue of arrays"
         rows.append(Goal(title, ours[batch], peer, (must,) * 3, (aim,) * 3))
-    return rows
+    system, loop = (pipeline_case(Pipeline(kind, FULL_SPEED_BATCH), ms) for kind in ("f1buf", "one thread"))
+    title = f"whole pipeline, batches of {FULL_SPEED_BATCH:,}; in one thread"
+    return [*rows, Goal(title, system, loop, (1.3,) * 3, (1.8,) * 3)]
 
 
 def trip_goals(scale: Scale) -> list[Goal]:
@@ -348,6 +352,7 @@ def pipeline_section(scale: Scale) -> Section:
         cases.append(pipeline_case(Pipeline("plain", ready=ready), ms))
         for batch in (256, 4096):
             cases += [pipeline_case(Pipeline(kind, batch, ready), ms) for kind in ("f1buf", "queue.Queue of arrays")]
+        cases += [pipeline_case(Pipeline(kind, FULL_SPEED_BATCH, ready), ms) for kind in ("f1buf", "one thread")]
     title = "The whole pipeline: 5 sensor types, 3 analyzers, alerts on"
     return Section("pipeline", title, "rate", cases, 5)
 

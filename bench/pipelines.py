@@ -3,7 +3,8 @@
 The plain pattern is what a textbook shows: five threads make readings as dataclasses and put them into a
 `queue.Queue`, three threads get them one by one and apply one threshold check each; nothing is printed. f1buf's
 system does the same work with arrays, over a `RingBuffer`. Between the two stands what a numpy user would write:
-f1buf's own sensors, checks and alerts, with a `queue.Queue` carrying whole arrays, by reference.
+f1buf's own sensors, checks and alerts, with a `queue.Queue` carrying whole arrays, by reference. And a loop in one
+thread makes, puts, gets and checks in turns: what threads are worth here.
 
 With readings that are ready beforehand (`Pipeline.ready`) sensors hand out the same arrays again and again, so that
 what is left is carrying and checking.
@@ -116,6 +117,25 @@ def on_queue(spec: Pipeline, seconds: float) -> float:
     return analysed[0] / took
 
 
+def in_one_thread(spec: Pipeline, seconds: float) -> float:
+    """The same sensors, ring, checks and alerts, one after the other."""
+    ring, stop = f1buf.RingBuffer(BUFFER_SIZE), threading.Event()
+    table = ThresholdTable(load_thresholds("default"))
+    tracker = Tracker(table)
+    alerts: list[Alert] = []
+    made = analysed = 0
+    sources = cycle([Block(sensor, spec).batches(stop) for sensor in make_sensors()])
+    began = time.perf_counter()
+    while (took := time.perf_counter() - began) < seconds:
+        made += ring.put_many(next(next(sources)))
+        first, readings = ring.get_many(return_seq=True)
+        for event in tracker.merge(table.check(readings), first):
+            alerts.append(Alert.from_event(event, table.thresholds[event.threshold], {}))
+        analysed += len(readings)
+    _require(made, analysed, "the loop")
+    return analysed / took
+
+
 @dataclass
 class Reading:
     timestamp: float
@@ -214,5 +234,6 @@ def _require(made: int, analysed: int, what: str) -> None:
 PIPELINES: dict[str, Callable[[Pipeline, float], float]] = {
     "f1buf": on_ring,
     "queue.Queue of arrays": on_queue,
+    "one thread": in_one_thread,
     "plain": plain,
 }
