@@ -1,7 +1,7 @@
-"""Run tests of rings and queues under one of gcc's sanitizers, and judge its reports.
+"""Run tests of what is compiled under one of gcc's sanitizers, and judge its reports.
 
     python tools/sanitize.py thread PYTHON    data races: the tests with many threads
-    python tools/sanitize.py address          bad memory accesses: all tests of rings and queues
+    python tools/sanitize.py address          bad memory accesses: all tests of rings, queues, passes over batches
     python tools/sanitize.py undefined        undefined behaviour: the same
 
 In an environment with what `pip install -e '.[test]'` installs, setuptools and Cython. f1buf is built with the
@@ -35,7 +35,7 @@ from xml.etree import ElementTree
 from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit, files_of_tests
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
-OURS = re.compile(r"5f1buf|f1buf::|/(?:core|ring|queue|game)/\w+\.(?:cpython-|cpp|pyx|px[di]|hpp)")
+OURS = re.compile(r"5f1buf|f1buf::|/(?:core|ring|queue|telemetry|thresholds|game)/\w+\.(?:cpython-|cpp|pyx|px[di]|hpp)")
 
 STRESS_TESTS = ("test_stress.py", "test_queue_stress.py", "test_coroutines.py")
 LISTEN_TESTS = tuple(
@@ -47,11 +47,17 @@ LISTEN_TESTS = tuple(
         "closing_ends_it",
     )
 )
+BATCH_TESTS = ("test_thresholds.py", "test_sensors.py")  # the compiled passes over batches of readings
 NOGIL_TESTS = ("test_ring_nogil.py::test_everything_comes_once_and_in_order",)
 TESTS = {
-    "thread": STRESS_TESTS + NOGIL_TESTS + LISTEN_TESTS,
-    "address": RING_TESTS + QUEUE_TESTS,
-    "undefined": RING_TESTS + QUEUE_TESTS,
+    "thread": (
+        *STRESS_TESTS,
+        *NOGIL_TESTS,
+        *LISTEN_TESTS,
+        "test_analyzers.py::test_alerts_do_not_depend_on_the_buffer",
+    ),
+    "address": RING_TESTS + QUEUE_TESTS + BATCH_TESTS,
+    "undefined": RING_TESTS + QUEUE_TESTS + BATCH_TESTS,
 }
 
 # What AddressSanitizer does not run, by the names that a test uses, or what it is parametrized with.
