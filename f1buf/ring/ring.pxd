@@ -49,6 +49,8 @@ cdef class RingBuffer:
     cdef bint padded              # the fields leave gaps, which the packer must fill with zeros
     cdef readonly object dtype
     cdef object blank_scalar      # an array whose [0] is a new scalar for `get` to fill, where the dtype has such
+    cdef object spare             # an array of records, of which the first `spare_count` are free for `get` to fill
+    cdef Py_ssize_t spare_count
     cdef object raw_dtype         # dtype, or plain bytes of its size, which numpy allocates 3 times as fast
     cdef object __weakref__
 

@@ -70,6 +70,9 @@ cdef extern from "core/arrays.hpp" namespace "f1buf":
     void cut_to(object, uint64_t) noexcept
     char* data_of_scalar(object, object) noexcept
 
+cdef extern from "core/interpreter.hpp" namespace "f1buf" nogil:
+    const bint NO_GIL
+
 cdef extern from "ring/copy.hpp" namespace "f1buf" nogil:
     void copy_bytes(char*, const char*, size_t) noexcept
 
@@ -110,6 +113,7 @@ cdef extern from *:
 
 cdef size_t LOCKED_COPY = 4096    # [bytes] the same for a thread that runs without the GIL
 cdef size_t PIECE = 1 << 20       # [bytes] the largest piece of a put, so that others get their turn
+cdef Py_ssize_t SPARE_BYTES = 384  # of records that `get` makes at once: what one that is kept keeps alive at most
 cdef size_t FIRST_ROOM = 1 << 16  # [bytes] what a get_many allocates before it knows what it will find
 
 cdef object ndarray = np.ndarray
@@ -322,7 +326,8 @@ cdef class RingBuffer:
         Returns
         -------
         numpy scalar
-            A copy: a numpy record for a structured dtype, else a scalar of the dtype.
+            A copy: a numpy record for a structured dtype, else a scalar of the dtype. A record that is kept may keep up
+            to 384 bytes in memory.
 
         Raises
         ------
@@ -332,16 +337,18 @@ cdef class RingBuffer:
             The ring is shut down and empty.
         """
         cdef int64_t deadline = deadline_from(block, timeout)
+        cdef Py_ssize_t place
         if self.blank_scalar is not None:
             record = self.blank_scalar[0]
             get_array(self, data_of_scalar(record, self.blank_scalar), 1, 1, deadline, NULL)
             return record
-        out = blank_array(self, 1)
         if not self.is_struct:
+            out = blank_array(self, 1)
             get_array(self, data_of(out), 1, 1, deadline, NULL)
             return out[0]
-        record = out[0]  # a view, so that it can be had before what it shows
-        get_array(self, data_of(out), 1, 1, deadline, NULL)
+        out = spare_records(self, &place)
+        record = out[place]  # a view, so that it can be had before what it shows
+        get_array(self, data_of(out) + place * self.itemsize, 1, 1, deadline, NULL)
         return record
 
     def get_nowait(self):
@@ -1424,6 +1431,23 @@ cdef object blank_array(RingBuffer self, uint64_t n):
     if self.raw_dtype is not self.dtype:
         set_dtype(array, self.dtype)
     return array
+
+
+cdef object spare_records(RingBuffer self, Py_ssize_t* place):
+    """An array with a record that nobody has, at `place`: for `get`. Making an array takes longer than all else there.
+
+    With a GIL only; without, several threads would have to share them.
+    """
+    cdef Py_ssize_t n = 1 if NO_GIL else max(<Py_ssize_t> 1, SPARE_BYTES // <Py_ssize_t> self.itemsize)
+    if NO_GIL or self.spare_count == 0:
+        more = blank_array(self, n)  # now the collector may have run, and a get in a finalizer
+        if n == 1:
+            place[0] = 0
+            return more
+        self.spare, self.spare_count = more, n
+    self.spare_count -= 1
+    place[0] = self.spare_count
+    return self.spare
 
 
 cdef const char* ring_fault(RingBuffer self) noexcept nogil:

@@ -739,6 +739,21 @@ def test_get_returns_a_copy():
     assert ring.get() == second
 
 
+@pytest.mark.parametrize("dtype", [READING, [("a", "u1"), ("b", "S3")], [("a", "u1"), ("b", "V600")]], ids=str)
+def test_each_record_that_get_returns_has_memory_of_its_own(dtype):
+    given = np.zeros(50, dtype)
+    given[given.dtype.names[0]] = np.arange(50)
+    ring = RingBuffer(50, dtype)
+    ring.put_many(given)
+    with pytest.raises(Empty):
+        RingBuffer(50, dtype).get_nowait()
+    got = [ring.get() for _ in range(50)]
+    assert got == list(given)
+    for i, record in enumerate(got):
+        record[0] = 100 + i
+    assert [record[0] for record in got] == list(range(100, 150))
+
+
 @pytest.mark.parametrize("n", [2047, 2048, 2111, 2112, 4099])
 def test_copies_are_right_wherever_the_array_lies(n):
     """Where it lies just behind the slots within a page of 4,096 bytes, they are copied in another way."""
