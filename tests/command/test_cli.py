@@ -708,7 +708,7 @@ def test_a_recording_that_is_damaged_farther_on(tmp_path, speed):
     last = done.err.splitlines()[-1]
     assert str(path) in last
     read = int(re.search(r"damaged .*after row (\d+)", last)[1])
-    assert done.summary["readings"] == done.summary["analysed"] == (read - 1) * 6  # the first says who drives
+    assert done.summary["readings"] == done.summary["analysed"] == (read - 1) * 6  # the first names the drivers
 
 
 def test_the_real_race_with_damaged_rows(recordings_dir, tmp_path):

@@ -353,7 +353,7 @@ async def test_a_queue_passes_items_between_coroutines(kind):
 
 
 @in_loop
-async def test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm():
+async def test_waiters_go_on_where_a_queue_takes_the_standard_algorithm():
     queue = Queue(1)
     getting = await waiting(queue.aget())
     assert queue.mutex is not None
@@ -397,7 +397,7 @@ def test_a_hook_that_raises_ends_its_coroutine_and_the_next_one_is_told(run):
 
 
 @pytest.mark.parametrize("side", ["get", "put"])
-def test_a_hook_that_raises_as_a_coroutine_looks_passes_on_what_it_was_told(run, side):
+def test_a_coroutine_whose_hook_raises_as_it_looks_passes_its_notification_on(run, side):
     class Failing(Queue):
         fails = False
 
@@ -494,7 +494,7 @@ async def test_a_batch_waits_for_min_count_or_for_a_full_queue():
 
 
 @in_loop
-async def test_who_needs_fewer_is_served_beside_who_waits_for_more():
+async def test_a_get_that_needs_fewer_is_served_beside_one_that_waits_for_more():
     queue = Queue()
     many, one = await waiting(queue.aget_many(min_count=3), queue.aget())
     queue.put(1)
@@ -701,7 +701,7 @@ each_kind = pytest.mark.parametrize("kind", [RingBuffer, *KINDS])
 
 @each_kind
 @in_loop
-async def test_what_a_cancelled_get_was_granted_goes_to_the_next(kind):
+async def test_the_grant_of_a_cancelled_get_goes_to_the_next(kind):
     """It is cancelled after the item came for it and before it ran."""
     ways = Ways(kind)
     cancelled, next_one = await waiting(ways.aget(), ways.aget())
@@ -949,7 +949,7 @@ async def test_without_memory_to_wait_nothing_changes():
     assert queue.get_many() == [1]
 
 
-# Who always finds something -------------------------------------------------------------------------------------------
+# Coroutines that always find something --------------------------------------------------------------------------------
 
 
 @each_kind
@@ -983,7 +983,7 @@ async def test_coroutines_that_never_wait_run_side_by_side(kind):
 
 
 @in_loop
-async def test_who_has_put_everything_does_not_wait_any_more():
+async def test_a_put_many_that_has_put_everything_does_not_wait_any_more():
     """Where it let its loop run then, it could be cancelled as if it had not."""
     ring, pauses = RingBuffer(4, "i8"), 0
 
@@ -1069,7 +1069,7 @@ def test_a_loop_that_is_closed_while_it_waits_keeps_nothing(new_loop, kind, gran
 @pytest.mark.parametrize("kind", [RingBuffer, Queue])
 @pytest.mark.parametrize("side", ["gets", "puts"])
 def test_a_loop_that_does_not_run_keeps_nobody_else_waiting(new_loop, kind, side):
-    """Its coroutine is granted one item or slot of two; the other is for who comes behind: a coroutine, a thread."""
+    """Its coroutine is granted one item or slot of two; the other is for the next waiter: a coroutine, a thread."""
     buffer = RingBuffer(3, "i8") if kind is RingBuffer else kind(3)
     loops = [new_loop() for _ in range(2)]
     tasks = []
@@ -1201,7 +1201,7 @@ async def test_memory_stays_flat():
     assert len(gc.get_objects()) - before < 50
 
 
-def test_who_does_not_use_it_does_not_import_asyncio():
+def test_a_program_without_coroutines_does_not_import_asyncio():
     code = "import sys, f1buf; f1buf.Queue().put(1); f1buf.RingBuffer(1); assert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -1228,7 +1228,7 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 @forked
-def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
+def test_a_loop_in_a_signal_handler_gives_up_the_main_threads_promise(kind):
     """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
 
     On asyncio's own loop only: uvloop changes how signals arrive.

@@ -98,7 +98,7 @@ def imported_by(name):
     source = SOURCES.joinpath(*name.split(".")[1:]).with_suffix(".pyx").read_text()
     for indent, home, compiled, compiled_too, module in IMPORT.findall(source):
         ours = (home or module).partition(".")[0] == "f1buf"
-        if ours or not (indent or compiled or compiled_too):  # asyncio is imported where one awaits, who has it then
+        if ours or not (indent or compiled or compiled_too):  # a program that awaits has imported asyncio
             imported.add(home or module)
     return imported
 

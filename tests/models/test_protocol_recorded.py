@@ -281,7 +281,7 @@ class Follower:
 
     def __init__(self, scenario):
         super().__init__(scenario)
-        self.spins = False  # whether whoever may not act spins first
+        self.spins = False  # whether a thread that may not act spins first
         self.acting = None  # the thread that takes a step
         self.got = [()] * len(self.threads)
 
@@ -485,11 +485,11 @@ def recordable(scenario, *more, times=3, large=False, **settings):
     Nothing limits overtaking where there is a GIL.
     """
     threads = {
-        who: tuple(dataclasses.replace(op, locked=0 if large else MANY, room=MANY) for op in ops) * times
-        for who, ops in scenario.threads.items()
+        name: tuple(dataclasses.replace(op, locked=0 if large else MANY, room=MANY) for op in ops) * times
+        for name, ops in scenario.threads.items()
         if ops[0].kind != "shutdown"
     }
-    threads |= {who: ops for who, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
+    threads |= {name: ops for name, ops in scenario.threads.items() if ops[0].kind == "shutdown"}
     threads["Z"] = (shutdown(immediate=True), *more)
     return dataclasses.replace(scenario, threads=threads, memory=True, spins=True, overtakes=0, **settings)
 
@@ -738,7 +738,7 @@ def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
         all(accept(done, mutation) is None for done in runs)
 
 
-def test_who_records_more_than_there_is_room_for_is_told():
+def test_recording_more_sections_than_there_is_room_for_is_an_error():
     ring = RingBuffer(1)
     sync._record(1)
     ring.put((0, 0, 0, 0, 0))

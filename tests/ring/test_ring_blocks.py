@@ -1,6 +1,6 @@
 """Blocks: `RingBuffer.reserve` and `peek`, views into the slots without a copy.
 
-Who may enter when, what enters or leaves the ring at the end, and that nobody ever sees slots that are not his.
+When a thread may enter, what enters or leaves the ring at the end, and that no thread sees another's slots.
 """
 
 import builtins
@@ -1179,7 +1179,7 @@ def test_what_would_write_to_a_peeked_block_is_refused():
 
 
 @each_side
-def test_a_shutdown_wakes_who_waits_for_a_block(side):
+def test_a_shutdown_wakes_a_waiter_for_a_block(side):
     for immediate in (False, True):
         ring = stuck_ring(side)
         waiter = parked(enter_and_leave, ring, side)
@@ -1285,7 +1285,7 @@ def test_gets_after_an_immediate_shutdown_do_not_wait_for_a_reservation():
 
 
 def test_gets_after_a_graceful_shutdown_wait_for_a_peek():
-    """Who looks at the last records may leave them: a ring that is not drained is not over."""
+    """A peek may leave the last records where they are: a ring that is not drained is not over."""
     ring = ring_with(1, 2, 3)
     with held(ring, "peek", 3, lambda block: block.consume(1)):
         early = parked(ring.get_many)
@@ -1297,7 +1297,7 @@ def test_gets_after_a_graceful_shutdown_wait_for_a_peek():
         with pytest.raises(Empty):
             enter_and_leave(ring, "peek", timeout=0.01)
     taken = []
-    for getter in (early, late):  # who is woken by then does not queue any more
+    for getter in (early, late):  # a get that is woken by then does not queue any more
         with contextlib.suppress(ShutDown):
             taken.append(getter.result().tolist())
     assert taken == [[2, 3]]
@@ -1578,7 +1578,7 @@ def test_a_handler_may_enter_a_block_amid_the_wait_for_one():
 
 @each_side
 @forked
-def test_who_is_interrupted_just_as_a_block_is_to_be_had_passes_that_on(side):
+def test_a_waiter_that_is_interrupted_just_as_it_is_served_a_block_passes_its_grant_on(side):
     for _ in range(3):
         ring = stuck_ring(side)
         use = functools.partial(enter_and_leave, ring, side)
@@ -1607,7 +1607,7 @@ def test_an_exception_of_a_handler_inside_the_block_changes_nothing(side):
 
 
 def test_arrays_die_in_many_threads_at_once():
-    """The last of them ends the turn, whoever that is."""
+    """The thread whose array dies last ends the turn."""
     ring = RingBuffer(8, "i8")
     for number in range(100):
         with contextlib.suppress(BufferError), ring.reserve(2) as block:
@@ -1637,7 +1637,7 @@ def test_a_ring_is_not_drained_while_a_block_may_leave_records():
     check_balance(ring)
 
 
-# Who waits for itself -------------------------------------------------------------------------------------------------
+# Threads that wait for themselves -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [{}, {"timeout": WATCHDOG}])
