@@ -42,7 +42,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-STALLED = 90.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes that long
+STALLED = 45.0  # [s] without a sign of life, after which the test that runs counts as hanging; no test takes 10
 RING_TESTS = ("test_ring*.py", "test_stress.py", "test_coroutines.py", "test_async_frameworks.py")
 QUEUE_TESTS = ("test_queue*.py", "test_coroutines.py", "test_async_frameworks.py")
 

@@ -2340,6 +2340,15 @@ def test_what_cannot_be_compared_loses_nothing(of_a_pair, monkeypatch):
     assert queue.unfinished_tasks == len(taken) + queue.qsize()
 
 
+def test_a_get_that_meets_items_which_only_python_can_compare_takes_them_in_order():
+    """Two of the same priority are below the second item, side by side: no put has compared them."""
+    items = [(0, None), (1, None), (2, None), (3, Touchy(1)), (3, Touchy(2))]
+    queue = PriorityQueue()
+    queue.put_many(items)
+    assert [queue.get() for _ in items] == items
+    queue._check()
+
+
 def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
     """Told by `unfinished_tasks`, a `join` and a retry."""
     items = [(1, {"job": "a"}), (1, {"job": "b"}), (2, {})]
