@@ -78,7 +78,7 @@ def source(request, tmp_path):
     return path
 
 
-def test_a_change_is_found_whatever_white_space_and_comments_there_are(source):
+def test_the_place_of_a_change_depends_on_no_white_space_and_no_comment(source):
     Change(source.name, "changed", "return (one\n+ two)", "first\nsecond").apply(source.parents[1])
     before, _, after = SOURCE[source.name].partition("return ( one")
     indent = before.rpartition("\n")[2]

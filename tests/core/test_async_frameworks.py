@@ -154,7 +154,7 @@ def test_no_signal_handler_comes_between_what_is_taken_and_the_caller(kind, name
 
 
 @pytest.mark.parametrize("item", [None, (), (1, 2), ValueError("an item"), StopIteration(1), StopAsyncIteration()])
-def test_whatever_is_put_is_what_is_got(item):
+def test_any_item_that_is_put_is_got(item):
     async def main():
         queue = Queue()
         await queue.aput(item)
@@ -507,7 +507,7 @@ def test_a_run_that_ends_while_it_waits_keeps_nothing(trio, kind):
 
 
 @each_kind
-def test_what_comes_as_a_run_ends_is_not_lost(trio, kind):
+def test_an_item_that_comes_as_a_run_ends_is_not_lost(trio, kind):
     """A system task of the user's waits until it is cancelled, too."""
     ways, got = Ways(kind), []
 

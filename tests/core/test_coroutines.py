@@ -196,7 +196,7 @@ async def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(dtype):
 
 
 @in_loop
-async def test_what_is_there_is_taken_at_once():
+async def test_records_that_are_there_are_taken_at_once():
     ring = ring_with(1, 2, 3)
     assert (await ring.aget_many(2)).tolist() == [1, 2]
     seq, batch = await ring.aget_many(return_seq=True)
@@ -219,7 +219,7 @@ async def test_it_waits_for_min_count():
 
 
 @in_loop
-async def test_what_fits_the_ring_enters_together_or_not_at_all():
+async def test_a_batch_that_fits_the_ring_enters_together_or_not_at_all():
     ring = ring_with(1, 2, capacity=4)
     task = await waiting(ring.aput_many([3, 4, 5]))
     assert contents(ring) == [1, 2]
@@ -235,7 +235,7 @@ async def test_what_fits_the_ring_enters_together_or_not_at_all():
 
 
 @in_loop
-async def test_what_does_not_fit_enters_piece_by_piece():
+async def test_a_batch_that_does_not_fit_the_ring_enters_piece_by_piece():
     ring = RingBuffer(4, "i8")
     task = await waiting(ring.aput_many(range(10)))
     assert ring.get_many().tolist() == [0, 1, 2, 3]
@@ -456,7 +456,7 @@ async def test_batches_go_between_threads_and_coroutines(kind, maxsize):
 
 @each_queue
 @in_loop
-async def test_what_is_there_is_taken_at_once_as_a_batch(kind):
+async def test_items_that_are_there_are_taken_at_once_as_a_batch(kind):
     queue = kind()
     assert await queue.aput_many("abc") == 3
     first = await queue.aget_many(2)
@@ -504,7 +504,7 @@ async def test_a_get_that_needs_fewer_is_served_beside_one_that_waits_for_more()
 
 
 @in_loop
-async def test_what_fits_the_queue_is_put_together_or_not_at_all():
+async def test_a_batch_that_fits_the_queue_is_put_together_or_not_at_all():
     queue = Queue(4)
     queue.put_many([1, 2])
     task = await waiting(queue.aput_many([3, 4, 5]))
@@ -545,7 +545,7 @@ async def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls():
 
 @pytest.mark.parametrize("kind", [Queue, Hooked])
 @in_loop
-async def test_what_does_not_fit_is_put_piece_by_piece(kind):
+async def test_a_batch_that_does_not_fit_the_queue_is_put_piece_by_piece(kind):
     queue = kind(4)
     task = await waiting(queue.aput_many(range(10)))
     assert queue.get_many() == [0, 1, 2, 3]
@@ -1036,7 +1036,7 @@ async def test_a_shutdown_wakes_coroutines(kind, immediate):
 
 
 @in_loop
-async def test_after_a_shutdown_what_is_there_is_taken():
+async def test_after_a_shutdown_the_items_left_are_taken():
     ring = ring_with(1, 2, 3)
     ring.shutdown()
     assert [batch.tolist() async for batch in ring.abatches(2)] == [[1, 2], [3]]

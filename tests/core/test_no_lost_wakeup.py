@@ -210,7 +210,7 @@ def test_waiters_that_time_out_just_as_they_are_served(implementation):
     buffer.check()
 
 
-def test_what_stands_still_is_noticed():
+def test_a_get_that_nobody_serves_is_noticed():
     """The watchdog itself: a get that nobody serves."""
     buffer, crowd = RingOfNumbers(1), Crowd()
     crowd.start(buffer.get)

@@ -611,7 +611,7 @@ def test_a_maxsize_changed_later_to_any_kind_of_number(kind, maxsize):
 
 @pytest.mark.parametrize("maxsize", [None, "3", [3], 3j], ids=repr)
 @each_kind
-def test_what_is_no_maxsize_is_a_type_error_at_once(kind, maxsize):
+def test_a_wrong_maxsize_is_a_type_error_at_once(kind, maxsize):
     with pytest.raises(TypeError):
         kind(maxsize)
     queue = queue_with(kind, 1, maxsize=3)
@@ -1826,7 +1826,7 @@ INSIDE = ["mutex", "queue", "not_empty", "not_full", "all_tasks_done"]
 
 @pytest.mark.parametrize("name", INSIDE)
 @each_kind
-def test_what_is_inside_stays_the_same_object(kind, name):
+def test_the_inner_parts_of_a_queue_stay_the_same_objects(kind, name):
     queue = queue_with(kind, 1)
     inside = getattr(queue, name)
     queue.put(2)
@@ -2151,7 +2151,7 @@ def test_a_snapshot_is_what_would_be_got(kind):
     assert queue.snapshot() == []
 
 
-def test_a_snapshot_of_what_cannot_be_compared_says_so():
+def test_a_snapshot_of_items_that_cannot_be_compared_says_so():
     queue = queue_with(PriorityQueue, (1, 2), (2, {}), (2, []))
     with pytest.raises(TypeError, match="not supported between"):
         queue.snapshot()
@@ -2291,7 +2291,7 @@ BY_PYTHON = {
 
 
 @pytest.mark.parametrize("draw", BY_PYTHON.values(), ids=list(BY_PYTHON))
-def test_what_only_python_compares_makes_a_priority_queue_classic(draw):
+def test_items_that_only_python_compares_make_a_priority_queue_classic(draw):
     rng, queue, heap = random.Random(1), PriorityQueue(), []
     for _ in range(300):
         item = draw(rng)
@@ -2317,7 +2317,7 @@ class Touchy:
 
 
 @pytest.mark.parametrize("of_a_pair", [True, False], ids=["second of a pair", "alone"])
-def test_what_cannot_be_compared_loses_nothing(of_a_pair, monkeypatch):
+def test_a_comparison_that_fails_loses_no_item(of_a_pair, monkeypatch):
     rng = random.Random(2)
     items = [(rng.randrange(3), Touchy(n)) if of_a_pair else Touchy(n) for n in rng.sample(range(50), 50)]
     queue, taken = PriorityQueue(), []
@@ -2349,7 +2349,7 @@ def test_a_get_that_meets_items_which_only_python_can_compare_takes_them_in_orde
     queue._check()
 
 
-def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
+def test_a_put_many_whose_comparison_fails_says_how_many_are_in():
     """Told by `unfinished_tasks`, a `join` and a retry."""
     items = [(1, {"job": "a"}), (1, {"job": "b"}), (2, {})]
     queue = PriorityQueue()
@@ -2365,7 +2365,7 @@ def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
 
 
 @pytest.mark.parametrize("act", [Queue.clear, lambda queue: queue.shutdown(immediate=True)], ids=["clear", "shutdown"])
-def test_what_is_removed_need_not_be_compared(act):
+def test_items_that_are_removed_need_not_be_compared(act):
     queue = queue_with(PriorityQueue, (0, 0), (1, {}), (1, []))
     act(queue)
     assert (queue.qsize(), queue.unfinished_tasks) == (0, 0)
@@ -3271,7 +3271,7 @@ def test_a_clear_that_fails_half_way_makes_the_room_known_that_it_made():
 
 @pytest.mark.parametrize("remove", [lambda queue: queue.clear(), lambda queue: queue.shutdown(immediate=True)])
 @each_kind
-def test_the_finaliser_of_what_is_removed_may_use_the_queue(kind, remove):
+def test_the_finaliser_of_a_removed_item_may_use_the_queue(kind, remove):
     class Finalised:
         def __lt__(self, other):
             return False

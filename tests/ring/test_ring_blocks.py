@@ -120,7 +120,7 @@ def write(*values):
 # What a block is ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_enters_when_the_block_ends():
+def test_records_that_are_written_enter_when_the_block_ends():
     ring = RingBuffer(4, "i8")
     with ring.reserve(3) as block:
         assert isinstance(block, ReservedBlock)
@@ -134,7 +134,7 @@ def test_what_is_written_enters_when_the_block_ends():
     check_balance(ring)
 
 
-def test_what_is_read_leaves_when_the_block_ends():
+def test_records_that_are_read_leave_when_the_block_ends():
     ring = ring_with(1, 2, 3)
     with ring.peek(2) as block:
         assert isinstance(block, PeekedBlock)
@@ -870,7 +870,7 @@ def test_a_put_many_that_gives_up_during_a_reservation_returns_what_it_had_put()
 
 
 @pytest.mark.parametrize("take", ["get_many", "get_into", "batches", "peek"])
-def test_a_min_count_is_met_by_what_a_reservation_brings(take):
+def test_a_min_count_is_met_by_the_records_of_a_reservation(take):
     ring = ring_with(1, capacity=4)
     call = {
         "get_many": lambda: ring.get_many(min_count=3).tolist(),
@@ -928,7 +928,7 @@ def leave_alive(ring, side, keep=KEPT["array"], n=2, use=lambda block: None):
 
 @each_kept
 @each_side
-def test_what_is_still_alive_holds_the_slots(side, keep):
+def test_an_array_that_is_still_alive_holds_the_slots(side, keep):
     ring = ring_for(side)
     alive = leave_alive(ring, side, keep)
     assert len(ring) == (0 if side == "reserve" else 4)
@@ -945,7 +945,7 @@ def test_what_is_still_alive_holds_the_slots(side, keep):
 
 
 @each_side
-def test_what_was_said_before_holds_when_the_last_array_dies(side):
+def test_commit_and_consume_count_when_the_last_array_dies(side):
     ring = ring_for(side)
     alive = [leave_alive(ring, side, use=lambda block: finish(block, 1))]
     alive.append(alive[0][1:])
@@ -1165,7 +1165,7 @@ def test_bytes_are_packed_into_a_block_and_got_from_one():
         assert bytes(block) == bytearray(block) == struct.pack("q", 7)
 
 
-def test_what_would_write_to_a_peeked_block_is_refused():
+def test_writing_to_a_peeked_block_is_refused():
     with ring_with(1, 2).peek() as block:
         sender, receiver = socket.socketpair()
         with sender, receiver, pytest.raises(TypeError, match="read-write"):

@@ -138,7 +138,7 @@ def in_ms(ms):
 @hows
 @each_push
 @each_pop
-def test_what_is_pushed_is_popped(calls, push, pop, how):
+def test_records_that_are_pushed_are_popped(calls, push, pop, how):
     ring = RingBuffer(3, "i8")
     for value in range(5):
         assert calls.push(ring, [value], push, how=how) == ("DONE", 1)
@@ -166,7 +166,7 @@ def test_a_call_that_would_have_to_wait_says_why(calls, what, how):
 
 
 @hows
-def test_what_there_is_room_for_is_taken(calls, how):
+def test_a_push_takes_as_many_records_as_there_is_room_for(calls, how):
     ring = RingBuffer(3, "i8")
     assert calls.push(ring, range(5), "try_push_many", how=how) == ("FULL", 3)
     assert contents(ring) == [0, 1, 2]
@@ -175,13 +175,13 @@ def test_what_there_is_room_for_is_taken(calls, how):
 
 
 @hows
-def test_what_is_there_is_taken(calls, how):
+def test_a_pop_takes_the_records_there_are(calls, how):
     ring = ring_with(1, 2, 3, capacity=4)
     assert calls.pop(ring, 4, "try_pop_many", least=4, how=how) == ("EMPTY", [1, 2, 3])
     assert calls.pop(ring, 4, "try_pop_many", how=how) == ("EMPTY", [])
 
 
-def test_least_is_brought_within_what_can_be(calls):
+def test_least_is_limited_to_the_possible(calls):
     ring = ring_with(1, 2, 3)
     assert calls.pop(ring, 1, least=5) == ("DONE", [1])
     assert calls.pop(ring, 1, least=0) == ("DONE", [2])
@@ -236,7 +236,7 @@ def test_more_than_the_capacity_can_be_pushed(calls, how):
 
 
 @waiting_hows
-def test_a_pop_waits_for_the_least_and_takes_what_is_there(calls, how):
+def test_a_pop_waits_for_the_least_and_takes_all_there_are(calls, how):
     ring = RingBuffer(10, "i8")
     popper = parked(calls.pop, ring, 9, least=3, deadline=calls.module.NEVER, how=how)
     ring.put_many([1, 2])
@@ -373,7 +373,7 @@ def test_after_a_shutdown(calls, what, how, immediate):
 
 @hows
 @each_pop
-def test_what_is_there_can_be_popped_after_a_shutdown(calls, pop, how):
+def test_the_records_left_after_a_shutdown_can_be_popped(calls, pop, how):
     ring = ring_with(1)
     ring.shutdown()
     assert calls.pop(ring, 1, pop, how=how) == ("DONE", [1])

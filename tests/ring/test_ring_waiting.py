@@ -235,7 +235,7 @@ def test_min_count_up_to_the_maximum_leaves_the_rest():
     assert contents(ring) == [3, 4]
 
 
-def test_min_count_may_be_the_capacity_and_outgrow_what_was_allocated():
+def test_min_count_may_be_the_capacity_and_outgrow_the_array_allocated():
     ring = RingBuffer(100_000, "i8")
     getter = parked(ring.get_many, min_count=50_000)
     ring.put_many(np.arange(100_000))
@@ -518,7 +518,7 @@ def test_a_get_goes_on_beside_a_large_put():
 @thorough(but=("*drop_oldest-put", "*drop_oldest-put_many"))
 @each_small_put
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-def test_what_is_being_read_is_not_overwritten(overflow, put):
+def test_records_that_are_being_read_are_not_overwritten(overflow, put):
     """Sentence 1: then the new record is dropped, and nobody waits for the copy to end."""
     with reading(overflow) as ring:
         put(ring)
@@ -529,7 +529,7 @@ def test_what_is_being_read_is_not_overwritten(overflow, put):
     check_balance(ring)
 
 
-def test_a_batch_that_fits_in_part_beside_what_is_being_read_is_dropped_in_part():
+def test_a_batch_that_fits_in_part_beside_records_being_read_is_dropped_in_part():
     with reading("drop_oldest", spare=3) as ring:
         assert ring.put_many([-1, -2, -3, -4, -5]) == 5
     assert contents(ring) == [-1, -2, -3]
