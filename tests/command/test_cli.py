@@ -250,7 +250,7 @@ def test_refused_alerts_leave_no_folder_for_a_recording(tmp_path):
     assert not (tmp_path / "race").exists()
 
 
-def test_alerts_to_what_has_nothing_to_lose(crossed, tmp_path):
+def test_alerts_to_a_pipe_or_device(crossed, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -250,7 +250,7 @@ def test_a_module_that_is_not_there_is_named(setting, told, tmp_path):
     assert told in text
 
 
-def test_what_others_lack_is_theirs(tmp_path):
+def test_a_missing_module_of_another_package_keeps_its_error(tmp_path):
     copy_of_f1buf(tmp_path)
     statement = "import sys; sys.modules['numpy'] = None; from f1buf import RingBuffer"
     assert refusal(tmp_path, statement)[:2] == ["ModuleNotFoundError", "numpy"]

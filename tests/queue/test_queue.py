@@ -1886,7 +1886,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 @pytest.mark.parametrize("kind", [Queue, LifoQueue], ids=["deque", "list"])
-def test_what_changes_a_plain_queues_container_changes_the_queue(kind, change):
+def test_a_change_of_a_plain_queues_container_changes_the_queue(kind, change):
     queue, container = queue_with(kind, 1, 2), queue_with(standard_of(kind), 1, 2).queue
     change(container)
     change(queue.queue)
@@ -2133,7 +2133,7 @@ def test_a_look_changes_nothing(kind, look):
     assert drained(queue) == in_order(kind, [2, 1])
 
 
-def test_what_is_converted_can_be_asked():
+def test_a_queue_says_whether_it_is_converted():
     assert not Queue().is_converted
     assert converted().is_converted
     assert Hooked().is_converted
@@ -2678,7 +2678,7 @@ def test_the_memory_limit_holds_along_a_drain(kind):
 @pytest.mark.parametrize(
     "empty", [Queue.clear, lambda queue: queue.shutdown(immediate=True)], ids=["clear", "shutdown"]
 )
-def test_what_empties_a_queue_gives_its_memory_back(empty):
+def test_emptying_a_queue_gives_its_memory_back(empty):
     queue = Queue()
     queue.put_many([None] * 100_000)
     empty(queue)

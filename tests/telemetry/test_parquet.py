@@ -273,7 +273,7 @@ def test_a_recording_that_knows_no_sessions_has_none_to_choose(tmp_path):
         assert (replay.rejected, replay.sessions) == ({"no session": 10}, ())
 
 
-def test_stop_ends_what_passes_over_readings(tmp_path):
+def test_stop_ends_a_replay_that_passes_over_readings(tmp_path):
     record(tmp_path, numbered(10))
     stop = threading.Event()
     stop.set()
@@ -285,7 +285,7 @@ def test_stop_ends_what_passes_over_readings(tmp_path):
 # When readings are due ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_due_together_comes_together(tmp_path, monkeypatch):
+def test_readings_that_are_due_together_come_together(tmp_path, monkeypatch):
     """The clock stands still but for the waits."""
     now, waits = 1000.0, []
     batch = numbered(10)
