@@ -1,6 +1,6 @@
 """Break the code on purpose, one piece at a time, and see that the tests notice.
 
-    python tools/mutate.py                 every mutant, one after the other: some 20 minutes on two cores
+    python tools/mutate.py                 every mutant, one after the other: some 40 minutes, most of them of waiting
     python tools/mutate.py --only NAME     these mutants, by name; may be given several times
     python tools/mutate.py --list          their names, and what is changed
 
