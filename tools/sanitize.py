@@ -21,7 +21,6 @@ that: silence means nothing where it would be silent anyway.
 
 import argparse
 import ast
-import dataclasses
 import os
 import re
 import shutil
@@ -32,7 +31,7 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mutate import QUEUE_TESTS, RING_TESTS, ROOT, build, copied_tree, edit, files_of_tests
+from mutate import QUEUE_TESTS, RING_TESTS, ROOT, Change, build, copied_tree, files_of_tests
 
 REPORT = re.compile(r"(?m)^(?=(?:==\d+==)?(?:WARNING|ERROR|FATAL): \w+Sanitizer: |\S+:\d+:\d+: runtime error: )")
 OURS = re.compile(r"5f1buf|f1buf::|/(?:core|ring|queue|telemetry|thresholds|game)/\w+\.(?:cpython-|cpp|pyx|px[di]|hpp)")
@@ -77,48 +76,25 @@ HOLDS = (
 FORKING = {"fork_in_a_handler", "fork"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Canary:
-    module: str
-    file: str
-    old: str
-    new: str
-
-    def __str__(self):
-        return f"{self.module}: {self.new.strip()}"
-
-
 CANARIES = {
     "thread": [
-        Canary(  # a counter that is changed without the lock
-            "ring",
-            "ring/ring.pyx",
-            "    fill_and_publish(self, source, admit(self, n))\n    release(m)",
-            "    fill_and_publish(self, source, admit(self, n))\n    release(m)\n    self.high_water += n % 2",
-        ),
-        Canary(  # a look without the lock
-            "queue",
+        # a counter that is changed without the lock
+        Change("ring/ring.pyx", "try_put", "release(m)", "release(m)\nself.high_water += n % 2"),
+        # a look without the lock
+        Change(
             "queue/fast.pxi",
-            "    cdef bint fast\n    Py_INCREF(<object> item)",
-            "    cdef bint fast\n    if self.monitor.unfinished < 0:\n        return False\n"
-            "    Py_INCREF(<object> item)",
+            "pushed",
+            "Py_INCREF(<object> item)",
+            "if self.monitor.unfinished < 0:\n    return False\nPy_INCREF(<object> item)",
         ),
     ],
     "address": [
-        Canary(  # a copy from beyond the slots
-            "ring",
-            "ring/ring.pyx",
-            "copy_bytes(out, self.slots + pos * self.itemsize, straight * self.itemsize)",
-            "copy_bytes(out, self.slots + self.monitor.capacity * self.itemsize, straight * self.itemsize)",
-        ),
+        # a copy from beyond the slots
+        Change("ring/ring.pyx", "copy_out", "self.slots + pos", "self.slots + self.monitor.capacity"),
     ],
     "undefined": [
-        Canary(  # a copy of nothing from nowhere
-            "ring",
-            "ring/ring.pyx",
-            "elif n != 0:  # without slots",
-            "else:  # without slots",
-        ),
+        # a copy of nothing from nowhere: without slots
+        Change("ring/ring.pyx", "copy_newest_records", "elif n != 0:", "else:"),
     ],
 }
 
@@ -172,7 +148,7 @@ def run(sanitizer, python, arguments, canaries, folder):
     tree, logs = copied_tree(folder / "tree"), folder / "logs"
     logs.mkdir()
     for canary in canaries:
-        edit(tree / "f1buf" / canary.file, canary.old, canary.new)
+        canary.apply(tree)
     build(tree, F1BUF_SANITIZE=sanitizer)
     files = files_of_tests(TESTS[sanitizer])
     deselect = []
@@ -222,7 +198,7 @@ def main(arguments=None):
     verdict = f"{options.sanitizer}: {ran} tests ran, {len(ours)} reports with f1buf in them, {others} others; "
     verdict += f"{time.monotonic() - began:.0f} s"
     if options.canary:
-        missed = [canary for canary in canaries if not any(canary.module in report for report in ours)]
+        missed = [canary for canary in canaries if not any(Path(canary.file).stem in report for report in ours)]
         print(verdict)
         for canary in missed:
             print(f"what was broken on purpose is not reported: {canary}")

@@ -11,7 +11,7 @@ from f1buf.command.feed import Feed
 from f1buf.command.parser import add_common_options, number
 from f1buf.command.runner import Runner
 from f1buf.command.status import UsageError
-from f1buf.telemetry import Sensor, classic, make_sensors
+from f1buf.telemetry import Sensor, make_sensors, textbook
 from f1buf.telemetry.sources.paced import paced_sensors
 from f1buf.telemetry.system import SENSOR_TYPES
 from f1buf.telemetry.text import one_line
@@ -37,8 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     rate = "readings a second of each sensor, or max (default: 100)"
     option("--rate", type=number(0.001, word="max"), default=100.0, metavar="HZ", help=rate)
     option("--seed", type=number(0, math.inf, whole=True), metavar="N", help="of the simulated sensors")
-    textbook = "the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise"
-    option("--classic", action="store_true", help=textbook)
+    lines = "the textbook demonstration, line by line, at its own pace; the buffer holds 20 unless told otherwise"
+    option("--classic", action="store_true", help=lines)
     add_common_options(parser, 100, "default")
 
 
@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.classic:
         if args.overflow != "block":
             raise UsageError(f"--classic shows how sensors wait for room; leave --overflow {args.overflow} out")
-        args.default_buffer_size = classic.BUFFER_SIZE
+        args.default_buffer_size = textbook.BUFFER_SIZE
     runner = Runner(args)
     types, rate = args.sensors or SENSOR_TYPES, 100.0 if args.rate is None else args.rate
     noise = "uniform" if args.classic else "walk"
@@ -77,12 +77,14 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"--sensors: cannot be made: {type(error).__name__}: {one_line(error)}") from None
     name = f"{len(sensors)} sensors"
     if args.classic:
-        return runner.run(classic_feed(name, runner, args, sensors))
+        return runner.run(textbook_feed(name, runner, args, sensors))
     return runner.run(Feed(name, paced_sensors(sensors, args.rate, args.count)))
 
 
-def classic_feed(name: str, runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> Feed:
+def textbook_feed(name: str, runner: Runner, args: argparse.Namespace, sensors: Sequence[Sensor]) -> Feed:
     """Return the textbook demonstration."""
     ring, say, rng = runner.system.ring, runner.console.line, random.Random(args.seed)
-    sources = [classic.ClassicSensor(sensor, ring, say, args.count, random.Random(rng.random())) for sensor in sensors]
-    return Feed(name, sources, analyzer=classic.classic_analyzer(ring, say, rng))
+    sources = [
+        textbook.TextbookSensor(sensor, ring, say, args.count, random.Random(rng.random())) for sensor in sensors
+    ]
+    return Feed(name, sources, analyzer=textbook.textbook_analyzer(ring, say, rng))

@@ -250,7 +250,7 @@ def test_refused_alerts_leave_no_folder_for_a_recording(tmp_path):
     assert not (tmp_path / "race").exists()
 
 
-def test_alerts_to_what_has_nothing_to_lose(crossed, tmp_path):
+def test_alerts_to_a_pipe_or_device(crossed, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -708,7 +708,7 @@ def test_a_recording_that_is_damaged_farther_on(tmp_path, speed):
     last = done.err.splitlines()[-1]
     assert str(path) in last
     read = int(re.search(r"damaged .*after row (\d+)", last)[1])
-    assert done.summary["readings"] == done.summary["analysed"] == (read - 1) * 6  # the first says who drives
+    assert done.summary["readings"] == done.summary["analysed"] == (read - 1) * 6  # the first names the drivers
 
 
 def test_the_real_race_with_damaged_rows(recordings_dir, tmp_path):

@@ -57,7 +57,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("what", MADE)
-def test_what_is_no_recording(tmp_path, what):
+def test_a_path_without_a_recording_is_refused(tmp_path, what):
     name, make, message = MADE[what]
     make(tmp_path / name)
     done = call("replay", tmp_path / name).ended(2)

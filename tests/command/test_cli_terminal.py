@@ -275,7 +275,7 @@ def test_a_job_in_the_background_leaves_the_terminal_to_the_shell():
 
 
 @thorough
-def test_what_others_print_is_shown_and_kept(tmp_path):
+def test_lines_that_a_sensor_prints_are_shown_and_kept(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import sys\n"
         "from f1buf.telemetry import SPEED, Sensor\n"

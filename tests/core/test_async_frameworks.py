@@ -153,7 +153,7 @@ def test_no_signal_handler_comes_between_what_is_taken_and_the_caller(kind, name
 
 
 @pytest.mark.parametrize("item", [None, (), (1, 2), ValueError("an item"), StopIteration(1), StopAsyncIteration()])
-def test_whatever_is_put_is_what_is_got(item):
+def test_any_item_that_is_put_is_got(item):
     async def main():
         queue = Queue()
         await queue.aput(item)
@@ -165,7 +165,7 @@ def test_whatever_is_put_is_what_is_got(item):
     asyncio.run(main())
 
 
-# Who looks at that ----------------------------------------------------------------------------------------------------
+# Frameworks that look at that -----------------------------------------------------------------------------------------
 
 
 def test_starlette_awaits_a_put_in_the_background():
@@ -275,8 +275,8 @@ async def test_tasks_pass_items_on(anyio, kind):
 
 @pytest.mark.parametrize("kind", [RingBuffer, Queue, Hooked])
 @in_loop
-async def test_who_came_first_is_served(anyio, kind):
-    """Of those who are woken at once, trio lets any run first."""
+async def test_waiters_are_served_in_the_order_they_came(anyio, kind):
+    """Of the tasks that are woken at once, trio lets any run first."""
     ways, got = Ways(kind), []
 
     async def take(number):
@@ -313,7 +313,7 @@ async def test_a_wait_that_is_moved_on_from_has_taken_nothing(anyio, kind):
 
 @each_kind
 @in_loop
-async def test_what_a_cancelled_get_was_granted_goes_to_the_next(anyio, kind):
+async def test_the_grant_of_a_cancelled_get_goes_to_the_next(anyio, kind):
     """Its scope is cancelled after the item came for it and before it ran."""
     ways, got, scope = Ways(kind), [], anyio.CancelScope()
 
@@ -506,7 +506,7 @@ def test_a_run_that_ends_while_it_waits_keeps_nothing(trio, kind):
 
 
 @each_kind
-def test_what_comes_as_a_run_ends_is_not_lost(trio, kind):
+def test_an_item_that_comes_as_a_run_ends_is_not_lost(trio, kind):
     """A system task of the user's waits until it is cancelled, too."""
     ways, got = Ways(kind), []
 
@@ -529,7 +529,7 @@ def test_what_comes_as_a_run_ends_is_not_lost(trio, kind):
 
 
 @each_kind
-def test_who_is_woken_for_nothing_as_a_run_ends_keeps_nothing(trio, kind):
+def test_a_get_that_is_woken_for_nothing_as_a_run_ends_keeps_nothing(trio, kind):
     """What came for it is taken by another, so that it must wait anew, where nothing wakes it any more."""
     ways, taken = Ways(kind), []
 
@@ -558,7 +558,7 @@ def test_who_is_woken_for_nothing_as_a_run_ends_keeps_nothing(trio, kind):
 
 
 @each_kind
-def test_who_waits_in_a_system_task_does_not_keep_a_run_from_its_end(trio, kind):
+def test_a_system_task_that_waits_does_not_keep_a_run_from_its_end(trio, kind):
     ways, told = Ways(kind), []
 
     async def wait():
@@ -615,7 +615,7 @@ def test_memory_stays_flat(trio):
     trio.run(main)
 
 
-def test_what_waits_in_the_cleanup_after_a_run_is_told(trio):
+def test_a_call_that_waits_in_the_cleanup_after_a_run_raises(trio):
     """Asynchronous generators end when nothing can be started any more."""
     told, kept = [], []
 
@@ -734,7 +734,7 @@ def test_where_nothing_runs_that_it_knows_it_says_so():
     queue = Queue()
     with pytest.raises(RuntimeError, match=r"neither an event loop of asyncio nor a run of trio.*await"):
         queue.aget().send(None)
-    for _ in range(2000):  # what need not wait is done, whoever drives it
+    for _ in range(2000):  # what need not wait is done under any loop, and without one
         with pytest.raises(StopIteration) as end:
             queue.aput(1).send(None)
         assert end.value.value is None
@@ -743,7 +743,7 @@ def test_where_nothing_runs_that_it_knows_it_says_so():
         assert end.value.value == 1
 
 
-def test_who_does_not_use_them_imports_neither():
+def test_a_program_without_them_imports_neither():
     code = """if True:
         import sys, f1buf
         queue = f1buf.Queue()

@@ -79,12 +79,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_what_is_filled_in_is_what_others_make(name):
+def test_objects_are_filled_in_as_python_makes_them(name):
     getattr(borrowed, name)(*CHECKS[name])
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_comes_out_otherwise_is_refused(what):
+def test_objects_that_come_out_otherwise_are_refused(what):
     name, broken = BROKEN[what]
     made, *rest = CHECKS[name]
     with pytest.raises(ImportError):
@@ -133,7 +133,7 @@ for _ in range(2):
         ("RingBuffer", "check_scalars", "None"),
     ],
 )
-def test_what_fails_its_check_is_not_imported(used, name, broken):
+def test_a_part_that_fails_its_check_is_not_imported(used, name, broken):
     run_python(IMPORT.format(used=used, name=name, broken=broken))
 
 

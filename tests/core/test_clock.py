@@ -31,7 +31,7 @@ def timed(call, buffer):
 
 
 def step(file, seconds):
-    """Set the clock of whoever runs with this file; it must be whole at any time."""
+    """Set the clock of the processes that run with this file; it must be whole at any time."""
     new = Path(f"{file}.new")
     new.write_text(f"{seconds:+.0f}\n")
     new.replace(file)

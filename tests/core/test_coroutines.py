@@ -196,7 +196,7 @@ async def test_a_long_wait_in_the_main_thread_ends_as_a_short_one(dtype):
 
 
 @in_loop
-async def test_what_is_there_is_taken_at_once():
+async def test_records_that_are_there_are_taken_at_once():
     ring = ring_with(1, 2, 3)
     assert (await ring.aget_many(2)).tolist() == [1, 2]
     seq, batch = await ring.aget_many(return_seq=True)
@@ -219,7 +219,7 @@ async def test_it_waits_for_min_count():
 
 
 @in_loop
-async def test_what_fits_the_ring_enters_together_or_not_at_all():
+async def test_a_batch_that_fits_the_ring_enters_together_or_not_at_all():
     ring = ring_with(1, 2, capacity=4)
     task = await waiting(ring.aput_many([3, 4, 5]))
     assert contents(ring) == [1, 2]
@@ -235,7 +235,7 @@ async def test_what_fits_the_ring_enters_together_or_not_at_all():
 
 
 @in_loop
-async def test_what_does_not_fit_enters_piece_by_piece():
+async def test_a_batch_that_does_not_fit_the_ring_enters_piece_by_piece():
     ring = RingBuffer(4, "i8")
     task = await waiting(ring.aput_many(range(10)))
     assert ring.get_many().tolist() == [0, 1, 2, 3]
@@ -353,7 +353,7 @@ async def test_a_queue_passes_items_between_coroutines(kind):
 
 
 @in_loop
-async def test_who_waits_goes_on_where_a_queue_takes_the_standard_algorithm():
+async def test_waiters_go_on_where_a_queue_takes_the_standard_algorithm():
     queue = Queue(1)
     getting = await waiting(queue.aget())
     assert queue.mutex is not None
@@ -397,7 +397,7 @@ def test_a_hook_that_raises_ends_its_coroutine_and_the_next_one_is_told(run):
 
 
 @pytest.mark.parametrize("side", ["get", "put"])
-def test_a_hook_that_raises_as_a_coroutine_looks_passes_on_what_it_was_told(run, side):
+def test_a_coroutine_whose_hook_raises_as_it_looks_passes_its_notification_on(run, side):
     class Failing(Queue):
         fails = False
 
@@ -456,7 +456,7 @@ async def test_batches_go_between_threads_and_coroutines(kind, maxsize):
 
 @each_queue
 @in_loop
-async def test_what_is_there_is_taken_at_once_as_a_batch(kind):
+async def test_items_that_are_there_are_taken_at_once_as_a_batch(kind):
     queue = kind()
     assert await queue.aput_many("abc") == 3
     first = await queue.aget_many(2)
@@ -494,7 +494,7 @@ async def test_a_batch_waits_for_min_count_or_for_a_full_queue():
 
 
 @in_loop
-async def test_who_needs_fewer_is_served_beside_who_waits_for_more():
+async def test_a_get_that_needs_fewer_is_served_beside_one_that_waits_for_more():
     queue = Queue()
     many, one = await waiting(queue.aget_many(min_count=3), queue.aget())
     queue.put(1)
@@ -504,7 +504,7 @@ async def test_who_needs_fewer_is_served_beside_who_waits_for_more():
 
 
 @in_loop
-async def test_what_fits_the_queue_is_put_together_or_not_at_all():
+async def test_a_batch_that_fits_the_queue_is_put_together_or_not_at_all():
     queue = Queue(4)
     queue.put_many([1, 2])
     task = await waiting(queue.aput_many([3, 4, 5]))
@@ -545,7 +545,7 @@ async def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls():
 
 @pytest.mark.parametrize("kind", [Queue, Hooked])
 @in_loop
-async def test_what_does_not_fit_is_put_piece_by_piece(kind):
+async def test_a_batch_that_does_not_fit_the_queue_is_put_piece_by_piece(kind):
     queue = kind(4)
     task = await waiting(queue.aput_many(range(10)))
     assert queue.get_many() == [0, 1, 2, 3]
@@ -701,7 +701,7 @@ each_kind = pytest.mark.parametrize("kind", [RingBuffer, *KINDS])
 
 @each_kind
 @in_loop
-async def test_what_a_cancelled_get_was_granted_goes_to_the_next(kind):
+async def test_the_grant_of_a_cancelled_get_goes_to_the_next(kind):
     """It is cancelled after the item came for it and before it ran."""
     ways = Ways(kind)
     cancelled, next_one = await waiting(ways.aget(), ways.aget())
@@ -949,7 +949,7 @@ async def test_without_memory_to_wait_nothing_changes():
     assert queue.get_many() == [1]
 
 
-# Who always finds something -------------------------------------------------------------------------------------------
+# Coroutines that always find something --------------------------------------------------------------------------------
 
 
 @each_kind
@@ -983,7 +983,7 @@ async def test_coroutines_that_never_wait_run_side_by_side(kind):
 
 
 @in_loop
-async def test_who_has_put_everything_does_not_wait_any_more():
+async def test_a_put_many_that_has_put_everything_does_not_wait_any_more():
     """Where it let its loop run then, it could be cancelled as if it had not."""
     ring, pauses = RingBuffer(4, "i8"), 0
 
@@ -1036,7 +1036,7 @@ async def test_a_shutdown_wakes_coroutines(kind, immediate):
 
 
 @in_loop
-async def test_after_a_shutdown_what_is_there_is_taken():
+async def test_after_a_shutdown_the_items_left_are_taken():
     ring = ring_with(1, 2, 3)
     ring.shutdown()
     assert [batch.tolist() async for batch in ring.abatches(2)] == [[1, 2], [3]]
@@ -1069,7 +1069,7 @@ def test_a_loop_that_is_closed_while_it_waits_keeps_nothing(new_loop, kind, gran
 @pytest.mark.parametrize("kind", [RingBuffer, Queue])
 @pytest.mark.parametrize("side", ["gets", "puts"])
 def test_a_loop_that_does_not_run_keeps_nobody_else_waiting(new_loop, kind, side):
-    """Its coroutine is granted one item or slot of two; the other is for who comes behind: a coroutine, a thread."""
+    """Its coroutine is granted one item or slot of two; the other is for the next waiter: a coroutine, a thread."""
     buffer = RingBuffer(3, "i8") if kind is RingBuffer else kind(3)
     loops = [new_loop() for _ in range(2)]
     tasks = []
@@ -1171,9 +1171,9 @@ def test_coroutines_of_several_loops_and_threads_share_a_buffer(new_loop, kind):
 @in_loop
 async def test_waiting_takes_no_thread_and_does_not_poll():
     ring, queue = RingBuffer(1, "i8"), Queue()
-    threads = threading.active_count()
+    threads = set(threading.enumerate())  # one of an earlier test's may end meanwhile
     tasks = await waiting(*[ring.aget_many() for _ in range(500)], *[queue.aget() for _ in range(500)])
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     await asyncio.sleep(0.3)
     assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 10
@@ -1201,7 +1201,7 @@ async def test_memory_stays_flat():
     assert len(gc.get_objects()) - before < 50
 
 
-def test_who_does_not_use_it_does_not_import_asyncio():
+def test_a_program_without_coroutines_does_not_import_asyncio():
     code = "import sys, f1buf; f1buf.Queue().put(1); f1buf.RingBuffer(1); assert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -1228,7 +1228,7 @@ def test_ctrl_c_ends_a_coroutine_that_waits():
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 @forked
-def test_a_loop_in_a_signal_handler_gives_up_what_the_main_thread_was_promised(kind):
+def test_a_loop_in_a_signal_handler_gives_up_the_main_threads_promise(kind):
     """The other get takes the record, and brings by that what the loop waits for: room, or an item in a queue.
 
     On asyncio's own loop only: uvloop changes how signals arrive.

@@ -195,7 +195,7 @@ def says_no_memory(error):
     return isinstance(error, MemoryError) or str(error).startswith(IN_OTHER_WORDS)
 
 
-# Where a generator finds no memory, CPython 3.12 and 3.13 leave their heap broken, whoever's generator it is.
+# Where a generator finds no memory, CPython 3.12 and 3.13 leave their heap broken, with any generator.
 ENDS_PYTHON = {"put_many of a list"} if (3, 12) <= sys.version_info < (3, 14) else set()
 
 
@@ -234,7 +234,7 @@ def explored(group, fail):
     return {name: (failed, trouble) for name, failed, trouble in map(json.loads, output.splitlines())}
 
 
-# The calls: how the buffer is made, what is called, and who serves it where it waits ---------------------------------
+# The calls: how the buffer is made, what is called, and what serves a call that waits --------------------------------
 
 FIELDS = [("number", "i8"), ("value", "f4")]
 THREE, LONG, MANY = (np.arange(n, dtype="i8") for n in (3, 200, 1000))  # the dtype of `ring`: nothing to convert
@@ -498,7 +498,7 @@ def get_without_memory(dtype):
 
 @needs_failing_memory
 @pytest.mark.parametrize("kind", ["ring", "queue"])
-def test_a_get_without_memory_for_what_it_was_promised_passes_that_on(kind):
+def test_a_get_without_memory_for_its_items_passes_its_promise_on(kind):
     run_python(f"import test_failures; test_failures.pass_on({kind!r})")
 
 
@@ -642,14 +642,14 @@ each_failing = pytest.mark.parametrize("source", FAILING.values(), ids=list(FAIL
 @each_failing
 @pytest.mark.parametrize("put", ["put", "put_many"])
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
-def test_what_fails_to_become_records_changes_nothing(source, put, overflow):
+def test_a_failed_conversion_changes_nothing(source, put, overflow):
     ring = ring_with(1, 2, overflow=overflow)
     with unchanged(ring), pytest.raises((TroubleError, TypeError, ValueError)):
         getattr(ring, put)(source())
 
 
 @each_failing
-def test_what_fails_to_become_records_leaves_those_who_wait_waiting(source):
+def test_a_failed_conversion_leaves_waiters_waiting(source):
     ring = RingBuffer(2, "i8")
     taker = parked(ring.get)
     with unchanged(ring), pytest.raises((TroubleError, TypeError, ValueError)):
@@ -660,7 +660,7 @@ def test_what_fails_to_become_records_leaves_those_who_wait_waiting(source):
 
 
 @each_failing
-def test_what_fails_to_become_records_enters_no_ring_of_a_tee(source):
+def test_a_failed_conversion_enters_no_ring_of_a_tee(source):
     rings = ring_with(1, capacity=4), ring_with(1, capacity=4)
     with unchanged(rings[0]), unchanged(rings[1]), pytest.raises((TroubleError, TypeError, ValueError)):
         Tee(*rings).put_many(source())
@@ -677,7 +677,7 @@ WRONG_OUTS = {
 
 
 @pytest.mark.parametrize("out", WRONG_OUTS.values(), ids=list(WRONG_OUTS))
-def test_an_array_that_cannot_be_written_to_takes_nothing_and_leaves_those_who_wait_waiting(out):
+def test_an_array_that_cannot_be_written_to_takes_nothing_and_leaves_waiters_waiting(out):
     ring = ring_with(1, 2)
     putter = parked(ring.put, 3)
     with unchanged(ring), pytest.raises((TroubleError, TypeError, ValueError)):
@@ -820,7 +820,7 @@ def test_a_get_whose_hook_fails_once_it_was_woken_passes_that_on(get, hook):
     assert second.result() in (7, [7])
 
 
-def test_a_put_whose_hook_fails_leaves_those_who_wait_for_an_item_waiting():
+def test_a_put_whose_hook_fails_leaves_waiting_gets_waiting():
     queue = moody()
     taker = parked(queue.get)
     with pytest.raises(TroubleError):

@@ -28,7 +28,7 @@ def calls(buffer, side):
 
 @each_fair
 @each_side
-def test_who_comes_back_is_served_behind_those_that_wait(implementation, side):
+def test_a_thread_that_comes_back_is_served_behind_those_that_wait(implementation, side):
     buffer, served = implementation.make(1), []
     wait, serve = calls(buffer, side)
     if side == "puts":

@@ -98,7 +98,7 @@ def imported_by(name):
     source = SOURCES.joinpath(*name.split(".")[1:]).with_suffix(".pyx").read_text()
     for indent, home, compiled, compiled_too, module in IMPORT.findall(source):
         ours = (home or module).partition(".")[0] == "f1buf"
-        if ours or not (indent or compiled or compiled_too):  # asyncio is imported where one awaits, who has it then
+        if ours or not (indent or compiled or compiled_too):  # a program that awaits has imported asyncio
             imported.add(home or module)
     return imported
 
@@ -251,7 +251,7 @@ def test_a_module_that_is_not_there_is_named(setting, told, tmp_path):
     assert told in text
 
 
-def test_what_others_lack_is_theirs(tmp_path):
+def test_a_missing_module_of_another_package_keeps_its_error(tmp_path):
     copy_of_f1buf(tmp_path)
     statement = "import sys; sys.modules['numpy'] = None; from f1buf import RingBuffer"
     assert refusal(tmp_path, statement)[:2] == ["ModuleNotFoundError", "numpy"]

@@ -78,7 +78,7 @@ def test_a_timeout_of_a_queue_is_never_early_and_hardly_late(name, kind):
 
 
 @each_call
-def test_a_ring_serves_who_waits(name):
+def test_a_ring_serves_a_waiter(name):
     ring = stuck_ring(name)
     call = functools.partial(ring.put_many, [7]) if name == "put_many" else functools.partial(CALLS[name], ring)
     assert_served(call, ring.get if ring.full() else lambda: ring.put(7), LATE)
@@ -86,7 +86,7 @@ def test_a_ring_serves_who_waits(name):
 
 @each_told_kind
 @test_queue.each_call
-def test_a_queue_serves_who_waits(name, kind):
+def test_a_queue_serves_a_waiter(name, kind):
     queue = stuck_queue(name, KINDS[kind])
     call = functools.partial(test_queue_signals_fork.call_that_fits, name, queue)
     assert_served(call, lambda: test_queue_signals_fork.serve(name, queue), late(kind))

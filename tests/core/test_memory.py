@@ -65,7 +65,7 @@ def call_until_shutdown(call, buffer):
 @thorough(but=("*get-*",))
 @each_shutdown
 @each_call
-def test_a_ring_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(name, immediate):
+def test_a_ring_is_freed_with_the_last_waiter_that_its_shutdown_wakes(name, immediate):
     end_with_its_waiters(lambda: stuck_ring(name), CALLS[name], lambda ring: ring.shutdown(immediate))
 
 
@@ -73,7 +73,7 @@ def test_a_ring_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(name, im
 @each_shutdown
 @each_queue_call
 @each_kind
-def test_a_queue_is_freed_with_the_last_of_those_whom_its_shutdown_wakes(kind, name, immediate):
+def test_a_queue_is_freed_with_the_last_waiter_that_its_shutdown_wakes(kind, name, immediate):
     def end(queue):
         queue.shutdown(immediate)
         if name == "join" and not immediate:  # which waits for the tasks still

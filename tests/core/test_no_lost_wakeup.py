@@ -179,7 +179,7 @@ def put_third(buffer, numbers):
 
 @each_implementation()
 def test_waiters_that_time_out_just_as_they_are_served(implementation):
-    """Both sides give up after about as long as a hand-over takes: many grants meet who has just left."""
+    """Both sides give up after about as long as a hand-over takes: many grants meet a waiter that has just left."""
     buffer, total, put, taken = implementation.make(1), amount(implementation, SLOW), [], []
     takers, makers = Crowd(), Crowd()
 
@@ -210,7 +210,7 @@ def test_waiters_that_time_out_just_as_they_are_served(implementation):
     buffer.check()
 
 
-def test_what_stands_still_is_noticed():
+def test_a_get_that_nobody_serves_is_noticed():
     """The watchdog itself: a get that nobody serves."""
     buffer, crowd = RingOfNumbers(1), Crowd()
     crowd.start(buffer.get)

@@ -1,4 +1,4 @@
-"""Shutdown, of every implementation: who waits, on either side, is woken; who comes later is refused; what is left.
+"""Shutdown, of every implementation: all waiters are woken, later calls are refused; what is left.
 
 The standard behaviour is that of Python 3.13's `queue`: after a shutdown puts raise ShutDown, gets do so once it is
 drained; an immediate one leaves nothing, and the tasks of what it removed are done.
@@ -49,7 +49,7 @@ def only(counts):
 @each_way
 @each_crowd
 @each_implementation()
-def test_who_waits_for_items_is_woken(implementation, immediate, waiters, hurried):
+def test_gets_that_wait_are_woken(implementation, immediate, waiters, hurried):
     buffer = implementation.make(60)
     tasks = all_parked(buffer.get, waiters)
     buffer.shutdown(immediate)
@@ -60,8 +60,8 @@ def test_who_waits_for_items_is_woken(implementation, immediate, waiters, hurrie
 @each_way
 @each_crowd
 @each_implementation()
-def test_who_waits_for_more_items_than_come_gets_what_is_there(implementation, immediate, waiters, hurried):
-    """Three are left: one of those who wait for five gets them, unless they are discarded."""
+def test_a_get_that_waits_for_more_items_than_come_gets_those_there_are(implementation, immediate, waiters, hurried):
+    """Three are left: one of the gets that wait for five takes them, unless they are discarded."""
     buffer = implementation.make(60)
     tasks = all_parked(lambda: sorted(buffer.get_many(min_count=5)), waiters)
     assert buffer.put_many([1, 2, 3]) == 3
@@ -74,7 +74,7 @@ def test_who_waits_for_more_items_than_come_gets_what_is_there(implementation, i
 @each_way
 @each_crowd
 @each_implementation()
-def test_who_waits_for_room_is_woken_and_keeps_its_item(implementation, immediate, waiters, hurried):
+def test_puts_that_wait_are_woken_and_keep_their_items(implementation, immediate, waiters, hurried):
     buffer = implementation.make(2)
     buffer.put_many([1, 2])
     tasks = all_parked(lambda: buffer.put(9), waiters)
@@ -102,8 +102,8 @@ def test_a_batch_that_waits_for_room_says_how_much_of_it_went_in(implementation,
 @each_way
 @each_crowd
 @each_queue
-def test_who_joins_is_woken_where_nothing_is_left_to_do(implementation, immediate, waiters, hurried):
-    """A graceful shutdown leaves the tasks to whoever takes them; an immediate one does those that it removes."""
+def test_joins_are_woken_where_nothing_is_left_to_do(implementation, immediate, waiters, hurried):
+    """A graceful shutdown leaves the tasks to their consumers; an immediate one does those that it removes."""
     queue = implementation.make(60).queue
     queue.put_many([1, 2, 3])
     tasks = all_parked(queue.join, waiters)
@@ -120,7 +120,7 @@ def test_who_joins_is_woken_where_nothing_is_left_to_do(implementation, immediat
 
 @each_way
 @each_implementation()
-def test_who_comes_after_a_shutdown(implementation, immediate):
+def test_calls_after_a_shutdown(implementation, immediate):
     buffer = implementation.make(3)
     buffer.put_many([1, 2, 3])
     buffer.shutdown(immediate)

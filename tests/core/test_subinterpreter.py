@@ -122,7 +122,7 @@ def telemetry_elsewhere(isolated):
 
 
 def python_does_not_tell(isolated):
-    """The whole of a test: then Cython tells, as ever, who came first."""
+    """The whole of a test: then Cython tells, as ever, which interpreter came first."""
     hide = "import queue, sys, _thread\n_thread.__dict__.pop('_is_main_interpreter', None)\n"
     hide += "sys.modules['_xxsubinterpreters'] = None"
     exec(hide)

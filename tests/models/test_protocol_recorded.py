@@ -692,7 +692,7 @@ def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
         all(accept(done, mutation) is None for done in runs)
 
 
-def test_who_records_more_than_there_is_room_for_is_told():
+def test_recording_more_sections_than_there_is_room_for_is_an_error():
     ring = RingBuffer(1)
     sync._record(1)
     ring.put((0, 0, 0, 0, 0))

@@ -18,7 +18,7 @@ PATCHES = {
     "eventlet": "import eventlet; eventlet.monkey_patch()\nfrom eventlet import spawn, sleep\n",
 }
 
-# In front of what is tested: the three classes do all they should, and those who catch the exceptions know them.
+# In front of what is tested: the three classes do all they should, and programs that catch the exceptions know them.
 CHECK = """
 import _queue, queue, sys
 import f1buf
@@ -153,7 +153,7 @@ assert f1buf.Queue.__mro__[2] is standard
 
 @pytest.mark.parametrize("kept", ["", "from queue import Queue", "from queue import LifoQueue"])
 def test_nobody_holds_all_of_the_classes(kept):
-    """Who has imported one of them takes f1buf's queues for such; the others are of a private copy."""
+    """A module that imported one of them takes f1buf's queues for such; the others are of a private copy."""
     name = kept.rpartition(" ")[2] or "object"
     run_python(f"""
 import gc, queue, sys
@@ -268,7 +268,7 @@ def test_the_standard_classes_serve_whenever_a_library_patches(patch, when):
 
 
 @greenlets("gevent", "eventlet")
-def test_who_imported_queue_before_the_patch_knows_f1bufs(patch):
+def test_a_queue_imported_before_the_patch_is_a_base_of_f1bufs(patch):
     run_python(
         f"{QUIET}from queue import Queue as Known\n{patch}{CHECK}check()\nassert isinstance(f1buf.Queue(), Known)"
     )

@@ -181,7 +181,7 @@ def test_importing_and_using_a_queue_does_not_import_numpy():
 
 
 @each_class
-def test_they_are_queues_for_who_asks(kind):
+def test_each_kind_is_a_queue_of_the_standard_library(kind):
     assert issubclass(kind, Queue)
     assert issubclass(kind, standard.Queue)
     assert isinstance(kind(), standard.Queue)
@@ -395,7 +395,7 @@ def test_a_second_init_begins_afresh(kind):
     assert drained(queue) == [5]
 
 
-def test_a_second_init_lets_who_waits_go_on():
+def test_a_second_init_lets_waiters_go_on():
     queue = queue_with(Queue, 1, maxsize=1)
     putter = parked(queue.put, 2)
     queue.__init__(1)
@@ -611,7 +611,7 @@ def test_a_maxsize_changed_later_to_any_kind_of_number(kind, maxsize):
 
 @pytest.mark.parametrize("maxsize", [None, "3", [3], 3j], ids=repr)
 @each_kind
-def test_what_is_no_maxsize_is_a_type_error_at_once(kind, maxsize):
+def test_a_wrong_maxsize_is_a_type_error_at_once(kind, maxsize):
     with pytest.raises(TypeError):
         kind(maxsize)
     queue = queue_with(kind, 1, maxsize=3)
@@ -783,7 +783,7 @@ def test_a_timeout_is_kept_in_other_threads_too(kind, name):
 
 
 @each_kind
-def test_a_timeout_of_who_was_overtaken_is_not_renewed(kind):
+def test_the_timeout_of_a_get_that_was_overtaken_is_not_renewed(kind):
     """Another one takes each item that comes; the waiter is woken again and again for nothing."""
     queue, enough = kind(), threading.Event()
 
@@ -849,7 +849,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can(kind):
 
 @thorough(but=("plain",))
 @each_kind
-def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next(kind):
+def test_a_get_that_times_out_leaves_its_place_to_the_next(kind):
     for timeout, in_time in timeouts():
         queue = kind()
         hasty = parked_or_over(queue.get, timeout=timeout)
@@ -905,7 +905,7 @@ def test_a_larger_maxsize_while_putters_wait(kind):
 
 
 @each_plain
-def test_a_larger_maxsize_is_seen_at_once_by_who_waits(kind):
+def test_waiting_puts_see_a_larger_maxsize_at_once(kind):
     queue = queue_with(kind, 0, maxsize=1)
     putters = [parked(queue.put, number) for number in (1, 2)]
     queue.maxsize = 2
@@ -1115,7 +1115,7 @@ def test_a_shutdown_does_not_let_waiting_putters_in(kind):
 
 
 @each_kind
-def test_a_shutdown_serves_who_waits_for_more_with_what_is_left(kind):
+def test_a_shutdown_serves_a_get_that_waits_for_more_with_the_rest(kind):
     queue = queue_with(kind, 1, 2)
     getter = parked(queue.get_many, min_count=3)
     queue.shutdown()
@@ -1394,7 +1394,7 @@ def test_a_full_queue_does_not_let_a_larger_min_count_wait(kind):
 
 
 @each_kind
-def test_a_maxsize_that_makes_the_queue_full_serves_who_waits_for_more(kind):
+def test_a_maxsize_that_makes_the_queue_full_serves_a_get_that_waits_for_more(kind):
     """At the latest when somebody waits for room: else both would wait for ever."""
     queue = queue_with(kind, 1, 2)
     getter = parked(queue.get_many, min_count=3)
@@ -1416,7 +1416,7 @@ def test_putters_and_a_getter_that_waits_for_more_than_the_maxsize(kind):
 
 
 @each_fifo
-def test_who_needs_many_does_not_block_who_needs_few(kind):
+def test_a_get_that_needs_many_does_not_block_a_get_that_needs_few(kind):
     queue = kind()
     large = parked(queue.get_many, min_count=5)
     small = parked(queue.get_many, 2, min_count=2)
@@ -1826,7 +1826,7 @@ INSIDE = ["mutex", "queue", "not_empty", "not_full", "all_tasks_done"]
 
 @pytest.mark.parametrize("name", INSIDE)
 @each_kind
-def test_what_is_inside_stays_the_same_object(kind, name):
+def test_the_inner_parts_of_a_queue_stay_the_same_objects(kind, name):
     queue = queue_with(kind, 1)
     inside = getattr(queue, name)
     queue.put(2)
@@ -1886,7 +1886,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 @pytest.mark.parametrize("kind", [Queue, LifoQueue], ids=["deque", "list"])
-def test_what_changes_a_plain_queues_container_changes_the_queue(kind, change):
+def test_a_change_of_a_plain_queues_container_changes_the_queue(kind, change):
     queue, container = queue_with(kind, 1, 2), queue_with(standard_of(kind), 1, 2).queue
     change(container)
     change(queue.queue)
@@ -1926,7 +1926,7 @@ def test_with_mutex_clear(kind):
 
 
 def clear_with_everything(queue):
-    """The longer form of the same idiom, which wakes whoever waits."""
+    """The longer form of the same idiom, which wakes all waiters."""
     with queue.mutex:
         unfinished = queue.unfinished_tasks - len(queue.queue)
         if unfinished <= 0:
@@ -2057,7 +2057,7 @@ def test_waiting_for_not_full(kind, drain):
 
 
 @each_kind
-def test_who_notifies_by_hand_wakes_who_waits(kind):
+def test_a_notification_by_hand_wakes_waiters(kind):
     queue = kind()
     getter = parked(queue.get)
     with queue.not_empty:
@@ -2133,7 +2133,7 @@ def test_a_look_changes_nothing(kind, look):
     assert drained(queue) == in_order(kind, [2, 1])
 
 
-def test_what_is_converted_can_be_asked():
+def test_a_queue_says_whether_it_is_converted():
     assert not Queue().is_converted
     assert converted().is_converted
     assert Hooked().is_converted
@@ -2151,7 +2151,7 @@ def test_a_snapshot_is_what_would_be_got(kind):
     assert queue.snapshot() == []
 
 
-def test_a_snapshot_of_what_cannot_be_compared_says_so():
+def test_a_snapshot_of_items_that_cannot_be_compared_says_so():
     queue = queue_with(PriorityQueue, (1, 2), (2, {}), (2, []))
     with pytest.raises(TypeError, match="not supported between"):
         queue.snapshot()
@@ -2291,7 +2291,7 @@ BY_PYTHON = {
 
 
 @pytest.mark.parametrize("draw", BY_PYTHON.values(), ids=list(BY_PYTHON))
-def test_what_only_python_compares_makes_a_priority_queue_classic(draw):
+def test_items_that_only_python_compares_make_a_priority_queue_classic(draw):
     rng, queue, heap = random.Random(1), PriorityQueue(), []
     for _ in range(300):
         item = draw(rng)
@@ -2317,7 +2317,7 @@ class Touchy:
 
 
 @pytest.mark.parametrize("of_a_pair", [True, False], ids=["second of a pair", "alone"])
-def test_what_cannot_be_compared_loses_nothing(of_a_pair, monkeypatch):
+def test_a_comparison_that_fails_loses_no_item(of_a_pair, monkeypatch):
     rng = random.Random(2)
     items = [(rng.randrange(3), Touchy(n)) if of_a_pair else Touchy(n) for n in rng.sample(range(50), 50)]
     queue, taken = PriorityQueue(), []
@@ -2340,7 +2340,16 @@ def test_what_cannot_be_compared_loses_nothing(of_a_pair, monkeypatch):
     assert queue.unfinished_tasks == len(taken) + queue.qsize()
 
 
-def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
+def test_a_get_that_meets_items_which_only_python_can_compare_takes_them_in_order():
+    """Two of the same priority are below the second item, side by side: no put has compared them."""
+    items = [(0, None), (1, None), (2, None), (3, Touchy(1)), (3, Touchy(2))]
+    queue = PriorityQueue()
+    queue.put_many(items)
+    assert [queue.get() for _ in items] == items
+    queue._check()
+
+
+def test_a_put_many_whose_comparison_fails_says_how_many_are_in():
     """Told by `unfinished_tasks`, a `join` and a retry."""
     items = [(1, {"job": "a"}), (1, {"job": "b"}), (2, {})]
     queue = PriorityQueue()
@@ -2356,7 +2365,7 @@ def test_a_put_many_of_what_cannot_be_compared_says_what_is_in():
 
 
 @pytest.mark.parametrize("act", [Queue.clear, lambda queue: queue.shutdown(immediate=True)], ids=["clear", "shutdown"])
-def test_what_is_removed_need_not_be_compared(act):
+def test_items_that_are_removed_need_not_be_compared(act):
     queue = queue_with(PriorityQueue, (0, 0), (1, {}), (1, []))
     act(queue)
     assert (queue.qsize(), queue.unfinished_tasks) == (0, 0)
@@ -2593,8 +2602,8 @@ def test_conversion_of_a_put_many_that_had_put_something_counts_that(name):
 
 
 @each_call
-def test_conversion_under_the_mutex_holds_up_who_waited(name):
-    """Nobody changes the queue while its mutex is held, whoever waited when it was first asked for included."""
+def test_conversion_under_the_mutex_holds_up_earlier_waiters(name):
+    """No thread changes the queue while its mutex is held, nor does one that already waited when it was asked for."""
     queue = stuck_queue(name)
     waiter = parked(CALLS[name], queue)
     with queue.mutex:
@@ -2669,7 +2678,7 @@ def test_the_memory_limit_holds_along_a_drain(kind):
 @pytest.mark.parametrize(
     "empty", [Queue.clear, lambda queue: queue.shutdown(immediate=True)], ids=["clear", "shutdown"]
 )
-def test_what_empties_a_queue_gives_its_memory_back(empty):
+def test_emptying_a_queue_gives_its_memory_back(empty):
     queue = Queue()
     queue.put_many([None] * 100_000)
     empty(queue)
@@ -3170,7 +3179,7 @@ def use_from_heirs_in_threads():
 
 
 @each_fifo
-def test_who_needs_many_does_not_keep_the_wake_up_from_who_needs_few(kind):
+def test_a_get_that_needs_many_passes_its_wake_up_on_to_a_get_that_needs_few(kind):
     """The notification of a condition may reach the one that cannot use it."""
     queue = kind()
     many = parked(queue.get_many, min_count=2)
@@ -3219,7 +3228,7 @@ def test_a_finaliser_that_converts_the_queue_amid_its_conversion_does_no_harm():
 
 
 @each_kind
-def test_a_second_init_lets_who_waits_for_tasks_go(kind):
+def test_a_second_init_lets_a_join_return(kind):
     queue = queue_with(kind, 1)
     joiner = parked(queue.join)
     queue.__init__()
@@ -3227,7 +3236,7 @@ def test_a_second_init_lets_who_waits_for_tasks_go(kind):
 
 
 @each_kind
-def test_a_second_init_lets_who_waits_go_on_waiting(kind):
+def test_a_get_waits_on_through_a_second_init(kind):
     queue = kind()
     getter = parked(queue.get)
     queue.__init__()
@@ -3262,7 +3271,7 @@ def test_a_clear_that_fails_half_way_makes_the_room_known_that_it_made():
 
 @pytest.mark.parametrize("remove", [lambda queue: queue.clear(), lambda queue: queue.shutdown(immediate=True)])
 @each_kind
-def test_the_finaliser_of_what_is_removed_may_use_the_queue(kind, remove):
+def test_the_finaliser_of_a_removed_item_may_use_the_queue(kind, remove):
     class Finalised:
         def __lt__(self, other):
             return False
@@ -3281,7 +3290,7 @@ def test_the_finaliser_of_what_is_removed_may_use_the_queue(kind, remove):
 
 
 @each_plain
-def test_a_larger_maxsize_keeps_the_order_of_who_waits(kind):
+def test_a_larger_maxsize_keeps_the_order_of_waiting_puts(kind):
     queue = queue_with(kind, 0, maxsize=1)
     putters = [parked(queue.put, number) for number in (1, 2, 3)]
     queue.maxsize = 4
@@ -3304,7 +3313,7 @@ def test_a_long_put_many_lets_others_in_between(kind):
     while len(taken) < 5001:
         taken += queue.get_many(timeout=LATE)
     assert (long.result(), other.result()) == (5000, None)
-    assert taken.index("other") < 4000  # without a GIL only at last: whoever runs may be before who is woken
+    assert taken.index("other") < 4000  # without a GIL only at last: a thread that runs may come first
     taken.remove("other")
     assert taken == list(range(5000))
 

@@ -79,7 +79,7 @@ def test_queue_handler_and_queue_listener(logger, threads):
 
 @thorough
 def test_a_queue_handler_that_waits_for_room(logger):
-    """As people write it who do not want to lose records to a full queue."""
+    """As programs have it that must not lose records to a full queue."""
 
     class Waiting(logging.handlers.QueueHandler):
         def enqueue(self, record):

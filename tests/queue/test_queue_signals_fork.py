@@ -222,7 +222,7 @@ def interrupt_everything(queue, item):
 
 @each_algorithm
 @forked
-def test_who_is_interrupted_keeps_no_reference(kind):
+def test_an_interrupted_call_keeps_no_reference(kind):
     queue, item = queue_with(kind, 0, maxsize=1), object()
     alive, before = weakref.ref(queue), sys.getrefcount(item)
     interrupt_everything(queue, item)
@@ -233,7 +233,7 @@ def test_who_is_interrupted_keeps_no_reference(kind):
 
 
 @forked
-def test_who_is_interrupted_leaves_its_place_to_the_next():
+def test_an_interrupted_waiter_leaves_its_place_to_the_next():
     queue = Queue(1)
     second = Task(lambda: (wait_parked(threading.main_thread()), queue.get())[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -254,8 +254,8 @@ def test_who_is_interrupted_leaves_its_place_to_the_next():
 @pytest.mark.parametrize("kind", ["plain", "lifo", "priority"])  # what waits on a condition takes it along
 @pytest.mark.parametrize("name", sorted(GETS))
 @forked
-def test_what_the_interrupted_was_told_goes_to_the_next(name, kind):
-    """A signal whose handler raises and right behind it an item, with another who waits for one."""
+def test_the_notification_of_an_interrupted_get_goes_to_the_next(name, kind):
+    """A signal whose handler raises and right behind it an item, while another get waits for one."""
     queue, main = KINDS[kind](), threading.main_thread()
 
     def stop(*_):
@@ -437,7 +437,7 @@ def test_a_handler_may_ask_for_the_inside_of_a_queue_that_is_waited_on(name):
 
 
 @pytest.mark.parametrize("handler", [False, True], ids=["a hook", "a signal handler amid a hook"])
-def test_who_uses_a_classic_queue_amid_an_operation_of_the_same_thread_is_told_so(handler):
+def test_a_call_amid_an_operation_of_the_same_thread_on_a_classic_queue_is_an_error(handler):
     """The standard library deadlocks."""
 
     class Odd(Queue):
@@ -527,9 +527,9 @@ def test_a_handler_may_use_the_queue_that_the_main_thread_is_using(kind):
     signal.setitimer(signal.ITIMER_REAL, 0)
     taken += drained(queue)
     queue._check()
-    of_main = [item for who, item in taken if who == "main"]
+    of_main = [item for origin, item in taken if origin == "main"]
     assert (of_main if KINDS[kind] is Queue else sorted(of_main)) == list(range(number))
-    assert sorted(item for who, item in taken if who == "handler") == sorted(from_handler)
+    assert sorted(item for origin, item in taken if origin == "handler") == sorted(from_handler)
     assert queue.unfinished_tasks == len(taken)
 
 

@@ -283,7 +283,7 @@ def test_conversion_races_with_everything():
         check_once_and_in_order({0: 20, 1: 20}, takes)
 
 
-def test_who_asks_for_the_inside_while_another_converts_sees_all_of_it():
+def test_a_thread_that_looks_inside_while_another_converts_sees_all_items():
     """`list(q.queue)` without the mutex, as many programs look."""
     until = time.monotonic() + STRESS_SECONDS
     while time.monotonic() < until:
@@ -362,7 +362,7 @@ def test_joins_return_when_all_is_done_and_not_before():
 
 
 def test_clear_beside_producers_and_consumers():
-    """What is cleared is done, what is taken is done by who took it: in the end nothing is left to do."""
+    """`clear` does the tasks that it removes, a consumer those that it takes: in the end nothing is left to do."""
     rng = seeded()
     queue, stop, done, crowd, takes = Queue(50), threading.Event(), {}, Crowd(), [[], []]
 

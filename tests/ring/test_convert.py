@@ -257,7 +257,7 @@ def test_overlapping_fields_need_the_exact_dtype():
     ],
     ids=str,
 )
-def test_what_is_no_record(value, error, words):
+def test_a_value_that_is_no_record_is_refused(value, error, words):
     refused(error, value, PAIR, *words, convert=to_record)
 
 
@@ -353,7 +353,7 @@ def test_empty(values, dtype):
     ],
     ids=lambda values: type(values).__name__,
 )
-def test_what_is_no_sequence_of_records(values, words):
+def test_values_that_are_no_sequence_of_records_are_refused(values, words):
     refused(TypeError, values, "f8", *words)
 
 

@@ -126,7 +126,7 @@ HALF = sys.maxsize + 1  # [bytes] of all that can be addressed
 
 @pytest.mark.parametrize("itemsize", [1, 24, 4096, 2**20])
 @pytest.mark.parametrize("wraps", [1, 2, 3, 4, 8])
-def test_what_cannot_be_addressed_is_a_memory_error(wraps, itemsize):
+def test_a_ring_beyond_the_address_space_is_a_memory_error(wraps, itemsize):
     """Also where their number, cut to a machine word, is a small one: with 2, 4 and 8 halves it is one record's."""
     capacity = wraps * HALF // itemsize + 1
     with pytest.raises(MemoryError, match=f"{capacity} records.*; choose a smaller capacity"):
@@ -146,7 +146,7 @@ def test_a_dtype_without_size_is_a_value_error(dtype):
 
 
 @pytest.mark.parametrize("dtype", [None, "nonsense", 5], ids=repr)
-def test_what_is_no_dtype_is_a_type_error(dtype):
+def test_a_wrong_dtype_is_a_type_error(dtype):
     with pytest.raises(TypeError):
         RingBuffer(1, dtype)
 
@@ -1220,7 +1220,7 @@ def test_stats_count_what_they_say():
     )
 
 
-def test_what_raises_is_not_offered():
+def test_a_put_that_raises_has_offered_nothing():
     ring = ring_with(1)
     with pytest.raises(Full):
         ring.put_nowait(2)
@@ -1266,7 +1266,7 @@ NO_TIMEOUTS = {
 @pytest.mark.parametrize(("timeout", "error"), NO_TIMEOUTS.values(), ids=list(NO_TIMEOUTS))
 @pytest.mark.parametrize("must_wait", [True, False], ids=["waits", "need not wait"])
 @each_call
-def test_what_is_no_timeout_is_refused_whether_or_not_the_call_had_to_wait(name, must_wait, timeout, error):
+def test_a_wrong_timeout_is_refused_whether_or_not_the_call_had_to_wait(name, must_wait, timeout, error):
     """Sentences 7 and 12: NaN and negative numbers are a ValueError, and nothing has changed."""
     ring = stuck_ring(name) if must_wait else ring_with(1, capacity=4)
     with unchanged(ring), pytest.raises(error, match=r"timeout is .*; expected a number of seconds"):

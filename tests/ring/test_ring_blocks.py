@@ -1,6 +1,6 @@
 """Blocks: `RingBuffer.reserve` and `peek`, views into the slots without a copy.
 
-Who may enter when, what enters or leaves the ring at the end, and that nobody ever sees slots that are not his.
+When a thread may enter, what enters or leaves the ring at the end, and that no thread sees another's slots.
 """
 
 import builtins
@@ -120,7 +120,7 @@ def write(*values):
 # What a block is ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_enters_when_the_block_ends():
+def test_records_that_are_written_enter_when_the_block_ends():
     ring = RingBuffer(4, "i8")
     with ring.reserve(3) as block:
         assert isinstance(block, ReservedBlock)
@@ -134,7 +134,7 @@ def test_what_is_written_enters_when_the_block_ends():
     check_balance(ring)
 
 
-def test_what_is_read_leaves_when_the_block_ends():
+def test_records_that_are_read_leave_when_the_block_ends():
     ring = ring_with(1, 2, 3)
     with ring.peek(2) as block:
         assert isinstance(block, PeekedBlock)
@@ -870,7 +870,7 @@ def test_a_put_many_that_gives_up_during_a_reservation_returns_what_it_had_put()
 
 
 @pytest.mark.parametrize("take", ["get_many", "get_into", "batches", "peek"])
-def test_a_min_count_is_met_by_what_a_reservation_brings(take):
+def test_a_min_count_is_met_by_the_records_of_a_reservation(take):
     ring = ring_with(1, capacity=4)
     call = {
         "get_many": lambda: ring.get_many(min_count=3).tolist(),
@@ -928,7 +928,7 @@ def leave_alive(ring, side, keep=KEPT["array"], n=2, use=lambda block: None):
 
 @each_kept
 @each_side
-def test_what_is_still_alive_holds_the_slots(side, keep):
+def test_an_array_that_is_still_alive_holds_the_slots(side, keep):
     ring = ring_for(side)
     alive = leave_alive(ring, side, keep)
     assert len(ring) == (0 if side == "reserve" else 4)
@@ -945,7 +945,7 @@ def test_what_is_still_alive_holds_the_slots(side, keep):
 
 
 @each_side
-def test_what_was_said_before_holds_when_the_last_array_dies(side):
+def test_commit_and_consume_count_when_the_last_array_dies(side):
     ring = ring_for(side)
     alive = [leave_alive(ring, side, use=lambda block: finish(block, 1))]
     alive.append(alive[0][1:])
@@ -1165,7 +1165,7 @@ def test_bytes_are_packed_into_a_block_and_got_from_one():
         assert bytes(block) == bytearray(block) == struct.pack("q", 7)
 
 
-def test_what_would_write_to_a_peeked_block_is_refused():
+def test_writing_to_a_peeked_block_is_refused():
     with ring_with(1, 2).peek() as block:
         sender, receiver = socket.socketpair()
         with sender, receiver, pytest.raises(TypeError, match="read-write"):
@@ -1179,7 +1179,7 @@ def test_what_would_write_to_a_peeked_block_is_refused():
 
 
 @each_side
-def test_a_shutdown_wakes_who_waits_for_a_block(side):
+def test_a_shutdown_wakes_a_waiter_for_a_block(side):
     for immediate in (False, True):
         ring = stuck_ring(side)
         waiter = parked(enter_and_leave, ring, side)
@@ -1285,7 +1285,7 @@ def test_gets_after_an_immediate_shutdown_do_not_wait_for_a_reservation():
 
 
 def test_gets_after_a_graceful_shutdown_wait_for_a_peek():
-    """Who looks at the last records may leave them: a ring that is not drained is not over."""
+    """A peek may leave the last records where they are: a ring that is not drained is not over."""
     ring = ring_with(1, 2, 3)
     with held(ring, "peek", 3, lambda block: block.consume(1)):
         early = parked(ring.get_many)
@@ -1297,7 +1297,7 @@ def test_gets_after_a_graceful_shutdown_wait_for_a_peek():
         with pytest.raises(Empty):
             enter_and_leave(ring, "peek", timeout=0.01)
     taken = []
-    for getter in (early, late):  # who is woken by then does not queue any more
+    for getter in (early, late):  # a get that is woken by then does not queue any more
         with contextlib.suppress(ShutDown):
             taken.append(getter.result().tolist())
     assert taken == [[2, 3]]
@@ -1578,7 +1578,7 @@ def test_a_handler_may_enter_a_block_amid_the_wait_for_one():
 
 @each_side
 @forked
-def test_who_is_interrupted_just_as_a_block_is_to_be_had_passes_that_on(side):
+def test_a_waiter_that_is_interrupted_just_as_it_is_served_a_block_passes_its_grant_on(side):
     for _ in range(3):
         ring = stuck_ring(side)
         use = functools.partial(enter_and_leave, ring, side)
@@ -1607,7 +1607,7 @@ def test_an_exception_of_a_handler_inside_the_block_changes_nothing(side):
 
 
 def test_arrays_die_in_many_threads_at_once():
-    """The last of them ends the turn, whoever that is."""
+    """The thread whose array dies last ends the turn."""
     ring = RingBuffer(8, "i8")
     for number in range(100):
         with contextlib.suppress(BufferError), ring.reserve(2) as block:
@@ -1637,7 +1637,7 @@ def test_a_ring_is_not_drained_while_a_block_may_leave_records():
     check_balance(ring)
 
 
-# Who waits for itself -------------------------------------------------------------------------------------------------
+# Threads that wait for themselves -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [{}, {"timeout": WATCHDOG}])

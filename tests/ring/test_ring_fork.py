@@ -261,7 +261,7 @@ def put_what_must_be_converted():
 
 
 def test_a_conversion_imports_nothing():
-    """In the child of a fork that came amid an import of another thread's, whoever needs that, too, would hang."""
+    """In the child of a fork that came amid another thread's import, a conversion with the same import would hang."""
     run_python("import test_ring_fork as it; it.put_what_must_be_converted()")
 
 

@@ -138,7 +138,7 @@ def in_ms(ms):
 @hows
 @each_push
 @each_pop
-def test_what_is_pushed_is_popped(calls, push, pop, how):
+def test_records_that_are_pushed_are_popped(calls, push, pop, how):
     ring = RingBuffer(3, "i8")
     for value in range(5):
         assert calls.push(ring, [value], push, how=how) == ("DONE", 1)
@@ -159,14 +159,14 @@ def test_batches(calls, how):
 
 @hows
 @each
-def test_who_would_have_to_wait_is_told_why(calls, what, how):
+def test_a_call_that_would_have_to_wait_says_why(calls, what, how):
     ring = stuck(what)
     with calm(ring):
         assert calls.outcome(what, ring, how=how) == ("FULL" if "push" in what else "EMPTY")
 
 
 @hows
-def test_what_there_is_room_for_is_taken(calls, how):
+def test_a_push_takes_as_many_records_as_there_is_room_for(calls, how):
     ring = RingBuffer(3, "i8")
     assert calls.push(ring, range(5), "try_push_many", how=how) == ("FULL", 3)
     assert contents(ring) == [0, 1, 2]
@@ -175,13 +175,13 @@ def test_what_there_is_room_for_is_taken(calls, how):
 
 
 @hows
-def test_what_is_there_is_taken(calls, how):
+def test_a_pop_takes_the_records_there_are(calls, how):
     ring = ring_with(1, 2, 3, capacity=4)
     assert calls.pop(ring, 4, "try_pop_many", least=4, how=how) == ("EMPTY", [1, 2, 3])
     assert calls.pop(ring, 4, "try_pop_many", how=how) == ("EMPTY", [])
 
 
-def test_least_is_brought_within_what_can_be(calls):
+def test_least_is_limited_to_the_possible(calls):
     ring = ring_with(1, 2, 3)
     assert calls.pop(ring, 1, least=5) == ("DONE", [1])
     assert calls.pop(ring, 1, least=0) == ("DONE", [2])
@@ -211,7 +211,7 @@ def test_records_of_any_size(calls, how):
 
 @waiting_hows
 @each_waiting
-def test_who_waits_is_served(calls, what, how):
+def test_a_waiter_is_served(calls, what, how):
     ring = stuck(what)
     waiter = parked(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
     if "push" in what:
@@ -236,7 +236,7 @@ def test_more_than_the_capacity_can_be_pushed(calls, how):
 
 
 @waiting_hows
-def test_a_pop_waits_for_the_least_and_takes_what_is_there(calls, how):
+def test_a_pop_waits_for_the_least_and_takes_all_there_are(calls, how):
     ring = RingBuffer(10, "i8")
     popper = parked(calls.pop, ring, 9, least=3, deadline=calls.module.NEVER, how=how)
     ring.put_many([1, 2])
@@ -266,7 +266,7 @@ def test_a_deadline_that_has_passed_does_not_wait(calls, what, deadline):
 
 
 @waiting_hows
-def test_what_was_done_by_the_deadline_is_told(calls, how):
+def test_a_call_that_ends_at_its_deadline_says_how_many_it_moved(calls, how):
     ring = RingBuffer(3, "i8")
     assert calls.push(ring, range(5), deadline=in_ms(5), how=how) == ("FULL", 3)
     assert calls.pop(ring, 5, least=3, deadline=in_ms(5), how=how) == ("DONE", [0, 1, 2])
@@ -373,7 +373,7 @@ def test_after_a_shutdown(calls, what, how, immediate):
 
 @hows
 @each_pop
-def test_what_is_there_can_be_popped_after_a_shutdown(calls, pop, how):
+def test_the_records_left_after_a_shutdown_can_be_popped(calls, pop, how):
     ring = ring_with(1)
     ring.shutdown()
     assert calls.pop(ring, 1, pop, how=how) == ("DONE", [1])
@@ -383,7 +383,7 @@ def test_what_is_there_can_be_popped_after_a_shutdown(calls, pop, how):
 @waiting_hows
 @each_waiting
 @pytest.mark.parametrize("immediate", [False, True])
-def test_a_shutdown_wakes_who_waits(calls, what, how, immediate):
+def test_a_shutdown_wakes_a_waiter(calls, what, how, immediate):
     ring = stuck(what)
     waiter = parked(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
     ring.shutdown(immediate)
@@ -392,7 +392,7 @@ def test_a_shutdown_wakes_who_waits(calls, what, how, immediate):
 
 
 @waiting_hows
-def test_what_was_done_before_a_shutdown_is_told(calls, how):
+def test_a_call_that_a_shutdown_ends_says_how_many_it_moved(calls, how):
     ring = RingBuffer(3, "i8")
     pusher = parked(calls.push, ring, range(5), deadline=calls.module.NEVER, how=how)
     ring.shutdown()
@@ -404,7 +404,7 @@ def test_what_was_done_before_a_shutdown_is_told(calls, how):
     assert popper.result() == ("SHUT_DOWN", [1, 2])
 
 
-def test_who_was_late_for_the_least_is_not_told_that_it_is_drained(calls):
+def test_a_pop_that_comes_too_late_for_its_least_does_not_call_the_ring_drained(calls):
     """SHUT_DOWN means that nothing will come: after less than `least` only where that was looked at."""
     ring = ring_with(1, 2, capacity=4)
     ring.shutdown()

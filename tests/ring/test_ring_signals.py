@@ -280,7 +280,7 @@ def test_a_handler_may_wait_on_the_same_ring():
 @forked
 def test_a_handler_may_use_the_ring_that_the_main_thread_is_using():
     """The handler puts, the main thread puts and takes, and signals come without end."""
-    ring = RingBuffer(100_000, [("who", "i8"), ("number", "i8")])
+    ring = RingBuffer(100_000, [("origin", "i8"), ("number", "i8")])
     from_handler, numbers, batches, number = [], itertools.count(), [], 0
 
     def handler(*_):  # which may be interrupted by itself
@@ -302,13 +302,13 @@ def test_a_handler_may_use_the_ring_that_the_main_thread_is_using():
     if ring.qsize():
         batches.append(ring.get_many())
     taken = np.concatenate(batches)
-    assert taken["number"][taken["who"] == 0].tolist() == list(range(number))
-    assert sorted(taken["number"][taken["who"] == 1].tolist()) == sorted(from_handler)
+    assert taken["number"][taken["origin"] == 0].tolist() == list(range(number))
+    assert sorted(taken["number"][taken["origin"] == 1].tolist()) == sorted(from_handler)
     check_balance(ring)
 
 
 @forked
-def test_who_is_interrupted_leaves_its_place_to_the_next():
+def test_an_interrupted_waiter_leaves_its_place_to_the_next():
     ring = RingBuffer(1, "i8")
     second = Task(lambda: (wait_parked(threading.main_thread()), ring.get())[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -360,7 +360,7 @@ def stop(*_):
 
 @pytest.mark.parametrize(("side", "late"), [("get", False), ("get", True), ("put", True)])
 @forked
-def test_who_is_interrupted_just_as_it_is_served_passes_that_on(side, late):
+def test_a_waiter_that_is_interrupted_just_as_it_is_served_passes_its_grant_on(side, late):
     """A put that has seen that there is room is over before the handler runs."""
     for _ in range(3):
         if side == "get":
@@ -379,7 +379,7 @@ def test_who_is_interrupted_just_as_it_is_served_passes_that_on(side, late):
 
 @pytest.mark.parametrize("through", [None, Queue, LifoQueue])
 @forked
-def test_a_handler_that_waits_gives_up_what_the_main_thread_was_promised(through):
+def test_a_handler_that_waits_gives_up_the_main_threads_promise(through):
     """The other get takes the record, and brings by that what the handler waits for: room, or an item in a queue."""
     for _ in range(3):
         ring, queue = RingBuffer(1, "i8"), through and through()
@@ -437,7 +437,7 @@ def test_a_record_that_comes_right_behind_the_signal_is_left_to_the_next_get(nam
         check_balance(ring)
 
 
-def test_who_looks_for_signals_keeps_its_place_in_the_line():
+def test_a_waiter_that_looks_for_signals_keeps_its_place_in_the_line():
     """A put that comes just as it looks may go to the next, so that a busy machine needs several rounds.
 
     Where a look cost the place none of them would do: each comes after one.

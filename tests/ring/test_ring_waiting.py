@@ -235,7 +235,7 @@ def test_min_count_up_to_the_maximum_leaves_the_rest():
     assert contents(ring) == [3, 4]
 
 
-def test_min_count_may_be_the_capacity_and_outgrow_what_was_allocated():
+def test_min_count_may_be_the_capacity_and_outgrow_the_array_allocated():
     ring = RingBuffer(100_000, "i8")
     getter = parked(ring.get_many, min_count=50_000)
     ring.put_many(np.arange(100_000))
@@ -255,7 +255,7 @@ def test_a_wait_for_the_first_record_takes_all_of_a_large_batch():
     check_balance(ring)
 
 
-def test_what_a_get_was_promised_is_free_once_it_has_it():
+def test_a_promise_ends_once_the_get_has_its_records():
     """Also while it was away to allocate."""
     ring = RingBuffer(100_000, "i8")
     getter = parked(ring.get_many)
@@ -293,7 +293,7 @@ def test_a_shutdown_wakes_everybody(name, immediate):
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["shutdown", "immediate"])
-def test_a_shutdown_serves_who_waits_for_more_with_what_is_left(immediate):
+def test_a_shutdown_serves_a_get_that_waits_for_more_with_the_rest(immediate):
     ring = ring_with(1, 2, capacity=5)
     waiters = [parked(ring.get_many, 3, min_count=3), parked(ring.get_many, 3, min_count=3)]
     ring.shutdown(immediate)
@@ -309,7 +309,7 @@ def test_a_shutdown_serves_who_waits_for_more_with_what_is_left(immediate):
 
 
 @pytest.mark.parametrize("failure", [None, ZeroDivisionError])
-def test_leaving_with_wakes_who_waits(failure):
+def test_the_end_of_a_with_block_wakes_a_waiter(failure):
     ring = ring_with(1)
     putter = parked(ring.put, 2)
     try:
@@ -399,7 +399,7 @@ def test_one_large_get_makes_room_for_as_many_as_it_can():
     assert contents(ring) == [4, 5, 6]
 
 
-def test_who_needs_many_does_not_block_who_needs_few_behind_it():
+def test_a_get_that_needs_many_does_not_block_a_get_behind_it_that_needs_few():
     ring = RingBuffer(10, "i8")
     large = parked(ring.get_many, min_count=5)
     small = parked(ring.get_many, 2, min_count=2)
@@ -412,7 +412,7 @@ def test_who_needs_many_does_not_block_who_needs_few_behind_it():
     assert large.result().tolist() == list(range(5))
 
 
-def test_who_leaves_at_the_timeout_leaves_its_place_to_the_next():
+def test_a_get_that_times_out_leaves_its_place_to_the_next():
     for timeout, in_time in timeouts():
         ring = RingBuffer(5, "i8")
         first = parked_or_over(ring.get_many, min_count=3, timeout=timeout)
@@ -518,7 +518,7 @@ def test_a_get_goes_on_beside_a_large_put():
 @thorough(but=("*drop_oldest-put", "*drop_oldest-put_many"))
 @each_small_put
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-def test_what_is_being_read_is_not_overwritten(overflow, put):
+def test_records_that_are_being_read_are_not_overwritten(overflow, put):
     """Sentence 1: then the new record is dropped, and nobody waits for the copy to end."""
     with reading(overflow) as ring:
         put(ring)
@@ -529,7 +529,7 @@ def test_what_is_being_read_is_not_overwritten(overflow, put):
     check_balance(ring)
 
 
-def test_a_batch_that_fits_in_part_beside_what_is_being_read_is_dropped_in_part():
+def test_a_batch_that_fits_in_part_beside_records_being_read_is_dropped_in_part():
     with reading("drop_oldest", spare=3) as ring:
         assert ring.put_many([-1, -2, -3, -4, -5]) == 5
     assert contents(ring) == [-1, -2, -3]
@@ -624,7 +624,7 @@ def test_a_non_blocking_put_waits_for_a_copy_in_progress(overflow):
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["shutdown", "immediate"])
-def test_a_shutdown_beside_a_copy_out_leaves_it_what_it_reads(immediate):
+def test_a_shutdown_beside_a_copy_out_leaves_the_copy_its_records(immediate):
     with reading(more=[1, 2, 3]) as ring:
         waiter = parked(ring.get_many)
         ring.shutdown(immediate)
@@ -640,7 +640,7 @@ def test_a_shutdown_beside_a_copy_out_leaves_it_what_it_reads(immediate):
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["shutdown", "immediate"])
-def test_a_shutdown_beside_a_copy_in_keeps_or_discards_what_comes(immediate):
+def test_a_shutdown_beside_a_copy_in_keeps_or_discards_the_copys_records(immediate):
     with writing(capacity=3, before=[1]) as ring:
         waiter = parked(ring.put_many, np.zeros(1, LARGE))
         ring.shutdown(immediate)

@@ -232,7 +232,7 @@ def test_each_producers_order_holds_in_each_ring():
     ],
     ids=["none", "str", "list", "other dtype", "other byte order", "twice"],
 )
-def test_what_cannot_be_joined_is_refused(arguments, error, words):
+def test_rings_that_cannot_be_joined_are_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         Tee(*arguments)
 
@@ -249,7 +249,7 @@ def test_a_record_that_does_not_fit_changes_no_ring(value):
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1"], ids=repr)
 @pytest.mark.parametrize("full", [True, False], ids=["waits", "need not wait"])
 @each_waiting_put
-def test_what_is_no_timeout_changes_no_ring(put, full, timeout):
+def test_a_wrong_timeout_changes_no_ring(put, full, timeout):
     first, second = ring_with(1, capacity=1 if full else 2), RingBuffer(5, "i8")
     with unchanged(first), unchanged(second), pytest.raises((TypeError, ValueError), match="timeout"):
         put(Tee(first, second), timeout=timeout)

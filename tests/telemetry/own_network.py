@@ -46,7 +46,7 @@ class Route(ctypes.Structure):
 
 def leave_the_network():
     libc = ctypes.CDLL(None, use_errno=True)
-    for flags in (CLONE_NEWNET, CLONE_NEWNET | CLONE_NEWUSER):  # who is not root needs to be it in a namespace of users
+    for flags in (CLONE_NEWNET, CLONE_NEWNET | CLONE_NEWUSER):  # without root: first a namespace of users
         if libc.unshare(flags) == 0:
             return
     error = ctypes.get_errno()

@@ -453,7 +453,7 @@ def test_cars_of_the_race(race, cars, found):
     assert {alert.car for alert in alerts} == found
 
 
-# Replayed alerts say who ----------------------------------------------------------------------------------------------
+# Replayed alerts name the car -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("speed", [None, 1e6], ids=["max", "paced"])

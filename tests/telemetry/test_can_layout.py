@@ -300,7 +300,7 @@ UNKNOWN = "unknown multiplexer value (some signals left out)"
     ],
     ids=["page", "inner", "two", "two-inner", "unknown", "unknown-inner", "unknown-both", "short", "unknown-short"],
 )
-def test_what_does_not_depend_on_an_unknown_page_is_read(data, names, rejected):
+def test_signals_that_depend_on_no_unknown_page_are_read(data, names, rejected):
     made = message(*PAGES)
     found, counted = read(made, [bytes(data)])
     assert ([name for name, _ in found[0]], counted) == (names.split(), rejected)

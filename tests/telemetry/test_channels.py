@@ -86,7 +86,7 @@ def test_a_channel_cannot_be_changed():
     ],
     ids=repr,
 )
-def test_what_is_no_channel(arguments, error, words):
+def test_a_wrong_channel_is_refused(arguments, error, words):
     before = known_channels()
     with pytest.raises(error, match=words):
         Channel(*arguments)
@@ -172,6 +172,6 @@ def test_a_reading_of_no_channel():
 
 
 @pytest.mark.parametrize("value", [(1.0, 2, 3), np.zeros(2, READING), 5, None], ids=repr)
-def test_what_is_no_reading(value):
+def test_a_wrong_reading_is_refused(value):
     with pytest.raises((TypeError, ValueError)):
         TelemetryData.from_reading(value)

@@ -256,7 +256,7 @@ def test_choice_of_cars(year, packet_id):
 
 
 @pytest.mark.parametrize("player", [ACTIVE, 23, 24, 254])
-def test_a_player_who_is_no_car_is_not_there(player):
+def test_a_player_without_a_car_is_not_there(player):
     decoder = primed(2026, "player")
     for packet_id in (MOTION, CAR_TELEMETRY, CAR_STATUS):
         assert len(decoder.decode(datagram(2026, packet_id, player=player))) == 0
@@ -674,7 +674,7 @@ def test_no_number_is_used_twice(monkeypatch):
     assert decoder.rejected == {"too many sessions": 1}
 
 
-# Laps and who drives, at the time of a reading ------------------------------------------------------------------------
+# Laps and drivers, at the time of a reading ---------------------------------------------------------------------------
 
 
 def laps(year: int, numbers: list[int], **header: Any) -> bytes:
@@ -692,7 +692,7 @@ def participants(*names: str, year: int = 2026, cars: int | None = None, **heade
 
 
 def of_car(decoder: Decoder, car: int, readings: Any) -> tuple[Any, Any]:
-    """Who drove the car, and its lap, when these readings were decoded."""
+    """The car's driver and lap, when these readings were decoded."""
     [flags] = set(readings["flags"].tolist())
     described = decoder.describe(car * 16, flags)
     return described["driver"], described["lap"]

@@ -39,7 +39,7 @@ def test_no_input_crashes_the_reader_or_is_read_wrongly_in_silence(tmp_path, tar
 
 
 @pytest.mark.parametrize("case", sorted(fuzz.CASES.glob("*-*")), ids=lambda case: case.name)
-def test_what_failed_once_does_not_any_more(case):
+def test_an_input_that_failed_once_does_not_any_more(case):
     require(case.name.partition("-")[0])
     fuzz.try_case(case)
 

@@ -524,7 +524,7 @@ def test_a_flood_does_not_keep_it_from_ending(race, kind):
         assert listener.datagrams == before
 
 
-def test_what_comes_after_the_stop_is_left():
+def test_datagrams_after_the_stop_are_left():
     with plain_socket() as (sock, address), sender(address) as other:
         receiver, ring = Receiver(sock.fileno(), []), RingBuffer(4096, SLOT)
         for _ in range(10):
@@ -592,7 +592,7 @@ def test_one_iteration_at_a_time_and_any_number_one_after_the_other():
         assert listener.datagrams == 4
 
 
-def test_what_ends_the_receiver_is_raised(monkeypatch):
+def test_an_error_that_ends_the_receiver_is_raised(monkeypatch):
     file, other_end = os.pipe()
     monkeypatch.setattr(listen, "Receiver", lambda _, forward: Receiver(file, forward))
     try:

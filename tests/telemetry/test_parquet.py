@@ -14,11 +14,10 @@ from recorder_helpers import numbered, read, record, recording_to, replayed
 
 from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
 from f1buf.telemetry.channels import known_channels
-from f1buf.telemetry.sources import RecordingError, pace, parquet
+from f1buf.telemetry.sources import RecordingError, parquet, schedule
 from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.game.recording import open_recording
 from f1buf.telemetry.sources.game.replay import Replay
-from f1buf.telemetry.sources.pace import Pace
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 
 pa = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
@@ -274,7 +273,7 @@ def test_a_recording_that_knows_no_sessions_has_none_to_choose(tmp_path):
         assert (replay.rejected, replay.sessions) == ({"no session": 10}, ())
 
 
-def test_stop_ends_what_passes_over_readings(tmp_path):
+def test_stop_ends_a_replay_that_passes_over_readings(tmp_path):
     record(tmp_path, numbered(10))
     stop = threading.Event()
     stop.set()
@@ -283,10 +282,10 @@ def test_stop_ends_what_passes_over_readings(tmp_path):
     assert replay.rejected == {}
 
 
-# Pace -----------------------------------------------------------------------------------------------------------------
+# When readings are due ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_due_together_comes_together(tmp_path, monkeypatch):
+def test_readings_that_are_due_together_come_together(tmp_path, monkeypatch):
     """The clock stands still but for the waits."""
     now, waits = 1000.0, []
     batch = numbered(10)
@@ -300,7 +299,7 @@ def test_what_is_due_together_comes_together(tmp_path, monkeypatch):
         return False
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(pace, "wait_until", wait)
+    monkeypatch.setattr(schedule, "wait_until", wait)
     got = [piece["value"].tolist() for piece in ParquetReplay(open_parquet(tmp_path), 2.0).batches(threading.Event())]
     assert got == [[0, 1], [2, 3, 4], [5, 6, 7], [8, 9]]  # the last timestamp is no time to wait for
     assert waits == [0.25, 0.5, 0.625]
@@ -331,9 +330,9 @@ def test_stop_ends_a_wait(tmp_path):
 
 
 @pytest.mark.parametrize("speed", [1e-300, 0.5, 3.0, 1e300])
-def test_pace(speed):
-    pace = Pace(speed)
-    first = pace.due(100.0)
+def test_a_schedule(speed):
+    due = schedule.Schedule(speed).due
+    first = due(100.0)
     for timestamp, sum_of_steps in [
         (101.0, 1.0),
         (100.9, 1.0),  # a small step back: recorded order is not strictly that of time
@@ -346,7 +345,7 @@ def test_pace(speed):
         (np.inf, 3.5),
         (12.0, 4.5),
     ]:
-        assert pace.due(timestamp) == pytest.approx(first + sum_of_steps / speed)
+        assert due(timestamp) == pytest.approx(first + sum_of_steps / speed)
 
 
 # The same alerts ------------------------------------------------------------------------------------------------------
@@ -588,7 +587,7 @@ def test_a_recording_without_checksums_is_read_and_that_is_said(tmp_path):
 
 
 def small_part(folder):
-    """Of a few readings, with something in each column, and a driver who is called as the checksums are."""
+    """Of a few readings, with something in each column, and a driver with a name like the checksums."""
     said = {"car": 3, "driver": '"crc32": "00000000 00000000"', "lap": 2, "part": "RL", "session": 1 << 63}
     batch = numbered(6)
     batch["channel"] = channels_by_name("SPEED")[0].number

@@ -269,7 +269,7 @@ def test_a_page_of_rows_in_place_of_all_of_them(small, by, missing):
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_file(tmp_path):
+def test_a_path_that_is_no_file_is_refused(tmp_path):
     assert refusal(tmp_path / "missing") == "No such file or directory; expected a recording, an SQLite database"
     assert refusal(tmp_path / "missing" / "too").startswith("No such file or directory")
     assert refusal(tmp_path).startswith("not a regular file")

@@ -48,7 +48,7 @@ def episodes(over):
 
 @each_sensor
 @each_noise
-def test_what_a_batch_is(cls, noise):
+def test_the_fields_of_a_batch(cls, noise):
     sensor = cls(7, rate=250, seed=1, noise=noise)
     batch = np.concatenate([sensor.read_batch(3000), sensor.read_batch(7000)])
     assert batch.dtype == READING

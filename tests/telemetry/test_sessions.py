@@ -1,4 +1,4 @@
-"""Several sessions of the game at once, and one that is only watched: what becomes of their series, and who says so."""
+"""Several sessions of the game at once, and one that is only watched: their series, and what is said of them."""
 
 import json
 import socket
@@ -174,7 +174,7 @@ def test_what_was_recorded_gives_the_same_alerts(request, tmp_path, where):
     assert again.out == live.out
 
 
-# Who says which session it is -----------------------------------------------------------------------------------------
+# Where the session is named -------------------------------------------------------------------------------------------
 
 
 def test_an_alert_names_its_session_where_there_are_several():

@@ -196,7 +196,7 @@ def test_start_while_it_runs_is_an_error_and_changes_nothing():
 
 
 @pytest.mark.parametrize("started_before", [False, True], ids=["never started", "shut down"])
-def test_shutdown_of_what_does_not_run_is_an_error(started_before):
+def test_shutdown_of_a_system_that_does_not_run_is_an_error(started_before):
     system = F1TelemetrySystem()
     if started_before:
         system.run(count=1, rate=None)

@@ -55,7 +55,7 @@ NOT_CHECKED = Channel("NOT_CHECKED", "", (0, 1))
     ],
     ids=repr,
 )
-def test_what_is_over(arguments, over, not_over):
+def test_values_that_are_over_a_threshold(arguments, over, not_over):
     threshold = Threshold("X", message="m", **arguments)
     assert threshold.over(np.array(over)).all()
     assert not threshold.over(np.array(not_over)).any()
@@ -91,7 +91,7 @@ def test_what_is_over(arguments, over, not_over):
     ],
     ids=repr,
 )
-def test_what_is_no_threshold(arguments, key, words):
+def test_a_wrong_threshold_is_refused(arguments, key, words):
     with pytest.raises(ThresholdError) as caught:
         Threshold(**{"channel": "X", "message": "m"} | arguments)
     assert caught.value.key == key
@@ -126,7 +126,7 @@ def test_thresholds_are_values():
     ],
     ids=repr,
 )
-def test_what_keeps_a_series_over(arguments, release, held, not_held):
+def test_values_that_keep_a_series_over(arguments, release, held, not_held):
     threshold = Threshold("X", message="m", **arguments)
     assert threshold.release == release
     assert threshold.held(np.array(held)).all()
@@ -167,7 +167,7 @@ def test_a_profile_written_out_reads_back(name, tmp_path):
     ThresholdTable(load_thresholds(file))
 
 
-def test_what_is_written_explains_itself():
+def test_a_written_file_explains_itself():
     damped = Threshold("C", above=3, message="o", hysteresis=0.5, min_duration=2)
     some = [Threshold("A", above=1.5, message="m", absolute=True), Threshold("B", below=-2, message="n"), damped]
     text = dumps(some)

@@ -4,7 +4,7 @@ can/       CAN buses and logs, whose frames a CAN database explains
 game/      the F1 games' datagrams, live over UDP or recorded
 paced      sensors of this process, at a rate
 parquet    what `f1buf.telemetry.recorder.Recorder` has recorded
-pace       when what was recorded is due
+schedule   when what was recorded is due
 """
 
 import threading

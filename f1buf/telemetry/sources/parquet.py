@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
 from f1buf.telemetry.sources import RecordingError
-from f1buf.telemetry.sources.pace import Pace, due_pieces
+from f1buf.telemetry.sources.schedule import Schedule, due_pieces
 
 if TYPE_CHECKING:
     from f1buf.telemetry.parts import Footer, Rows
@@ -226,7 +226,7 @@ class ParquetReplay:
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
-        pace = None if self._speed is None else Pace(self._speed)
+        schedule = None if self._speed is None else Schedule(self._speed)
         for readings, described, passed_over in self._recording.batches(self._is_wanted):
             if stop.is_set():
                 return
@@ -235,7 +235,7 @@ class ParquetReplay:
                 if session is not None:
                     self.others = with_session(self.others, session)
             self._remember(described)
-            for piece in [slice(None)] if pace is None else due_pieces(readings["timestamp"], pace, stop):
+            for piece in [slice(None)] if schedule is None else due_pieces(readings["timestamp"], schedule, stop):
                 due = readings[piece]
                 for start in range(0, len(due), _BATCH):
                     if stop.is_set():

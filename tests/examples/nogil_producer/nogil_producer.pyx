@@ -82,7 +82,7 @@ cdef class Source:
 
     def join(self):
         """Wait for the end of the thread; returns how many readings the ring took, and why no more."""
-        with nogil:  # the thread itself never needs the GIL, but whoever makes room for it does
+        with nogil:  # this thread never needs the GIL, but the one that makes room for it does
             if self.worker.joinable():
                 self.worker.join()
         return self.producer.pushed, self.producer.outcome

@@ -25,7 +25,7 @@ from f1buf.telemetry.sources.can.formats.screen import is_screen, screen_frames
 from f1buf.telemetry.sources.can.formats.trc import trc_frames
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, Row, framed, row_of
 from f1buf.telemetry.sources.can.libraries import Libraries
-from f1buf.telemetry.sources.pace import Pace, due_pieces
+from f1buf.telemetry.sources.schedule import Schedule, due_pieces
 
 __all__ = ["CanLog", "CanReplay", "can_log_format", "open_can_log"]
 
@@ -261,9 +261,9 @@ class CanReplay:
             self._decoder.finish()
 
     def _batches(self, stop: threading.Event) -> Iterator[Array]:
-        pace = None if self._speed is None else Pace(self._speed)
+        schedule = None if self._speed is None else Schedule(self._speed)
         for frames in self._log.frames():
-            for piece in [slice(None)] if pace is None else due_pieces(frames.timestamp, pace, stop):
+            for piece in [slice(None)] if schedule is None else due_pieces(frames.timestamp, schedule, stop):
                 if stop.is_set():
                     return
                 readings = self._decoder.decode(frames[piece])

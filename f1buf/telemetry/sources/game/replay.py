@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.game.recording import Recording
-from f1buf.telemetry.sources.pace import replayed
+from f1buf.telemetry.sources.schedule import replayed
 
 __all__ = ["Replay"]
 

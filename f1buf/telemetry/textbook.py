@@ -19,7 +19,7 @@ from f1buf.telemetry.sensors import Sensor
 from f1buf.telemetry.sources.paced import SensorAtIntervals
 from f1buf.telemetry.thresholds import Crossings
 
-__all__ = ["BUFFER_SIZE", "ClassicSensor", "classic_analyzer"]
+__all__ = ["BUFFER_SIZE", "TextbookSensor", "textbook_analyzer"]
 
 BUFFER_SIZE = 20
 """Readings that the demonstration's buffer holds unless told otherwise: full within seconds."""
@@ -28,7 +28,7 @@ INTERVAL = (0.1, 0.5)  # [s] between two readings of a sensor
 WORK = (0.2, 0.7)  # [s] for a reading
 
 
-class ClassicSensor(SensorAtIntervals):
+class TextbookSensor(SensorAtIntervals):
     """A sensor that says when it waits for room and when its reading is recorded.
 
     Parameters
@@ -61,10 +61,10 @@ class ClassicSensor(SensorAtIntervals):
             self._say(f"{self.name} recorded {_short(batch[0])}  {_fill(self._ring)}")
 
 
-def classic_analyzer(ring: RingBuffer, say: Callable[[str], None], rng: random.Random) -> type[Analyzer]:
+def textbook_analyzer(ring: RingBuffer, say: Callable[[str], None], rng: random.Random) -> type[Analyzer]:
     """Return the class of an analyzer that takes its time for each reading and says what it has processed."""
 
-    class ClassicAnalyzer(Analyzer):
+    class TextbookAnalyzer(Analyzer):
         max_count = 1
 
         def check(self, readings: NDArray[Any]) -> Crossings:
@@ -73,7 +73,7 @@ def classic_analyzer(ring: RingBuffer, say: Callable[[str], None], rng: random.R
             say(f"{threading.current_thread().name} processed {_short(readings[0])}  {_fill(ring)}")
             return crossings
 
-    return ClassicAnalyzer
+    return TextbookAnalyzer
 
 
 def _short(reading: Any) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.sources import RecordingError
 
-__all__ = ["Pace", "due_pieces", "replayed", "wait_until"]
+__all__ = ["Schedule", "due_pieces", "replayed", "wait_until"]
 
 _LONGEST_GAP = 60.0  # [s] of recorded time: a longer one is a pause, a new session or nonsense, and not waited for
 _LONGEST_WAIT = 3600.0  # [s] at once: an Event cannot wait for all that a float can say
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Item = TypeVar("Item")
 
 
-class Pace:
+class Schedule:
     """Says when things that were recorded are due, at so many times the recorded speed; the first is due at once."""
 
     def __init__(self, speed: float) -> None:
@@ -50,7 +50,7 @@ def wait_until(due: float, stop: threading.Event) -> bool:
     return stop.is_set()
 
 
-def due_pieces(timestamps: Array, pace: Pace, stop: threading.Event) -> Iterator[slice]:
+def due_pieces(timestamps: Array, schedule: Schedule, stop: threading.Event) -> Iterator[slice]:
     """Wait until things that were recorded at these times are due, and yield the places of those that are due together.
 
     It ends when `stop` is set.
@@ -60,7 +60,7 @@ def due_pieces(timestamps: Array, pace: Pace, stop: threading.Event) -> Iterator
     changes = np.flatnonzero(changed)
     begin = 0
     for start, timestamp in zip(changes.tolist(), timestamps[changes].tolist(), strict=True):
-        due = pace.due(timestamp)
+        due = schedule.due(timestamp)
         if due > time.monotonic():
             if start > begin:
                 yield slice(begin, start)
@@ -92,15 +92,15 @@ def replayed(
     numpy.ndarray of READING
         The readings of one item, or of many if `speed` is None; never empty.
     """
-    return _together(recorded, decode, stop) if speed is None else _paced(recorded, decode, speed, stop)
+    return _together(recorded, decode, stop) if speed is None else _when_due(recorded, decode, speed, stop)
 
 
-def _paced(
+def _when_due(
     recorded: Iterator[tuple[float, Item]], decode: Callable[[Item], Array], speed: float, stop: threading.Event
 ) -> Iterator[Array]:
-    pace = Pace(speed)
+    schedule = Schedule(speed)
     for timestamp, item in recorded:
-        if wait_until(pace.due(timestamp), stop):
+        if wait_until(schedule.due(timestamp), stop):
             return
         readings = decode(item)
         if len(readings):
