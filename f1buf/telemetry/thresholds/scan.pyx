@@ -80,7 +80,7 @@ cdef struct Part:
     Py_ssize_t stop      # damped: where that run stops
     bint goes_on         # damped: whether that is the series' last reading
     bint lasts           # whether the series is over behind its last reading, if it was not before
-    bint counts          # and whether that counts already
+    bint counts          # and whether that counts already; it does at once, unless the rule has a minimum duration
     double lowest        # else the lowest timestamp of the stretch
 
 
@@ -211,54 +211,34 @@ cdef class Scan:
         end.parts, end.samples, end.rises = look.parts.size(), look.samples.size(), look.rises.size()
         look.findings.push_back(end)
         for i in range(look.findings.size() - 1):
-            one, behind = look.findings[i], look.findings[i + 1]
-            if self.rules[one.rule].damped:
-                found[one.rule] = self.told_damped(look, one, behind)
-            else:
-                found[one.rule] = self.told_plain(look, one, behind)
+            found[look.findings[i].rule] = self.told_of(look, look.findings[i], look.findings[i + 1])
         return found
 
-    cdef object told_plain(self, Look* look, Finding one, Finding behind):
+    cdef object told_of(self, Look* look, Finding one, Finding behind):
+        """One rule's, whose ranges stop where those of the finding behind it start."""
+        cdef bint damped = self.rules[one.rule].damped
         cdef dict opened = {}, lasting = {}
         cdef set ended = set()
         cdef Py_ssize_t i
         for i in range(one.parts, behind.parts):
             part = look.parts[i]
-            if part.opened >= 0:
-                opened[part.sensor] = look.positions[part.opened]
-            if part.lasts:
-                lasting[part.sensor] = None
-            else:
-                ended.add(part.sensor)
-        return self.found(
-            one.stop - one.start,
-            array_of(look.samples, one.samples, behind.samples),
-            array_of(look.rises, one.rises, behind.rises),
-            opened, lasting, ended,
-        )
-
-    cdef object told_damped(self, Look* look, Finding one, Finding behind):
-        cdef dict opened = {}, lasting = {}
-        cdef set ended = set()
-        cdef Py_ssize_t i
-        for i in range(one.parts, behind.parts):
-            part = look.parts[i]
-            if part.opened >= 0:
+            if part.opened >= 0 and damped:
                 opened[part.sensor] = self.run(
                     part.opened - one.start, part.rise - one.start, part.stop - one.start, bool(part.goes_on)
                 )
+            elif part.opened >= 0:
+                opened[part.sensor] = look.positions[part.opened]
             if part.lasts:
                 lasting[part.sensor] = None if part.counts else part.lowest
             else:
                 ended.add(part.sensor)
-        return self.damped_found(
-            one.stop - one.start,
-            array_of(look.positions, one.start, one.stop),
-            bool(one.over),
-            array_of(look.samples, one.samples, behind.samples),
-            array_of(look.rises, one.rises, behind.rises),
-            opened, lasting, ended,
-        )
+        samples = array_of(look.samples, one.samples, behind.samples)
+        rises = array_of(look.rises, one.rises, behind.rises)
+        looked_at = one.stop - one.start
+        if not damped:
+            return self.found(looked_at, samples, rises, opened, lasting, ended)
+        positions = array_of(look.positions, one.start, one.stop)
+        return self.damped_found(looked_at, positions, bool(one.over), samples, rises, opened, lasting, ended)
 
 
 cdef object array_of(const vector[Py_ssize_t]& numbers, Py_ssize_t start, Py_ssize_t stop):
@@ -488,7 +468,7 @@ cdef int follow(const Rule* rule, const Reading* batch, const Series* series, Lo
             part.opened = start
         else:
             look.rises.push_back(look.positions[start])
-        part.lasts = i == series.stop
+        part.lasts = part.counts = i == series.stop
     look.parts.push_back(part)
     return look.samples.size() != samples
 
