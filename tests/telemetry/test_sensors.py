@@ -334,6 +334,12 @@ def test_a_motion_has_as_many_levels_as_times(times, levels):
         ease(np.zeros(3), 0.1, 0, np.zeros(times), np.zeros(levels), 0.0, 1.0)
 
 
+def test_a_motion_that_ends_too_early_is_followed_no_further():
+    """What lies behind its waypoints in memory is none of them."""
+    waypoints = np.arange(20.0)
+    assert ease(np.zeros(15), 1.0, 0, waypoints[:3], waypoints[:3], 0.0, 10.0) == 1
+
+
 def test_the_readings_of_a_seed_are_those_of_a_formula():
     """Operation by operation, as numpy does it: a fused multiply and add would give other last bits."""
     rng = np.random.default_rng(1)
