@@ -25,6 +25,7 @@ cdef extern from "telemetry/reading.hpp" namespace "f1buf":
         uint16_t channel
         uint16_t flags
         double value
+    Reading differences(const Reading*, Py_ssize_t) noexcept nogil
 
 cdef extern from "core/arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
@@ -37,6 +38,7 @@ cdef object intp = np.dtype(np.intp)
 cdef enum:
     CHANNELS = 65536     # READING.channel is u2
     BLOCK = 64           # readings that are screened at once
+    MOST_KEPT = 1 << 17  # positions: 1 MB
     MANY = 2048          # readings; of fewer the GIL is kept: 5 us of work, less than getting it back may take
     SENSOR_BITS = 32     # of a series' key: its channel's number above its sensor's
 
@@ -94,14 +96,31 @@ cdef struct Finding:
 
 cdef cppclass Look:
     # A closer look, as it grows.
+    vector[Py_ssize_t] blocks      # where those of the screen start that have a reading outside
     vector[uint64_t] keys          # a hash table, of series with a reading outside; NO_KEY: free
     vector[Py_ssize_t] numbers     # and which of `series` each is
     vector[Series] series
-    vector[Py_ssize_t] positions   # in the batch, series by series
+    vector[Stretch] stretches      # of readings of these series, in the batch's order
+    vector[Py_ssize_t] positions   # in the batch, series by series; never cleared, since nothing older is looked at
     vector[Py_ssize_t] samples     # positions in the batch
     vector[Py_ssize_t] rises
     vector[Part] parts
     vector[Finding] findings
+
+    void clear() noexcept nogil:
+        blocks.clear()
+        series.clear()
+        stretches.clear()
+        samples.clear()
+        rises.clear()
+        parts.clear()
+        findings.clear()
+
+
+cdef class _Room:
+    # Memory for closer looks, one at a time. Kept: a large look's memory would come from the system, and go back to it,
+    # each time, which took more than half of the time.
+    cdef Look look
 
 
 cdef uint64_t NO_KEY = 1 << 63  # above all keys
@@ -123,6 +142,7 @@ cdef class Scan:
     cdef vector[Rule] rules
     cdef vector[uint32_t] places     # by rule, its channel's
     cdef Py_ssize_t counters         # places there are
+    cdef list rooms                  # that nobody uses now
     cdef object found, damped_found, run
 
     def __init__(self, rules, kinds):
@@ -133,6 +153,7 @@ cdef class Scan:
         self.rules.clear()
         self.places.clear()
         self.counters = 1
+        self.rooms = []
         for rule in rules:
             threshold = rule.threshold
             one = Rule(
@@ -162,27 +183,42 @@ cdef class Scan:
         found : dict
             By the number of the rule, a `Found` or a `DampedFound`; only of rules that found something.
         """
-        cdef Look look
         cdef vector[uint64_t] counts
         cdef Py_ssize_t n = length_of(readings)
         if not is_in_one_piece(readings):
             readings = np.ascontiguousarray(readings)
         cdef const Reading* batch = <const Reading*> data_of(readings)
         counts.resize(self.counters)
+        cdef _Room room = self.free_room()
         if n < MANY:
-            self.look(batch, n, counts.data(), &look)
+            self.look(batch, n, counts.data(), &room.look)
         else:
             with nogil:
-                self.look(batch, n, counts.data(), &look)
+                self.look(batch, n, counts.data(), &room.look)
         seen = empty(<Py_ssize_t> self.rules.size(), intp)
         cdef Py_ssize_t* to = <Py_ssize_t*> data_of(seen)
         cdef size_t i
         for i in range(self.places.size()):
             to[i] = counts[self.places[i]]
-        return seen, self.told(&look) if look.findings.size() else {}
+        found = self.told(&room.look) if room.look.findings.size() else {}
+        self.give_back(room)
+        return seen, found
+
+    cdef _Room free_room(self):
+        try:
+            return self.rooms.pop()
+        except IndexError:  # as many threads scan as never before
+            return _Room.__new__(_Room)
+
+    cdef int give_back(self, _Room room) except -1:
+        if room.look.positions.size() <= MOST_KEPT:
+            room.look.clear()
+            self.rooms.append(room)
+        return 0
 
     cdef int look(self, const Reading* batch, Py_ssize_t n, uint64_t* counts, Look* look) except -1 nogil:
-        if screen(self.limits.data(), batch, n, counts):
+        screen(self.limits.data(), batch, n, counts, &look.blocks)
+        if look.blocks.size():
             gather(self.limits.data(), batch, n, look)
             self.apply_rules(batch, look)
         return 0
@@ -260,30 +296,29 @@ cdef void narrow(Limits* limits, const Rule* rule) noexcept:
 
 # -- the screen ---------------------------------------------------------------------------------------------------
 
-cdef bint screen(const Limits* limits, const Reading* batch, Py_ssize_t n, uint64_t* counts) noexcept nogil:
-    """Count the readings of each channel; whether one is outside its limits."""
-    cdef bint outside = False
+cdef int screen(const Limits* limits, const Reading* batch, Py_ssize_t n, uint64_t* counts,
+                vector[Py_ssize_t]* blocks) except -1 nogil:
+    """Count the readings of each channel, and note the blocks that have one outside its limits."""
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t size
+    cdef bint outside
     while at < n:
         size = min(n - at, <Py_ssize_t> BLOCK)
         if is_one_channel(batch + at, size):
-            outside |= screen_one_channel(limits, batch + at, size, counts)
+            outside = screen_one_channel(limits, batch + at, size, counts)
         else:
-            outside |= screen_mixed(limits, batch + at, size, counts)
+            outside = screen_mixed(limits, batch + at, size, counts)
+        if outside:
+            blocks.push_back(at)
         at += size
-    return outside
+    return 0
 
 
 cdef inline bint is_one_channel(const Reading* batch, Py_ssize_t n) noexcept nogil:
     cdef uint16_t channel = batch[0].channel
-    cdef uint16_t differs = 0
-    cdef Py_ssize_t i
     if batch[n // 2].channel != channel or batch[n - 1].channel != channel:  # that decides most of those that are mixed
         return False
-    for i in range(n):
-        differs |= batch[i].channel ^ channel
-    return differs == 0
+    return differences(batch, n).channel == 0
 
 
 cdef inline bint screen_one_channel(const Limits* limits, const Reading* batch, Py_ssize_t n,
@@ -342,22 +377,22 @@ cdef inline size_t slot_of(Look* look, uint64_t key) noexcept nogil:
 
 cdef int gather(const Limits* limits, const Reading* batch, Py_ssize_t n, Look* look) except -1 nogil:
     """Find the series that have a reading outside, and the positions of all their readings."""
-    cdef vector[Stretch] stretches       # of readings of these series, in the batch's order
     cdef vector[Py_ssize_t] next_place
     cdef Py_ssize_t place = 0
+    cdef Stretch stretch
     cdef size_t i
     find_series(limits, batch, n, look)
-    find_stretches(batch, n, look, &stretches)
+    find_stretches(batch, n, look)
     for i in range(look.series.size()):
         look.series[i].start = place
         next_place.push_back(place)
         place += look.series[i].stop
         look.series[i].stop = place
     look.positions.resize(place)
-    for i in range(stretches.size()):
-        place = next_place[stretches[i].series]
-        number_from(look.positions.data() + place, stretches[i].start, stretches[i].stop)
-        next_place[stretches[i].series] += stretches[i].stop - stretches[i].start
+    for i in range(look.stretches.size()):
+        stretch = look.stretches[i]
+        number_from(look.positions.data() + next_place[stretch.series], stretch.start, stretch.stop)
+        next_place[stretch.series] += stretch.stop - stretch.start
     return 0
 
 
@@ -370,21 +405,22 @@ cdef inline void number_from(Py_ssize_t* to, Py_ssize_t start, Py_ssize_t stop) 
 cdef int find_series(const Limits* limits, const Reading* batch, Py_ssize_t n, Look* look) except -1 nogil:
     """Those with a reading outside, ordered by channel and sensor."""
     cdef uint64_t key, before = NO_KEY
-    cdef Py_ssize_t i
+    cdef Py_ssize_t at, i
     resize_table(look, 64)
-    for i in range(n):
-        if is_outside(limits, batch + i):
-            key = key_of(batch + i)
-            if key != before:
-                before = key
-                add_series(look, key)
+    for at in look.blocks:
+        for i in range(at, min(at + <Py_ssize_t> BLOCK, n)):
+            if is_outside(limits, batch + i):
+                key = key_of(batch + i)
+                if key != before:
+                    before = key
+                    add_series(look, key)
     sort(look.series.begin(), look.series.end(), by_key)
     for i in range(<Py_ssize_t> look.series.size()):
         look.numbers[slot_of(look, look.series[i].key)] = i
     return 0
 
 
-cdef int find_stretches(const Reading* batch, Py_ssize_t n, Look* look, vector[Stretch]* stretches) except -1 nogil:
+cdef int find_stretches(const Reading* batch, Py_ssize_t n, Look* look) except -1 nogil:
     """Their readings: all, not those outside alone. The `stop` of each series becomes how many they are."""
     cdef Py_ssize_t start = 0
     cdef Py_ssize_t stop
@@ -392,15 +428,29 @@ cdef int find_stretches(const Reading* batch, Py_ssize_t n, Look* look, vector[S
     cdef size_t slot
     while start < n:
         key = key_of(batch + start)
-        stop = start + 1
-        while stop < n and key_of(batch + stop) == key:
-            stop += 1
+        stop = stop_of(batch, start, n)
         slot = slot_of(look, key)
         if look.keys[slot] == key:
-            stretches.push_back(Stretch(look.numbers[slot], start, stop))
+            look.stretches.push_back(Stretch(look.numbers[slot], start, stop))
             look.series[look.numbers[slot]].stop += stop - start
         start = stop
     return 0
+
+
+cdef inline Py_ssize_t stop_of(const Reading* batch, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Where the stretch that begins at `start` stops: most are very short, or long."""
+    cdef uint64_t key = key_of(batch + start)
+    cdef Py_ssize_t stop = start + 1
+    while stop + BLOCK <= n and key_of(batch + stop) == key and is_one_series(batch + stop):
+        stop += BLOCK
+    while stop < n and key_of(batch + stop) == key:
+        stop += 1
+    return stop
+
+
+cdef inline bint is_one_series(const Reading* block) noexcept nogil:
+    cdef Reading found = differences(block, BLOCK)
+    return found.sensor_id == 0 and found.channel == 0
 
 
 cdef int add_series(Look* look, uint64_t key) except -1 nogil:
