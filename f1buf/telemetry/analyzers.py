@@ -7,11 +7,18 @@ What happens in parallel
     stream, however many analyzers there are and however they are scheduled.
 
 How the order is kept
-    Batches are taken one at a time, under a lock, and queued as taken: one analyzer waits at the ring, the others wait
-    for that lock. A finished batch stays in the queue until all before it are finished, too. The analyzer that finishes
-    the first batch of the queue merges all that are ready. A batch whose analyzer fails is passed over.
+    Batches are taken one at a time and queued as taken: one analyzer is *at the ring*, the others wait to come there. A
+    finished batch stays in the queue until all before it are finished, too. The analyzer that finishes the first batch
+    of the queue merges all that are ready. A batch whose analyzer fails is passed over.
+
+How many are at work
+    An analyzer whose check is the plain one stays at the ring while it checks and merges, and the others sleep: waking
+    another one for each batch would cost more than the check does. Where there are processors for them, others come
+    once a whole batch more is waiting. An analyzer with a check of its own, or a delay, leaves the ring with each
+    batch: it may take long, or wait for what another one finds.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -19,14 +26,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from f1buf import RingBuffer, ShutDown
+from f1buf import READING, RingBuffer, ShutDown
 from f1buf.telemetry.thresholds import Crossings, ThresholdTable
 
 __all__ = ["Analyzer", "Batch", "BatchOrder"]
 
 _SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, to leave some for the others
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +46,8 @@ class Batch:
     """Position in the stream of the first reading."""
     readings: NDArray[Any]
     """READING, the analyzer's own."""
+    room: NDArray[Any] | None = None
+    """What `readings` is the front of, where it can be used for another batch once this one has been merged."""
     crossings: Crossings | None = None
     """What the check found; None where it failed."""
     finished: bool = False
@@ -56,19 +67,51 @@ class BatchOrder:
     def __init__(self, ring: RingBuffer, merge: Callable[[Batch], None]) -> None:
         self._ring = ring
         self._merge = merge
-        self._taking = threading.Lock()  # held while one analyzer waits at the ring
+        self._taking = threading.Lock()  # held by the analyzer that is at the ring
+        self._at_ring: int | None = None  # its thread; only written to by that thread
         self._merging = threading.Lock()
         self._taken: deque[Batch] = deque()  # appended to under _taking, emptied under _merging
+        self._rooms: list[NDArray[Any]] = []  # that no batch uses
 
-    def take(self, max_count: int) -> Batch | None:
-        """Wait for the next batch; None once the ring is shut down and drained."""
-        with self._taking:
-            try:
-                batch = Batch(*self._ring.get_many(max_count, return_seq=True))
-            except ShutDown:
-                return None
+    def take(self, max_count: int, *, plain: bool = False) -> Batch | None:
+        """Wait for the next batch; None once the ring is shut down and drained.
+
+        Parameters
+        ----------
+        max_count : int
+            The most readings in it.
+        plain : bool
+            Whether the batch is merged soon, and nobody looks at its readings after that. Then their memory is used
+            again, and the calling thread's analyzer may stay at the ring: it must call this again, or `leave`.
+        """
+        me = threading.get_ident()
+        if self._at_ring != me:
+            self._taking.acquire()
+            self._at_ring = me
+        stays = False
+        try:
+            batch = self._in_kept(max_count) if plain else Batch(*self._ring.get_many(max_count, return_seq=True))
             self._taken.append(batch)
+            # Of two processors one is for what makes the readings.
+            stays = plain and (_PROCESSORS <= 2 or self._ring.qsize() < max_count)
+        except ShutDown:
+            return None
+        finally:
+            if not stays:
+                self.leave()
         return batch
+
+    def _in_kept(self, max_count: int) -> Batch:
+        """Return the next batch in memory that is kept: malloc gives large arrays back, and page faults follow."""
+        room = self._rooms.pop() if self._rooms else np.empty(max_count, READING)
+        first_position, count = self._ring.get_into(room, return_seq=True)
+        return Batch(first_position, room[:count], room)
+
+    def leave(self) -> None:
+        """Let another analyzer come to the ring, if the calling thread's is there."""
+        if self._at_ring == threading.get_ident():
+            self._at_ring = None
+            self._taking.release()
 
     def finish(self, batch: Batch) -> None:
         """Merge it and the batches that waited for it, unless one before it is not finished yet.
@@ -79,10 +122,13 @@ class BatchOrder:
         with self._merging:
             batch.finished = True
             while self._taken and self._taken[0].finished:
+                ready = self._taken.popleft()
                 try:
-                    self._merge(self._taken.popleft())
+                    self._merge(ready)
                 except BaseException as error:
                     errors.append(error)
+                if ready.room is not None:
+                    self._rooms.append(ready.room)
         if errors:
             raise errors[0]
 
@@ -102,11 +148,9 @@ class Analyzer:
         Seconds of further work for each reading: stands for a slower analysis.
     """
 
-    max_count = 32768
-    """The most readings to take at once; fewer with a delay.
-
-    An analyzer that is behind takes larger batches, which cost less a reading: at 256 readings a put, up to 32,768 at
-    once make 1.3 times as many a second as up to 8,192."""
+    max_count = 65536
+    """The most readings to take at once; fewer with a delay. An analyzer that is behind takes larger batches, which
+    cost less a reading."""
 
     def __init__(self, order: BatchOrder, table: ThresholdTable, delay: float = 0.0) -> None:
         self.table = table
@@ -117,17 +161,23 @@ class Analyzer:
 
     def run(self) -> None:
         """Work until the ring is drained; in a thread."""
-        while (batch := self._order.take(self.max_count)) is not None:
-            try:
-                found = self.check(batch.readings)
-                if not isinstance(found, Crossings):
-                    name = type(self).__name__
-                    raise TypeError(f"{name}.check returned {found!r}; expected the Crossings of table.check")
-                batch.crossings = found
-                if self._delay > 0:
-                    time.sleep(self._delay * len(batch.readings))  # the further work
-            finally:
-                self._order.finish(batch)
+        plain = type(self).check is Analyzer.check and self._delay == 0
+        try:
+            while (batch := self._order.take(self.max_count, plain=plain)) is not None:
+                try:
+                    batch.crossings = self._checked(batch.readings)
+                finally:
+                    self._order.finish(batch)
+        finally:
+            self._order.leave()
+
+    def _checked(self, readings: NDArray[Any]) -> Crossings:
+        found = self.check(readings)
+        if not isinstance(found, Crossings):
+            raise TypeError(f"{type(self).__name__}.check returned {found!r}; expected the Crossings of table.check")
+        if self._delay > 0:
+            time.sleep(self._delay * len(readings))  # the further work
+        return found
 
     def check(self, readings: NDArray[Any]) -> Crossings:
         """Compare a batch with the thresholds.

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import Any
 
-from f1buf import RingBuffer, Tee
+from f1buf import RingBuffer
 
 __all__ = ["LatencyHistogram", "LatencySampler"]
 
@@ -84,17 +84,17 @@ class LatencySampler:
 
 
 class PutTimer:
-    """One producer's part in the sampling: it knows when the next sample is due."""
+    """One producer's part in the sampling: ``with timer:`` around each put; now and then that makes a sample."""
 
     def __init__(self, sampler: LatencySampler) -> None:
         self._sampler = sampler
-        self._next = 0.0
+        self._began = 0.0
+        self._next = 0.0  # when a sample is due
 
-    def put(self, inlet: RingBuffer | Tee, readings: Any) -> int:
-        """Return ``inlet.put_many(readings)``, sampled where a sample is due."""
-        began = time.perf_counter()
-        accepted = inlet.put_many(readings)
-        if began >= self._next:
-            self._next = began + _INTERVAL
-            self._sampler.note(began)
-        return accepted
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None and self._began >= self._next:
+            self._next = self._began + _INTERVAL
+            self._sampler.note(self._began)

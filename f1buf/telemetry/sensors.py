@@ -326,7 +326,8 @@ class SimulatedSensor(Sensor):
     def read(self) -> Reading:
         """Return the next reading; never blocks, never ends."""
         if self._next == len(self._ahead):
-            self._ahead = self._make(_AHEAD)
+            self._ahead = np.empty(_AHEAD, READING)
+            self._make(self._ahead)
             # Lists: taking a number from an array costs more than all else here.
             self._columns = self._ahead["timestamp"].tolist(), self._ahead["value"].tolist()
             self._next = 0
@@ -337,18 +338,33 @@ class SimulatedSensor(Sensor):
 
     def read_batch(self, n: int) -> NDArray[np.void]:
         """Return the next `n` readings, shape (n,); never blocks, never ends. A copy, the caller's own."""
-        n = _checked_count(n)
-        if self._next == len(self._ahead):
-            return self._make(n)
-        left = self._ahead[self._next : self._next + n]
-        self._next += len(left)
-        return np.concatenate((left, self._make(n - len(left))))
+        out: NDArray[np.void] = np.empty(_checked_count(n), READING)
+        self.write_batch(out)
+        return out
 
-    def _make(self, n: int) -> NDArray[np.void]:
-        """Return `n` readings more."""
-        out: NDArray[np.void] = np.empty(n, READING)
+    def write_batch(self, out: NDArray[np.void]) -> None:
+        """Write the next readings to an array, as many as it is long; never blocks, never ends.
+
+        Parameters
+        ----------
+        out : ndarray of READING, shape (n,), contiguous
+            Such as the slots that `RingBuffer.reserve` gives: then nothing is copied.
+
+        Raises
+        ------
+        TypeError
+            It is no such array; nothing has been written.
+        """
+        if not (isinstance(out, np.ndarray) and out.dtype == READING and out.ndim == 1 and out.flags.carray):
+            raise TypeError(f"{self!r}: expected a contiguous, writeable array of f1buf.READING; got {out!r:.60}")
+        left = self._ahead[self._next : self._next + len(out)]  # what `read` has not handed out yet
+        out[: len(left)] = left
+        self._next += len(left)
+        self._make(out[len(left) :])
+
+    def _make(self, out: NDArray[np.void]) -> None:
         knots = self._knots
-        done = 0
+        done, n = 0, len(out)
         while done < n:
             if knots.place >= knots.size:
                 knots.renew()
@@ -368,7 +384,6 @@ class SimulatedSensor(Sensor):
             knots.place += count
             self._made += count
             done += count
-        return out
 
 
 def _generators(sensor: SimulatedSensor, seed: int | None) -> list[np.random.Generator]:

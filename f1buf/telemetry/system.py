@@ -17,9 +17,14 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from f1buf import RingBuffer, RingStats, ShutDown, Tee
 from f1buf.ring.reading import READING
@@ -29,13 +34,14 @@ from f1buf.telemetry.consumers import Consumer
 from f1buf.telemetry.errors import TelemetryError
 from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
 from f1buf.telemetry.sensors import SENSOR_TYPES, Sensor, make_sensors
-from f1buf.telemetry.sources import Source
-from f1buf.telemetry.sources.paced import paced_sensors
+from f1buf.telemetry.sources import Source, Unwritten
+from f1buf.telemetry.sources.paced import FULL_SPEED_BATCH, paced_sensors
 from f1buf.telemetry.tap import Tap
 from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
 
+_LEAST_BLOCK = 4096  # readings; in shorter pieces arrays and puts are faster, see the guide on blocks
 # Times `stop_timeout`, for a consumer: a last fsync beside other programs' writes has taken over 10 s.
 _PATIENCE_WITH_DISKS = 6
 
@@ -374,6 +380,8 @@ class _Run:
         self._ring = ring = system.ring
         self._consumers = consumers
         self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
+        # A reservation drops nothing, goes to one ring, and costs more than a put where it is short.
+        self._in_place = not consumers and ring.overflow == "block" and ring.capacity >= 2 * _LEAST_BLOCK
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
         self.latency = LatencySampler(ring)
@@ -409,17 +417,43 @@ class _Run:
         display = self._system.display
         tap = None if display is None else Tap(display, len(self._feeders))
         try:
-            for readings in source.batches(self.stop):
-                self._made[index] += len(readings)
-                timer.put(self._inlet, readings)
-                if tap is not None:
-                    tap.offer(readings)
+            for batch in source.batches(self.stop):
+                if isinstance(batch, Unwritten):
+                    self._write(index, batch, timer, tap)
+                else:
+                    self._put(index, batch, timer, tap)
         except ShutDown:
             pass  # no analyzer is left
         except BaseException as error:
             self._fail(source.name, error)
         finally:
             self._left_feeding()
+
+    def _put(self, index: int, readings: NDArray[Any], timer: PutTimer, tap: Tap | None) -> None:
+        self._made[index] += len(readings)
+        with timer:
+            self._inlet.put_many(readings)
+        if tap is not None:
+            tap.offer(readings)
+
+    def _write(self, index: int, due: Unwritten, timer: PutTimer, tap: Tap | None) -> None:
+        """Have readings written into the ring's slots, or else into arrays, until all are there or it is to stop."""
+        most = self._ring.capacity // 2 if self._in_place else FULL_SPEED_BATCH
+        left = due.count
+        while left and not self.stop.is_set():
+            n = min(left, most)
+            if self._in_place:
+                with timer, self._ring.reserve(n) as block, _forgetting_arrays():
+                    n = len(block)
+                    due.write(block.array)
+                    self._made[index] += n
+                    if tap is not None:
+                        tap.offer(block.array)
+            else:
+                readings = np.empty(n, READING)
+                due.write(readings)
+                self._put(index, readings, timer, tap)
+            left -= n
 
     def _left_feeding(self) -> None:
         with self._state:
@@ -484,7 +518,8 @@ class _Run:
         assert self._system.on_alert is not None
         callback = "describe"
         try:
-            described = self.describe(int(event.reading["sensor_id"]), int(event.reading["flags"]))
+            _time, sensor_id, _channel, flags, _value = event.reading.item()
+            described = self.describe(sensor_id, flags)
             alert = Alert.from_event(event, self._table.thresholds[event.threshold], described)
             callback = "on_alert"
             self._system.on_alert(alert)
@@ -553,6 +588,22 @@ class _Run:
             buffer=stats,
             thresholds=self._tracker.counts(),
         )
+
+
+@contextmanager
+def _forgetting_arrays() -> Iterator[None]:
+    """Clear the frames that an error comes through: an array of a block that one of them kept would keep its slots."""
+    try:
+        yield
+    except BaseException as error:
+        errors, seen = [error], set()
+        while errors:
+            each = errors.pop()
+            if each not in seen:
+                seen.add(each)
+                traceback.clear_frames(each.__traceback__)
+                errors += filter(None, (each.__cause__, each.__context__))
+        raise
 
 
 def _thread(name: str, target: Callable[..., None], *args: Any) -> threading.Thread:

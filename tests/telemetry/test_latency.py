@@ -70,7 +70,8 @@ def test_a_put_counts_once_all_of_it_has_been_checked():
     ring = RingBuffer(100)
     sampler = LatencySampler(ring)
     timer = PutTimer(sampler)
-    assert timer.put(ring, readings([1.0] * 10)) == 10
+    with timer:
+        ring.put_many(readings([1.0] * 10))
     for position in (0, 1, 9):
         sampler.checked(position)
         assert sampler.histogram.count == 0
@@ -89,7 +90,8 @@ def test_a_put_is_found_at_its_position_whatever_was_dropped(policy):
     else:
         ring.put_many(readings([1.0] * 20))
     first, batch = ring.get_many(return_seq=True)
-    PutTimer(sampler).put(ring, readings([1.0]))
+    with PutTimer(sampler):
+        ring.put_many(readings([1.0]))
     sampler.checked(first + len(batch))
     assert sampler.histogram.count == 0
     first, batch = ring.get_many(return_seq=True)
@@ -102,7 +104,8 @@ def test_not_every_put_is_a_sample():
     sampler = LatencySampler(ring)
     timer = PutTimer(sampler)
     for _ in range(5000):
-        timer.put(ring, readings([1.0]))
+        with timer:
+            ring.put_many(readings([1.0]))
     sampler.checked(5000)
     assert 1 <= sampler.histogram.count < 5000
 

@@ -167,6 +167,36 @@ def test_uniform_noise_is_uniform(cls):
     assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.02
 
 
+@pytest.mark.parametrize("read", [0, 3, 1023, 1024], ids="after {} reads".format)
+@each_noise
+def test_readings_are_written_to_an_array_as_they_are_read(noise, read):
+    sensor, same = (SpeedSensor(1, seed=6, noise=noise) for _ in range(2))
+    for _ in range(read):
+        assert sensor.read() == same.read()
+    out = np.zeros(3000, READING)
+    for part in (out[:1000], out[1000:1000], out[1000:1001], out[1001:]):
+        sensor.write_batch(part)
+    np.testing.assert_array_equal(out, same.read_batch(3000))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros(5, "f8"),
+        np.zeros((5, 1), READING),
+        np.zeros(10, READING)[::2],
+        np.broadcast_to(np.zeros((), READING), 5),
+        [(0.0, 0, 0, 0, 0.0)] * 5,
+    ],
+    ids=["another dtype", "a table", "with gaps", "read-only", "a list"],
+)
+def test_readings_are_written_to_nothing_else(out):
+    sensor = SpeedSensor(1, seed=6)
+    with pytest.raises(TypeError, match=r"SpeedSensor 1.*expected a contiguous, writeable array of f1buf\.READING"):
+        sensor.write_batch(out)
+    np.testing.assert_array_equal(sensor.read_batch(10), SpeedSensor(1, seed=6).read_batch(10))
+
+
 def test_a_batch_is_the_callers_own():
     sensor = SpeedSensor(1, seed=1)
     batch = sensor.read_batch(1000)

@@ -21,9 +21,12 @@ from f1buf.telemetry import (
     SpeedSensor,
     TelemetryError,
     Threshold,
+    ThresholdTable,
     make_sensors,
 )
+from f1buf.telemetry import analyzers as analyzers_module
 from f1buf.telemetry.analyzers import BatchOrder
+from f1buf.telemetry.sources import Unwritten
 from f1buf.telemetry.sources.paced import PacedSensor
 
 SOON = 0.2  # [s] the patience of a system whose threads are to be given up
@@ -679,6 +682,76 @@ def test_a_merge_that_fails_costs_no_other_batch():
     assert merged == [0, 10, 20]
 
 
+@pytest.mark.parametrize("processors", [2, 3])
+def test_a_plain_analyzer_stays_at_the_ring_unless_there_is_work_for_another_one(processors):
+    """With a processor to spare, a whole batch more in the ring is such work."""
+    ring = RingBuffer(100, READING)
+    with mock.patch.object(analyzers_module, "_PROCESSORS", processors):
+        order = BatchOrder(ring, lambda batch: None)
+        ring.put_many(readings(np.zeros(19)))
+        first = order.take(10, plain=True)
+        other = Task(lambda: order.take(10))
+        ring.put_many(readings(np.zeros(11)))
+        second = order.take(10, plain=True)  # at once: it is still at the ring; ten are left there
+        if processors == 2:
+            assert other.is_alive()
+            order.leave()
+        assert other.result().first_position == 20
+    assert (first.first_position, second.first_position) == (0, 10)
+
+
+def test_an_analyzer_that_fails_while_it_stays_lets_the_others_in():
+    ring = RingBuffer(100, READING)
+
+    def merge(batch):
+        if batch.first_position == 0:
+            raise LookupError
+
+    order = BatchOrder(ring, merge)
+    table = ThresholdTable([])
+    fails, goes_on = (Analyzer(order, table) for _ in range(2))
+    ring.put_many(readings(np.zeros(5)))
+    with pytest.raises(LookupError):
+        fails.run()
+    ring.put_many(readings(np.zeros(5)))
+    ring.shutdown()
+    other = Task(goes_on.run)
+    other.result()
+    assert ring.qsize() == 0
+
+
+def test_the_memory_of_a_batch_is_used_again_once_it_is_merged_and_not_before():
+    ring = RingBuffer(100, READING)
+    ring.put_many(readings(np.arange(40.0)))
+    order = BatchOrder(ring, lambda batch: None)
+    first, second = (order.take(10, plain=True) for _ in range(2))
+    order.finish(second)  # waits for the first one
+    third = order.take(10, plain=True)
+    assert [batch.readings["value"][0] for batch in (first, second, third)] == [0, 10, 20]
+    order.finish(first)
+    fourth = order.take(10, plain=True)
+    assert np.shares_memory(fourth.readings, first.readings) or np.shares_memory(fourth.readings, second.readings)
+    assert third.readings["value"].tolist() == list(range(20, 30))
+    assert fourth.readings["value"].tolist() == list(range(30, 40))
+    order.leave()
+
+
+def test_a_check_of_ones_own_may_keep_its_readings():
+    kept = []
+
+    class Keeps(Analyzer):
+        max_count = 10
+
+        def check(self, batch):
+            kept.append((batch, batch.copy()))
+            return super().check(batch)
+
+    stream = mixed_stream(500)
+    run_sources(F1TelemetrySystem(), Given(*pieces(stream, 37)), analyzer=Keeps)
+    assert sum(len(batch) for batch, _ in kept) == 500
+    assert all(batch.tobytes() == copy.tobytes() for batch, copy in kept)
+
+
 @pytest.mark.parametrize("error", [LookupError, SystemExit])
 @pytest.mark.parametrize("callback", ["stopping", "draining", "ended"])
 def test_a_step_handler_that_fails_does_not_keep_the_system_from_stopping(callback, error):
@@ -695,6 +768,131 @@ def test_a_step_handler_that_fails_does_not_keep_the_system_from_stopping(callba
     system.stop_sources()  # so that a test that fails leaves nothing behind
     assert left == []
     assert system.summary.readings > 0
+
+
+# Readings that are written into the buffer ----------------------------------------------------------------------------
+
+
+class Writes:
+    """A source whose readings count up; `until` says how many it writes."""
+
+    name = "writes"
+
+    def __init__(self, until, *, fails_at=None):
+        self.until, self.fails_at = until, fails_at
+        self.written, self.sizes = 0, []
+
+    def batches(self, stop):
+        while self.written < self.until and not stop.is_set():
+            yield Unwritten(min(10_000, self.until - self.written), self.write)
+
+    def write(self, out):
+        if self.fails_at is not None and self.written + len(out) > self.fails_at:
+            self.fail(out)
+        out[:] = readings(np.arange(self.written, self.written + len(out)), start=self.written)
+        self.written += len(out)
+        self.sizes.append((len(out), out.base is None))
+
+    def fail(self, out):
+        try:
+            out["no such field"] = 1
+        except ValueError as error:
+            raise LookupError from error
+
+
+class Collects:
+    """A consumer that keeps all."""
+
+    name = "collects"
+
+    def __init__(self):
+        self.ring = RingBuffer(100_000, READING)
+        self.got = []
+
+    def run(self):
+        self.got = list(self.ring.batches())
+
+
+class Keeping(Analyzer):
+    """An analyzer that keeps the values that it sees, in the order of the stream."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        type(self).seen = []
+
+    def check(self, batch):
+        self.seen.append(batch["value"].copy())
+        return super().check(batch)
+
+
+@pytest.mark.parametrize(
+    ("buffer_size", "options", "in_place"),
+    [
+        (100_000, {}, True),
+        (8192, {}, True),
+        (8191, {}, False),
+        (100_000, {"overflow": "drop_oldest"}, False),
+        (100_000, {"overflow": "drop_newest"}, False),
+        (100_000, {"consumers": True}, False),
+    ],
+    ids=["large", "just large enough", "too small", "drop_oldest", "drop_newest", "with a consumer"],
+)
+def test_readings_are_written_in_place_where_that_can_be(buffer_size, options, in_place):
+    source, consumer = Writes(35_000), Collects()
+    display = RingBuffer(100, READING, overflow="drop_oldest")
+    system = F1TelemetrySystem(buffer_size, overflow=options.get("overflow", "block"), display=display)
+    consumers = [consumer] if "consumers" in options else []
+    summary = run_sources(system, source, analyzers=1, analyzer=Keeping, consumers=consumers)
+    np.testing.assert_array_equal(np.concatenate(Keeping.seen), np.arange(35_000))
+    assert summary.readings == summary.analysed == source.written == 35_000
+    assert sum(size for size, _ in source.sizes) == 35_000
+    assert {own for _, own in source.sizes} == {not in_place}
+    assert max(size for size, _ in source.sizes) <= min(10_000, max(buffer_size // 2, 4096) if in_place else 10_000)
+    assert summary.latency_s["p50"] > 0
+    assert set(display.snapshot()["value"]) <= set(range(35_000))
+    if consumers:
+        np.testing.assert_array_equal(np.concatenate(consumer.got)["value"], np.arange(35_000))
+
+
+def test_a_source_that_fails_while_it_writes_puts_nothing_of_that():
+    source = Writes(50_000, fails_at=25_000)
+    system = F1TelemetrySystem(20_000)
+    caught = failed(lambda: run_sources(system, source, analyzers=1, analyzer=Keeping))
+    assert [name for name, _ in caught.failures] == ["writes"]
+    assert system.summary.readings == system.summary.analysed == source.written < 25_000
+    np.testing.assert_array_equal(np.concatenate(Keeping.seen), np.arange(source.written))
+
+
+def test_what_is_not_written_yet_is_not_made_once_the_run_is_to_stop():
+    source = Writes(1 << 40)
+    system = F1TelemetrySystem(10, analyzer_delay=1e-5)
+    system.start([source])
+    wait_until(lambda: system.analysed > 0)
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed == source.written
+    assert summary.readings <= 4 * 16_384
+
+
+def test_simulated_sensors_at_full_speed_give_the_readings_that_they_give_at_any():
+    system = F1TelemetrySystem(50_000, thresholds=[])
+    system.start_telemetry(sensors=[SpeedSensor(3, seed=5)], rate=None, num_analyzers=1)
+    assert isinstance(next(PacedSensor(SpeedSensor(0), rate=None).batches(threading.Event())), Unwritten)
+    system.shutdown()
+    system.start([PacedSensor(SpeedSensor(3, seed=5), rate=None)], 1, analyzer=Keeping)
+    wait_until(lambda: system.analysed > 200_000)
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed
+    same = SpeedSensor(3, seed=5).read_batch(summary.readings)
+    np.testing.assert_array_equal(np.concatenate(Keeping.seen), same["value"])
+
+
+def test_all_sensors_at_full_speed_have_their_share():
+    system = F1TelemetrySystem(65_536)
+    system.start_telemetry(rate=None, num_analyzers=1, seed=1)
+    wait_until(lambda: system.analysed > 20_000_000)
+    summary = system.shutdown()
+    shares = [each["readings"] / summary.readings for each in summary.thresholds]
+    assert min(shares) > 0.02, shares
 
 
 # Threads that do not stop ---------------------------------------------------------------------------------------------

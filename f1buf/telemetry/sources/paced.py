@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from f1buf.ring.convert import to_records
 from f1buf.ring.reading import READING
 from f1buf.telemetry.sensors import Reading, Sensor, SimulatedSensor, checked_readings
+from f1buf.telemetry.sources import Unwritten
 
 __all__ = ["FULL_SPEED_BATCH", "PacedSensor", "SensorAtIntervals", "Turnstile", "paced_sensors"]
 
 FULL_SPEED_BATCH = 16384
 """Readings that a sensor makes at once at full speed: many, so that its thread seldom has to get the GIL back from
 another. With half of it, and analyzers that take half as many, the system moved 0.6 times as many readings a second."""
+
+FULL_SPEED_BLOCK = 65536
+"""Readings that a simulated sensor writes at once at full speed, straight into the buffer, where that is large enough:
+with twice the block, up to here, the system moved 1.3 times as many readings a second."""
 
 _TICK = 2e-3  # [s] how often fast sensors make what has become due
 _TURN = 1e-2  # [s] what a sensor contributes in one turn, and the longest that single readings are collected
@@ -108,9 +113,18 @@ class PacedSensor:
         self._one_by_one = type(sensor).read_batch is Sensor.read_batch
         self._trusted = type(sensor).read_batch is SimulatedSensor.read_batch  # its channel is the sensor's own
 
-    def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
+    def batches(self, stop: threading.Event) -> Iterator[NDArray[Any] | Unwritten]:
         """Yield the sensor's readings as they become due."""
-        return self._free(stop) if self._turnstile is None else self._in_turns(stop, self._turnstile)
+        if self._turnstile is not None:
+            return self._in_turns(stop, self._turnstile)
+        if self._trusted and self._rate is None and self._left == math.inf:
+            return self._unwritten(stop)
+        return self._free(stop)
+
+    def _unwritten(self, stop: threading.Event) -> Iterator[Unwritten]:
+        assert isinstance(self.sensor, SimulatedSensor)
+        while not stop.is_set():
+            yield Unwritten(FULL_SPEED_BLOCK, self.sensor.write_batch)
 
     def _free(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         began, made = time.monotonic(), 0

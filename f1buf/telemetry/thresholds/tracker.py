@@ -116,7 +116,7 @@ class Tracker:
             over.update(lasting)
             self._samples[number] += len(samples)
             self._rises[number] += len(rises)
-        if over and (found is None or found.looked_at < crossings.seen[number]):
+        if over and (0 if found is None else found.looked_at) < crossings.seen[number]:
             # A sensor that was over and not looked at: if it has readings here, none of them is over, or held.
             unsettled = set(over) if found is None else set(over).difference(found.ended, found.lasting)
             for sensor in _present(crossings.readings, self._table.rules[number].channel, unsettled):
