@@ -4,7 +4,8 @@ The plain pattern is what a textbook shows: five threads make readings as datacl
 `queue.Queue`, three threads get them one by one and apply one threshold check each; nothing is printed. f1buf's
 system does the same work with arrays, over a `RingBuffer`. Between the two stands what a numpy user would write:
 f1buf's own sensors, checks and alerts, with a `queue.Queue` carrying whole arrays, by reference. And a loop in one
-thread makes, puts, gets and checks in turns: what threads are worth here.
+thread makes, puts, gets and checks in turns: what threads are worth here. It is compared with "full speed", the system
+as ``f1buf run --rate max`` has it, whose sensors write straight into the ring.
 
 With readings that are ready beforehand (`Pipeline.ready`) sensors hand out the same arrays again and again, so that
 what is left is carrying and checking.
@@ -24,6 +25,7 @@ from f1buf.telemetry import F1TelemetrySystem
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.sensors import Sensor
+from f1buf.telemetry.sources.paced import paced_sensors
 from f1buf.telemetry.system import make_sensors
 from f1buf.telemetry.thresholds import ThresholdTable, Tracker, load_thresholds
 
@@ -63,17 +65,20 @@ def on_ring(spec: Pipeline, seconds: float) -> float:
     """Readings analysed a second by f1buf's system."""
     alerts: list[Alert] = []
     system = F1TelemetrySystem(BUFFER_SIZE, on_alert=alerts.append)
-    system.start([Block(sensor, spec) for sensor in make_sensors()], ANALYZERS)
+    sensors = make_sensors()
+    full_speed = spec.kind == "full speed"
+    system.start(paced_sensors(sensors, None) if full_speed else [Block(each, spec) for each in sensors], ANALYZERS)
     summary = system.run(seconds)
     _require(summary.readings, summary.analysed, "f1buf")
     return summary.readings_per_s
 
 
 class QueueOfArrays:
-    """What `BatchOrder` asks of a ring, from a queue of arrays: all of one put at once, numbered as it comes out."""
+    """What `InOrder` asks of a ring, from a queue of arrays: all of one put at once, numbered as it comes out."""
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(self, maxsize: int, length: int) -> None:
         self.queue: queue.Queue[Any] = queue.Queue(maxsize)
+        self._length = length  # of the arrays
         self._position = 0
         self._ended = False
 
@@ -87,11 +92,22 @@ class QueueOfArrays:
         self._position += len(array)
         return first, array
 
+    def qsize(self) -> int:
+        """In readings, nearly."""
+        return self.queue.qsize() * self._length
+
+
+class InOrder(BatchOrder):
+    """The same with arrays that come by reference."""
+
+    def _in_kept(self, max_count: int) -> Batch:
+        return Batch(*self._ring.get_many(max_count, return_seq=True))
+
 
 def on_queue(spec: Pipeline, seconds: float) -> float:
     """The same sensors, checks and alerts, with queue.Queue carrying their arrays, at equal memory."""
     sources = [Block(sensor, spec) for sensor in make_sensors()]
-    waiting = QueueOfArrays(max(1, BUFFER_SIZE // spec.batch))
+    waiting = QueueOfArrays(max(1, BUFFER_SIZE // spec.batch), spec.batch)
     table = ThresholdTable(load_thresholds("default"))
     tracker, stop = Tracker(table), threading.Event()
     alerts: list[Alert] = []
@@ -103,7 +119,7 @@ def on_queue(spec: Pipeline, seconds: float) -> float:
             alerts.append(Alert.from_event(event, table.thresholds[event.threshold], {}))
         analysed[0] += len(batch.readings)
 
-    order = BatchOrder(waiting, merge)  # type: ignore[arg-type]
+    order = InOrder(waiting, merge)  # type: ignore[arg-type]
 
     def feed(index: int) -> None:
         for readings in sources[index].batches(stop):  # they are not changed: there is nothing to copy
@@ -233,6 +249,7 @@ def _require(made: int, analysed: int, what: str) -> None:
 
 PIPELINES: dict[str, Callable[[Pipeline, float], float]] = {
     "f1buf": on_ring,
+    "full speed": on_ring,
     "queue.Queue of arrays": on_queue,
     "one thread": in_one_thread,
     "plain": plain,
