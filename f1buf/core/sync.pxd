@@ -99,6 +99,7 @@ cdef extern from "core/sync.hpp" namespace "f1buf" nogil:
     bint try_lock(Monitor*) noexcept
     void unlock(Monitor*) noexcept
     bint sleep(Monitor*, Waiter*, int64_t) noexcept
+    void spin_detached(Monitor*, uint64_t, int64_t) noexcept
 
     cppclass WaiterPool:
         Waiter* take() noexcept

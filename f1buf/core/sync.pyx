@@ -3,8 +3,8 @@
 
 A `Monitor` is a bounded count and the sides that wait for it, puts and gets, and in a Queue a third, the joins that
 wait for its tasks: everything of a buffer but its storage. One lock protects all of it: a mutex, or, of a Queue, the
-slot lock (`attached`), which is the GIL where there is one. The steps are the same with either; a Queue has no SPIN and
-no turns. An operation runs through these steps; the model of the protocol in `tests/models` steps through every
+slot lock (`attached`), which is the GIL where there is one. The steps are the same with either; a Queue has no turns,
+and a SPIN only where there is no GIL. An operation runs through these steps; the model of the protocol in `tests/models` steps through every
 interleaving of them, under the same names:
 
     LOOK    under the lock: may I act? (my side's turn is free, and there is what I need)
@@ -64,6 +64,9 @@ waits: a spinner would be there before the waiters that have to be woken, again 
 spinner that has been served needs it next, and as a rule the thread that served it still holds it and goes on until it
 must wait, too. Asleep at the GIL it would be woken through the kernel, so it spins on, within its 10 us, until another
 thread spins, which then does not hold the GIL: a small ring full of batches changes hands three times as fast.
+
+A Queue's waiter spins only where there is no GIL: with one, the thread that it waits for needs what it would have to
+come back for. It spins detached, and until the count changes, whatever it needs: not more is read without the lock.
 
 How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers and event loops can wait in the same
 list. It is called without any lock and must neither block nor need the GIL.
@@ -294,14 +297,23 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     """SPIN: look for a while without the lock. Returns with the lock held; False where it was not worth trying."""
     cdef Side* runs = side if side.turn.load(memory_order_relaxed) else (&m.gets if side == &m.puts else &m.puts)
     cdef int other = runs.cpu.load(memory_order_relaxed)
+    cdef uint64_t count
     cdef int64_t until
     cdef int _
     if other < 0 or other == current_cpu() or SPIN_NS == 0 or side.waiters.head != NULL:
         return False  # or others wait already: a spinner would be there before the waiters that must be woken
+    if m.attached and (with_gil or side == &m.joins):
+        return False  # tasks take long
     if side.turn.load(memory_order_relaxed) == RESERVED:
         return False  # for as long as its owner likes
+    count = m.count.load(memory_order_relaxed)
     settle_and_unlock(m)  # `acquire` may have taken a promise back
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
+    if m.attached:
+        spin_detached(m, count, until)
+        lock(m)
+        begins(m, LOOK)
+        return True
     spinners.fetch_add(1, memory_order_relaxed)
     # Served is not enough where there is a GIL: see "Spinning".
     while not (ready(m, side, w) and (not with_gil or spinners.load(memory_order_relaxed) > 1)):

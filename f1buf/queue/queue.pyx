@@ -51,7 +51,8 @@ Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release
     from 0, unless a program has set it below).
 I2, I3 of `sync`.
 
-Waiting is `sync`'s protocol, with the slot lock as the monitor's (`attached`), without SPIN and turns: there is nothing
+Waiting is `sync`'s protocol, with the slot lock as the monitor's (`attached`), without turns, and with a GIL without
+SPIN: there is nothing
 to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is said there. Each change
 of the count, the bound, the tasks or the shutdown ends in `release`, which settles. Only the fast paths do not settle:
 they are closed while a put or a get waits (Q2), and they do not end the waiting of a join (Q3). The joins are the third
@@ -89,7 +90,7 @@ from f1buf.core.sync cimport (
     SIGNAL_TICK_NS, TICKED,
     LaterInt, Monitor, Outcome, Side, Wait, Waiter,
     acquire, as_count, available, begins, deadline_in, drop_node, forget_place, forks, insist, lend_attached,
-    main_thread, make_node, monitor_fault, now_ns, ready, record, register_for_fork, settle_and_unlock, shut,
+    main_thread, make_node, monitor_fault, now_ns, ran_here, ready, record, register_for_fork, settle_and_unlock, shut,
     somebody_waits, start_wait, unregister_for_fork, withdraw,
 )
 
@@ -1187,6 +1188,8 @@ cdef bint may_act(_QueueCore self, Side* side, Wait* w) noexcept:
     """LOOK; True with the lock held."""
     lend_attached()
     self.monitor.slot_lock.lock()
+    if NO_GIL:
+        ran_here(side)
     if ready(&self.monitor, side, w):
         begins(&self.monitor, LOOK)  # not before: what is not recorded must leave no step to the next section
         return True

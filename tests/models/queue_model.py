@@ -1,6 +1,6 @@
 """What a `Queue` (`f1buf/queue/queue.pyx`) does on the protocol of `protocol_model`: fast paths, joins, conversion.
 
-Its lock is the GIL, or as that (`attached`); it has no SPIN and no turns. Its steps, beside those of the protocol:
+Its lock is the GIL, or as that (`attached`); it has no turns. Its steps, beside those of the protocol:
 
     FAST        a fast path: put or take one item, and unlock without a SETTLE
     RETURN      of the main thread: runs signal handlers every time, and LOOKs after these
@@ -117,8 +117,11 @@ class Queue(Protocol):
     def needs(self, t: Thread) -> int:
         return t.op.least if t.side is self.gets else 1
 
+    def may_spin(self, t: Thread) -> bool:
+        return super().may_spin(t) and t.side is not self.joins
+
     def needs_no_node(self, t: Thread) -> bool:
-        return self.ready(t) and (t.side is not self.puts or self.room)
+        return self.may_spin(t) or self.ready(t) and (t.side is not self.puts or self.room)
 
     def settled(self) -> None:
         """`retune` the fast paths."""

@@ -146,6 +146,9 @@ batches, one slot: capacity 1; some_sleep_on; P1 put_many 3; P2 put; C1 get_many
 deadlines: capacity 1; some_sleep_on; P1 put timed, put; P2 put_many 2 timed; C1 get_many 1-2 timed, get nowait;
     C2 get
 without memory: capacity 2; memory_fails; some_sleep_on; P1 put, put; P2 put; C1 get_many 2; C2 get
+spinning: capacity 1; spins; some_sleep_on; P1 put, put; P2 put timed; C1 get, get_many 1-2; C2 get
+spinning, the end: capacity 1; spins; P1 put, put; P2 put timed; C1 get timed; C2 get; S1 shutdown
+spinning, conversion: capacity 1; spins; memory_fails; some_sleep_on; P1 put, put; C1 get; J1 join; S1 convert
 signals to a consumer: capacity 1; ticks C1; handler H; some_sleep_on; P1 put, put; C1 get timed, get_many; C2 get;
     H put nowait
 # A finalizer, which the collector runs while a list is made, waits for what another get is to do.

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import itertools
 import operator
+import os
 import random
 import sys
 import threading
@@ -18,13 +19,16 @@ import pytest
 from helpers import (
     LONG_WATCHDOG,
     STRESS_SECONDS,
+    WITH_GIL,
     Crowd,
     hand_over_one_by_one,
     hand_over_to_takers_that_give_up,
     seeded,
+    wait_parked,
 )
 
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
+from f1buf.core import sync
 
 MOST = int(300_000 * STRESS_SECONDS)  # items in a scenario, so that they can be checked in about the same time
 PRODUCER = 10**9  # items are producer * PRODUCER + number
@@ -422,6 +426,34 @@ def test_putters_that_time_out_just_as_there_is_room():
 def test_hand_overs_with_a_tiny_switch_interval(hurried):
     queue = Queue(1)
     hand_over_one_by_one(queue.put, queue.get)
+
+
+@pytest.mark.skipif(WITH_GIL, reason="with a GIL a queue's waiter does not spin")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors: on one no waiter spins")
+def test_a_waiter_that_spins_stops_nobody_who_stops_the_world():
+    """It spins for as long as the watchdog waits, were it not served; the collector runs meanwhile."""
+    queue, answers, spins = Queue(), Queue(), sync._spin_for(int(LONG_WATCHDOG * 1e9))
+    here, there = sorted(os.sched_getaffinity(0))[:2]
+
+    def answer():
+        os.sched_setaffinity(0, {there})
+        for _ in range(3):
+            answers.put(queue.get())
+
+    crowd = Crowd()
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {here})
+        crowd.start(answer)
+        wait_parked(crowd.threads[0])  # what it waits for has not run anywhere yet
+        for number in range(3):
+            queue.put(number)  # the first one tells where; from then on it spins
+            assert answers.get() == number
+            gc.collect()
+    finally:
+        sync._spin_for(spins)
+        os.sched_setaffinity(0, before)
+    crowd.join()
 
 
 def test_cycles_go_through_the_queue_and_are_collected():
