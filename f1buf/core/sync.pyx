@@ -4,8 +4,8 @@
 A `Monitor` is a bounded count and the sides that wait for it, puts and gets, and in a Queue a third, the joins that
 wait for its tasks: everything of a buffer but its storage. One lock protects all of it: a mutex, or, of a Queue, the
 slot lock (`attached`), which is the GIL where there is one. The steps are the same with either; a Queue has no turns,
-and a SPIN only where there is no GIL. An operation runs through these steps; the model of the protocol in `tests/models` steps through every
-interleaving of them, under the same names:
+and a SPIN only where there is no GIL. An operation runs through these steps; the model of the protocol in
+`tests/models` steps through every interleaving of them, under the same names:
 
     LOOK    under the lock: may I act? (my side's turn is free, and there is what I need)
     SPIN    without the lock and the GIL, for 10 us at most, where the side that it waits for (the other one, or its own

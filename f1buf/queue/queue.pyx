@@ -52,12 +52,11 @@ Q3  where the list of joins is not empty, unfinished != 0 (looked at by `release
 I2, I3 of `sync`.
 
 Waiting is `sync`'s protocol, with the slot lock as the monitor's (`attached`), without turns, and with a GIL without
-SPIN: there is nothing
-to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is said there. Each change
-of the count, the bound, the tasks or the shutdown ends in `release`, which settles. Only the fast paths do not settle:
-they are closed while a put or a get waits (Q2), and they do not end the waiting of a join (Q3). The joins are the third
-side of the monitor: the last `task_done` grants them all. `tests/models/queue_model.py` models all this: the fast
-paths, the joins, the way to CLASSIC.
+SPIN: there is nothing to copy outside the lock, and a spinner would only queue for the GIL. Why no wake-up is lost is
+said there. Each change of the count, the bound, the tasks or the shutdown ends in `release`, which settles. Only the
+fast paths do not settle: they are closed while a put or a get waits (Q2), and they do not end the waiting of a join
+(Q3). The joins are the third side of the monitor: the last `task_done` grants them all. `tests/models/queue_model.py`
+models all this: the fast paths, the joins, the way to CLASSIC.
 
 The collector sees the items through `visit_items`, which only runs while no other thread does (under the GIL, or with
 the world stopped), hence never in the middle of a locked section.

@@ -21,7 +21,8 @@ cdef extern from "core/arrays.hpp" namespace "f1buf":
     char* data_of(object) noexcept
     uint64_t length_of(object) noexcept
 
-# Below so many readings the GIL is kept: 20 us of work, which is what it often takes to get it back from another thread.
+# Below so many readings the GIL is kept: 20 us of work, which is what it often takes to get it back from another
+# thread.
 cdef Py_ssize_t MANY = 8192
 
 

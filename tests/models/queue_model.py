@@ -121,7 +121,7 @@ class Queue(Protocol):
         return super().may_spin(t) and t.side is not self.joins
 
     def needs_no_node(self, t: Thread) -> bool:
-        return self.may_spin(t) or self.ready(t) and (t.side is not self.puts or self.room)
+        return self.may_spin(t) or (self.ready(t) and (t.side is not self.puts or self.room))
 
     def settled(self) -> None:
         """`retune` the fast paths."""
