@@ -8,12 +8,13 @@ the runs' p50, p99 and p99.9 is shown, and the largest of all. Beside each throu
 context switches, so that what was bought with spinning shows. Every run checks its answer: each record once, each
 producer's in order (peers.py says how).
 
-Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, latency (round trips),
-sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer under
-each overflow policy), one-core, pipeline.
+Sections: speed (the goals, with marks), batches, threads (producers x consumers), capacity, growth, latency (round
+trips), sensors (50 at 10 kHz, one reading at a time), busy (beside a thread that only computes), slow (a slow consumer
+under each overflow policy), one-core, pipeline.
 
-All of it takes about twelve minutes, speed alone two. The raw results go to build/bench, one file a release and Python:
-a section takes the place of an earlier run's. report.py makes tables of them, plots.py pictures.
+Above each table stands where a peer is faster than f1buf. All of it takes about a quarter of an hour, speed alone two
+minutes. The raw results go to build/bench, one file a release and Python: a section takes the place of an earlier
+run's. report.py makes tables of them, plots.py pictures.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,12 @@ from pipelines import Pipeline
 from workloads import (
     PACED,
     SLOW,
+    Mixed,
     Pace,
     Run,
     Slow,
     Trip,
+    check,
     idle,
     move,
     move_by_memcpy,
@@ -273,10 +276,11 @@ def flows(made: Iterable[Flow]) -> list[Case]:
     return [flow_case(flow) for flow in made if flow.peer in PEERS]
 
 
-ONE_BY_ONE = ("queue.Queue", "SimpleQueue", "deque", "culsans", "multiprocessing.Queue", "faster-fifo", "f1buf.Queue")
+PIPES = ("multiprocessing.Queue", "faster-fifo")
+ONE_BY_ONE = ("queue.Queue", "SimpleQueue", "deque", "culsans", "nblf-queue", *PIPES, "f1buf.Queue")
 CARRIERS = ("queue.Queue", "SimpleQueue", "f1buf.Queue")
 OF_ARRAYS = (*(f"{who}-{how}" for who in CARRIERS for how in ("references", "bytes")), "queue.Queue-copied")
-IN_BATCHES = ("f1buf.Queue", "deque", *OF_ARRAYS, "multiprocessing.Queue", "faster-fifo")
+IN_BATCHES = ("f1buf.Queue", "deque", *OF_ARRAYS, *PIPES)
 
 
 def batches_section(scale: Scale) -> Section:
@@ -294,7 +298,7 @@ def threads_section(scale: Scale) -> Section:
     for producers, consumers in shapes:
         for name in ("ring", *OF_ARRAYS, "deque"):
             cases += flows([Flow(name, 256, producers, consumers, marked=True)])
-        for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue", "culsans"):
+        for name in ("ring-rebatched", "f1buf.Queue", "queue.Queue", "SimpleQueue", "culsans", "nblf-queue"):
             cases += flows([Flow(name, 1, producers, consumers, marked=True)])
         cases += flows([Flow("queue.Queue", 1, producers, consumers, capacity=1024, marked=True)])
     return Section("threads", "Throughput by producers x consumers", "flow", cases, 5)
@@ -311,6 +315,21 @@ def capacity_section(scale: Scale) -> Section:
     for size in largest:  # more than any cache holds; the others would keep gigabytes of objects
         cases += [*flows([Flow("ring", 256, capacity=size)]), memcpy_case(Flow("ring", 256, capacity=size))]
     return Section("capacity", "Throughput by capacity, one producer, one consumer", "flow", cases, 5)
+
+
+def growth_section(scale: Scale) -> Section:
+    """What a record costs in large, beside what it costs in small."""
+    cases = []
+    for power in scale.pick(range(10, 27, 2), (10, 16)):  # 1.6 GB
+        flow = Flow("ring", 256, capacity=1 << power, settled=True)
+        cases.append(replace(flow_case(flow), title=f"ring, batches of 256, room for 2^{power}"))
+    for n in scale.pick((1, 4, 16, 64, 256), (1, 4)):
+        flow = Flow("ring", 256, n, n, marked=True)
+        cases.append(replace(flow_case(flow), title=f"ring, batches of 256, {n} x {n} threads"))
+    for series in scale.pick((1, 10, 100, 1000), (1, 10)):
+        title = f"thresholds checked, {series:,} series in turns"
+        cases.append(lasting_case(Mixed(series), title, check, "check", scale.pick(300, 30), ours=True))
+    return Section("growth", "What a record costs as rings, threads and series grow", "rate", cases, 5)
 
 
 def latency_section(scale: Scale) -> Section:
@@ -376,6 +395,7 @@ SECTIONS: dict[str, Callable[[Scale], Section]] = {
     "batches": batches_section,
     "threads": threads_section,
     "capacity": capacity_section,
+    "growth": growth_section,
     "latency": latency_section,
     "sensors": sensors_section,
     "busy": busy_section,
@@ -600,8 +620,39 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, str]], str]] = {  #
 }
 
 
+def losses(result: dict[str, Any]) -> list[str]:
+    """Where a peer is faster than f1buf: goals against a peer, and flows and trips of the same shape."""
+    if "goals" in result:
+        lost = [line for line in result["goals"] if line["peer"] and (line["ratio"] < 1) == (line["unit"] == "rate")]
+        return [f"{line['what']}: {line['ratio']:.3g}" for line in lost if not loses_to_itself(line["what"])]
+    shapes: dict[Any, list[dict[str, Any]]] = {}
+    for line in result["cases"]:
+        if not line["title"].startswith("limit"):
+            spec = {name: value for name, value in line["spec"].items() if name not in ("peer", "kind")}
+            shapes.setdefault(tuple(spec.items()), []).append(line)
+    found = []
+    for lines in shapes.values():
+        best = max((line for line in lines if line["ours"]), key=goodness, default=None)
+        if best is not None:
+            better = [line for line in lines if not line["ours"] and goodness(line) > goodness(best)]
+            found += [f"{one['title']} is {goodness(one) / goodness(best):.3g} times {best['title']}" for one in better]
+    return found
+
+
+def goodness(line: dict[str, Any]) -> float:
+    """The more, the better."""
+    return 1e9 / line["ns"]["p50"] if "ns" in line else line["rate"]
+
+
+def loses_to_itself(what: str) -> bool:
+    """Whether the goal is against a limit, or another shape of f1buf's own."""
+    return what.endswith(("memcpys", "1 x 1", "for 65,536", "never spinning"))
+
+
 def print_section(section: Section, result: dict[str, Any]) -> None:
     print(f"\n{section.title}  [{section.name}; {result['runs']} runs, {result['seconds']:.0f} s]")
+    for line in losses(result):
+        print(f"f1buf loses: {line}")
     row, note = TABLES[section.kind]
     print_table(map(row, result["goals" if section.goals else "cases"]))
     print(note, end="\n" * bool(note))

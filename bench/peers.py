@@ -29,6 +29,7 @@ What is checked, outside of the loops where that is possible
 import multiprocessing
 import queue
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -592,7 +593,7 @@ PEERS["multiprocessing.Queue"] = Peer(
 def with_optional_peers() -> list[str]:
     """Add the peers that are installed; returns a line for each that is left out."""
     left_out = []
-    for name, add in (("culsans", _add_culsans), ("faster-fifo", _add_faster_fifo)):
+    for name, add in (("culsans", _add_culsans), ("faster-fifo", _add_faster_fifo), ("nblf-queue", _add_nblf_queue)):
         if name == "faster-fifo" and not gil_enabled():
             left_out.append(
                 f"{name} is left out: importing it would turn the GIL on, for all that is measured after it"
@@ -613,6 +614,41 @@ def _add_culsans() -> None:
         return SimpleNamespace(put=q.sync_put, get=q.sync_get)
 
     PEERS["culsans"] = Peer("culsans.Queue one by one", make, items_produce, items_consume)
+
+
+def _add_nblf_queue() -> None:
+    import nblf_queue
+
+    PEERS["nblf-queue"] = Peer(
+        "nblf-queue one by one, polled", lambda flow: nblf_queue.Queue(flow.capacity), polled_produce, polled_consume
+    )
+
+
+def polled_produce(job: Job, index: int) -> Work:
+    """It never waits: `push` gives the item back where there is no room."""
+    items = list(range(index * job.share, (index + 1) * job.share))
+    job.kept.append(items)
+    return lambda: job.own(push_each)(job.channel.push, items)
+
+
+def push_each(push: Callable[[Any], Any], items: list[Any]) -> None:
+    for item in items:
+        while push(item) is not None:
+            time.sleep(0)
+
+
+def polled_consume(job: Job) -> Work:
+    n = job.records // job.flow.consumers
+    return lambda: job.items.append(job.own(pop_each)(job.channel.pop, n))
+
+
+def pop_each(pop: Callable[[], Any], n: int) -> list[Any]:
+    taken = []
+    for _ in repeat(None, n):
+        while (item := pop()) is None:
+            time.sleep(0)
+        taken.append(item)
+    return taken
 
 
 def _add_faster_fifo() -> None:

@@ -24,6 +24,8 @@ from pipelines import PIPELINES, Pipeline
 import f1buf
 from f1buf import READING, RingBuffer
 from f1buf.core import sync  # type: ignore[attr-defined]
+from f1buf.telemetry.sensors import make_sensors
+from f1buf.telemetry.thresholds import ThresholdTable, Tracker, load_thresholds
 
 HUNG_S = 120.0
 RECORD = (1.5, 7, 2, 0, 311.25)
@@ -605,6 +607,37 @@ SLOW: dict[str, Callable[[Slow], Ends]] = {
     "queue.Queue": _slow_queue,
     "deque": _slow_deque,
 }
+
+
+# -- the check ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Batches of the readings of so many series in turns, as many of each of the five channels as can be."""
+
+    series: int
+    batch: int = 4096
+
+
+def check(mixed: Mixed, seconds: float) -> Run:
+    """Readings compared with the default thresholds, and merged, by one thread."""
+    table = ThresholdTable(load_thresholds("default"))
+    each = -(-mixed.batch * 16 // mixed.series)
+    sensors = make_sensors(-(-mixed.series // 5), rate=100.0, seed=1)[: mixed.series]
+    stream = np.stack([sensor.read_batch(each) for sensor in sensors], axis=1).reshape(-1)
+    batches = [stream[at : at + mixed.batch] for at in range(0, mixed.batch * 16, mixed.batch)]
+    tracker, done = Tracker(table), 0
+    with collector_off():
+        before, began = usage(), time.perf_counter()
+        while (took := time.perf_counter() - began) < seconds:
+            for batch in batches:
+                tracker.merge(table.check(batch), done)
+                done += len(batch)
+        used = usage().since(before)
+    seen = sum(each["readings"] for each in tracker.counts())
+    require(seen == done, mixed, f"{seen} readings were counted, not {done}")
+    return Run(done, took, used)
 
 
 # -- the whole pipeline ---------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ class Analyzer:
 
     def run(self) -> None:
         """Work until the ring is drained; in a thread."""
-        plain = type(self).check is Analyzer.check and self._delay == 0
+        plain = getattr(self.check, "__func__", None) is Analyzer.check and self._delay == 0
         try:
             while (batch := self._order.take(self.max_count, plain=plain)) is not None:
                 try:
