@@ -16,6 +16,8 @@ Why it is fast
     without the GIL (`ramps`). What is random is worked out by numpy, for thousands of knots at a time.
 """
 
+from __future__ import annotations  # lest `np.random`, which takes as long as all else here, is imported for them
+
 import math
 import operator
 import time

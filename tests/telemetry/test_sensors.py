@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import examples
+from helpers import examples, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -251,6 +251,13 @@ def test_arguments_that_make_no_sense(cls, arguments, error, words):
 def test_a_batch_has_at_least_one_reading(make, n):
     with pytest.raises(ValueError, match=f"n is {n}"):
         make().read_batch(n)
+
+
+def test_the_import_does_without_what_only_some_programs_need():
+    """These take as long as the rest of the telemetry."""
+    seldom = {"tomllib", "numpy.random", "asyncio", "pyarrow", "rich"}
+    code = "import sys, numpy; before = {*sys.modules}; import f1buf.telemetry; print(*{*sys.modules} - before)"
+    assert not seldom & set(run_python(code).split())
 
 
 # --- a user's own sensors ------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ A file is TOML with one ``[[threshold]]`` table for each; `dumps` writes one to 
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -106,6 +105,8 @@ def loads(text: str, *, source: str = "") -> tuple[Threshold, ...]:
     ThresholdError
         The text is no TOML, or something in it is no threshold; `ThresholdError.key` says where.
     """
+    import tomllib  # here: most programs read no thresholds
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
