@@ -2,8 +2,9 @@
 
 98,304 bytes (4,096 readings) go into a ring and out of it, between its slots and an array at each of 512 places in a
 page of 4,096 bytes. Slots and arrays start on pages or anywhere, as the heap likes; on some processors and C libraries
-memcpy is 20 times slower where they lie badly to each other. Prints GB/s at the median place and at the slowest, and
-their ratio; the same for numpy's copy of bytes, which is memcpy.
+memcpy is 20 times slower where they lie badly to each other. Prints GB/s at the median place, at the best and at the
+slowest, the ratio of the slowest to the median, and where in a page the array lay at the slowest; the same for the
+ways in which the comparison's peers copy.
 """
 
 import statistics
@@ -39,9 +40,10 @@ def of_a_ring(array: np.ndarray, ring: RingBuffer, other: np.ndarray, rounds: in
 
 
 def line(name: str, times: list[float]) -> str:
-    rates = sorted(SIZE / each / 1e9 for each in times)
-    median = statistics.median(rates)
-    return f"{name:32}{median:10.1f}{rates[0]:10.1f}{rates[0] / median:10.2f}"
+    rates = [SIZE / each / 1e9 for each in times]
+    median, slowest = statistics.median(rates), min(rates)
+    place = PLACES[rates.index(slowest)]
+    return f"{name:44}{median:8.1f}{max(rates):8.1f}{slowest:9.1f}{slowest / median:7.2f}{place:7}"
 
 
 def main() -> None:
@@ -52,16 +54,32 @@ def main() -> None:
     memory, other = np.zeros(SIZE + 2 * 4096, "u1"), np.zeros(READINGS, READING)
     memory = memory[-memory.ctypes.data % 4096 :]  # from a page on
     target = np.zeros(SIZE, "u1")
-    puts, gets, copies = [], [], []
+    target_bytes = memoryview(target)
+    ways: dict[str, list[float]] = {
+        name: []
+        for name in (
+            "ring.put_many, from it",
+            "ring.get_into, to it",
+            "bytearray(it), queues of bytes",
+            "view[:] = it, recycled arrays",
+            "it[:] = bytes, numpy",
+        )
+    }
     for place in PLACES:
         part = memory[place : place + SIZE]
         ring = RingBuffer(2 * READINGS)
         put, get = of_a_ring(part.view(READING), ring, other, rounds)
-        puts.append(put)
-        gets.append(get)
-        copies.append(seconds(lambda part=part: np.copyto(target, part), lambda: None, rounds))
-    print(f"{'copies of 98,304 bytes':32}{'median':>10}{'slowest':>10}{'ratio':>10}   [GB/s]")
-    for name, times in (("ring.put_many", puts), ("ring.get_into", gets), ("numpy.copyto", copies)):
+        view = memoryview(part)
+        others: list[Callable[[], object]] = [
+            lambda view=view: bytearray(view),
+            lambda view=view: target_bytes.__setitem__(slice(None), view),
+            lambda part=part: np.copyto(part, target),
+        ]
+        times = [put, get, *(seconds(copy, lambda: None, rounds) for copy in others)]
+        for way, took in zip(ways.values(), times, strict=True):
+            way.append(took)
+    print(f"{'copies of 98,304 bytes [GB/s]':44}{'median':>8}{'best':>8}{'slowest':>9}{'ratio':>7}{'at':>7}")
+    for name, times in ways.items():
         print(line(name, times))
 
 
