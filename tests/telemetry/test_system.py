@@ -752,6 +752,40 @@ def test_a_check_of_ones_own_may_keep_its_readings():
     assert all(batch.tobytes() == copy.tobytes() for batch, copy in kept)
 
 
+def test_a_check_that_an_analyzer_was_given_may_keep_its_readings():
+    """As that of a subclass."""
+    kept = []
+
+    class Keeps(Analyzer):
+        max_count = 10
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.check = self.keep
+
+        def keep(self, batch):
+            kept.append((batch, batch.copy()))
+            return self.table.check(batch)
+
+    stream = mixed_stream(500)
+    run_sources(F1TelemetrySystem(), Given(*pieces(stream, 37)), analyzer=Keeps)
+    assert sum(len(batch) for batch, _ in kept) == 500
+    assert all(batch.tobytes() == copy.tobytes() for batch, copy in kept)
+
+
+def test_a_batch_is_no_longer_than_asked_for_whatever_was_asked_for_before():
+    ring = RingBuffer(100, READING)
+    ring.put_many(readings(np.arange(40.0)))
+    order = BatchOrder(ring, lambda batch: None)
+    lengths = []
+    for max_count in (10, 3, 20, 1 << 62):  # the last one: as many as there are
+        batch = order.take(max_count, plain=True)
+        lengths.append(len(batch.readings))
+        order.finish(batch)
+    order.leave()
+    assert lengths == [10, 3, 20, 7]
+
+
 @pytest.mark.parametrize("error", [LookupError, SystemExit])
 @pytest.mark.parametrize("callback", ["stopping", "draining", "ended"])
 def test_a_step_handler_that_fails_does_not_keep_the_system_from_stopping(callback, error):
