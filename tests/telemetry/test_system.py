@@ -11,7 +11,7 @@ import pytest
 from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
 from helpers import Task, thorough, wait_until
 
-from f1buf import READING, RingBuffer
+from f1buf import READING, Full, RingBuffer
 from f1buf.telemetry import (
     SPEED,
     Analyzer,
@@ -895,6 +895,42 @@ def test_a_source_that_fails_while_it_writes_puts_nothing_of_that():
     assert [name for name, _ in caught.failures] == ["writes"]
     assert system.summary.readings == system.summary.analysed == source.written < 25_000
     np.testing.assert_array_equal(np.concatenate(Keeping.seen), np.arange(source.written))
+
+
+def test_what_a_source_raises_while_it_writes_is_its_own_whatever_a_ring_may_raise():
+    class Fails(Writes):
+        def fail(self, out):
+            raise Full
+
+    source = Fails(50_000, fails_at=25_000)
+    system = F1TelemetrySystem(20_000)
+    caught = failed(lambda: run_sources(system, source, analyzers=1))
+    assert [(name, type(error)) for name, error in caught.failures] == [("writes", Full)]
+    assert system.summary.readings == system.summary.analysed == source.written < 25_000
+
+
+def test_a_source_that_writes_in_place_has_its_share_beside_one_that_puts_small_arrays():
+    """Those find room for themselves each time that an analyzer takes little; for a whole block there never is."""
+
+    class Small(Given):
+        def batches(self, stop):
+            while not stop.is_set():
+                yield readings(np.zeros(256))
+
+    source = Writes(1 << 40)
+    system = F1TelemetrySystem(20_000, analyzer_delay=2e-5)  # takes 5,000 at once
+    system.start([Small(), source], 1)
+    wait_until(lambda: source.written > 35_000)
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed
+
+
+def test_a_display_that_is_shut_down_stops_no_source():
+    display = RingBuffer(100, READING, overflow="drop_oldest")
+    display.shutdown()
+    source = Writes(35_000)
+    summary = run_sources(F1TelemetrySystem(20_000, display=display), source, analyzers=1)
+    assert summary.readings == summary.analysed == source.written == 35_000
 
 
 def test_what_is_not_written_yet_is_not_made_once_the_run_is_to_stop():
