@@ -606,13 +606,14 @@ def _forgetting_arrays() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        errors, seen = [error], set()
+        errors, seen = [error], set()  # by `id`: those of a dataclass cannot be hashed
         while errors:
             each = errors.pop()
-            if each not in seen:
-                seen.add(each)
+            if id(each) not in seen:
+                seen.add(id(each))
                 traceback.clear_frames(each.__traceback__)
-                errors += filter(None, (each.__cause__, each.__context__))
+                members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+                errors += filter(None, (each.__cause__, each.__context__, *members))
         raise
 
 

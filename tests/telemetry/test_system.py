@@ -4,6 +4,7 @@ import contextlib
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
@@ -888,11 +889,39 @@ def test_readings_are_written_in_place_where_that_can_be(buffer_size, options, i
         np.testing.assert_array_equal(np.concatenate(consumer.got)["value"], np.arange(35_000))
 
 
-def test_a_source_that_fails_while_it_writes_puts_nothing_of_that():
-    source = Writes(50_000, fails_at=25_000)
-    system = F1TelemetrySystem(20_000)
+@dataclass
+class CodeError(Exception):
+    """An error that cannot be hashed."""
+
+    code: int
+
+
+class FailsSo(Writes):
+    """With an error of a sort that `how` says."""
+
+    def __init__(self, how):
+        super().__init__(50_000, fails_at=25_000)
+        self.how = how
+
+    def fail(self, out):
+        if self.how == "from another":
+            super().fail(out)
+        if self.how == "of a dataclass":
+            raise CodeError(7)
+        try:
+            super().fail(out)
+        except LookupError as error:
+            raise ExceptionGroup("several", [error]) from None
+
+
+@pytest.mark.parametrize("how", ["from another", "of a dataclass", "in a group"])
+def test_a_source_that_fails_while_it_writes_puts_nothing_of_that(how):
+    source = FailsSo(how)
+    system = F1TelemetrySystem(20_000, stop_timeout=SOON)
     caught = failed(lambda: run_sources(system, source, analyzers=1, analyzer=Keeping))
-    assert [name for name, _ in caught.failures] == ["writes"]
+    expected = {"from another": LookupError, "of a dataclass": CodeError, "in a group": ExceptionGroup}
+    assert [(name, type(error)) for name, error in caught.failures] == [("writes", expected[how])]
+    assert caught.stuck == []
     assert system.summary.readings == system.summary.analysed == source.written < 25_000
     np.testing.assert_array_equal(np.concatenate(Keeping.seen), np.arange(source.written))
 
