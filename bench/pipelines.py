@@ -92,6 +92,8 @@ class QueueOfArrays:
         self._position += len(array)
         return first, array
 
+    capacity = BUFFER_SIZE
+
     def qsize(self) -> int:
         """In readings, nearly."""
         return self.queue.qsize() * self._length

@@ -12,10 +12,11 @@ How the order is kept
     of the queue merges all that are ready. A batch whose analyzer fails is passed over.
 
 How many are at work
-    An analyzer whose check is the plain one stays at the ring while it checks and merges, and the others sleep: waking
-    another one for each batch would cost more than the check does. Where there are processors for them, others come
-    once a whole batch more is waiting. An analyzer with a check of its own, or a delay, leaves the ring with each
-    batch: it may take long, or wait for what another one finds.
+    An analyzer that is quick stays at the ring while it checks and merges, and the others sleep: waking another one for
+    each batch would cost more than the check does. Where there are processors for them, others come once a whole batch
+    more is waiting. An analyzer that was slow with its last batch (hundreds of thresholds, an `on_alert` that waits)
+    leaves the ring with the next one. So does always one with a check of its own, or a delay: it may take long, or wait
+    for what another one finds.
 """
 
 import os
@@ -35,6 +36,7 @@ from f1buf.telemetry.thresholds import Crossings, ThresholdTable
 __all__ = ["Analyzer", "Batch", "BatchOrder"]
 
 _SLICE = 0.1  # [s] the most work that an analyzer with a delay takes at once, to leave some for the others
+_QUICK = 1e-3  # [s] from the take of a batch to its merge: a dozen times what waking another analyzer costs
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -73,16 +75,18 @@ class BatchOrder:
         self._taken: deque[Batch] = deque()  # appended to under _taking, emptied under _merging
         self._rooms: list[NDArray[Any]] = []  # that no batch uses
 
-    def take(self, max_count: int, *, plain: bool = False) -> Batch | None:
+    def take(self, max_count: int, *, reuse: bool = False, stay: bool = False) -> Batch | None:
         """Wait for the next batch; None once the ring is shut down and drained.
 
         Parameters
         ----------
         max_count : int
             The most readings in it.
-        plain : bool
-            Whether the batch is merged soon, and nobody looks at its readings after that. Then their memory is used
-            again, and the calling thread's analyzer may stay at the ring: it must call this again, or `leave`.
+        reuse : bool
+            Whether nobody keeps the batch's readings once it is merged, so that another batch can have their memory.
+        stay : bool
+            Whether the calling thread's analyzer stays at the ring, unless there is work for another one, too. Then it
+            must call this again, or `leave`.
         """
         me = threading.get_ident()
         if self._at_ring != me:
@@ -90,10 +94,9 @@ class BatchOrder:
             self._at_ring = me
         stays = False
         try:
-            batch = self._in_kept(max_count) if plain else Batch(*self._ring.get_many(max_count, return_seq=True))
+            batch = self._in_kept(max_count) if reuse else Batch(*self._ring.get_many(max_count, return_seq=True))
             self._taken.append(batch)
-            # Of two processors one is for what makes the readings.
-            stays = plain and (_PROCESSORS <= 2 or self._ring.qsize() < max_count)
+            stays = stay and not self._is_work_for_two(max_count)
         except ShutDown:
             return None
         finally:
@@ -101,9 +104,16 @@ class BatchOrder:
                 self.leave()
         return batch
 
+    def _is_work_for_two(self, max_count: int) -> bool:
+        """Whether another batch as large is there, and a processor beside that of the source and this one."""
+        return _PROCESSORS > 2 and self._ring.qsize() >= min(max_count, self._ring.capacity // 2)
+
     def _in_kept(self, max_count: int) -> Batch:
         """Return the next batch in memory that is kept: malloc gives large arrays back, and page faults follow."""
-        room = self._rooms.pop() if self._rooms else np.empty(max_count, READING)
+        most = min(max_count, self._ring.capacity)
+        room = self._rooms.pop() if self._rooms else None
+        if room is None or len(room) != most:  # analyzers may differ, and an analyzer may change its mind
+            room = np.empty(most, READING)
         first_position, count = self._ring.get_into(room, return_seq=True)
         return Batch(first_position, room[:count], room)
 
@@ -161,13 +171,17 @@ class Analyzer:
 
     def run(self) -> None:
         """Work until the ring is drained; in a thread."""
+        # A check of a subclass's, or of this very analyzer's, may keep the readings, or wait for another one's.
         plain = getattr(self.check, "__func__", None) is Analyzer.check and self._delay == 0
+        quick = True  # it will turn out
         try:
-            while (batch := self._order.take(self.max_count, plain=plain)) is not None:
+            while (batch := self._order.take(self.max_count, reuse=plain, stay=plain and quick)) is not None:
+                began = time.perf_counter()
                 try:
                     batch.crossings = self._checked(batch.readings)
                 finally:
                     self._order.finish(batch)
+                quick = time.perf_counter() - began < _QUICK
         finally:
             self._order.leave()
 

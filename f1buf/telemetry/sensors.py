@@ -307,7 +307,8 @@ class SimulatedSensor(Sensor):
     def motion(self, rng: np.random.Generator) -> Motion:
         """Draw the next stretch of the motion, which continues the one before.
 
-        The series starts at a random moment of the first stretch.
+        The series starts at a random moment of the first stretch. It must not wait: at full speed it is called while
+        the readings' place in the buffer is reserved, so that all other sensors and the analyzers would wait, too.
 
         Parameters
         ----------
@@ -355,7 +356,7 @@ class SimulatedSensor(Sensor):
         Raises
         ------
         TypeError
-            It is no such array; nothing has been written.
+            It is no such array; nothing has been written. (Where `motion` raises, a part may have been.)
         """
         if not (isinstance(out, np.ndarray) and out.dtype == READING and out.ndim == 1 and out.flags.carray):
             raise TypeError(f"{self!r}: expected a contiguous, writeable array of f1buf.READING; got {out!r:.60}")

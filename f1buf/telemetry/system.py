@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf import RingBuffer, RingStats, ShutDown, Tee
+from f1buf import Full, RingBuffer, RingStats, ShutDown, Tee
 from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
@@ -42,6 +42,7 @@ from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
 
 _LEAST_BLOCK = 4096  # readings; in shorter pieces arrays and puts are faster, see the guide on blocks
+_PATIENCE_FOR_ROOM = 0.1  # [s] for a whole block; then the source puts arrays, which come in piece by piece
 # Times `stop_timeout`, for a consumer: a last fsync beside other programs' writes has taken over 10 s.
 _PATIENCE_WITH_DISKS = 6
 
@@ -438,22 +439,31 @@ class _Run:
 
     def _write(self, index: int, due: Unwritten, timer: PutTimer, tap: Tap | None) -> None:
         """Have readings written into the ring's slots, or else into arrays, until all are there or it is to stop."""
-        most = self._ring.capacity // 2 if self._in_place else FULL_SPEED_BATCH
         left = due.count
         while left and not self.stop.is_set():
-            n = min(left, most)
-            if self._in_place:
-                with timer, self._ring.reserve(n) as block, _forgetting_arrays():
-                    n = len(block)
-                    due.write(block.array)
-                    self._made[index] += n
-                    if tap is not None:
-                        tap.offer(block.array)
-            else:
-                readings = np.empty(n, READING)
+            written = self._write_in_place(index, due, left, timer, tap) if self._in_place else 0
+            if not written:
+                written = min(left, FULL_SPEED_BATCH)
+                readings = np.empty(written, READING)
                 due.write(readings)
                 self._put(index, readings, timer, tap)
-            left -= n
+            left -= written
+
+    def _write_in_place(self, index: int, due: Unwritten, most: int, timer: PutTimer, tap: Tap | None) -> int:
+        """Return how many; 0 where there was no room for long: other sources' puts need less at once, and take it."""
+        n = 0
+        block_size = min(most, self._ring.capacity // 2)
+        try:
+            with timer, self._ring.reserve(block_size, timeout=_PATIENCE_FOR_ROOM) as block, _forgetting_arrays():
+                n = len(block)
+                due.write(block.array)
+                self._made[index] += n
+                if tap is not None:
+                    tap.offer(block.array)
+        except Full:
+            if n:
+                raise  # the source's own
+        return n
 
     def _left_feeding(self) -> None:
         with self._state:
@@ -596,13 +606,14 @@ def _forgetting_arrays() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        errors, seen = [error], set()
+        errors, seen = [error], set()  # by `id`: those of a dataclass cannot be hashed
         while errors:
             each = errors.pop()
-            if each not in seen:
-                seen.add(each)
+            if id(each) not in seen:
+                seen.add(id(each))
                 traceback.clear_frames(each.__traceback__)
-                errors += filter(None, (each.__cause__, each.__context__))
+                members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+                errors += filter(None, (each.__cause__, each.__context__, *members))
         raise
 
 

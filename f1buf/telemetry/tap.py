@@ -1,11 +1,12 @@
 """Taps: what the sources make, for a display that may miss some of it."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from numpy.typing import NDArray
 
-from f1buf import RingBuffer
+from f1buf import RingBuffer, ShutDown
 
 __all__ = ["Tap"]
 
@@ -38,6 +39,7 @@ class Tap:
         began = time.perf_counter()
         if began < self._rested - _CREDIT:
             return
-        self._ring.put_many(readings[-self._tail :])
+        with suppress(ShutDown):  # nobody looks any more; that is no reason to stop
+            self._ring.put_many(readings[-self._tail :])
         took = min(time.perf_counter() - began, _LONGEST_OFFER)
         self._rested = max(self._rested, began) + _REST * took

@@ -466,6 +466,27 @@ def test_a_channel_number_that_is_no_channels_at_once():
         list(one_by_one.batches(threading.Event()))
 
 
+class ReadsOddly(SpeedSensor):
+    def read_batch(self, n):
+        batch = super().read_batch(n)
+        batch["channel"] = 60_000
+        return batch
+
+
+class WritesOddly(SpeedSensor):
+    def write_batch(self, out):
+        super().write_batch(out)
+        out["channel"] = 60_000
+
+
+@pytest.mark.parametrize("count", [None, 4])
+@pytest.mark.parametrize("cls", [ReadsOddly, WritesOddly])
+def test_what_a_subclass_makes_of_simulated_readings_is_checked(cls, count):
+    values, message = paced(cls(5), count=count)
+    assert values == []
+    assert "channel number 60000," in message
+
+
 def test_a_sensor_with_a_bad_channel_number_is_named():
     sensor = Odd(5)
     sensor.numbers = Odd.channel.number, 60_000

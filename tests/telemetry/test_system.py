@@ -4,6 +4,7 @@ import contextlib
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
 from helpers import Task, thorough, wait_until
 
-from f1buf import READING, RingBuffer
+from f1buf import READING, Full, RingBuffer
 from f1buf.telemetry import (
     SPEED,
     Analyzer,
@@ -689,15 +690,34 @@ def test_a_plain_analyzer_stays_at_the_ring_unless_there_is_work_for_another_one
     with mock.patch.object(analyzers_module, "_PROCESSORS", processors):
         order = BatchOrder(ring, lambda batch: None)
         ring.put_many(readings(np.zeros(19)))
-        first = order.take(10, plain=True)
+        first = order.take(10, reuse=True, stay=True)
         other = Task(lambda: order.take(10))
         ring.put_many(readings(np.zeros(11)))
-        second = order.take(10, plain=True)  # at once: it is still at the ring; ten are left there
+        second = order.take(10, reuse=True, stay=True)  # at once: it is still at the ring; ten are left there
         if processors == 2:
             assert other.is_alive()
             order.leave()
         assert other.result().first_position == 20
     assert (first.first_position, second.first_position) == (0, 10)
+
+
+def test_an_analyzer_that_was_slow_leaves_the_ring():
+    """With its second batch: the third can be taken while it merges that."""
+    ring = RingBuffer(100, READING)
+    ring.put_many(readings(np.zeros(30)))
+    ring.shutdown()
+
+    def merge(batch):
+        if batch.first_position == 10:
+            wait_until(lambda: ring.qsize() == 0)
+
+    order = BatchOrder(ring, merge)
+    analyzers = [Analyzer(order, ThresholdTable([])) for _ in range(2)]
+    with mock.patch.object(analyzers_module, "_QUICK", 0.0):
+        for analyzer in analyzers:
+            analyzer.max_count = 10
+        for task in [Task(analyzer.run) for analyzer in analyzers]:
+            task.result()
 
 
 def test_an_analyzer_that_fails_while_it_stays_lets_the_others_in():
@@ -724,12 +744,12 @@ def test_the_memory_of_a_batch_is_used_again_once_it_is_merged_and_not_before():
     ring = RingBuffer(100, READING)
     ring.put_many(readings(np.arange(40.0)))
     order = BatchOrder(ring, lambda batch: None)
-    first, second = (order.take(10, plain=True) for _ in range(2))
+    first, second = (order.take(10, reuse=True, stay=True) for _ in range(2))
     order.finish(second)  # waits for the first one
-    third = order.take(10, plain=True)
+    third = order.take(10, reuse=True, stay=True)
     assert [batch.readings["value"][0] for batch in (first, second, third)] == [0, 10, 20]
     order.finish(first)
-    fourth = order.take(10, plain=True)
+    fourth = order.take(10, reuse=True, stay=True)
     assert np.shares_memory(fourth.readings, first.readings) or np.shares_memory(fourth.readings, second.readings)
     assert third.readings["value"].tolist() == list(range(20, 30))
     assert fourth.readings["value"].tolist() == list(range(30, 40))
@@ -750,6 +770,40 @@ def test_a_check_of_ones_own_may_keep_its_readings():
     run_sources(F1TelemetrySystem(), Given(*pieces(stream, 37)), analyzer=Keeps)
     assert sum(len(batch) for batch, _ in kept) == 500
     assert all(batch.tobytes() == copy.tobytes() for batch, copy in kept)
+
+
+def test_a_check_that_an_analyzer_was_given_may_keep_its_readings():
+    """As that of a subclass."""
+    kept = []
+
+    class Keeps(Analyzer):
+        max_count = 10
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.check = self.keep
+
+        def keep(self, batch):
+            kept.append((batch, batch.copy()))
+            return self.table.check(batch)
+
+    stream = mixed_stream(500)
+    run_sources(F1TelemetrySystem(), Given(*pieces(stream, 37)), analyzer=Keeps)
+    assert sum(len(batch) for batch, _ in kept) == 500
+    assert all(batch.tobytes() == copy.tobytes() for batch, copy in kept)
+
+
+def test_a_batch_is_no_longer_than_asked_for_whatever_was_asked_for_before():
+    ring = RingBuffer(100, READING)
+    ring.put_many(readings(np.arange(40.0)))
+    order = BatchOrder(ring, lambda batch: None)
+    lengths = []
+    for max_count in (10, 3, 20, 1 << 62):  # the last one: as many as there are
+        batch = order.take(max_count, reuse=True)
+        lengths.append(len(batch.readings))
+        order.finish(batch)
+    order.leave()
+    assert lengths == [10, 3, 20, 7]
 
 
 @pytest.mark.parametrize("error", [LookupError, SystemExit])
@@ -854,13 +908,77 @@ def test_readings_are_written_in_place_where_that_can_be(buffer_size, options, i
         np.testing.assert_array_equal(np.concatenate(consumer.got)["value"], np.arange(35_000))
 
 
-def test_a_source_that_fails_while_it_writes_puts_nothing_of_that():
-    source = Writes(50_000, fails_at=25_000)
-    system = F1TelemetrySystem(20_000)
+@dataclass
+class CodeError(Exception):
+    """An error that cannot be hashed."""
+
+    code: int
+
+
+class FailsSo(Writes):
+    """With an error of a sort that `how` says."""
+
+    def __init__(self, how):
+        super().__init__(50_000, fails_at=25_000)
+        self.how = how
+
+    def fail(self, out):
+        if self.how == "from another":
+            super().fail(out)
+        if self.how == "of a dataclass":
+            raise CodeError(7)
+        try:
+            super().fail(out)
+        except LookupError as error:
+            raise ExceptionGroup("several", [error]) from None
+
+
+@pytest.mark.parametrize("how", ["from another", "of a dataclass", "in a group"])
+def test_a_source_that_fails_while_it_writes_puts_nothing_of_that(how):
+    source = FailsSo(how)
+    system = F1TelemetrySystem(20_000, stop_timeout=SOON)
     caught = failed(lambda: run_sources(system, source, analyzers=1, analyzer=Keeping))
-    assert [name for name, _ in caught.failures] == ["writes"]
+    expected = {"from another": LookupError, "of a dataclass": CodeError, "in a group": ExceptionGroup}
+    assert [(name, type(error)) for name, error in caught.failures] == [("writes", expected[how])]
+    assert caught.stuck == []
     assert system.summary.readings == system.summary.analysed == source.written < 25_000
     np.testing.assert_array_equal(np.concatenate(Keeping.seen), np.arange(source.written))
+
+
+def test_what_a_source_raises_while_it_writes_is_its_own_whatever_a_ring_may_raise():
+    class Fails(Writes):
+        def fail(self, out):
+            raise Full
+
+    source = Fails(50_000, fails_at=25_000)
+    system = F1TelemetrySystem(20_000)
+    caught = failed(lambda: run_sources(system, source, analyzers=1))
+    assert [(name, type(error)) for name, error in caught.failures] == [("writes", Full)]
+    assert system.summary.readings == system.summary.analysed == source.written < 25_000
+
+
+def test_a_source_that_writes_in_place_has_its_share_beside_one_that_puts_small_arrays():
+    """Those find room for themselves each time that an analyzer takes little; for a whole block there never is."""
+
+    class Small(Given):
+        def batches(self, stop):
+            while not stop.is_set():
+                yield readings(np.zeros(256))
+
+    source = Writes(1 << 40)
+    system = F1TelemetrySystem(20_000, analyzer_delay=2e-5)  # takes 5,000 at once
+    system.start([Small(), source], 1)
+    wait_until(lambda: source.written > 35_000)
+    summary = system.shutdown()
+    assert summary.readings == summary.analysed
+
+
+def test_a_display_that_is_shut_down_stops_no_source():
+    display = RingBuffer(100, READING, overflow="drop_oldest")
+    display.shutdown()
+    source = Writes(35_000)
+    summary = run_sources(F1TelemetrySystem(20_000, display=display), source, analyzers=1)
+    assert summary.readings == summary.analysed == source.written == 35_000
 
 
 def test_what_is_not_written_yet_is_not_made_once_the_run_is_to_stop():

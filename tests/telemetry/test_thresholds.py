@@ -451,6 +451,19 @@ def test_long_batches_are_as_the_reference(sensors, run, cut, seed):
     assert_as_reference(MIXED, stream, np.sort(rng.integers(0, len(stream), 20)).tolist())
 
 
+@pytest.mark.parametrize("sensors", [2, 3])
+@pytest.mark.parametrize("run", [1, 2, 32, 62, 63, 64, 65, 66, 128])
+def test_sensors_that_take_turns_are_as_the_reference(run, sensors):
+    """With a length of their turns each, around that of a block of the scan."""
+    stream = np.zeros(4 * sensors * run, READING)
+    stream["channel"] = SPEED.number
+    stream["sensor_id"] = np.arange(len(stream)) // run % sensors
+    stream["value"] = 200.0
+    stream["value"][[run // 2, -1 - run // 2]] = 345.0
+    assert_as_reference(MIXED, stream, [])
+    assert_as_reference(MIXED, stream, [1])
+
+
 # --- damping -------------------------------------------------------------------------------------------------------
 
 

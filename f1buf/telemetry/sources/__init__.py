@@ -31,7 +31,7 @@ class Unwritten:
     """How many; at least 1."""
     write: Callable[[NDArray[Any]], None]
     """Writes the source's next readings to an array of READING, as many as it is long. It must neither wait nor keep
-    the array: as long as that lives, its slots are not the buffer's."""
+    the array, in an error that it raises either: as long as that lives, its slots are not the buffer's."""
 
 
 class Source(Protocol):

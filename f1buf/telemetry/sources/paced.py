@@ -111,7 +111,11 @@ class PacedSensor:
         self._failure: BaseException | None = None
         self._ended = False
         self._one_by_one = type(sensor).read_batch is Sensor.read_batch
-        self._trusted = type(sensor).read_batch is SimulatedSensor.read_batch  # its channel is the sensor's own
+        self._trusted = (  # its channel is the sensor's own
+            isinstance(sensor, SimulatedSensor)
+            and type(sensor).read_batch is SimulatedSensor.read_batch
+            and type(sensor).write_batch is SimulatedSensor.write_batch
+        )
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any] | Unwritten]:
         """Yield the sensor's readings as they become due."""

@@ -143,7 +143,7 @@ class ThresholdTable:
     def check(self, readings: Readings) -> Crossings:
         """Compare a batch with all thresholds.
 
-        Keeps nothing, so threads may call it at the same time.
+        Keeps no results, so threads may call it at the same time.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
 # distutils: language = c++
 """Scanning one batch for what is over: the compiled part of `ThresholdTable.check`.
 
-Two steps, both without the GIL where the batch is large. Nothing of Python is touched meanwhile, and nothing is kept:
-any number of threads may scan with the same `Scan`.
+Two steps, both without the GIL where the batch is large. Nothing of Python is touched meanwhile, and no result is kept
+(only memory, which one thread at a time has): any number of threads may scan with the same `Scan`.
 
 1. The *screen* counts the readings of each channel, and those outside the limits of their channel: within these a
    reading is neither over any threshold nor held. It decides most batches, at less than a nanosecond a reading.
@@ -38,7 +38,7 @@ cdef object intp = np.dtype(np.intp)
 cdef enum:
     CHANNELS = 65536     # READING.channel is u2
     BLOCK = 64           # readings that are screened at once
-    MOST_KEPT = 1 << 17  # positions: 1 MB
+    MOST_KEPT = 1 << 17  # positions, and samples and parts of all rules: 1 MB of each of the first two
     MANY = 2048          # readings; of fewer the GIL is kept: 5 us of work, less than getting it back may take
     SENSOR_BITS = 32     # of a series' key: its channel's number above its sensor's
 
@@ -101,7 +101,7 @@ cdef cppclass Look:
     vector[Py_ssize_t] numbers     # and which of `series` each is
     vector[Series] series
     vector[Stretch] stretches      # of readings of these series, in the batch's order
-    vector[Py_ssize_t] positions   # in the batch, series by series; never cleared, since nothing older is looked at
+    vector[Py_ssize_t] positions   # in the batch, series by series; never cleared: `resize` would write zeros
     vector[Py_ssize_t] samples     # positions in the batch
     vector[Py_ssize_t] rises
     vector[Part] parts
@@ -207,11 +207,11 @@ cdef class Scan:
     cdef _Room free_room(self):
         try:
             return self.rooms.pop()
-        except IndexError:  # as many threads scan as never before
+        except IndexError:  # all are in use
             return _Room.__new__(_Room)
 
     cdef int give_back(self, _Room room) except -1:
-        if room.look.positions.size() <= MOST_KEPT:
+        if max(room.look.positions.size(), room.look.samples.size(), room.look.parts.size()) <= MOST_KEPT:
             room.look.clear()
             self.rooms.append(room)
         return 0
@@ -441,7 +441,13 @@ cdef inline Py_ssize_t stop_of(const Reading* batch, Py_ssize_t start, Py_ssize_
     """Where the stretch that begins at `start` stops: most are very short, or long."""
     cdef uint64_t key = key_of(batch + start)
     cdef Py_ssize_t stop = start + 1
-    while stop + BLOCK <= n and key_of(batch + stop) == key and is_one_series(batch + stop):
+    while (
+        stop + BLOCK <= n and key_of(batch + stop) == key
+        # One load decides most blocks that are mixed: this one is start + 63, another series' where 2, 4, .. 64 of them
+        # take turns.
+        and key_of(batch + stop + BLOCK - 2) == key
+        and is_one_series(batch + stop)
+    ):
         stop += BLOCK
     while stop < n and key_of(batch + stop) == key:
         stop += 1
