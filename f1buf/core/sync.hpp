@@ -297,6 +297,12 @@ inline void spin_detached(Monitor *m, std::uint64_t count, std::int64_t until_ns
     for (int i = 0; i < 16; ++i) spin_pause();
     if (now_ns() >= until_ns) break;
   }
+  // Where the other side goes on, let it get ahead, for some 10 us at most: item by item, each side would wait for the
+  // other's cache lines. (With two threads and a bound of 1,024 an item then took 209 ns, in place of 100.)
+  for (int times = 0; times < 64 && m->count.load(std::memory_order_relaxed) != count; ++times) {
+    count = m->count.load(std::memory_order_relaxed);
+    for (int i = 0; i < 8; ++i) spin_pause();
+  }
   PyEval_RestoreThread(state);
 }
 

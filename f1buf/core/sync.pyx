@@ -67,7 +67,8 @@ thread spins, which then does not hold the GIL: a small ring full of batches cha
 were too few for that where a ring of 4,096 records is filled in batches of 256.)
 
 A Queue's waiter spins only where there is no GIL: with one, the thread that it waits for needs what it would have to
-come back for. It spins detached, and until the count changes, whatever it needs: not more is read without the lock.
+come back for. It spins detached, until the count has changed and changes no more: nothing else is read without the
+lock. A put that waits for a large queue does not spin: the gets have a whole queue to go through meanwhile.
 
 How a waiter is woken: through `wake(wake_arg)`, so that threads, nogil callers and event loops can wait in the same
 list. It is called without any lock and must neither block nor need the GIL.
@@ -112,6 +113,7 @@ check_ints(_made_int, READY_MADE)
 # Measured with two threads on two processors: shorter loses round trips to the kernel, longer wins nothing. What is
 # waited for in vain costs less than half of the sleep that follows.
 cdef int64_t SPIN_NS = 20_000
+cdef uint64_t SMALL = 16  # items
 # The promise is Ctrl-C within 100 ms.
 cdef int64_t SIGNAL_TICK_NS = 50_000_000
 
@@ -304,8 +306,8 @@ cdef bint spin(Monitor* m, Side* side, Wait* w) noexcept nogil:
     cdef int _
     if other < 0 or other == current_cpu() or SPIN_NS == 0 or side.waiters.head != NULL:
         return False  # or others wait already: a spinner would be there before the waiters that must be woken
-    if m.attached and (with_gil or side == &m.joins):
-        return False  # tasks take long
+    if m.attached and (with_gil or side == &m.joins or (side == &m.puts and m.capacity > SMALL)):
+        return False  # tasks take long; and the gets are faster alone
     if side.turn.load(memory_order_relaxed) == RESERVED:
         return False  # for as long as its owner likes
     count = m.count.load(memory_order_relaxed)
