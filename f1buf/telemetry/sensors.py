@@ -351,7 +351,7 @@ class SimulatedSensor(Sensor):
         Parameters
         ----------
         out : ndarray of READING, shape (n,), contiguous
-            Such as the slots that `RingBuffer.reserve` gives: then nothing is copied.
+            Such as the slots that `f1buf.RingBuffer.reserve` gives: then nothing is copied.
 
         Raises
         ------
