@@ -634,7 +634,7 @@ def polled_produce(job: Job, index: int) -> Work:
 def push_each(push: Callable[[Any], Any], items: list[Any]) -> None:
     for item in items:
         while push(item) is not None:
-            time.sleep(0)
+            time.sleep(0)  # it has no wait: let the consumers run
 
 
 def polled_consume(job: Job) -> Work:
@@ -646,7 +646,7 @@ def pop_each(pop: Callable[[], Any], n: int) -> list[Any]:
     taken = []
     for _ in repeat(None, n):
         while (item := pop()) is None:
-            time.sleep(0)
+            time.sleep(0)  # and here the producers
         taken.append(item)
     return taken
 

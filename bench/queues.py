@@ -19,12 +19,11 @@ and builds without the GIL. It takes about two minutes; the table is printed, an
 import heapq
 import queue
 import random
-import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any
 
 from common import (
@@ -67,7 +66,6 @@ class Case:
     style: str
     items: int  # that a run moves
     inside: int = 0  # that are there before
-    trips: bool = False  # there and back, between two threads
 
 
 def items_a_run(name: str, batch: int, quick: bool) -> int:
@@ -93,18 +91,14 @@ class Row:
     batch: int = 1
     ours: str = "f1buf.Queue"
     inside: int = 0
-    trips: bool = False
 
     def cases(self, style: str, quick: bool) -> tuple[Case, Case]:
         """f1buf's, and the peer's, which has no batches."""
         ours, theirs = (
-            Case(name, self.maxsize, self.pairs, batch, style, self.items(name, batch, quick), self.inside, self.trips)
+            Case(name, self.maxsize, self.pairs, batch, style, items_a_run(name, batch, quick), self.inside)
             for name, batch in ((self.ours, self.batch), (self.peer, 1))
         )
         return ours, theirs
-
-    def items(self, name: str, batch: int, quick: bool) -> int:
-        return (200 if quick else 2000) if self.trips else items_a_run(name, batch, quick)
 
 
 ROWS = (
@@ -114,8 +108,6 @@ ROWS = (
     Row("unbounded-4", "4 and 4 threads, unbounded", "SimpleQueue", (0.9, 0.9, 0.9), (1, 1, 1), 0, 4),
     Row("unbounded-16", "16 and 16 threads, unbounded", "SimpleQueue", (0.9, 0.9, 0.9), (1, 1, 1), 0, 16),
     Row("unbounded-64", "64 and 64 threads, unbounded", "SimpleQueue", (0.9, 0.9, 0.9), (1, 1, 1), 0, 64),
-    Row("trip", "there and back, two threads, p50", "queue.Queue", (1.0, 1.0, 1.0), (1, 1, 10), trips=True),
-    Row("trip", "there and back, two threads, p50", "SimpleQueue", (0.9, 0.9, 1.0), (1, 1, 10), trips=True),
     Row("bounded-1", "1 and 1 threads, of 1,024", "queue.Queue", (15, 15, 15), (25, 25, 25), 1024, 1),
     Row("bounded-4", "4 and 4 threads, of 1,024", "queue.Queue", (10, 10, 5), (18, 18, 10), 1024, 4),
     Row("many", f"put_many and get_many of {BATCH}, same", "queue.Queue", (60,) * 3, (100,) * 3, 1024, 0, BATCH),
@@ -261,55 +253,8 @@ def time_threads(case: Case) -> float:
     return ended - began[0]
 
 
-def time_trips(case: Case) -> float:
-    """The median of the trips, in seconds, times how many they are."""
-    there, back = (CLASSES[case.name](case.maxsize) for _ in range(2))
-    echo = own_copy(echoes_bound if case.style == "bound" else echoes_looked_up, case)
-    make_trips = own_copy(trips_bound if case.style == "bound" else trips_looked_up, case)
-    thread = threading.Thread(target=echo, args=(there, back, case.items), daemon=True)
-    thread.start()
-    stamps = make_trips(there, back, case.items)
-    thread.join(HUNG_S)
-    require(not thread.is_alive(), case, f"not done after {HUNG_S} s")
-    require(there.qsize() == back.qsize() == 0, case, "something is left")
-    return statistics.median(after - before for before, after in pairwise(stamps)) * case.items
-
-
-def echoes_bound(there: Any, back: Any, n: int) -> None:
-    get, put = there.get, back.put
-    for _ in repeat(None, n):
-        put(get())
-
-
-def echoes_looked_up(there: Any, back: Any, n: int) -> None:
-    for _ in repeat(None, n):
-        back.put(there.get())
-
-
-def trips_bound(there: Any, back: Any, n: int) -> list[float]:
-    now, put, get = time.perf_counter, there.put, back.get
-    stamps = [now()]
-    for i in range(n):
-        put(i)
-        require(get() == i, "a trip", "another item came back")
-        stamps.append(now())
-    return stamps
-
-
-def trips_looked_up(there: Any, back: Any, n: int) -> list[float]:
-    now = time.perf_counter
-    stamps = [now()]
-    for i in range(n):
-        there.put(i)
-        require(back.get() == i, "a trip", "another item came back")
-        stamps.append(now())
-    return stamps
-
-
 def run(case: Case, _warm_up: bool) -> float:
     """Nanoseconds an item."""
-    if case.trips:
-        return time_trips(case) / case.items * 1e9
     with collector_off():
         time_one = time_priorities if case.inside else time_one_thread
         seconds = time_threads(case) if case.pairs else time_one(case)

@@ -113,7 +113,7 @@ check_ints(_made_int, READY_MADE)
 # Measured with two threads on two processors: shorter loses round trips to the kernel, longer wins nothing. What is
 # waited for in vain costs less than half of the sleep that follows.
 cdef int64_t SPIN_NS = 20_000
-cdef uint64_t SMALL = 16  # items
+cdef uint64_t SMALL = 16  # [items] the largest bound of a Queue whose puts spin
 # The promise is Ctrl-C within 100 ms.
 cdef int64_t SIGNAL_TICK_NS = 50_000_000
 
