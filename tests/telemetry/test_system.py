@@ -694,10 +694,11 @@ def test_a_plain_analyzer_stays_at_the_ring_unless_there_is_work_for_another_one
         other = Task(lambda: order.take(10))
         ring.put_many(readings(np.zeros(11)))
         second = order.take(10, reuse=True, stay=True)  # at once: it is still at the ring; ten are left there
-        if processors == 2:
-            assert other.is_alive()
+        if processors == 2:  # the other one would have taken what is left, and this would wait for ever
+            assert order.take(10, reuse=True, stay=True).first_position == 20
+            ring.put_many(readings(np.zeros(10)))
             order.leave()
-        assert other.result().first_position == 20
+        assert other.result().first_position == (30 if processors == 2 else 20)
     assert (first.first_position, second.first_position) == (0, 10)
 
 
@@ -742,14 +743,15 @@ def test_an_analyzer_that_fails_while_it_stays_lets_the_others_in():
 
 def test_the_memory_of_a_batch_is_used_again_once_it_is_merged_and_not_before():
     ring = RingBuffer(100, READING)
-    ring.put_many(readings(np.arange(40.0)))
+    ring.put_many(readings(np.arange(50.0)))
     order = BatchOrder(ring, lambda batch: None)
     first, second = (order.take(10, reuse=True, stay=True) for _ in range(2))
     order.finish(second)  # waits for the first one
     third = order.take(10, reuse=True, stay=True)
     assert [batch.readings["value"][0] for batch in (first, second, third)] == [0, 10, 20]
     order.finish(first)
-    fourth = order.take(10, reuse=True, stay=True)
+    fourth, fifth = (order.take(10, reuse=True, stay=True) for _ in range(2))
+    assert not np.shares_memory(fourth.readings, fifth.readings)
     assert np.shares_memory(fourth.readings, first.readings) or np.shares_memory(fourth.readings, second.readings)
     assert third.readings["value"].tolist() == list(range(20, 30))
     assert fourth.readings["value"].tolist() == list(range(30, 40))
@@ -837,8 +839,7 @@ class Writes:
         self.written, self.sizes = 0, []
 
     def batches(self, stop):
-        while self.written < self.until and not stop.is_set():
-            yield Unwritten(min(10_000, self.until - self.written), self.write)
+        yield Unwritten(self.until, self.write)
 
     def write(self, out):
         if self.fails_at is not None and self.written + len(out) > self.fails_at:
@@ -901,7 +902,7 @@ def test_readings_are_written_in_place_where_that_can_be(buffer_size, options, i
     assert summary.readings == summary.analysed == source.written == 35_000
     assert sum(size for size, _ in source.sizes) == 35_000
     assert {own for _, own in source.sizes} == {not in_place}
-    assert max(size for size, _ in source.sizes) <= min(10_000, max(buffer_size // 2, 4096) if in_place else 10_000)
+    assert max(size for size, _ in source.sizes) <= (buffer_size // 2 if in_place else 16_384)
     assert summary.latency_s["p50"] > 0
     assert set(display.snapshot()["value"]) <= set(range(35_000))
     if consumers:
