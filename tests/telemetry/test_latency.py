@@ -8,7 +8,7 @@ from cli_helpers import Given, pieces, readings, watchdog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from f1buf import RingBuffer
+from f1buf import RingBuffer, ShutDown
 from f1buf.telemetry import Analyzer, F1TelemetrySystem
 from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
 
@@ -108,6 +108,15 @@ def test_not_every_put_is_a_sample():
             ring.put_many(readings([1.0]))
     sampler.checked(5000)
     assert 1 <= sampler.histogram.count < 5000
+
+
+def test_a_put_that_fails_is_no_sample():
+    ring = RingBuffer(10)
+    ring.shutdown()
+    sampler = LatencySampler(ring)
+    with pytest.raises(ShutDown), PutTimer(sampler):
+        ring.put_many(readings([1.0]))
+    assert sampler.histogram.count == 0
 
 
 # In the system --------------------------------------------------------------------------------------------------------
