@@ -172,11 +172,12 @@ def pipeline_case(spec: Pipeline, ms: int) -> Case:
         "full speed": "f1buf.telemetry at full speed",
         "plain": "the plain pattern",
         "one thread": "the same in one thread",
+        "two processes": "f1buf.telemetry at full speed, in two processes",
     }
     title = titles.get(spec.kind, f"the same on {spec.kind}")
-    title += f", batches of {spec.batch:,}" if spec.kind not in ("full speed", "plain") else ""
+    title += f", batches of {spec.batch:,}" if spec.kind not in ("full speed", "two processes", "plain") else ""
     title += ", readings ready" if spec.ready else ""
-    return lasting_case(spec, title, pipeline, spec.kind, ms, ours=spec.kind in ("f1buf", "full speed"))
+    return lasting_case(spec, title, pipeline, spec.kind, ms, ours=title.startswith("f1buf"))
 
 
 def idle_case(consumers: int, ms: int) -> Case:
@@ -376,7 +377,7 @@ def pipeline_section(scale: Scale) -> Section:
         cases.append(pipeline_case(Pipeline("plain", ready=ready), ms))
         for batch in (256, 4096):
             cases += [pipeline_case(Pipeline(kind, batch, ready), ms) for kind in ("f1buf", "queue.Queue of arrays")]
-        kinds = ("f1buf" if ready else "full speed", "one thread")
+        kinds = ("f1buf", "one thread") if ready else ("full speed", "two processes", "one thread")
         cases += [pipeline_case(Pipeline(kind, FULL_SPEED_BATCH, ready), ms) for kind in kinds]
     title = "The whole pipeline: 5 sensor types, 3 analyzers, alerts on"
     return Section("pipeline", title, "rate", cases, 5)

@@ -16,6 +16,7 @@ its `value`, its producer `sensor_id`; both are read at their offsets in READING
 import numpy as np
 
 cimport numpy as cnp
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
@@ -74,13 +75,33 @@ cdef class Checker:
     def ends(self, Py_ssize_t n):
         """The first n records of `out`: look at the first and the last."""
         self.check_ends(self.data, n)
+        return n
 
     def ends_of(self, cnp.ndarray batch not None):
         self.check_ends(cnp.PyArray_BYTES(batch), cnp.PyArray_DIM(batch, 0))
 
+    def ends_in(self, data):
+        """The records in a buffer: look at the first and the last; returns how many there are."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t n = view.len // ITEMSIZE
+        self.check_ends(<const char*> view.buf, n)
+        PyBuffer_Release(&view)
+        return n
+
+    def every_in(self, data):
+        """The same: look at each."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t n = view.len // ITEMSIZE
+        self.check_every(<const char*> view.buf, n)
+        PyBuffer_Release(&view)
+        return n
+
     def every(self, Py_ssize_t n):
         """The first n records of `out`: look at each."""
         self.check_every(self.data, n)
+        return n
 
     def every_of(self, cnp.ndarray batch not None):
         self.check_every(cnp.PyArray_BYTES(batch), cnp.PyArray_DIM(batch, 0))
@@ -88,6 +109,7 @@ cdef class Checker:
     def marked(self, Py_ssize_t n):
         """The first n records of `out`, of several producers, for one of several consumers."""
         self.check_marked(self.data, n)
+        return n
 
     def marked_of(self, cnp.ndarray batch not None):
         self.check_marked(cnp.PyArray_BYTES(batch), cnp.PyArray_DIM(batch, 0))

@@ -5,14 +5,19 @@ The plain pattern is what a textbook shows: five threads make readings as datacl
 system does the same work with arrays, over a `RingBuffer`. Between the two stands what a numpy user would write:
 f1buf's own sensors, checks and alerts, with a `queue.Queue` carrying whole arrays, by reference. And a loop in one
 thread makes, puts, gets and checks in turns: what threads are worth here. It is compared with "full speed", the system
-as ``f1buf run --rate max`` has it, whose sensors write straight into the ring.
+as ``f1buf run --rate max`` has it, whose sensors write straight into the ring. "two processes" is the same with
+``--share`` and ``f1buf attach``: one process makes the readings, another one analyses them.
 
 With readings that are ready beforehand (`Pipeline.ready`) sensors hand out the same arrays again and again, so that
 what is left is carrying and checking.
 """
 
+import json
+import os
 import queue
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +26,7 @@ from itertools import cycle
 from typing import Any
 
 import f1buf
-from f1buf.telemetry import F1TelemetrySystem
+from f1buf.telemetry import F1TelemetrySystem, Sharer
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
 from f1buf.telemetry.sensors import Sensor
@@ -104,6 +109,22 @@ class InOrder(BatchOrder):
 
     def _in_kept(self, max_count: int) -> Batch:
         return Batch(*self._ring.get_many(max_count, return_seq=True))
+
+
+def in_two_processes(_spec: Pipeline, seconds: float) -> float:
+    """Readings analysed a second by ``f1buf attach``, where this process makes them at full speed and analyses none."""
+    name = f"bench-{os.getpid()}"
+    attach = ["-m", "f1buf", "attach", name, "--timeout", "60", "--buffer-size", str(BUFFER_SIZE), "--json", "--plain"]
+    sharer = Sharer(name, overflow="block", thresholds=load_thresholds("default"))
+    with subprocess.Popen([sys.executable, *attach], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as attached:
+        while len(sharer.shared.attached) < 2 and attached.poll() is None:
+            time.sleep(0.001)
+        system = F1TelemetrySystem(BUFFER_SIZE)
+        system.start(paced_sensors(make_sensors(), None), 0, consumers=[sharer])
+        made = system.run(seconds).readings
+        summary = json.loads(attached.communicate()[0])
+    _require(made, summary["analysed"], "f1buf in two processes")
+    return float(summary["readings_per_s"])
 
 
 def on_queue(spec: Pipeline, seconds: float) -> float:
@@ -252,6 +273,7 @@ def _require(made: int, analysed: int, what: str) -> None:
 PIPELINES: dict[str, Callable[[Pipeline, float], float]] = {
     "f1buf": on_ring,
     "full speed": on_ring,
+    "two processes": in_two_processes,
     "queue.Queue of arrays": on_queue,
     "one thread": in_one_thread,
     "plain": plain,

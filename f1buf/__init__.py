@@ -7,7 +7,7 @@ for the standard library's `queue`. C speed without the GIL, from another projec
 
 import sys
 
-from f1buf.core.errors import Empty, Full, ShutDown  # at once, before somebody patches or replaces `queue`
+from f1buf.core.errors import Abandoned, Empty, Full, ShutDown  # at once, before somebody patches or replaces `queue`
 
 TYPE_CHECKING = False  # `typing` would be two thirds of what importing f1buf takes
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from f1buf.queue.queue import LifoQueue, PriorityQueue, Queue
     from f1buf.ring.reading import READING
     from f1buf.ring.ring import PeekedBlock, ReservedBlock, RingBuffer
+    from f1buf.ring.shared import SharedRingBuffer
     from f1buf.ring.stats import RingStats
     from f1buf.ring.tee import Tee
 else:
@@ -25,6 +26,7 @@ else:
 __version__ = "0.1.0"
 __all__ = [
     "READING",
+    "Abandoned",
     "Empty",
     "Full",
     "LifoQueue",
@@ -34,6 +36,7 @@ __all__ = [
     "ReservedBlock",
     "RingBuffer",
     "RingStats",
+    "SharedRingBuffer",
     "ShutDown",
     "SimpleQueue",
     "Tee",
@@ -50,6 +53,7 @@ _HOMES = {
     "ReservedBlock": "f1buf.ring.ring",
     "RingBuffer": "f1buf.ring.ring",
     "RingStats": "f1buf.ring.stats",
+    "SharedRingBuffer": "f1buf.ring.shared",
     "Tee": "f1buf.ring.tee",
 }
 
@@ -158,6 +162,7 @@ def _named_for_freezers() -> None:
     imports by name. That a test compares with what the compiled modules import.
     """
     import _thread  # noqa: F401
+    import atexit  # noqa: F401
     import collections  # noqa: F401
     import heapq  # noqa: F401
     import math  # noqa: F401
@@ -183,6 +188,8 @@ def _named_for_freezers() -> None:
     import f1buf.ring.coroutines
     import f1buf.ring.reading
     import f1buf.ring.ring
+    import f1buf.ring.segments
+    import f1buf.ring.shared
     import f1buf.ring.stats
     import f1buf.ring.tee  # noqa: F401
 

@@ -57,6 +57,7 @@ def pytest_cmdline_main(config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "thread_unsafe(reason): pytest-run-parallel runs it in one thread")
+    config.addinivalue_line("markers", "threads_only(reason): a part of the ring's contract that a shared ring has not")
     config.addinivalue_line("markers", "thorough(but=()): left out of the everyday run, save these parameters' ids")
     os.environ.setdefault("F1BUF_STRESS", "0.5" if config.getoption("all") else "0.1")
     from helpers import examples  # which looks at F1BUF_STRESS as it is imported

@@ -16,7 +16,7 @@ import pytest
 from helpers import thorough
 from test_queue import KINDS
 
-from f1buf import Empty, Full, RingBuffer, ShutDown
+from f1buf import Empty, Full, RingBuffer, SharedRingBuffer, ShutDown
 
 BULK = np.dtype([("number", "i8"), ("bulk", "u1", 20_000)])  # too large to be copied under the lock
 
@@ -105,9 +105,10 @@ class RingOfNumbers:
     """A `RingBuffer` of 8 bytes a record, each number one of them."""
 
     dtype = np.dtype("i8")
+    kind = RingBuffer
 
     def __init__(self, capacity, overflow="block"):
-        self.ring = RingBuffer(capacity, self.dtype, overflow=overflow)
+        self.ring = self.kind(capacity, self.dtype, overflow=overflow)
         self.shutdown, self.qsize = self.ring.shutdown, self.ring.qsize
 
     def put(self, item, block=True, timeout=None):
@@ -153,6 +154,23 @@ class RingOfBulk(RingOfNumbers):
         return records["number"].tolist()
 
 
+class SharedRingOfNumbers(RingOfNumbers):
+    """A `SharedRingBuffer` that is opened twice, as by two processes: one of them for puts, the other for gets."""
+
+    kind = SharedRingBuffer
+
+    def __init__(self, capacity, overflow="block"):
+        super().__init__(capacity, overflow)
+        self.other = SharedRingBuffer.attach(self.ring.name)
+        self.put, self.put_many = self.other.put, self.other.put_many
+
+
+class SharedRingOfBulk(RingOfBulk):
+    """The same of large records."""
+
+    kind = SharedRingBuffer
+
+
 class QueueOfNumbers:
     """A queue of any kind; what is taken is done."""
 
@@ -186,6 +204,8 @@ def _queue(name):
 IMPLEMENTATIONS = [
     Implementation("ring of numbers", RingOfNumbers, drops=True),
     Implementation("ring of bulk", RingOfBulk, drops=True),
+    Implementation("shared ring of numbers", SharedRingOfNumbers, drops=True),
+    Implementation("shared ring of bulk", SharedRingOfBulk, drops=True),
     *map(_queue, KINDS),
     Implementation("twin", Twin, drops=True),
 ]

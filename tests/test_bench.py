@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+import f1buf
 
 BENCH = Path(__file__).parents[1] / "bench"
 LOWER, HIGHER = [1.0, 2.0, 10.0], [9.0, 20.0, 11.0]  # 9, 10 and 1.1 times as much; that of the medians is 5.5
@@ -63,6 +66,48 @@ def test_results_come_back_with_nine_digits_and_from_the_same_bytes(bench, tmp_p
         common.write_results(tmp_path / name, sections)
     assert common.read_results(tmp_path / "one")["speed"]["rates"] == [0.333333333, 12]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_between_processes_what_falls_short_is_said_first(bench):
+    processes = bench("processes")
+    goals = [
+        {"what": "fast", "ratio": 9.0, "must": 2.0, "mark": "reaches the must"},
+        {"what": "slow", "ratio": 0.5, "must": 2.0, "mark": "falls short"},
+    ]
+    bounds = [processes.bound("small", 8192, 8192, "bytes"), processes.bound("large", 1.5, 1, "ms")]
+    assert processes.losses({"goals": goals, "bounds": bounds}) == ["slow: 0.5, must be 2", "large: 1.5 ms"]
+
+
+def test_a_producer_waits_where_a_peer_would_overwrite(bench, monkeypatch):
+    peers, sent, taken = bench("process_peers"), [], []
+    window = peers.Window(2)
+    seen = window.seen(lambda message: taken.append(message) or 1)
+    monkeypatch.setattr(peers.os, "sched_yield", lambda: seen(sent[len(taken)]))
+    put = window.sender(sent.append)
+    ahead = []
+    for n in range(5):
+        put(n)
+        ahead.append(len(sent) - len(taken))
+    assert (sent, ahead) == ([0, 1, 2, 3, 4], [1, 2, 2, 2, 2])
+
+
+def test_what_a_killed_producer_leaves_is_told_apart(bench):
+    killed = bench("killed_peers")
+    board, size = killed.Board(), 16
+
+    def batch(producer, n):
+        records = np.zeros(size, f1buf.READING)
+        records["sensor_id"], records["value"], records["timestamp"] = producer, n, n
+        return records
+
+    mixed = batch(1, 5)
+    mixed[7:] = batch(1, 6)[7:]
+    for one in (batch(1, 0), batch(1, 3), batch(1, 3), mixed, batch(1, 4)[:9], batch(2, 1), batch(1, 4)):
+        killed.look_at(one, size, board)
+    assert {word: board[word] for word in killed.WORDS} == {
+        **{"producer": 2, "taken": 2, "put": 0},
+        **{"lost": 2 + 1, "again": 1 + 1, "torn": 2},
+    }
 
 
 @pytest.mark.parametrize("tool", ["fuzz", "live_runs", "mutate", "sanitize"])

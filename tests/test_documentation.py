@@ -105,7 +105,7 @@ def commands_not_run():
 
 def test_commands_have_the_options_that_they_are_given():
     found = [(name, words) for name, words in commands_not_run() if words[:1] == ["f1buf"]]
-    assert {words[1] for _, words in found} == {"can", "listen", "replay", "run"}
+    assert {words[1] for _, words in found} == {"attach", "can", "listen", "replay", "run"}
     for name, (_, *arguments) in found:
         done = call(*arguments, "--help")  # values are looked at before it is met, names of options are not
         assert done.status == 0, (name, arguments, done.err)
@@ -189,10 +189,10 @@ def tables(page):
 
 
 def test_what_shows_the_feature_tables_entries_exists():
-    features, shown = tables(PAGES["docs/features.md"])
+    features, _killed, shown = tables(PAGES["docs/features.md"])
     assert {len(row) for row in features} == {8}
     tests = {name: re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell) for name, cell in shown}
-    without = {"between processes", "made of"}  # which say what f1buf has not
+    without = {"made of"}  # which says what f1buf has not
     assert [name for name, *_ in features if name not in without] == list(tests)
     for named in tests.values():
         assert named

@@ -94,7 +94,7 @@ CANARIES = {
     ],
     "undefined": [
         # a copy of nothing from nowhere: without slots
-        Change("ring/ring.pyx", "copy_newest_records", "elif n != 0:", "else:"),
+        Change("ring/ring.pyx", "copy_newest", "elif n != 0:", "else:"),
     ],
 }
 

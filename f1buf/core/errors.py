@@ -1,4 +1,7 @@
-"""What puts and gets raise: `Empty` and `Full` of the standard library, and `ShutDown`, its own from Python 3.13 on."""
+"""What puts and gets raise.
+
+`Empty` and `Full` are the standard library's, and `ShutDown` is, from Python 3.13 on. `Abandoned` is of shared rings.
+"""
 
 import sys
 
@@ -21,4 +24,15 @@ else:
         __module__ = "f1buf"
 
 
-__all__ = ["Empty", "Full", "ShutDown"]
+class Abandoned(ShutDown):
+    """
+    Raised where a call would wait for other processes that are all gone, and none of them shut the ring down.
+
+    By a get of a `SharedRingBuffer`, where every process that has ever put into it was killed, or has closed it; and by
+    a put, where every one is gone that has ever taken. The ring is not shut down: another process may attach and go on.
+    """
+
+    __module__ = "f1buf"
+
+
+__all__ = ["Abandoned", "Empty", "Full", "ShutDown"]

@@ -91,9 +91,6 @@ cdef int64_t PAUSE_NS = 1_000_000
 # Of each loop a weak reference to its LoopBell. Each loop looks for its own, so that a lock is not needed; a finalizer
 # that comes in between and waits on the same loop makes a second bell, which rings as well.
 cdef object bells = weakref.WeakKeyDictionary()
-# Each from the first time on that it is needed: importing f1buf imports neither asyncio nor trio.
-cdef object asyncio = None
-cdef object current_run = None
 
 cdef object PAUSE  # awaited, it lets the loop run once
 NOT_YET = object()
@@ -115,25 +112,17 @@ PAUSE = _Pause()
 
 
 cdef object running_trio():
-    """The `trio.Run` of the trio task that runs here, or None."""
-    global current_run
-    if current_run is None:
-        if "trio" not in sys.modules:
-            return None
-        from f1buf.core.trio import current_run as imported
-        current_run = imported
+    """The `trio.Run` of the trio task that runs here, or None. (Importing f1buf does not import trio.)"""
+    if "trio" not in sys.modules:
+        return None
+    from f1buf.core.trio import current_run
     return current_run()
 
 
 cdef object running_asyncio():
     """asyncio's loop that runs here, or None. Looked up anew each time: trio-asyncio puts its own function there."""
-    global asyncio
-    if asyncio is None:
-        if "asyncio" not in sys.modules:
-            return None
-        import asyncio as imported
-        asyncio = imported
-    return asyncio._get_running_loop()
+    find = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)  # importing f1buf does not import asyncio
+    return None if find is None else find()
 
 
 cdef object running_loop():

@@ -126,6 +126,9 @@ cdef enum Outcome:
     CUT_IN_TWO = 4     # in the child of a fork that came amid a large copy: use another ring
     OUT_OF_MEMORY = 5  # to wait with, or for more items
     HELD_BY_SELF = 6   # a block of this thread's own is out: it would wait for itself
+    ABANDONED = 7      # of a shared ring: every process is gone that it could wait for
+    BROKEN = 8         # of a shared ring: somebody wrote over its numbers
+    CLOSED = 9         # of a shared ring: this process has closed it
     # Inside only:
     TICKED             # signal handlers must run, then the caller goes on
     HELD               # a block is out, for whose end the caller must not wait
@@ -163,6 +166,8 @@ cdef struct Wait:
     int64_t began      # [ns] when it began to wait; 0: it did not
     bint later         # a coroutine's, which cannot sleep: see `acquire_later`
     Side* side         # on which it waits
+    int64_t looked     # [ns] when it last looked who is there, of a shared ring
+    bint abandoned     # and whether nobody was
     bint returns       # its node has been woken, and is still to leave the list
 
 

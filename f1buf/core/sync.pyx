@@ -174,6 +174,8 @@ cdef void start_wait(Wait* w, uint64_t need, int64_t deadline) noexcept nogil:
     w.tick = now_ns() + SIGNAL_TICK_NS if PyThread_get_thread_ident() == main_thread else FOREVER
     w.began = 0
     w.later = False
+    w.looked = 0
+    w.abandoned = False
     w.returns = False
 
 

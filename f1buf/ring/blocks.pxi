@@ -115,9 +115,9 @@ cdef class _Block:
             while outcome == TICKED:
                 with nogil:
                     if self.is_writer:
-                        outcome = reserve_slots(self.ring, self.most, &w, &self.span)
+                        outcome = self.ring.reserve_slots(self.most, &w, &self.span)
                     else:
-                        outcome = peek_slots(self.ring, self.most, &w, &self.span)
+                        outcome = self.ring.peek_slots(self.most, &w, &self.span)
                 if outcome == TICKED:
                     PyErr_CheckSignals()
         finally:
@@ -154,7 +154,7 @@ cdef class _Block:
         if self.users.fetch_sub(1) != 1:
             return False
         if self.forks == forks:  # else the turn was its parent's
-            end_block(self.ring, self.is_writer, self.used)
+            self.ring.end_block(self.is_writer, self.used)
         return True
 
     cdef int add_user(self, object error) except -1:

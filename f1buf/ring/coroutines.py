@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from f1buf.core.errors import ShutDown
+from f1buf.core.errors import Abandoned, ShutDown
 
 
 class RingBuffer:
@@ -86,6 +86,8 @@ class RingBuffer:
         while True:
             try:
                 batch = await self._awaited_get_many(max_count, min_count, False)
+            except Abandoned:
+                raise
             except ShutDown:
                 return
             yield batch

@@ -30,6 +30,20 @@ cdef struct Span:
     uint64_t seq     # sequence number of the first
 
 
+cdef struct Counters:
+    # What `RingBuffer.stats` tells, in the words of the fields below.
+    uint64_t entered
+    uint64_t left
+    uint64_t refused
+    uint64_t evicted
+    uint64_t discarded
+    uint64_t high_water
+    uint64_t put_waits
+    uint64_t get_waits
+    int64_t put_wait_ns
+    int64_t get_wait_ns
+
+
 cdef class RingBuffer:
     cdef Monitor monitor          # lock, count, capacity, waiters: see core.sync
     cdef char* slots              # capacity * itemsize bytes; NULL until __init__ has run
@@ -94,7 +108,32 @@ cdef class RingBuffer:
     # `shutdown()`: let nothing more in, wake everybody. `immediate`: and discard what is left.
     cdef void shut_down(self, bint immediate) noexcept nogil
 
+    # -- private: what a ring does with its slots; `SharedRingBuffer` does it in another way -------------------------
+    #
+    # All else, arguments and results, records and arrays, is the same for both, and calls these.
+
+    cdef int begin(self, uint64_t size, object checked, Overflow policy, char* slots) except -1
+    cdef uint64_t there(self) noexcept nogil
+    cdef int state(self) noexcept nogil
+    cdef bint try_put(self, const char* source, uint64_t n, Wait* w) noexcept nogil
+    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq, Wait* w) noexcept nogil
+    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) noexcept nogil
+    cdef uint64_t copy_newest(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil
+    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil
+    cdef void end_block(self, bint is_writer, uint64_t n) noexcept
+    cdef int watch(self, Side* side) except -1
+    cdef void count_up(self, Counters* c) noexcept
+    cdef const char* broken(self) noexcept nogil
+
 
 # The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is
 # negative, and NaN: do not wait.
 cdef int64_t deadline_after(double seconds) noexcept nogil
+
+# Private: for `shared`.
+cdef uint64_t checked_capacity(object capacity) except 0
+cdef Overflow checked_policy(object overflow) except *
+cdef uint64_t piece_size(RingBuffer self) noexcept nogil

@@ -41,8 +41,8 @@ from libcpp.atomic cimport atomic, memory_order_relaxed
 
 from f1buf.core.loop cimport NOT_YET, Attempt, LoopWait, attempt, attempt_in_pieces
 from f1buf.core.sync cimport (
-    COPYING, CUT_IN_TWO, DEBUG, DONE, EMPTY, END, FOREVER, FREE, FULL, GROW, HELD, HELD_BY_SELF, OPEN, OUT_OF_MEMORY,
-    QUEUED, READY_MADE, RESERVED, SHUT, SHUT_DOWN, SHUT_NOW, TICKED, TORN, TRY,
+    ABANDONED, BROKEN, CLOSED, COPYING, CUT_IN_TWO, DEBUG, DONE, EMPTY, END, FOREVER, FREE, FULL, GROW, HELD,
+    HELD_BY_SELF, OPEN, OUT_OF_MEMORY, QUEUED, READY_MADE, RESERVED, SHUT, SHUT_DOWN, SHUT_NOW, TICKED, TORN, TRY,
     LaterInt, Monitor, Outcome, Side, Wait,
     acquire, as_count, available, begins, deadline_from, deadline_in, drop_node, end_wait, forget_place, forks, hold,
     insist, lock_attached, make_node, may_overtake, monitor_fault, over, overtake, ran_here, register_for_fork,
@@ -54,7 +54,7 @@ from f1buf.ring import coroutines
 from f1buf.core.borrowed import check_array, check_pair, check_scalars
 from f1buf.ring.convert import check_dtype, to_record, to_records
 from f1buf.ring.reading import READING
-from f1buf.core.errors import Empty, Full, ShutDown
+from f1buf.core.errors import Abandoned, Empty, Full, ShutDown
 from f1buf.ring.stats import RingStats
 
 __all__ = ["PeekedBlock", "ReservedBlock", "RingBuffer"]
@@ -186,6 +186,10 @@ cdef class RingBuffer:
         cdef uint64_t size = checked_capacity(capacity)
         cdef Overflow policy = checked_policy(overflow)
         checked = check_dtype(dtype)
+        self.begin(size, checked, policy, NULL)
+
+    cdef int begin(self, uint64_t size, object checked, Overflow policy, char* slots) except -1:
+        """Set everything up; `slots` NULL: allocate them. Where this raises nothing has changed."""
         program = packer_program(checked)
         raw_dtype = checked if checked.names is None else np.dtype((np.void, checked.itemsize))
         blank_scalar = scalar_to_fill(checked)
@@ -196,8 +200,8 @@ cdef class RingBuffer:
         cdef Field* fields = compiled(program)
         try:
             if self.slots != NULL:  # from here on nothing of Python runs that could do the same once more
-                raise RuntimeError("this RingBuffer has been initialised already; create another one")
-            self.slots = allocate_slots(size, itemsize)
+                raise RuntimeError(f"this {type(self).__name__} has been initialised already; create another one")
+            self.slots = allocate_slots(size, itemsize) if slots == NULL else slots
         except BaseException:
             PyMem_RawFree(fields)
             raise
@@ -212,6 +216,7 @@ cdef class RingBuffer:
         self.padded = padded
         self.monitor.capacity = size
         self.monitor.shut.store(OPEN, memory_order_relaxed)
+        return 0
 
     def __dealloc__(self):
         unregister_for_fork(&self.monitor)  # nobody waits any more: each waiter holds a reference
@@ -225,7 +230,7 @@ cdef class RingBuffer:
         )
 
     def __repr__(self):
-        cdef int how = self.monitor.shut.load(memory_order_relaxed)
+        cdef int how = self.state()
         state = ", open" if how == OPEN else ", torn by a fork" if how == TORN else ", shut down"
         return f"<RingBuffer of {self.qsize()}/{self.capacity} {self.dtype!s}, overflow={self.overflow!r}{state}>"
 
@@ -256,7 +261,7 @@ cdef class RingBuffer:
         cdef char local[RECORD_ON_STACK]
         cdef int64_t deadline = deadline_from(block, timeout)
         if pack(self, record, local):
-            if not try_put(self, local, 1):
+            if not self.try_put(local, 1, NULL):
                 put_waiting(self, local, 1, deadline)
             return
         converted = converted_by(self, to_record, record)
@@ -306,7 +311,7 @@ cdef class RingBuffer:
             records = converted_by(self, to_records, records)
         n = length_of(records)
         accepted.reserve(n)
-        if n != 0 and not try_put(self, data_of(records), n):
+        if n != 0 and not self.try_put(data_of(records), n, NULL):
             n = put_waiting(self, data_of(records), n, deadline)
         return accepted.become(n)
 
@@ -440,8 +445,8 @@ cdef class RingBuffer:
             refuse_out(out, self.dtype)
         if not 1 <= least <= <int64_t> min(length_of(out), self.monitor.capacity):
             least, _ = checked_counts(self, length_of(out), min_count, "len(out)")
-        if not return_seq and self.monitor.count.load(memory_order_relaxed) <= READY_MADE:
-            n = try_get(self, data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
+        if not return_seq and self.there() <= READY_MADE:
+            n = self.try_get(data_of(out), least, min(length_of(out), READY_MADE), &first_seq, NULL)
             if n != 0:
                 return n
         count.reserve(length_of(out))
@@ -480,6 +485,8 @@ cdef class RingBuffer:
                 batch = self.get_many(max_count, min_count=min_count, timeout=timeout)
             except Empty:
                 batch = blank_array(self, 0)
+            except Abandoned:
+                raise  # not an end that a producer has declared
             except ShutDown:
                 return
             yield batch
@@ -491,7 +498,7 @@ cdef class RingBuffer:
 
     cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil:
         cdef uint64_t done
-        if try_put(self, <const char*> record, 1):
+        if self.try_put(<const char*> record, 1, NULL):
             return DONE
         return push_waiting(self, <const char*> record, 1, deadline_ns, &done)
 
@@ -500,7 +507,7 @@ cdef class RingBuffer:
 
     cdef Outcome push_many(self, const void* records, uint64_t n, int64_t deadline_ns, uint64_t* done) noexcept nogil:
         done[0] = n
-        if n == 0 or (n <= LOCKED_COPY // self.itemsize and try_put(self, <const char*> records, n)):
+        if n == 0 or (n <= LOCKED_COPY // self.itemsize and self.try_put(<const char*> records, n, NULL)):
             return DONE
         return push_waiting(self, <const char*> records, n, deadline_ns, done)
 
@@ -510,7 +517,7 @@ cdef class RingBuffer:
     cdef Outcome pop(self, void* record, int64_t deadline_ns) noexcept nogil:
         cdef uint64_t done
         cdef uint64_t first_seq
-        if try_get(self, <char*> record, 1, 1, &first_seq, NULL) != 0:
+        if self.try_get(<char*> record, 1, 1, &first_seq, NULL) != 0:
             return DONE
         return pop_waiting(self, <char*> record, 1, 1, deadline_ns, &done)
 
@@ -524,8 +531,8 @@ cdef class RingBuffer:
         done[0] = 0
         if most == 0:
             return DONE
-        if min(most, self.monitor.count.load(memory_order_relaxed)) <= LOCKED_COPY // self.itemsize:
-            done[0] = try_get(self, <char*> out, least, most, &first_seq, NULL)
+        if min(most, self.there()) <= LOCKED_COPY // self.itemsize:
+            done[0] = self.try_get(<char*> out, least, most, &first_seq, NULL)
             if done[0] != 0:
                 return DONE
         return pop_waiting(self, <char*> out, least, most, deadline_ns, done)
@@ -687,13 +694,12 @@ cdef class RingBuffer:
         RuntimeError
             A block that this thread peeks at is out; it would wait for itself.
         """
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t room = m.count.load(memory_order_relaxed)
+        cdef uint64_t room = self.there()
         cdef uint64_t n
         if max_count is not None:
             room = min(room, as_count(max_count, "max_count", 0))
         out = blank_array(self, room)
-        n = copy_newest(self, data_of(out), room)
+        n = newest(self, data_of(out), room)
         return out if n == room else shortened(out, n)
 
     def __array__(self, dtype=None, copy=None):
@@ -733,18 +739,18 @@ cdef class RingBuffer:
 
     def qsize(self):
         """How many records are there: 0 to the capacity, and stale once returned."""
-        return self.monitor.count.load(memory_order_relaxed)
+        return self.there()
 
     def __len__(self):
-        return self.monitor.count.load(memory_order_relaxed)
+        return self.there()
 
     def empty(self):
         """Whether nothing is there; stale once returned."""
-        return self.monitor.count.load(memory_order_relaxed) == 0
+        return self.there() == 0
 
     def full(self):
         """Whether there is no room; stale once returned."""
-        return self.monitor.count.load(memory_order_relaxed) == self.monitor.capacity
+        return self.there() == self.monitor.capacity
 
     @property
     def capacity(self):
@@ -759,7 +765,7 @@ cdef class RingBuffer:
     @property
     def is_shutdown(self):
         """Whether the ring has been shut down."""
-        return self.monitor.shut.load(memory_order_relaxed) != OPEN
+        return self.state() != OPEN
 
     def stats(self):
         """
@@ -770,26 +776,18 @@ cdef class RingBuffer:
         RingStats
             Immutable; all counters from one moment.
         """
-        cdef Monitor* m = &self.monitor
-        cdef uint64_t entered, left, refused, evicted, discarded, high_water, put_waits, get_waits
-        cdef int64_t put_wait_ns, get_wait_ns
-        lock_attached(m)
-        entered, left = self.write_seq, self.read_seq
-        refused, evicted, discarded = self.refused, self.evicted, self.discarded
-        high_water = self.high_water
-        put_waits, get_waits = m.puts.waits, m.gets.waits
-        put_wait_ns, get_wait_ns = m.puts.wait_ns, m.gets.wait_ns
-        m.lock.unlock()
+        cdef Counters c
+        self.count_up(&c)
         return RingStats(
-            offered=entered + refused,
-            taken=left - evicted - discarded,
-            dropped=refused + evicted,
-            discarded=discarded,
-            put_waits=put_waits,
-            get_waits=get_waits,
-            put_wait_seconds=put_wait_ns * 1e-9,
-            get_wait_seconds=get_wait_ns * 1e-9,
-            high_water=high_water,
+            offered=c.entered + c.refused,
+            taken=c.left - c.evicted - c.discarded,
+            dropped=c.refused + c.evicted,
+            discarded=c.discarded,
+            put_waits=c.put_waits,
+            get_waits=c.get_waits,
+            put_wait_seconds=c.put_wait_ns * 1e-9,
+            get_wait_seconds=c.get_wait_ns * 1e-9,
+            high_water=c.high_water,
         )
 
     # -- shutdown -------------------------------------------------------------------------------------------------
@@ -846,11 +844,56 @@ cdef class RingBuffer:
         """Raise AssertionError where an invariant does not hold (for tests)."""
         cdef const char* fault
         with nogil:
-            self.monitor.lock.lock()
-            fault = ring_fault(self)
-            self.monitor.lock.unlock()
+            fault = self.broken()
         if fault != NULL:
             raise AssertionError(fault.decode())
+
+    # -- what `SharedRingBuffer` does in another way: see ring.pxd ------------------------------------------------
+
+    cdef uint64_t there(self) noexcept nogil:
+        return self.monitor.count.load(memory_order_relaxed)
+
+    cdef int state(self) noexcept nogil:
+        return self.monitor.shut.load(memory_order_relaxed)
+
+    cdef bint try_put(self, const char* source, uint64_t n, Wait* w) noexcept nogil:
+        return try_put(self, source, n, w)
+
+    cdef uint64_t put_records(self, const char* source, uint64_t n, Wait* w, Outcome* outcome) noexcept nogil:
+        return put_records(self, source, n, w, outcome)
+
+    cdef uint64_t try_get(self, char* out, uint64_t least, uint64_t room, uint64_t* first_seq,
+                          Wait* w) noexcept nogil:
+        return try_get(self, out, least, room, first_seq, w)
+
+    cdef uint64_t get_records(self, char* out, uint64_t room, uint64_t most, Wait* w, uint64_t* first_seq,
+                              Outcome* outcome) noexcept nogil:
+        return get_records(self, out, room, most, w, first_seq, outcome)
+
+    cdef uint64_t copy_newest(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
+        return copy_newest(self, out, room, w, outcome)
+
+    cdef Outcome reserve_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+        return reserve_slots(self, n, w, span)
+
+    cdef Outcome peek_slots(self, uint64_t n, Wait* w, Span* span) noexcept nogil:
+        return peek_slots(self, n, w, span)
+
+    cdef void end_block(self, bint is_writer, uint64_t n) noexcept:
+        end_block(self, is_writer, n)
+
+    cdef int watch(self, Side* side) except -1:
+        return 0  # whoever changes the monitor wakes those that wait in its lists
+
+    cdef void count_up(self, Counters* c) noexcept:
+        count_up(self, c)
+
+    cdef const char* broken(self) noexcept nogil:
+        cdef const char* fault
+        self.monitor.lock.lock()
+        fault = ring_fault(self)
+        self.monitor.lock.unlock()
+        return fault
 
 
 # -- put ----------------------------------------------------------------------------------------------------------
@@ -864,11 +907,16 @@ cdef object converted_by(RingBuffer self, object convert, object records):
     return result
 
 
-cdef bint try_put(RingBuffer self, const char* source, uint64_t n) noexcept nogil:
-    """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy."""
+cdef bint try_put(RingBuffer self, const char* source, uint64_t n, Wait* w) noexcept nogil:
+    """Put all of a small batch now, with or without the GIL; False where that takes waiting or a large copy.
+
+    `w` is the operation's waiting, whose promise this takes back, or NULL.
+    """
     cdef Monitor* m = &self.monitor
     if n > ATTACHED_COPY // self.itemsize or not m.lock.try_lock():
         return False
+    if w != NULL:
+        return put_or_give_back(self, source, n, w)
     if not may_put_now(self, n):
         m.lock.unlock()
         return False
@@ -876,6 +924,20 @@ cdef bint try_put(RingBuffer self, const char* source, uint64_t n) noexcept nogi
     fill_and_publish(self, source, admit(self, n))
     release(m)
     return True
+
+
+cdef bint put_or_give_back(RingBuffer self, const char* source, uint64_t n, Wait* w) noexcept nogil:
+    """`try_put` of an operation that has waited, with the lock held, which it releases."""
+    cdef Monitor* m = &self.monitor
+    cdef bint may
+    begins(m, TRY)
+    unhold(w)
+    may = may_put_now(self, n)
+    if may:
+        fill_and_publish(self, source, admit(self, n))
+        forget_place(w)  # as in `put_records`
+    release(m)
+    return may
 
 
 cdef inline bint may_put_now(RingBuffer self, uint64_t n) noexcept nogil:
@@ -898,7 +960,7 @@ cdef uint64_t put_waiting(RingBuffer self, const char* source, uint64_t n, int64
     try:
         while True:
             with nogil:
-                done += put_records(self, source + done * self.itemsize, n - done, &w, &outcome)
+                done += self.put_records(source + done * self.itemsize, n - done, &w, &outcome)
             if outcome != TICKED:
                 break
             PyErr_CheckSignals()
@@ -1054,14 +1116,13 @@ cdef void publish(RingBuffer self, uint64_t n) noexcept nogil:
 
 cdef object take_batch(RingBuffer self, uint64_t least, uint64_t most, int64_t deadline, uint64_t* first_seq):
     """Allocate for what is there, take it; where it must wait, allocate again for what came."""
-    cdef Monitor* m = &self.monitor
     cdef Wait w
     cdef Outcome outcome
     cdef uint64_t n
-    cdef uint64_t room = min(most, m.count.load(memory_order_relaxed))
+    cdef uint64_t room = min(most, self.there())
     if least <= room <= ATTACHED_COPY // self.itemsize:
         out = blank_array(self, room)
-        n = try_get(self, data_of(out), least, room, first_seq, NULL)
+        n = self.try_get(data_of(out), least, room, first_seq, NULL)
         if n != 0:
             return out if n == room else shortened(out, n)
     start_wait(&w, least, deadline)
@@ -1089,7 +1150,7 @@ cdef uint64_t get_array(RingBuffer self, char* out, uint64_t room, uint64_t leas
     cdef uint64_t n
     if first_seq == NULL:
         first_seq = &unused
-    n = try_get(self, out, least, room, first_seq, NULL)
+    n = self.try_get(out, least, room, first_seq, NULL)
     if n != 0:
         return n
     start_wait(&w, least, deadline)
@@ -1108,14 +1169,14 @@ cdef uint64_t get_ticking(RingBuffer self, char* out, uint64_t room, uint64_t mo
     cdef uint64_t n
     while True:
         with nogil:
-            n = get_records(self, out, room, most, w, first_seq, outcome)
+            n = self.get_records(out, room, most, w, first_seq, outcome)
         if outcome[0] != TICKED:
             return n
         PyErr_CheckSignals()
-        n = min(most, self.monitor.count.load(memory_order_relaxed))
+        n = min(most, self.there())
         if w.began != 0 or w.expired or n > room:
             continue
-        n = try_get(self, out, w.need, n, first_seq, w)
+        n = self.try_get(out, w.need, n, first_seq, w)
         if n != 0:  # with the GIL still here: the main thread need not give it up and get it once more
             outcome[0] = DONE
             return n
@@ -1229,7 +1290,7 @@ cdef Outcome push_waiting(RingBuffer self, const char* source, uint64_t n, int64
     cdef Wait w
     cdef Outcome outcome
     start_wait_without_ticks(&w, 1 if self.policy == BLOCK else 0, deadline)
-    done[0] = put_records(self, source, n, &w, &outcome)
+    done[0] = self.put_records(source, n, &w, &outcome)
     drop_node(&w)
     return outcome
 
@@ -1240,7 +1301,7 @@ cdef Outcome pop_waiting(RingBuffer self, char* out, uint64_t least, uint64_t mo
     cdef Outcome outcome
     cdef uint64_t first_seq
     start_wait_without_ticks(&w, least, deadline)
-    done[0] = get_records(self, out, most, most, &w, &first_seq, &outcome)
+    done[0] = self.get_records(out, most, most, &w, &first_seq, &outcome)
     drop_node(&w)
     if 0 < done[0] < least:  # then it was late, or drained
         return EMPTY if w.expired else SHUT_DOWN
@@ -1270,7 +1331,7 @@ cdef object small_batch(RingBuffer self, Attempt of, Wait* w):
     """A small batch that is there, or NOT_YET; `w` as in `try_get`."""
     cdef LaterInt number
     cdef uint64_t first_seq = 0
-    cdef uint64_t room = min(of.most, self.monitor.count.load(memory_order_relaxed))
+    cdef uint64_t room = min(of.most, self.there())
     cdef uint64_t n
     if not of.least <= room <= ATTACHED_COPY // self.itemsize:
         return NOT_YET
@@ -1279,7 +1340,7 @@ cdef object small_batch(RingBuffer self, Attempt of, Wait* w):
         number.reserve(UINT64_MAX)
         pair = blank_pair()
     out = blank_array(self, room)
-    n = try_get(self, data_of(out), of.least, room, &first_seq, w)
+    n = self.try_get(data_of(out), of.least, room, &first_seq, w)
     return filled_batch(out, n, room, number, pair, first_seq) if n != 0 else NOT_YET
 
 
@@ -1298,7 +1359,7 @@ cdef object get_in_time(Attempt of, LoopWait wait):
     batch = small_batch(self, of, &wait.w)
     if batch is not NOT_YET:
         return batch
-    room = min(most, max(m.count.load(memory_order_relaxed), of.least, FIRST_ROOM // self.itemsize))
+    room = min(most, max(self.there(), of.least, FIRST_ROOM // self.itemsize))
     pair = None
     if of.return_seq:
         number.reserve(UINT64_MAX)
@@ -1308,11 +1369,12 @@ cdef object get_in_time(Attempt of, LoopWait wait):
         target = data_of(out)
         wait.expect()
         with nogil:
-            n = get_records(self, target, room, most, &wait.w, &first_seq, &outcome)
+            n = self.get_records(target, room, most, &wait.w, &first_seq, &outcome)
         if outcome != GROW:
             break
         most = room = n
     if outcome == QUEUED:
+        self.watch(&m.gets)
         return NOT_YET
     if n == 0:
         raise_get_error(outcome)
@@ -1322,7 +1384,7 @@ cdef object get_in_time(Attempt of, LoopWait wait):
 cdef object put_at_once(Attempt of):
     cdef RingBuffer self = of.buffer
     cdef uint64_t n = of.most
-    if n == 0 or (n <= min(self.monitor.capacity, piece_size(self)) and try_put(self, data_of(of.given), n)):
+    if n == 0 or (n <= min(self.monitor.capacity, piece_size(self)) and self.try_put(data_of(of.given), n, NULL)):
         return n
     return NOT_YET
 
@@ -1335,32 +1397,27 @@ cdef Outcome put_some_in_time(Attempt of, LoopWait wait) except *:
     cdef uint64_t step = min(of.most - wait.done, m.capacity, piece_size(self))
     cdef uint64_t done
     cdef const char* source = data_of(of.given) + wait.done * self.itemsize
-    if step <= ATTACHED_COPY // self.itemsize and m.lock.try_lock():
-        begins(m, TRY)
-        unhold(&wait.w)
-        if may_put_now(self, step):
-            fill_and_publish(self, source, admit(self, step))
-            wait.done += step
-            forget_place(&wait.w)  # as in `put_records`
-            wait.w.began = 0
-            release(m)
-            return DONE
-        release(m)
+    if self.try_put(source, step, &wait.w):
+        wait.done += step
+        wait.w.began = 0
+        return DONE
     if wait.w.node == NULL:
         wait.start(self, m, &m.puts, step)
     wait.w.need = step if self.policy == BLOCK else 0
     wait.expect()
     with nogil:
-        done = put_records(self, source, step, &wait.w, &outcome)
+        done = self.put_records(source, step, &wait.w, &outcome)
     wait.done += done
-    if outcome != QUEUED and wait.done == 0:
+    if outcome == QUEUED:
+        self.watch(&m.puts)
+    elif wait.done == 0:
         raise_put_error(outcome)
     return outcome
 
 
 # -- snapshots, counters ------------------------------------------------------------------------------------------
 
-cdef uint64_t copy_newest(RingBuffer self, char* out, uint64_t room) except? 0:
+cdef uint64_t newest(RingBuffer self, char* out, uint64_t room) except? 0:
     cdef Wait w
     cdef uint64_t n = 0
     cdef Outcome outcome = TICKED
@@ -1368,7 +1425,7 @@ cdef uint64_t copy_newest(RingBuffer self, char* out, uint64_t room) except? 0:
     try:
         while outcome == TICKED:
             with nogil:
-                n = copy_newest_records(self, out, room, &w, &outcome)
+                n = self.copy_newest(out, room, &w, &outcome)
             PyErr_CheckSignals()
     finally:
         end_wait(&w)
@@ -1377,7 +1434,7 @@ cdef uint64_t copy_newest(RingBuffer self, char* out, uint64_t room) except? 0:
     return n
 
 
-cdef uint64_t copy_newest_records(RingBuffer self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
+cdef uint64_t copy_newest(RingBuffer self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
     cdef Monitor* m = &self.monitor
     cdef uint64_t n
     cdef uint64_t pos
@@ -1396,6 +1453,17 @@ cdef uint64_t copy_newest_records(RingBuffer self, char* out, uint64_t room, Wai
     outcome[0] = CUT_IN_TWO if m.shut.load(memory_order_relaxed) == TORN else DONE
     release(m)
     return n
+
+
+cdef void count_up(RingBuffer self, Counters* c) noexcept:
+    cdef Monitor* m = &self.monitor
+    lock_attached(m)
+    c.entered, c.left = self.write_seq, self.read_seq
+    c.refused, c.evicted, c.discarded = self.refused, self.evicted, self.discarded
+    c.high_water = self.high_water
+    c.put_waits, c.get_waits = m.puts.waits, m.gets.waits
+    c.put_wait_ns, c.get_wait_ns = m.puts.wait_ns, m.gets.wait_ns
+    m.lock.unlock()
 
 
 # -- shutdown -----------------------------------------------------------------------------------------------------
@@ -1656,4 +1724,16 @@ cdef int raise_error(Outcome outcome, str verb) except -1:
             "this process was forked while another thread was copying into or out of the ring, or a block of it "
             "was out; its records cannot be trusted here; create a new ring in the child"
         )
+    if outcome == ABANDONED:
+        others = "taken from" if verb == "put into" else "put into"
+        raise Abandoned(
+            f"cannot {verb} the ring: every process that has {others} it is gone, and none of them shut it down; "
+            "start another one, or go on without"
+        )
+    if outcome == BROKEN:
+        raise RuntimeError(
+            "the numbers of the shared ring make no sense: a process wrote over its memory; create a new ring"
+        )
+    if outcome == CLOSED:
+        raise ValueError(f"cannot {verb} the ring: this process has closed it; attach to it anew")
     raise ShutDown(f"cannot {verb} the ring: it is shut down")

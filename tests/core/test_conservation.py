@@ -38,7 +38,9 @@ def crowds():
         if not in_latin_squares(sizes) and not FULL:
             continue
         i, j, k, n = sizes
-        capacity = min(CAPACITIES[k], 64) if one.make is RingOfBulk else CAPACITIES[k]  # 20 MB each, otherwise
+        capacity = (
+            min(CAPACITIES[k], 64) if issubclass(one.make, RingOfBulk) else CAPACITIES[k]
+        )  # 20 MB each, otherwise
         batch = capacity + 3 if n == 3 else BATCHES[n]
         name = f"{one.name}-{THREADS[i]} to {THREADS[j]}-capacity {capacity}-batches of {batch}"
         marks = [] if one.name in EVERYDAY or i == j < 3 else thorough

@@ -17,7 +17,8 @@ from f1buf import ShutDown
 WAITERS = 50
 SECONDS = 10.0
 each_side = pytest.mark.parametrize("side", ["gets", "puts"])
-each_fair = each_implementation(lambda one: one.name != "twin")  # which wakes everybody and lets them race
+# The twin wakes everybody and lets them race; whom a shared ring serves first is the kernel's choice.
+each_fair = each_implementation(lambda one: one.name != "twin" and not one.name.startswith("shared"))
 
 
 def calls(buffer, side):

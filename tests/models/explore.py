@@ -1,12 +1,13 @@
-"""Explore the model of the protocol: `python tests/models/explore.py` goes through all scenarios.
+"""Explore the models of the protocols: `python tests/models/explore.py` goes through all scenarios.
 
-`python tests/models/explore.py mutations` switches off one piece of the protocol after the other, and prints the trace
+`python tests/models/explore.py mutations` switches off one piece of a protocol after the other, and prints the trace
 by which each of these fails.
 """
 
 import sys
 import time
 
+import shared_mutations  # noqa: F401  # which adds its own to MUTATIONS
 from explorer import Exploration, explore
 from mutations import MUTATIONS, Mutation, mutated
 from programs import Scenario

@@ -1,7 +1,8 @@
 """The explorer: every state that a model can reach, by every interleaving of its threads' steps, is checked.
 
 Breadth first, so that the trace that leads to the first violation is a shortest one. Then: from every state an end can
-be reached, so there is no livelock. A `Model` is in one state at a time; here nothing is known of what it models.
+be reached, so there is no livelock. Of a model that names the steps that take time: without these no state comes again,
+so nothing is done over and over. A `Model` is in one state at a time; here nothing is known of what it models.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Model:
 
     steps: dict[str, str] = {}  # noqa: RUF012  # the function that takes it, by the name of a step
     threads: list[Any]
+    time: tuple[str, ...] | None = None  # the steps that take time
     story: list[str] | None = None  # what the steps tell of themselves, while a trace is told
 
     def __init_subclass__(cls) -> None:
@@ -86,6 +88,7 @@ def explore(m: Model) -> Exploration:
     numbers = {states[0]: 0}
     came: list[Step | None] = [None]  # how each state was reached first
     following: list[list[int]] = []
+    at_once: list[list[int]] = []  # by steps that take no time
     found = Exploration()
     ends = []
     for here, state in enumerate(states):  # which grows meanwhile
@@ -96,6 +99,7 @@ def explore(m: Model) -> Exploration:
             if m.check_rest(choices):
                 ends.append(here)
             following.append([])
+            at_once.append([])
             for t, choice in choices:
                 if step is not None:
                     m.thaw(state)
@@ -108,6 +112,8 @@ def explore(m: Model) -> Exploration:
                     states.append(reached)
                     came.append(step)
                 following[here].append(number)
+                if m.time is not None and choice not in m.time:
+                    at_once[here].append(number)
                 found.kinds.add(choice)
         except Violation as violation:
             found.violation = str(violation)
@@ -118,6 +124,10 @@ def explore(m: Model) -> Exploration:
     if trap is not None:
         found.violation = "livelock: from here no end can be reached"
         found.trace = tell(m, states[0], way_to(trap, came), found.violation)
+    again = None if found.violation else in_circle(at_once)
+    if again is not None:
+        found.violation = "a storm: this state comes again, and no time has passed"
+        found.trace = tell(m, states[0], way_to(again, came), found.violation)
     return found
 
 
@@ -136,6 +146,21 @@ def without_end(following: list[list[int]], ends: list[int]) -> int | None:
             todo += before[state]
     trap = good.find(0)
     return None if trap < 0 else trap
+
+
+def in_circle(following: list[list[int]]) -> int | None:
+    """The first state, if any, that follows from itself or from one that does."""
+    ways = [0] * len(following)  # to each state, from those that have not been struck off
+    for reached in following:
+        for later in reached:
+            ways[later] += 1
+    todo = [state for state, number in enumerate(ways) if number == 0]
+    while todo:
+        for later in following[todo.pop()]:
+            ways[later] -= 1
+            if ways[later] == 0:
+                todo.append(later)
+    return next((state for state, number in enumerate(ways) if number), None)
 
 
 def way_to(state: int, came: list[Step | None]) -> list[Step]:

@@ -52,9 +52,11 @@ class Mutation:
 
 
 def mutation(name: str, shows: dict[str, str], **instead: Instead) -> None:
-    """Those of a queue's scenario have names that begin with "queue: ", too."""
+    """Names of those of a queue's scenario begin with "queue: ", too; of a shared ring's with their scenario's name."""
     for scenario, finds in shows.items():
         its = f"queue: {name}" if scenario.startswith("queue: ") else name
+        if scenario.startswith("shared: "):
+            its = f"{scenario}: {name}"
         assert its not in MUTATIONS, its
         MUTATIONS[its] = Mutation(its, scenario, finds, instead)
 

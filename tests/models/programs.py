@@ -56,7 +56,7 @@ class Scenario:
 
     name: str
     text: str
-    of: str  # "ring" or "queue"
+    of: str  # "ring", "queue" or "shared"
     threads: dict[str, tuple[Op, ...]]
     capacity: int = 1
     overflow: str = BLOCK
@@ -68,6 +68,7 @@ class Scenario:
     closed: str = ""  # which loops may be closed
     spins: bool = False  # a thread that may not act spins once before it enters the list
     memory_fails: bool = False  # any allocation may fail
+    kills: str = ""  # of a shared ring: the processes of which one may be killed
     overtakes: int = 0  # after how many actions the woken must come back first; 0: there is no limit
     some_sleep_on: bool = False  # for ever, and rightly
     long: bool = False  # takes a minute or so

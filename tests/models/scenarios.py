@@ -8,10 +8,11 @@ from programs import Scenario, scenarios
 from protocol_model import Protocol
 from queue_model import Queue
 from ring_model import Ring
+from shared_model import Shared
 
 
-def model_of(scenario: Scenario) -> type[Protocol]:
-    return {"ring": Ring, "queue": Queue}[scenario.of]
+def model_of(scenario: Scenario) -> type[Protocol] | type[Shared]:
+    return {"ring": Ring, "queue": Queue, "shared": Shared}[scenario.of]
 
 
 RING = scenarios(
@@ -191,4 +192,49 @@ a loop in a handler: capacity 1; ticks C1; handler H; loops H; some_sleep_on; P1
 """,
     prefix="queue: ",
 )
-SCENARIOS = RING | QUEUE
+
+# Those of a ring that processes share begin with "shared: ".
+SHARED = scenarios(
+    "shared",
+    """
+# Nobody is killed: nobody waits for a tick.
+one record each: capacity 1; P1 put; P2 put; C1 get; C2 get
+one put for two gets: capacity 2; P1 put 2; C1 get; C2 get
+two puts for one get: capacity 2; some_sleep_on; P1 put; P2 put; C1 get 1-2; C2 get
+two records: capacity 1; some_sleep_on; P1 put, put; C1 get; C2 get
+three puts: capacity 1; overflow drop_newest; some_sleep_on; P1 put; P2 put; P3 put
+three puts, a deadline: capacity 1; overflow drop_newest; some_sleep_on; P1 put; P2 put timed; P3 put
+needs that differ, one record: capacity 2; some_sleep_on; P1 put; C1 get 2; C2 get
+needs that differ: capacity 2; some_sleep_on; P1 put; P2 put; C1 get 2; C2 get
+deadlines: capacity 1; some_sleep_on; P1 put timed; P2 put; C1 get timed
+deadlines of gets: capacity 2; some_sleep_on; P1 put 2, get; C1 get timed; C2 get
+signals: capacity 1; ticks C1; some_sleep_on; P1 put; C1 get; C2 get
+drop_oldest: capacity 1; overflow drop_oldest; some_sleep_on; P1 put, put; P2 put; C1 get
+drop_oldest, two gets: capacity 1; overflow drop_oldest; some_sleep_on; P1 put, put; C1 get; C2 get
+drop_oldest, peek: capacity 1; overflow drop_oldest; some_sleep_on; P1 put, put; C1 peek; C2 get
+drop_newest: capacity 1; overflow drop_newest; some_sleep_on; P1 put, put; P2 put; C1 get
+reserve: capacity 1; some_sleep_on; P1 reserve; P2 put; C1 get
+blocks on each side: capacity 1; long; some_sleep_on; P1 reserve; P2 put; C1 peek; C2 get
+peek: capacity 1; some_sleep_on; P1 put, put; C1 peek; C2 get
+peek and snapshot: capacity 1; some_sleep_on; P1 put; C1 peek; C2 get; C3 snapshot
+shutdown: capacity 1; P1 put; C1 get; C2 get; S shutdown
+shutdown, without waiting: capacity 1; P1 put; C1 get nowait; S shutdown
+shutdown, puts: capacity 1; long; P1 put, put; P2 put; C1 get; S shutdown
+shutdown, reserve: capacity 1; P1 reserve; C1 get; S shutdown
+shutdown, reserve, two gets: capacity 1; P1 reserve; C1 get; C2 shutdown, get
+immediate shutdown: capacity 1; P1 put; C1 get; S shutdown now
+# One is killed. K comes then, and has its place.
+killed: capacity 1; kills P1 C1; some_sleep_on; P1 put; P2 put; C1 get; C2 get
+any of them is killed: capacity 1; long; kills P1 P2 C1 C2; some_sleep_on; P1 put; P2 put; C1 get; C2 get
+killed, needs that differ: capacity 2; long; kills P1 C1; some_sleep_on; P1 put; P2 put; C1 get 2; C2 get
+killed, deadlines: capacity 1; kills P1 C1; some_sleep_on; P1 put timed; P2 put; C1 get timed
+killed, drop_oldest: capacity 1; kills P1 C1; overflow drop_oldest; some_sleep_on; P1 put, put; P2 put; C1 get
+killed, blocks: capacity 1; kills P1 C1; some_sleep_on; P1 reserve; P2 put; C1 peek
+killed, peek: capacity 1; kills C1; some_sleep_on; P1 put, put; C1 peek; C2 get
+killed, another comes: capacity 1; kills P1; children K1; some_sleep_on; P1 put; C1 get; K1 put
+killed, shutdown: capacity 1; kills P1 C1 S; some_sleep_on; P1 put; C1 get; S shutdown
+killed, immediate shutdown: capacity 1; kills P1 C1 S; some_sleep_on; P1 put; C1 get; S shutdown now
+""",
+    prefix="shared: ",
+)
+SCENARIOS = RING | QUEUE | SHARED

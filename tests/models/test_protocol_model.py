@@ -1,4 +1,4 @@
-"""The lock-and-wait protocol holds in every interleaving, and the models notice where a piece of it is missing."""
+"""Each protocol holds in every interleaving, and the models notice where a piece of it is missing."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import protocol_model
 import pytest
 import ring_model
+import shared_model
 from explore import explore_scenario, main
 from explorer import Exploration
 from helpers import FULL, thorough
@@ -15,6 +16,7 @@ from protocol_model import Protocol
 from queue_model import Queue
 from ring_model import Ring
 from scenarios import SCENARIOS, model_of
+from shared_model import Shared
 
 HEADER = Path(__file__).parents[2] / "f1buf" / "core" / "sync.pyx"
 
@@ -38,6 +40,21 @@ EVERYDAY = {
     "queue: fork amid a conversion",
     "queue: a loop in a handler",
     "queue: coroutines, loops that are closed",
+    "shared: one put for two gets",
+    "shared: three puts, a deadline",
+    "shared: needs that differ, one record",
+    "shared: deadlines",
+    "shared: signals",
+    "shared: drop_oldest, two gets",
+    "shared: reserve",
+    "shared: shutdown, without waiting",
+    "shared: shutdown, reserve",
+    "shared: immediate shutdown",
+    "shared: killed, blocks",
+    "shared: killed, peek",
+    "shared: killed, drop_oldest",
+    "shared: killed, another comes",
+    "shared: killed, shutdown",
 }
 
 
@@ -65,9 +82,9 @@ def test_every_interleaving_holds(scenario: Scenario, explored: dict[str, Explor
     assert found.ends > 0
 
 
-@pytest.mark.parametrize("model", [Ring, Queue])
+@pytest.mark.parametrize("model", [Ring, Queue, Shared])
 def test_the_scenarios_of_every_day_take_every_kind_of_step(
-    model: type[Protocol], explored: dict[str, Exploration]
+    model: type[Protocol | Shared], explored: dict[str, Exploration]
 ) -> None:
     names = {name for name in EVERYDAY if model_of(SCENARIOS[name]) is model}
     if not explored.keys() >= names:
@@ -110,6 +127,11 @@ def test_the_model_has_the_names_of_the_code() -> None:
     model = f"{protocol_model.__doc__} {ring_model.__doc__}"
     assert {"LOOK", "PARK", "RETURN", "SETTLE", "WAKE"} <= set(named)
     assert [name for name in named if not re.search(rf"\b{name}\b", model)] == []
+
+
+def test_each_step_of_the_shared_ring_s_model_is_explained() -> None:
+    text = " ".join(str(shared_model.__doc__).split())
+    assert [step for step in Shared.steps if not re.search(rf"\b{step}\b", text)] == []
 
 
 def test_the_command_line_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

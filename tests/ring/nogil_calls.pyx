@@ -41,6 +41,7 @@ CALLS = {
 OUTCOMES = {
     Outcome.DONE: "DONE", Outcome.FULL: "FULL", Outcome.EMPTY: "EMPTY", Outcome.SHUT_DOWN: "SHUT_DOWN",
     Outcome.CUT_IN_TWO: "CUT_IN_TWO", Outcome.OUT_OF_MEMORY: "OUT_OF_MEMORY", Outcome.HELD_BY_SELF: "HELD_BY_SELF",
+    Outcome.ABANDONED: "ABANDONED", Outcome.BROKEN: "BROKEN", Outcome.CLOSED: "CLOSED",
 }
 NEVER = FOREVER
 

@@ -1298,6 +1298,7 @@ def test_a_timeout_whose_code_uses_the_ring_may_do_so():
 # Errors, names, help --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threads_only(reason="a shared ring can be pickled")
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
 def test_pickling_and_copying_are_a_type_error(act):
     """Sentence 11."""
@@ -1306,6 +1307,7 @@ def test_pickling_and_copying_are_a_type_error(act):
         act(ring)
 
 
+@pytest.mark.threads_only(reason="a shared ring can be pickled")
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickling_is_a_type_error_under_every_protocol(protocol):
     with pytest.raises(TypeError, match="cannot be pickled"):
@@ -1335,14 +1337,14 @@ def test_a_subclass_may_add_attributes_and_override_methods():
     class Named(RingBuffer):
         def __init__(self, name, capacity):
             super().__init__(capacity, "i8")
-            self.name = name
+            self.label = name
 
         def get(self, block=True, timeout=None):
             return super().get(block, timeout) + 100
 
     ring = Named("speed", 2)
     assert ring.put_many([1, 2, 3], block=False) == 2
-    assert (ring.name, ring.get_nowait(), ring.get(), type(ring)) == ("speed", 101, 102, Named)
+    assert (ring.label, ring.get_nowait(), ring.get(), type(ring)) == ("speed", 101, 102, Named)
 
 
 @forked
@@ -1404,10 +1406,12 @@ def test_signatures_are_those_of_the_stubs(name):
     assert parameters_of(getattr(RingBuffer, name)) == parameters_of_stub(stubs()[name])
 
 
+@pytest.mark.threads_only(reason="the stubs are RingBuffer's")
 def test_the_constructors_signature_is_that_of_the_stubs():
     assert parameters_of(RingBuffer) == parameters_of_stub(stubs()["__init__"])
 
 
+@pytest.mark.threads_only(reason="the stubs are RingBuffer's")
 def test_all_that_is_public_is_in_the_stubs_and_documented():
     public = {name for name in vars(RingBuffer) if not name.startswith("_")}
     assert public == {name for name in stubs() if not name.startswith("_")} | {
@@ -1476,6 +1480,7 @@ def allocated_at_most(call, *args):
         tracemalloc.stop()
 
 
+@pytest.mark.threads_only(reason="shared memory is not Python's")
 @pytest.mark.parametrize("capacity", [1, 1000, 65_536])
 def test_a_ring_takes_its_records_and_4_kib_at_most(capacity):
     size = capacity * READING.itemsize

@@ -665,6 +665,7 @@ def test_gets_wait_for_a_peek(name):
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="who is served first between processes is the kernel's choice")
 @each_side
 def test_blocks_wait_for_a_block_in_the_order_in_which_they_came(side):
     ring, order = ring_for(side), []
@@ -1377,6 +1378,7 @@ def assert_torn(ring):
     check_balance(other)
 
 
+@pytest.mark.threads_only(reason="a shared ring is not torn by a fork")
 @each_policy
 @each_side
 def test_a_thread_that_forks_with_a_block_out_goes_on_with_it_in_the_parent(side, overflow):
@@ -1399,6 +1401,7 @@ def test_a_thread_that_forks_with_a_block_out_goes_on_with_it_in_the_parent(side
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="a shared ring is not torn by a fork")
 @each_side
 def test_a_block_that_another_thread_has_out_at_the_fork_tears_the_ring_in_the_child(side):
     ring = ring_for(side)
@@ -1410,6 +1413,7 @@ def test_a_block_that_another_thread_has_out_at_the_fork_tears_the_ring_in_the_c
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="a shared ring is not torn by a fork")
 @each_side
 def test_arrays_of_the_parents_block_do_no_harm_in_the_child(side):
     ring = ring_for(side)
@@ -1433,6 +1437,7 @@ def test_arrays_of_the_parents_block_do_no_harm_in_the_child(side):
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="a shared ring is not torn by a fork")
 @each_side
 def test_a_block_that_was_not_entered_at_the_fork_works_in_both(side):
     ring = ring_for(side)
@@ -1477,6 +1482,7 @@ def use_or_be_told(ring):
             raise
 
 
+@pytest.mark.threads_only(reason="a shared ring is not torn by a fork")
 def test_forks_beside_blocks_never_hang():
     run_python("from test_ring_blocks import fork_beside_blocks; fork_beside_blocks()", timeout=3 * WATCHDOG)
 

@@ -503,6 +503,7 @@ def test_a_drop_policy_drops_where_slots_are_reserved(calls, push, how, overflow
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="a wait between processes takes no memory")
 @hows
 @each_waiting
 def test_no_memory_to_wait_with(calls, what, how):
@@ -533,6 +534,7 @@ def test_waits_leave_no_memory_behind(calls, what):
     assert resident() - before < 4 << 20  # waiters would be 9 MB
 
 
+@pytest.mark.threads_only(reason="the child of a fork has the same shared ring, not a copy")
 def test_a_ring_that_a_fork_has_torn(calls):
     def all_say_so():
         for what in ALL:
@@ -542,6 +544,7 @@ def test_a_ring_that_a_fork_has_torn(calls):
         in_fork(all_say_so)
 
 
+@pytest.mark.threads_only(reason="the child of a fork has the same shared ring, not a copy")
 def test_the_child_of_a_fork_goes_on(calls):
     """Beside a waiter of its parent's."""
     ring = RingBuffer(1, "i8")

@@ -401,6 +401,7 @@ def test_a_handler_that_waits_gives_up_the_main_threads_promise(through):
         check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="the child of a fork has the same shared ring, not a copy")
 @forked
 def test_a_handler_may_fork_while_a_record_is_promised_to_the_main_thread():
     """The child, where nobody else is, goes on in the get that the handler interrupted."""

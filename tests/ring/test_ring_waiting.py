@@ -337,6 +337,7 @@ def test_batches_hand_over_everything_and_end():
 # First come, first served ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threads_only(reason="whom a shared ring serves first is the kernel's choice")
 @each_get
 def test_gets_are_served_in_the_order_they_came(name):
     ring, order = RingBuffer(4, "i8"), []
@@ -352,6 +353,7 @@ def test_gets_are_served_in_the_order_they_came(name):
         assert order == list(range(number + 1))
 
 
+@pytest.mark.threads_only(reason="whom a shared ring serves first is the kernel's choice")
 @each_put
 def test_puts_are_served_in_the_order_they_came(name):
     ring = ring_with(-1)
@@ -363,6 +365,7 @@ def test_puts_are_served_in_the_order_they_came(name):
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="whom a shared ring serves first is the kernel's choice")
 def test_a_large_put_does_not_hold_up_the_others():
     """Sentence 5: each of its pieces comes to the end of the line."""
     ring, taken = ring_with(-1), []
@@ -583,6 +586,7 @@ LOOKS = {
 }
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 @thorough(but=("*get*",))
 @pytest.mark.parametrize("look", LOOKS.values(), ids=list(LOOKS))
 def test_a_non_blocking_get_waits_for_a_copy_in_progress(look):
@@ -593,6 +597,7 @@ def test_a_non_blocking_get_waits_for_a_copy_in_progress(look):
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 def test_a_non_blocking_get_raises_after_a_copy_that_left_nothing():
     """Sentence 2."""
     with reading() as ring:
@@ -603,6 +608,7 @@ def test_a_non_blocking_get_raises_after_a_copy_that_left_nothing():
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 def test_a_non_blocking_put_raises_after_a_copy_that_left_no_room():
     """Sentence 2."""
     with writing(capacity=1) as ring:
@@ -613,6 +619,7 @@ def test_a_non_blocking_put_raises_after_a_copy_that_left_no_room():
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest"])
 def test_a_non_blocking_put_waits_for_a_copy_in_progress(overflow):
     """Sentence 2: there is room once it is over."""
@@ -694,6 +701,7 @@ def test_other_threads_run_python_while_one_copies_in():
     check_balance(ring)
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 def test_put_nowait_beside_a_long_put_is_not_refused():
     """Sentence 2: it may wait for the copy, and there is room."""
     ring, own = RingBuffer(2 * MANY, "i8"), 0

@@ -279,6 +279,7 @@ def test_structured_records_go_the_same_way():
         assert ring.get_many()["value"].tolist() == [4.0, 5.0, 4.0]
 
 
+@pytest.mark.threads_only(reason="a shared ring can be pickled")
 def test_a_tee_is_not_pickled():
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(Tee(RingBuffer(1)))

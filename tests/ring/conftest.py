@@ -1,0 +1,3 @@
+from contract import contract, pytest_generate_tests
+
+__all__ = ["contract", "pytest_generate_tests"]
