@@ -19,6 +19,7 @@ class Feed:
     analyzer: type[Analyzer] = Analyzer
     rejected: Callable[[], dict[str, int]] = dict  # how many datagrams, frames or rows were unfit, by reason
     lost_elsewhere: Callable[[], dict[str, int]] = dict  # how many never came to this machine, by where they were lost
+    item: str = "datagram"  # what `lost_here` counts
     lost_here: Callable[[], dict[str, int]] = dict  # how many this machine lost before a source had them, by where
     details: Callable[[], dict[str, Any]] = dict  # further keys of the JSON summary
     lines: Callable[[], Iterable[str]] = tuple  # further lines of the summary for people

@@ -75,8 +75,9 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     """Add the common options; `said` tells people what the default thresholds are, where their name does not."""
     option, policies = parser.add_argument, ("block", "drop_oldest", "drop_newest")
     option("--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds")
-    analyzers = number(1, 10_000, whole=True)
-    option("--analyzers", type=analyzers, default=3, metavar="N", help="analyzer threads (default: 3)")
+    analyzers = number(0, 10_000, whole=True)
+    threads = "analyzer threads (default: 3); 0 with --share or --record, to leave the analysis to another process"
+    option("--analyzers", type=analyzers, default=3, metavar="N", help=threads)
     delay = "seconds of further work for each reading, to stand for a slow analysis"
     option("--analyzer-delay", type=number(0, 3600), default=0.0, metavar="S", help=delay)
     size = number(1, math.inf, whole=True)
@@ -93,6 +94,11 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     option("--record", type=path_name, metavar="DIR", help=f"{folder}(needs f1buf[record])")
     behind = "what happens when the recorder falls behind (default: block, which loses nothing)"
     option("--record-overflow", choices=policies, help=behind)
+    name = "share all readings with another process of this machine: `f1buf attach NAME`"
+    option("--share", type=path_name, metavar="NAME", help=name)
+    slow = "what happens when that process falls behind (default: drop_oldest; block loses nothing, but waits for it)"
+    option("--share-overflow", choices=("drop_oldest", "drop_newest", "block"), help=slow)
+    option("--share-size", type=size, metavar="N", help="readings that it may be behind (default: 65536)")
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")
     option("--json", action="store_true", help="print the summary as one JSON object on standard output")
     parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)

@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from f1buf.command.streams import stdout_knows_unicode, write_stdout
 from f1buf.command.summary import summary_lines
 from f1buf.telemetry import Alert, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
 from f1buf.telemetry.recorder import Recorder, RecorderError
+from f1buf.telemetry.sharing import Sharer, SharingError
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import ThresholdTable
@@ -44,6 +46,13 @@ class Runner:
             raise UsageError("--record: the name is empty; expected a folder")
         if args.record is None and args.record_overflow is not None:
             raise UsageError("--record-overflow is of no use without --record DIR")
+        if args.share is None and (args.share_overflow, args.share_size) != (None, None):
+            raise UsageError("--share-overflow and --share-size are of no use without --share NAME")
+        if args.analyzers == 0:
+            if args.share is None and args.record is None:
+                raise UsageError("--analyzers 0: nobody would take the readings; expected --share NAME or --record DIR")
+            if args.alerts is not None or args.fail_on_alert or getattr(args, "classic", False):
+                raise UsageError("--analyzers 0 is of no use with --alerts, --fail-on-alert and --classic")
         self.args = args
         self._is_classic = getattr(args, "classic", False)
         # The demonstration is about its lines, and a view would draw over data on the same terminal.
@@ -54,7 +63,8 @@ class Runner:
         self._input_failed = False
         self._alert_file: AlertFile | None = None
         self._recorder: Recorder | None = None
-        self._recorder_failed = False
+        self._sharer: Sharer | None = None
+        self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
         try:
@@ -82,6 +92,9 @@ class Runner:
         with self._minding_signals():
             name, capacity = feed.name, self.system.ring.capacity
             self.console.line(f"{name}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
+            if self._sharer is not None:
+                shared = self._sharer.shared.name
+                self.console.line(f"shared as {shared}: f1buf attach {shlex.quote(shared)}")
             watched = Watched(self.system, name, self._losses, feed.rejected, self._recording)
             with self.console.watching(watched):
                 self._start()
@@ -114,6 +127,18 @@ class Runner:
                 raise UsageError(f"--record {one_line(error)}") from None
         if args.alerts is not None:
             self._alert_file = AlertFile(args.alerts)
+        if args.share is not None:  # at last: others may come at once
+            try:
+                self._sharer = Sharer(
+                    args.share,
+                    self._feed.describe,
+                    capacity=args.share_size or 65_536,
+                    overflow=args.share_overflow or "drop_oldest",
+                    source=self._feed.name,
+                    thresholds=self.system.thresholds,
+                )
+            except (SharingError, ValueError) as error:
+                raise UsageError(f"--share {one_line(error)}") from None
 
     def _keep_other_files(self) -> None:
         """Refuse to write alerts where that would destroy what is read, or older alerts."""
@@ -137,10 +162,13 @@ class Runner:
                 self.args.analyzers,
                 describe=self._feed.describe,
                 analyzer=self._feed.analyzer,
-                consumers=[] if self._recorder is None else [self._recorder],
+                consumers=self._consumers(),
             )
         except RuntimeError as error:
             raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
+
+    def _consumers(self) -> list[Recorder | Sharer]:
+        return [each for each in (self._recorder, self._sharer) if each is not None]
 
     # -- at work --------------------------------------------------------------------------------------------------
 
@@ -208,9 +236,9 @@ class Runner:
             self.console.line(f"* {text}")
 
     def _on_failure(self, name: str, error: BaseException) -> None:
-        if self._recorder is not None and name == self._recorder.name:  # a failure that ends the run is in its report
-            self._recorder_failed = True
-            self.console.line(f"f1buf: the recorder failed, the analysis goes on: {one_line(error)}", "bold red")
+        if name in (each.name for each in self._consumers()):  # a failure that ends the run is in its report
+            self._failed.add(name)
+            self.console.line(f"f1buf: the {name} failed, the analysis goes on: {one_line(error)}", "bold red")
 
     @contextmanager
     def _minding_signals(self) -> Iterator[None]:
@@ -248,7 +276,7 @@ class Runner:
         """How the recorder does, and rich's style to say it in."""
         if self._recorder is None:
             return "", ""
-        if self._recorder_failed:
+        if self._recorder.name in self._failed:
             return "recording failed", "bold red"
         return f"recorded {self._recorder.written:,}", ""
 
@@ -263,16 +291,17 @@ class Runner:
             result = {**summary.as_dict(), "rejected": rejected, "notes": feed.notes(), **feed.details()}
             if self._recorder is not None:
                 result["recording"] = {**self._recorder.as_dict(), "lost": not_recorded}
+            if self._sharer is not None:
+                result["sharing"] = self._sharer.as_dict()
             problem = write_stdout(json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n")
             problems += [f"the summary was not written: {problem}"] if problem else []
-        lost = summary.readings - summary.analysed
-        if lost and not problems:
-            problems.append(f"{lost:,} readings were lost")
+        if summary.dropped and not problems:
+            problems.append(f"{summary.dropped:,} readings were lost")
         if self._read_to_the_end and not summary.readings and not problems and (why := feed.unusable()):
             problems.append(f"{self.args.file}: {why}")
             self._input_failed = True
         problems += self._not_told.values()
-        problems += [f"{count:,} datagrams were lost {where}" for where, count in feed.lost_here().items() if count]
+        problems += [f"{count:,} {feed.item}s were lost {where}" for where, count in feed.lost_here().items() if count]
         problems += [f"{not_recorded:,} readings were not recorded"] if not_recorded else []
         for problem in problems:
             self.console.line(f"f1buf: {problem}", "bold red")
@@ -295,4 +324,6 @@ class Runner:
         lines += [f"note       {note}" for note in self._feed.notes()]
         if self._recorder is not None:
             lines.append(f"recorded   {self._recorder}")
+        if self._sharer is not None:
+            lines.append(f"shared     {self._sharer}")
         return [*lines, *self._feed.lines()]

@@ -15,7 +15,7 @@ from f1buf.telemetry.channels import (
     channels_by_name,
 )
 from f1buf.telemetry.consumers import Consumer
-from f1buf.telemetry.errors import RecorderError, TelemetryError, ThresholdError
+from f1buf.telemetry.errors import RecorderError, SharingError, TelemetryError, ThresholdError
 from f1buf.telemetry.recorder import Recorder
 from f1buf.telemetry.sensors import (
     EngineTemperatureSensor,
@@ -28,6 +28,8 @@ from f1buf.telemetry.sensors import (
     make_sensors,
     readings_from_block,
 )
+from f1buf.telemetry.sharing import Sharer
+from f1buf.telemetry.sources.shared import SharedSource
 from f1buf.telemetry.system import F1TelemetrySystem, Summary
 from f1buf.telemetry.thresholds import PROFILES, Threshold, ThresholdTable, Tracker, load_thresholds
 
@@ -50,6 +52,9 @@ __all__ = [
     "Recorder",
     "RecorderError",
     "Sensor",
+    "SharedSource",
+    "Sharer",
+    "SharingError",
     "SimulatedSensor",
     "SpeedSensor",
     "Summary",

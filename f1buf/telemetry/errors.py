@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["CanError", "ListenError", "RecorderError", "RecordingError", "TelemetryError", "ThresholdError"]
+__all__ = [
+    "CanError",
+    "ListenError",
+    "RecorderError",
+    "RecordingError",
+    "SharingError",
+    "TelemetryError",
+    "ThresholdError",
+]
 
 
 class TelemetryError(RuntimeError):
@@ -50,6 +58,10 @@ class ThresholdError(ValueError):
 
 class RecorderError(RuntimeError):
     """A recording cannot be begun or written; the message is one line that names the file or folder."""
+
+
+class SharingError(RuntimeError):
+    """Readings cannot be shared with other processes, or are shared no more; the message is one line that says why."""
 
 
 class RecordingError(ValueError):

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf import Full, RingBuffer, RingStats, ShutDown, Tee
+from f1buf import Full, RingBuffer, RingStats, SharedRingBuffer, ShutDown, Tee
 from f1buf.ring.reading import READING
 from f1buf.telemetry.alerts import Alert
 from f1buf.telemetry.analyzers import Analyzer, Batch, BatchOrder
@@ -36,6 +36,7 @@ from f1buf.telemetry.latency import LatencyHistogram, LatencySampler, PutTimer
 from f1buf.telemetry.sensors import SENSOR_TYPES, Sensor, make_sensors
 from f1buf.telemetry.sources import Source, Unwritten
 from f1buf.telemetry.sources.paced import FULL_SPEED_BATCH, paced_sensors
+from f1buf.telemetry.sources.shared import SharedSource
 from f1buf.telemetry.tap import Tap
 from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
 
@@ -56,7 +57,7 @@ class Summary:
     analysed: int
     """Checked against the thresholds."""
     dropped: int
-    """All others: lost to the overflow policy, or to an analyzer or source that failed or did not stop."""
+    """All others, if there are analyzers: lost to the overflow policy, or to a thread that failed or did not stop."""
     seconds: float
     """From the start until the last reading was checked [s]."""
     latency_s: dict[str, float | None]
@@ -202,7 +203,7 @@ class F1TelemetrySystem:
 
     def start(
         self,
-        sources: Iterable[Source],
+        sources: Iterable[Source | SharedRingBuffer],
         num_analyzers: int = 3,
         *,
         describe: Callable[[int, int], dict[str, Any]] | None = None,
@@ -214,9 +215,10 @@ class F1TelemetrySystem:
         Parameters
         ----------
         sources : iterable of Source
-            One thread each.
+            One thread each. A `f1buf.SharedRingBuffer` of readings is one, too.
         num_analyzers : int
-            How many analyzer threads; at least 1.
+            How many analyzer threads. None, if there are consumers: then the readings go only to these, for another
+            process to analyse.
         describe : callable, optional
             Returns what is known of a sensor for its alerts, from its number and the reading's flags: ``car``,
             ``driver``, ``lap``, ``part``, ``session`` and ``several``, see `Alert.from_event`. What it raises ends the
@@ -226,16 +228,18 @@ class F1TelemetrySystem:
         consumers : iterable of Consumer
             They get every reading, too, in one thread each. A consumer serves one start.
         """
-        sources = list(sources)
+        feeding = [SharedSource(each) if isinstance(each, SharedRingBuffer) else each for each in sources]
         if self._running:
             raise RuntimeError("the system is running; shut it down before starting it again")
-        if operator.index(num_analyzers) < 1:
-            raise ValueError(f"num_analyzers is {num_analyzers}; expected at least 1")
-        if not sources:
+        consumers = list(consumers)
+        least = 0 if consumers else 1  # or nobody would take what the sources make
+        if operator.index(num_analyzers) < least:
+            raise ValueError(f"num_analyzers is {num_analyzers}; expected at least {least}")
+        if not feeding:
             raise ValueError("there are no sources; expected at least one")
         if self._ring.is_shutdown:
             self._ring = self._new_ring()
-        self._run = _Run(self, sources, num_analyzers, describe, analyzer, list(consumers))
+        self._run = _Run(self, feeding, num_analyzers, describe, analyzer, consumers)
         self._running, self._summary = True, None
         try:
             self._run.start()
@@ -380,9 +384,12 @@ class _Run:
         self._system = system
         self._ring = ring = system.ring
         self._consumers = consumers
-        self._inlet = Tee(ring, *(consumer.ring for consumer in consumers)) if consumers else ring
+        rings = [ring] if num_analyzers else []
+        rings += [consumer.ring for consumer in consumers]
+        self._inlet = Tee(*rings) if len(rings) > 1 else rings[0]
         # A reservation drops nothing, goes to one ring, and costs more than a put where it is short.
-        self._in_place = not consumers and ring.overflow == "block" and ring.capacity >= 2 * _LEAST_BLOCK
+        in_place = len(rings) == 1 and rings[0].overflow == "block" and rings[0].capacity >= 2 * _LEAST_BLOCK
+        self._slots = rings[0] if in_place else None  # of which readings are written straight into
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
         self.latency = LatencySampler(ring)
@@ -441,7 +448,7 @@ class _Run:
         """Have readings written into the ring's slots, or else into arrays, until all are there or it is to stop."""
         left = due.count
         while left and not self.stop.is_set():
-            written = self._write_in_place(index, due, left, timer, tap) if self._in_place else 0
+            written = self._write_in_place(index, due, left, timer, tap)
             if not written:
                 written = min(left, FULL_SPEED_BATCH)
                 readings = np.empty(written, READING)
@@ -450,11 +457,13 @@ class _Run:
             left -= written
 
     def _write_in_place(self, index: int, due: Unwritten, most: int, timer: PutTimer, tap: Tap | None) -> int:
-        """Return how many; 0 where there was no room for long: other sources' puts need less at once, and take it."""
-        n = 0
-        block_size = min(most, self._ring.capacity // 2)
+        """Return how many; 0 where that cannot be, or there was no room for long: other sources' puts took it."""
+        ring, n = self._slots, 0
+        if ring is None:
+            return 0
+        block_size = min(most, ring.capacity // 2)
         try:
-            with timer, self._ring.reserve(block_size, timeout=_PATIENCE_FOR_ROOM) as block, _forgetting_arrays():
+            with timer, ring.reserve(block_size, timeout=_PATIENCE_FOR_ROOM) as block, _forgetting_arrays():
                 n = len(block)
                 due.write(block.array)
                 self._made[index] += n
@@ -592,7 +601,7 @@ class _Run:
         return Summary(
             readings=self.readings,
             analysed=self.analysed,
-            dropped=self.readings - self.analysed,
+            dropped=self.readings - self.analysed if self._analyzers else 0,
             seconds=max(self._last_checked - self._began, 0.0),
             latency_s=self.latency.histogram.as_dict(),
             buffer=stats,

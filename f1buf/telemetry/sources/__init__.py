@@ -4,6 +4,7 @@ can/       CAN buses and logs, whose frames a CAN database explains
 game/      the F1 games' datagrams, live over UDP or recorded
 paced      sensors of this process, at a rate
 parquet    what `f1buf.telemetry.recorder.Recorder` has recorded
+shared     what another process shares by `f1buf.telemetry.Sharer`
 schedule   when what was recorded is due
 """
 
