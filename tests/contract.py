@@ -1,11 +1,13 @@
 """The ring's contract is run over both rings: that of threads, and the one in shared memory.
 
 In the modules of CONTRACT, and in what they use of `helpers`, `RingBuffer` is one, then the other. A test that can only
-be one of the first is marked `threads_only`, with the reason. (conftest.py imports both hooks.)
+be one of the first is marked `threads_only`, with the reason. The everyday run leaves the second one out where it takes
+long. (conftest.py imports both hooks.)
 """
 
 import helpers
 import pytest
+from helpers import thorough
 
 from f1buf import RingBuffer, SharedRingBuffer
 
@@ -19,7 +21,7 @@ CONTRACT = (
     "test_ring_waiting",
     "test_tee",
 )
-BOTH = {"threads": RingBuffer, "processes": SharedRingBuffer}
+LONG = ("test_ring_nogil", "test_ring_signals", "test_ring_waiting")
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,8 @@ def contract(request):
 
 def pytest_generate_tests(metafunc):
     if metafunc.module.__name__ in CONTRACT:
-        only = metafunc.definition.get_closest_marker("threads_only")
-        rings = {"threads": RingBuffer} if only else BOTH
-        metafunc.parametrize("contract", rings.values(), ids=rings, indirect=True)
+        rings = [pytest.param(RingBuffer, id="threads")]
+        if not metafunc.definition.get_closest_marker("threads_only"):
+            marks = thorough if metafunc.module.__name__ in LONG else []
+            rings.append(pytest.param(SharedRingBuffer, id="processes", marks=marks))
+        metafunc.parametrize("contract", rings, indirect=True)
