@@ -402,6 +402,19 @@ def test_under_block_a_sharer_fails_where_all_who_took_are_gone(name, patient):
     assert analysed == 1000
 
 
+def test_under_block_one_who_has_attached_and_taken_nothing_yet_is_waited_for(name):
+    sharer = Sharer(name, capacity=10, overflow="block")
+    sharer.shared.put_many(readings([0.0]))
+    first = SharedSource(name).batches()
+    next(first)
+    first.close()
+    second = SharedSource(name)
+    thread = share(sharer, readings(np.arange(100.0)))
+    wait_until(lambda: sharer.shared.stats().put_waits >= 5)  # by then it knows that the first one is gone
+    assert taken(second)["value"].tolist() == list(range(100))
+    thread.result()
+
+
 def test_a_sharer_waits_at_its_end_for_somebody_to_attach(name, patient):
     sharer = Sharer(name)
     thread = share(sharer, readings([1.0, 2.0]))
