@@ -2,12 +2,12 @@
 
 In the modules of CONTRACT, and in what they use of `helpers`, `RingBuffer` is one, then the other. A test that can only
 be one of the first is marked `threads_only`, with the reason. The everyday run leaves the second one out where it takes
-long. (conftest.py imports both hooks.)
+long; so does --all without the GIL, of which its waiting makes no use. (conftest.py imports both hooks.)
 """
 
 import helpers
 import pytest
-from helpers import thorough
+from helpers import FULL, WITH_GIL, thorough
 
 from f1buf import RingBuffer, SharedRingBuffer
 
@@ -41,7 +41,8 @@ def contract(request):
 def pytest_generate_tests(metafunc):
     if metafunc.module.__name__ in CONTRACT:
         rings = [pytest.param(RingBuffer, id="threads")]
-        if not metafunc.definition.get_closest_marker("threads_only"):
-            marks = thorough if metafunc.module.__name__ in LONG else []
+        is_long = metafunc.module.__name__ in LONG
+        if not metafunc.definition.get_closest_marker("threads_only") and not (is_long and not WITH_GIL and not FULL):
+            marks = thorough if is_long else []
             rings.append(pytest.param(SharedRingBuffer, id="processes", marks=marks))
         metafunc.parametrize("contract", rings, indirect=True)

@@ -165,12 +165,6 @@ class SharedRingOfNumbers(RingOfNumbers):
         self.put, self.put_many = self.other.put, self.other.put_many
 
 
-class SharedRingOfBulk(RingOfBulk):
-    """The same of large records."""
-
-    kind = SharedRingBuffer
-
-
 class QueueOfNumbers:
     """A queue of any kind; what is taken is done."""
 
@@ -204,8 +198,7 @@ def _queue(name):
 IMPLEMENTATIONS = [
     Implementation("ring of numbers", RingOfNumbers, drops=True),
     Implementation("ring of bulk", RingOfBulk, drops=True),
-    Implementation("shared ring of numbers", SharedRingOfNumbers, drops=True),
-    Implementation("shared ring of bulk", SharedRingOfBulk, drops=True),
+    Implementation("shared ring", SharedRingOfNumbers, drops=True),
     *map(_queue, KINDS),
     Implementation("twin", Twin, drops=True),
 ]

@@ -224,7 +224,7 @@ shutdown, reserve: capacity 1; P1 reserve; C1 get; S shutdown
 shutdown, reserve, two gets: capacity 1; P1 reserve; C1 get; C2 shutdown, get
 immediate shutdown: capacity 1; P1 put; C1 get; S shutdown now
 # One is killed. K comes then, and has its place.
-killed: capacity 1; kills P1 C1; some_sleep_on; P1 put; P2 put; C1 get; C2 get
+killed: capacity 1; long; kills P1 C1; some_sleep_on; P1 put; P2 put; C1 get; C2 get
 any of them is killed: capacity 1; long; kills P1 P2 C1 C2; some_sleep_on; P1 put; P2 put; C1 get; C2 get
 killed, needs that differ: capacity 2; long; kills P1 C1; some_sleep_on; P1 put; P2 put; C1 get 2; C2 get
 killed, deadlines: capacity 1; kills P1 C1; some_sleep_on; P1 put timed; P2 put; C1 get timed

@@ -313,6 +313,7 @@ def test_the_main_thread_is_served(calls, what):
     assert waiter.result() == "DONE"
 
 
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 @thorough(but=("foreign",))
 @waiting_hows
 def test_a_copy_in_progress_is_waited_for(calls, how):

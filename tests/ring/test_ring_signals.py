@@ -172,6 +172,7 @@ def test_ctrl_c_ends_a_put_many_that_never_waits():
     ],
     ids=["get", "get_nowait", "get_many", "snapshot", "put_many"],
 )
+@pytest.mark.threads_only(reason="between processes such a call waits for 20 ms at most")
 @forked
 def test_ctrl_c_ends_a_wait_for_a_copy_in_progress(side, call):
     with side() as ring:

@@ -287,7 +287,7 @@ def crowd_of(overflow, how, capacity):
 
 # At random moments ----------------------------------------------------------------------------------------------------
 
-KILLS = 167 if FULL else 20 if STRESS_SECONDS >= 0.5 else 4  # of each combination
+KILLS = 167 if FULL else 8 if STRESS_SECONDS >= 0.5 else 4  # of each combination
 AT_A_TIME = 10  # of one crowd
 
 

@@ -51,7 +51,7 @@ from f1buf import Abandoned, Empty, Full, SharedRingBuffer, ShutDown
 from f1buf.ring import segments
 
 SOON = 0.03  # [s] timeouts that are to be over
-ROUNDS = 200 if FULL else 20 if STRESS_SECONDS >= 0.5 else 5  # of what takes its chances with the moment
+ROUNDS = 200 if FULL else 10 if STRESS_SECONDS >= 0.5 else 5  # of what takes its chances with the moment
 
 
 @pytest.fixture(name="name")
