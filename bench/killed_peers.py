@@ -111,7 +111,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = STUCK_S) -> bool:
     while not holds():
         if time.monotonic() > give_up:
             return False
-        time.sleep(0.0005)
+        time.sleep(0.0005)  # the peers give no sign
     return True
 
 
@@ -127,7 +127,7 @@ def kill_producers(name: str, size: int, rounds: int, seen: Seen, rng: random.Ra
             if not arrived:
                 seen.stuck.append(why(producer, consumer, board))
             else:
-                time.sleep(0.01 * rng.random())
+                time.sleep(0.01 * rng.random())  # killed at any moment of its work
             end(producer)
             if not arrived:
                 break

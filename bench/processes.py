@@ -287,7 +287,7 @@ def idle(consumers: int, seconds: float) -> Run:
             ring = ends.attach()
 
             def work() -> None:
-                time.sleep(seconds)
+                time.sleep(seconds)  # the length of the measurement
                 ring.shutdown()
 
             return work

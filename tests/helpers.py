@@ -657,6 +657,8 @@ def in_fork(check, limit=2 * WATCHDOG):  # in which `attempts` may take one
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
         finally:
+            for name in Path("/dev/shm").glob(f"f1buf-{os.getpid()}-*"):  # of shared rings; os._exit leaves them there
+                name.unlink(missing_ok=True)
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0, f"the child ended by signal {-status}" if status < 0 else "the child failed, see standard error"

@@ -1,4 +1,4 @@
-// How records are copied between the slots and their callers' arrays: `copy_bytes`, and nothing else.
+// How records are copied between the slots and their callers' arrays.
 
 #pragma once
 
@@ -10,7 +10,12 @@
 #include <emmintrin.h>
 #endif
 
+#include "core/interpreter.hpp"
+
 namespace f1buf {
+
+// [bytes] The largest copy under a lock by a thread that keeps the GIL: giving it up costs more than copying less.
+constexpr std::size_t ATTACHED_COPY = NO_GIL ? 4096 : 16384;
 
 #if defined(__SSE2__)
 // memcpy, but for one case. Where `to` lies 1 to 63 bytes behind `from` modulo 4,096, each load seems to wait for a store

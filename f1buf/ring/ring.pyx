@@ -74,22 +74,12 @@ cdef extern from "core/interpreter.hpp" namespace "f1buf" nogil:
     const bint NO_GIL
 
 cdef extern from "ring/copy.hpp" namespace "f1buf" nogil:
+    const size_t ATTACHED_COPY
     void copy_bytes(char*, const char*, size_t) noexcept
 
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(object)
     bint PyObject_GC_IsTracked(object)
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define F1BUF_ATTACHED_COPY 4096
-    #else
-    #define F1BUF_ATTACHED_COPY 16384
-    #endif
-    """
-    # The largest copy under the lock by a thread that keeps the GIL: giving it up costs more than copying less.
-    const size_t ATTACHED_COPY "F1BUF_ATTACHED_COPY"
 
 cdef extern from *:
     """

@@ -35,7 +35,6 @@ using Word = std::atomic<std::uint32_t>;
 using Number = std::atomic<std::uint64_t>;
 static_assert(sizeof(Word) == 4 && sizeof(Number) == 8 && Number::is_always_lock_free, "the layout is one of plain words");
 
-constexpr std::uint32_t LAYOUT = 1;         // of all below; another one is not read
 constexpr std::size_t HEADER = 8192;        // [bytes] before the slots
 constexpr std::size_t TEXT = 4096;          // [bytes] where the text that describes the dtype begins; it ends before HEADER
 constexpr std::size_t PLACES_AT = 1024;     // [bytes] where the table begins
@@ -79,6 +78,7 @@ struct Place {
   Word unused;
 };
 
+// What its first fields must say is checked, and written, in segments.py.
 struct Segment {
   char magic[8];
   std::uint32_t layout;
@@ -102,9 +102,6 @@ struct Segment {
 };
 static_assert(offsetof(Segment, puts) == 256 && offsetof(Segment, places) == PLACES_AT, "the layout is the same everywhere");
 static_assert(sizeof(Segment) <= TEXT, "the header has room for it");
-
-constexpr char MAGIC[9] = "f1bufSHR";
-constexpr std::uint32_t BYTE_ORDER_MARK = 0x01020304;
 
 // An attachment's id: place + 1 in 8 bits, generation in 23, and a bit that is free for CONTENDED. Never 0.
 constexpr std::uint32_t CONTENDED = 1;
@@ -141,14 +138,11 @@ inline int byte_lock(int file, int command, short kind, std::int64_t first, std:
   return command == F_OFD_GETLK && result == 0 ? lock.l_type != F_UNLCK : result;
 }
 
-constexpr std::int64_t GATE = 1000;         // the byte that is locked by those that attach, and, alone, by who takes a name over
-
 // Whether another open file has a lock on bytes; -1: an error.
 inline int others_hold(int file, std::int64_t first, std::int64_t count) noexcept {
   return byte_lock(file, F_OFD_GETLK, F_WRLCK, first, count);
 }
 inline bool take_byte(int file, std::int64_t first) noexcept { return byte_lock(file, F_OFD_SETLK, F_WRLCK, first, 1) == 0; }
-inline bool share_byte(int file, std::int64_t first) noexcept { return byte_lock(file, F_OFD_SETLK, F_RDLCK, first, 1) == 0; }
 inline void drop_byte(int file, std::int64_t first) noexcept { byte_lock(file, F_OFD_SETLK, F_UNLCK, first, 1); }
 
 inline char *map_file(int file, std::size_t size) noexcept {
@@ -190,7 +184,6 @@ inline bool futex_sleep(Word *, std::uint32_t, std::int64_t) noexcept { return f
 inline void futex_wake(Word *, int) noexcept {}
 inline int others_hold(int, std::int64_t, std::int64_t) noexcept { return -1; }
 inline bool take_byte(int, std::int64_t) noexcept { return false; }
-inline bool share_byte(int, std::int64_t) noexcept { return false; }
 inline void drop_byte(int, std::int64_t) noexcept {}
 inline char *map_file(int, std::size_t) noexcept { return nullptr; }
 inline void unmap(char *, std::size_t) noexcept {}

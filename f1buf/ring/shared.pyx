@@ -78,10 +78,8 @@ from f1buf.ring.reading import READING
 __all__ = ["SharedRingBuffer"]
 
 cdef extern from "ring/copy.hpp" namespace "f1buf" nogil:
+    const size_t ATTACHED_COPY
     void copy_bytes(char*, const char*, size_t) noexcept
-
-cdef extern from "core/interpreter.hpp" namespace "f1buf" nogil:
-    const bint NO_GIL
 
 cdef extern from "ring/segment.hpp" namespace "f1buf" nogil:
     const size_t HEADER
@@ -186,16 +184,6 @@ cdef int64_t EVICTION_NS = 1_000_000    # how long a put that drops the oldest w
 # How long a call that must not wait does so all the same for a copy that is going on: until then a copy ends by itself,
 # unless its process is stopped.
 cdef int64_t PATIENCE_NS = 20_000_000
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define F1BUF_SHARED_ATTACHED_COPY 4096
-    #else
-    #define F1BUF_SHARED_ATTACHED_COPY 16384
-    #endif
-    """
-    const size_t ATTACHED_COPY "F1BUF_SHARED_ATTACHED_COPY"  # as in ring.pyx
 
 
 # -- steps --------------------------------------------------------------------------------------------------------
@@ -347,7 +335,7 @@ cdef class SharedRingBuffer(RingBuffer):
             self.let_go(file)
             raise
         self.name, self.token, self.made_by = name, token, os.getpid()
-        created.add(self)
+        remember(self)
 
     @classmethod
     def attach(cls, name, *, timeout=None):
@@ -551,7 +539,8 @@ cdef class SharedRingBuffer(RingBuffer):
         if w != NULL and w.returns:
             return False
         puts = &self.here.segment.puts
-        if not has_role(self, PUTS) or not try_lock(self, puts):
+        tell_role(self, PUTS)
+        if not try_lock(self, puts):
             return False
         room = room_there(self, n)
         if not may_put_now(self, n, &room):
@@ -595,7 +584,8 @@ cdef class SharedRingBuffer(RingBuffer):
         if self.here.closed.load(memory_order_relaxed) != 0 or (w != NULL and w.returns):
             return 0
         gets = &self.here.segment.gets
-        if not has_role(self, GETS) or not try_lock(self, gets):
+        tell_role(self, GETS)
+        if not try_lock(self, gets):
             return 0
         n = min(room, records_for(self, room))
         if (
@@ -1049,6 +1039,18 @@ def _unlink_created():
 
 
 atexit.register(_unlink_created)
+cdef long minded = 0  # the process in which multiprocessing knows of it
+
+
+cdef int remember(SharedRingBuffer ring) except -1:
+    """So that its name goes with the process. (A child of multiprocessing ends without `atexit`.)"""
+    global minded
+    created.add(ring)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and minded != os.getpid():
+        minded = os.getpid()
+        util.Finalize(None, _unlink_created, exitpriority=0)
+    return 0
 
 
 # -- fork ---------------------------------------------------------------------------------------------------------

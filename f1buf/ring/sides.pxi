@@ -247,17 +247,16 @@ cdef inline Outcome enter(SharedRingBuffer self, uint32_t role) noexcept nogil:
     """At the beginning of a call: may it, and do the others know what this process does?"""
     if self.here.closed.load() != 0:
         return CLOSED if self.here.segment != NULL else SHUT_DOWN
-    has_role(self, role)
+    tell_role(self, role)
     return DONE
 
 
-cdef inline bint has_role(SharedRingBuffer self, uint32_t role) noexcept nogil:
-    """True; from now on the others know that this process puts, or gets."""
+cdef inline void tell_role(SharedRingBuffer self, uint32_t role) noexcept nogil:
+    """From now on the others know that this process puts, or gets."""
     if self.here.roles.load(memory_order_relaxed) & role == 0:
         self.here.roles.fetch_or(role)
         self.here.segment.places[place_of(self.here.id.load())].roles.fetch_or(role)
         self.here.segment.roles.fetch_or(role)
-    return True
 
 
 cdef inline SharedSide* other_side(SharedRingBuffer self, SharedSide* side) noexcept nogil:

@@ -1112,3 +1112,23 @@ def test_what_was_pickled_is_that_ring_or_an_error(name):
         pickle.loads(pickled)
     with shared(4, "i8", name=name), pytest.raises(FileNotFoundError, match="another one has its name now"):
         pickle.loads(pickled)
+
+
+def test_a_name_goes_with_the_child_of_multiprocessing_that_made_it():
+    """Such a child ends by os._exit, without `atexit`."""
+    run_silent(
+        "import multiprocessing, os\n"
+        "import f1buf\n"
+        "kept = []\n"
+        "def make(pipe):\n"
+        "    kept.append(f1buf.SharedRingBuffer(4, 'i8'))\n"
+        "    pipe.send(kept[0].name)\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('fork')\n"
+        "    ours, theirs = context.Pipe()\n"
+        "    process = context.Process(target=make, args=(theirs,))\n"
+        "    process.start()\n"
+        "    name = ours.recv()\n"
+        "    process.join()\n"
+        "    assert not os.path.exists(f'/dev/shm/f1buf-{name}'), name\n"
+    )
