@@ -273,6 +273,7 @@ cdef void register_for_fork(Monitor* m) noexcept nogil
 cdef void unregister_for_fork(Monitor* m) noexcept nogil
 
 cdef int64_t SIGNAL_TICK_NS
+cdef int64_t SPIN_NS
 cdef unsigned long main_thread  # in the child of a fork: the one that forked
 cdef long forks  # how many lie between this process and the first
 

@@ -62,7 +62,7 @@ from libcpp.atomic cimport atomic, memory_order_acquire, memory_order_relaxed
 
 from f1buf.core.sync cimport (
     ABANDONED, BROKEN, CLOSED, COPYING, DEBUG, DONE, EMPTY, FOREVER, FREE, FULL, GROW, HELD, HELD_BY_SELF, OPEN, SHUT,
-    SHUT_DOWN, SHUT_NOW, SIGNAL_TICK_NS, TICKED,
+    SHUT_DOWN, SHUT_NOW, SIGNAL_TICK_NS, SPIN_NS, TICKED,
     Monitor, Mutex, Outcome, Parker, Side, Wait, Waiter,
     current_cpu, deadline_from, install_fork_handlers, now_ns, settle_and_unlock, spin_pause, this_thread, unhold,
 )
@@ -175,15 +175,21 @@ cdef enum:
 
 cdef int64_t TICK_NS = 80_000_000       # how long a sleep lasts at most, also before signal handlers run
 cdef int64_t LOOK_NS = 400_000_000      # how often a sleeper looks who is attached
-cdef int64_t SPIN_NS = 20_000           # how long a waiter spins, as in `sync`;
-cdef int64_t AHEAD_NS = 1_500           # and how long one that is there waits for more, this many times at most
-cdef int AHEAD_TIMES = 8
+cdef int64_t AHEAD_NS = 1_500           # how long a waiter that has spun waits for more of a batch
+cdef int AHEAD_TIMES = 8                # and how often at most, as long as more comes
 cdef int64_t LOCK_SPIN_NS = 5_000       # a copy of 64 KB, or the rest of a larger one
 cdef int64_t WAKING_NS = 100_000        # what it takes until a thread runs that was woken, and more
 cdef int64_t EVICTION_NS = 1_000_000    # how long a put that drops the oldest waits for a get that is copying
 # How long a call that must not wait does so all the same for a copy that is going on: until then a copy ends by itself,
 # unless its process is stopped.
 cdef int64_t PATIENCE_NS = 20_000_000
+
+
+def _tick_every(int64_t ns):
+    """Let sleeps last so long at most, from now on [ns]; returns what it was. To see that no wake-up is lost."""
+    global TICK_NS
+    before, TICK_NS = TICK_NS, ns
+    return before
 
 
 # -- steps --------------------------------------------------------------------------------------------------------

@@ -407,7 +407,7 @@ cdef bint spin(SharedRingBuffer self, SharedSide* side, Wait* w, uint64_t need, 
     cdef int cpu = other_side(self, side).cpu.load(memory_order_relaxed)
     cdef int64_t until
     cdef int _
-    if cpu < 0 or cpu == current_cpu() or side.turn.load() != 0 or side.wake_at.load() != NOBODY:
+    if SPIN_NS == 0 or cpu < 0 or cpu == current_cpu() or side.turn.load() != 0 or side.wake_at.load() != NOBODY:
         return False
     until = min(now_ns() + SPIN_NS, w.deadline if not w.expired else FOREVER)
     while now_ns() < until:

@@ -15,10 +15,19 @@ from implementations import RingOfNumbers, each_implementation
 
 from f1buf import Empty, Full, ShutDown
 from f1buf.core import sync
+from f1buf.ring import shared
 
 HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(0.2, min(1.0, 2 * STRESS_SECONDS)))
 SLOW = 10  # how much less is asked of threads that are slowed down
 SLOWER = 50 if FULL else 10  # and of what runs in Python or copies kilobytes
+
+
+@pytest.fixture(autouse=True)
+def without_tick():
+    """A shared ring's waiters, too, depend on wake-ups alone; otherwise they look by themselves every 80 ms."""
+    before = shared._tick_every(3_600_000_000_000)
+    yield
+    shared._tick_every(before)
 
 
 @pytest.fixture
