@@ -1,5 +1,6 @@
 """What the tests of rings and queues share: threads with a watchdog, crowds, signals, child processes, records."""
 
+import asyncio
 import contextlib
 import ctypes
 import faulthandler
@@ -672,6 +673,17 @@ def forked(test):
         in_fork(lambda: test(*args, **kwargs))
 
     return in_child
+
+
+async def waiting(*coroutines):
+    """Tasks, each of which has come to where it waits, one after the other."""
+    tasks = []
+    for coroutine in coroutines:
+        tasks.append(asyncio.ensure_future(coroutine))
+        for _ in range(3):  # it may have let the loop run first
+            await asyncio.sleep(0)
+    assert not any(task.done() for task in tasks)
+    return tasks[0] if len(tasks) == 1 else tasks
 
 
 def in_loop(test):

@@ -31,6 +31,7 @@ from helpers import (
     parked,
     ring_with,
     send,
+    waiting,
 )
 from test_ring_signals import signal_first_of_two
 
@@ -75,17 +76,6 @@ def run(new_loop):
             return runner.run(watched())
 
     return run
-
-
-async def waiting(*coroutines):
-    """Tasks, each of which has come to where it waits, one after the other."""
-    tasks = []
-    for coroutine in coroutines:
-        tasks.append(asyncio.ensure_future(coroutine))
-        for _ in range(3):  # it may have let the loop run first
-            await asyncio.sleep(0)
-    assert not any(task.done() for task in tasks)
-    return tasks[0] if len(tasks) == 1 else tasks
 
 
 async def none_is_due():

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import WATCHDOG, Task, check_balance, run_python
+from helpers import WATCHDOG, Task, check_balance, run_python, waiting
 
 from f1buf import Abandoned, SharedRingBuffer, ShutDown
 
@@ -18,17 +18,6 @@ def run(main):
             return await main
 
     return asyncio.run(watched())
-
-
-async def waiting(*coroutines):
-    """Tasks, each of which has come to where it waits."""
-    tasks = []
-    for coroutine in coroutines:
-        tasks.append(asyncio.ensure_future(coroutine))
-        for _ in range(3):  # it may have let the loop run first
-            await asyncio.sleep(0)
-    assert not any(task.done() for task in tasks)
-    return tasks
 
 
 def pair(capacity=8):
@@ -75,8 +64,8 @@ def test_coroutines_of_one_process_go_on_as_there_is_enough_for_each():
 def test_one_that_needs_less_is_served_though_the_watcher_sleeps_for_more():
     async def main():
         ring, other = pair()
-        (five,) = await waiting(ring.aget_many(min_count=5))
-        (one,) = await waiting(ring.aget_many(1))
+        five = await waiting(ring.aget_many(min_count=5))
+        one = await waiting(ring.aget_many(1))
         other.put(1)
         assert (await one).tolist() == [1]
         other.put_many([2, 3, 4, 5, 6])
@@ -93,7 +82,7 @@ def test_one_that_is_cancelled_has_taken_and_put_nothing():
         other.put(1)
         assert (await second).tolist() == [1]
         other.put_many([2, 3])
-        (put,) = await waiting(ring.aput_many([4]))
+        put = await waiting(ring.aput_many([4]))
         put.cancel()
         await asyncio.wait([put])
         assert other.get_many().tolist() == [2, 3]
@@ -116,7 +105,7 @@ def test_a_shutdown_by_another_process_ends_the_waiting(immediate):
                 await get
         full, other = pair(1)
         full.put(1)
-        (put,) = await waiting(full.aput_many([2]))
+        put = await waiting(full.aput_many([2]))
         other.shutdown(immediate)
         with pytest.raises(ShutDown):
             await put
@@ -127,7 +116,7 @@ def test_a_shutdown_by_another_process_ends_the_waiting(immediate):
 def test_closing_ends_the_waiting():
     async def main():
         ring, _ = pair()
-        (get,) = await waiting(ring.aget_many())
+        get = await waiting(ring.aget_many())
         ring.close()
         with pytest.raises(ValueError, match="has closed it"):
             await get
@@ -152,10 +141,10 @@ def test_a_coroutine_waits_for_its_own_threads_block():
         ring, _ = pair(4)
         with ring.reserve(2) as block:
             block.array[:] = 1, 2
-            (task,) = await waiting(ring.aput_many([3]))
+            task = await waiting(ring.aput_many([3]))
         assert await task == 1
         with ring.peek(1):
-            (task,) = await waiting(ring.aget_many(1))
+            task = await waiting(ring.aget_many(1))
         assert (await task).tolist() == [2]
 
     run(main())
@@ -181,7 +170,7 @@ def test_the_thread_that_waits_for_coroutines_ends_with_the_ring():
 
     async def main():
         ring, other = pair()
-        (get,) = await waiting(ring.aget_many())
+        get = await waiting(ring.aget_many())
         assert len(threads() - before) == 1
         other.put(1)
         assert len(await get) == 1
