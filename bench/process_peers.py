@@ -146,7 +146,7 @@ def shared_ring(flow: Flow) -> Iterator[Ends]:
 
     def receiver(check: Check) -> Callable[[int], None]:
         mine = attach()
-        get_into, out = mine.get_into, np.zeros(flow.batch if flow.batch > 1 else 4096, READING)
+        get_into, out = mine.get_into, np.zeros(4096, READING)
         seen = check(out)
 
         def take(records: int) -> None:

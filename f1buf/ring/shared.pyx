@@ -29,13 +29,13 @@ Waiting. A waiter spins for 20 us, then sleeps on `wakes`, its side's count of w
 `wake_at` from which number of the other side on it wants to be woken. Why no wake-up is lost: the waiter first lowers
 `wake_at`, then looks at the number again, then sleeps, unless `wakes` has changed since it began. The other side first
 stores its number, then looks at `wake_at`; where that is reached it sets `wake_at` to NOBODY, changes `wakes`, then
-wakes. All of these are sequentially consistent: so either the waiter sees the new number, or the other side sees the
-waiter, and then the count has changed before the waiter sleeps, or the wake-up comes after it slept. One sleeper is
-woken, the one that has slept longest; all, where one of them waits for anything but a single record or slot. A sleeper
-that comes back while others sleep lowers `wake_at` to 0 for them before it does anything else; and a section that
-leaves something for others of its own side wakes the next. So they are woken one after another, for as long as there is
-something for them. The lock's own sleepers, too, are woken one after another: one that goes away without the lock wakes
-the next.
+wakes. All of these are sequentially consistent (how the number is stored, see `PUBLISH`): so either the waiter sees the
+new number, or the other side sees the waiter, and then the count has changed before the waiter sleeps, or the wake-up
+comes after it slept. One sleeper is woken, the one that has slept longest; all, where one of them waits for anything
+but a single record or slot. A sleeper that comes back while others sleep lowers `wake_at` to 0 for them before it does
+anything else; and a section that leaves something for others of its own side wakes the next. So they are woken one
+after another, for as long as there is something for them. The lock's own sleepers, too, are woken one after another:
+one that goes away without the lock wakes the next.
 
 A thread that is killed between its store and its wake-up leaves others asleep. So nobody sleeps for longer than TICK,
 80 ms, without a look: at what is there, at the lock's owner, and, twice a second, at who is attached. Where nobody was
@@ -58,7 +58,7 @@ import weakref
 
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from libcpp.atomic cimport atomic, memory_order_acquire, memory_order_relaxed
+from libcpp.atomic cimport atomic, memory_order, memory_order_acquire, memory_order_relaxed
 
 from f1buf.core.sync cimport (
     ABANDONED, BROKEN, CLOSED, COPYING, DEBUG, DONE, EMPTY, FOREVER, FREE, FULL, GROW, HELD, HELD_BY_SELF, OPEN, SHUT,
@@ -85,6 +85,7 @@ cdef extern from "ring/segment.hpp" namespace "f1buf" nogil:
     const size_t HEADER
     const int PLACES
     const uint64_t NOBODY
+    const memory_order PUBLISH
     const uint32_t PUTS
     const uint32_t GETS
     const uint32_t CONTENDED
@@ -797,7 +798,7 @@ cdef inline void leave_puts(SharedRingBuffer self, uint64_t seq, uint64_t n) noe
     if n != 0:
         puts.cpu.store(current_cpu(), memory_order_relaxed)
         for_next = puts.wake_at.load(memory_order_relaxed) != NOBODY
-        puts.seq.store(seq + n)
+        puts.seq.store(seq + n, PUBLISH)
         at(PUBLISHED)
         note_count(self, seq + n)  # behind that, since it may have to fetch the other side's line
     unlock(puts)
@@ -870,7 +871,7 @@ cdef inline void take_out(SharedRingBuffer self, uint64_t n) noexcept nogil:
     cdef uint64_t seq = gets.seq.load(memory_order_relaxed) + n
     at(COPIED)
     gets.cpu.store(current_cpu(), memory_order_relaxed)
-    gets.seq.store(seq)
+    gets.seq.store(seq, PUBLISH)
     at(PUBLISHED)
     leave_gets(self, seq)
 
