@@ -49,7 +49,7 @@ def distance(line: Line | None) -> str:
     """How much of the aim is reached; of a latency how many times as long it takes."""
     if line is None:
         return ""
-    if line["mark"] == "reaches the aim" or line["mark"] == "reaches the must" and "most" in line:
+    if line["mark"] == "reaches the aim" or (line["mark"] == "reaches the must" and "most" in line):
         return "reached"
     most = line["most"] if "most" in line else line["must"]
     missed = "" if line["mark"] == "reaches the must" else f"**misses the must, {brief(most)}**: "
@@ -82,7 +82,8 @@ def main() -> None:
     try:
         lines = lines_of(args.files or sorted(RESULTS.iterdir()), "processes" if args.processes else "speed")
     except (OSError, ValueError, KeyError, lzma.LZMAError) as error:
-        parser.error(f"no results of {'processes.py' if args.processes else 'the speed section of compare.py'}: {error!r}")
+        script = "processes.py" if args.processes else "the speed section of compare.py"
+        parser.error(f"no results of {script}: {error!r}")
     print(table(lines, distance if args.aims else ratio))
 
 
