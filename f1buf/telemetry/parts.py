@@ -71,6 +71,13 @@ SCHEMA = pa.schema(
 """A part's columns."""
 
 _DESCRIBED = ("car", "driver", "lap", "part", "session")
+
+
+def described_columns() -> list[Any]:
+    """Return the columns that hold what is known of sensors."""
+    return [SCHEMA.field(name) for name in _DESCRIBED]
+
+
 _COLUMNS = {1: pa.schema([field for field in SCHEMA if field.name != "session"]), VERSION: SCHEMA}
 # Without this pandas makes whole numbers floats in a file where one is null, and leaves them whole in others.
 _NULLABLE = {"car": "Int16", "lap": "Int16", "session": "UInt64"}
@@ -152,7 +159,7 @@ class Descriptions:
         try:
             return _faithful([value], kind)[0].as_py()
         except Exception:
-            held = _text(value) if kind == _TEXT and isinstance(value, str) else None
+            held = faithful_text(value) if kind == _TEXT and isinstance(value, str) else None
             kind = "text" if kind == _TEXT else kind
             instead = "null" if held is None else "replacement characters"
             said = one_line(Exception(repr(value)))[:40]
@@ -181,7 +188,8 @@ def _faithful(values: list[Any], kind: Any) -> Any:
 _SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
 
 
-def _text(text: str) -> str:
+def faithful_text(text: str) -> str:
+    """Return the text with replacement characters for what UTF-8 cannot hold."""
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -209,8 +217,8 @@ class PartWriter:
     def write(self, readings: Array, described: Sequence[Any]) -> None:
         """Write readings and the columns of their `Descriptions` as a row group."""
         channels = known_channels()
-        names = _array([None, *(_text(channel.name) for channel in channels)], _TEXT)
-        units = _array([None, *(_text(channel.unit) for channel in channels)], _TEXT)
+        names = _array([None, *(faithful_text(channel.name) for channel in channels)], _TEXT)
+        units = _array([None, *(faithful_text(channel.unit) for channel in channels)], _TEXT)
         numbers = readings["channel"]
         places = pa.array(np.where(numbers <= len(channels), numbers, 0))
         columns = {
@@ -271,11 +279,14 @@ def open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
     return temporary.open("x+b"), temporary  # x follows no link, which another user may have put there
 
 
+def channel_said(channel: Channel) -> dict[str, Any]:
+    """Return a channel ready for JSON; null for a limit that is infinite."""
+    limits = [limit if math.isfinite(limit) else None for limit in channel.range]
+    return {"name": channel.name, "unit": channel.unit, "range": limits}
+
+
 def _metadata(notes: dict[str, Any]) -> bytes:
-    channels = []
-    for channel in known_channels():
-        limits = [limit if math.isfinite(limit) else None for limit in channel.range]
-        channels.append({"name": channel.name, "unit": channel.unit, "range": limits})
+    channels = [channel_said(channel) for channel in known_channels()]
     said = {"schema": VERSION, "version": __version__, **notes, "channels": channels, **NO_CHECKSUMS}
     return json.dumps(said).encode()
 
@@ -416,7 +427,7 @@ def read_footer(path: Path) -> Footer:
     if version > 1 and data is None:
         raise RecordingError(f"{path}: has no checksums: damaged, or written again by another program; copy it again")
     try:
-        numbers: Any = [0, *(_channel(**each).number for each in said["channels"])]
+        numbers: Any = [0, *(channel_from(**each).number for each in said["channels"])]
         if not isinstance(said["thresholds"], str):
             raise TypeError(f"thresholds are {said['thresholds']!r}")
         thresholds = loads(said["thresholds"])
@@ -430,7 +441,8 @@ def read_footer(path: Path) -> Footer:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 
 
-def _channel(name: str, unit: str, range: Sequence[float | None]) -> Channel:
+def channel_from(name: str, unit: str, range: Sequence[float | None]) -> Channel:
+    """Return the channel of which `channel_said` says this."""
     low, high = range
     return Channel(name, unit, (-math.inf if low is None else low, math.inf if high is None else high))
 
@@ -482,7 +494,7 @@ def read_rows(part: Footer, max_count: int, is_wanted: Callable[[int], bool] | N
                 readings[field] = batch.column(field).to_numpy()
             numbers = batch.column("channel_number").to_numpy()
             readings["channel"] = part.numbers[np.where(numbers < len(part.numbers), numbers, 0)]
-            yield Rows(readings, _described(readings, batch), passed_over)
+            yield Rows(readings, described_rows(readings, batch), passed_over)
 
 
 def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dict[int | None, int]]:
@@ -498,7 +510,8 @@ def _only_wanted(batch: Any, is_wanted: Callable[[int], bool]) -> tuple[Any, dic
     return batch, passed_over
 
 
-def _described(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:
+def described_rows(readings: Array, batch: Any) -> dict[int, dict[str, Any]]:
+    """Return what a batch's columns say of the sensors of its rows, by ``sensor_id << 16 | flags``."""
     known = [name for name in _DESCRIBED if name in batch.schema.names and batch.column(name).null_count < len(batch)]
     if not known:
         return {}

@@ -1,0 +1,209 @@
+"""Readings as messages: what is in one, how it is packed and unpacked. Needs pyarrow.
+
+A message is an Arrow IPC stream of one record batch, which any program with Arrow reads: a row a reading, in the order
+in which they were taken, with the columns of `SCHEMA`. `channel` is dictionary-encoded: the rows hold the sender's
+channel numbers, the dictionary the names; number 0 is no channel, and its name is empty. Where the sender knows
+something of its sensors the columns of `DESCRIBED` follow, as in a recording.
+
+The schema's metadata has, under `KEY`, a JSON object: "schema" (the version of all that is said here), "version" (of
+the f1buf that sent it), "source" (where the readings come from), "thresholds" (what they are checked against there, a
+TOML text), and "channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is
+infinite). So every message can be read by itself.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from f1buf import __version__
+from f1buf.ring.reading import READING
+from f1buf.telemetry.channels import known_channels
+from f1buf.telemetry.parts import (
+    KEY,
+    Descriptions,
+    channel_from,
+    channel_said,
+    described_columns,
+    described_rows,
+    faithful_text,
+)
+from f1buf.telemetry.text import one_line
+from f1buf.telemetry.thresholds import Threshold, dumps, loads
+
+__all__ = ["DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker"]
+
+Array = NDArray[Any]
+
+VERSION = 1
+"""A message with a higher one may lack or rename columns."""
+
+_PLAIN = ("timestamp", "sensor_id", "value", "flags")  # as in READING
+SCHEMA = pa.schema(
+    [
+        pa.field("timestamp", pa.float64(), nullable=False),  # [s]
+        pa.field("sensor_id", pa.uint32(), nullable=False),
+        pa.field("channel", pa.dictionary(pa.uint16(), pa.string()), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),  # in the channel's unit
+        pa.field("flags", pa.uint16(), nullable=False),
+    ]
+)
+"""The columns of every message."""
+
+DESCRIBED = pa.schema(described_columns())
+"""Those that follow where the sender knows something of its sensors: null where it does not."""
+
+
+class MessageError(ValueError):
+    """Bytes that are no message of readings; the message is one line that says why."""
+
+
+# Packing --------------------------------------------------------------------------------------------------------------
+
+
+class Packer:
+    """Packs readings; for one thread at a time.
+
+    Parameters
+    ----------
+    describe : callable, optional
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
+        ``session``.
+    source : str
+        Where the readings come from; for people.
+    thresholds : iterable of Threshold
+        What they are checked against here.
+
+    Examples
+    --------
+    >>> import pyarrow
+    >>> from f1buf.telemetry import SpeedSensor
+    >>> message = Packer().pack(SpeedSensor(7, seed=1).read_batch(3))
+    >>> pyarrow.ipc.open_stream(message).read_all().column("channel").to_pylist()
+    ['SPEED', 'SPEED', 'SPEED']
+    """
+
+    def __init__(
+        self,
+        describe: Callable[[int, int], dict[str, Any]] | None = None,
+        *,
+        source: str = "",
+        thresholds: Iterable[Threshold] = (),
+    ) -> None:
+        self._descriptions = None if describe is None else Descriptions(describe)
+        self._said = {"schema": VERSION, "version": __version__, "source": source, "thresholds": dumps(thresholds)}
+        self._channels = -1  # of how many the schema and the dictionary tell
+        self._schema, self._names = SCHEMA, pa.array([""])
+
+    @property
+    def notes(self) -> list[str]:
+        """For each column the first value of `describe` that it cannot hold; for people."""
+        return [] if self._descriptions is None else list(self._descriptions.notes.values())
+
+    def pack(self, readings: Array) -> bytes:
+        """Return the message of these readings, an array of READING; none is a message, too."""
+        self._tell_channels()
+        numbers = np.where(readings["channel"] < len(self._names), readings["channel"], 0)
+        columns = [pa.array(np.ascontiguousarray(readings[name])) for name in _PLAIN]
+        columns.insert(2, pa.DictionaryArray.from_arrays(pa.array(numbers), self._names))
+        if self._descriptions is not None:
+            columns += self._descriptions.columns(self._descriptions.codes(readings))
+            self._descriptions.clear()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema) as stream:
+            stream.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        message: bytes = sink.getvalue().to_pybytes()
+        return message
+
+    def _tell_channels(self) -> None:
+        channels = known_channels()
+        if len(channels) == self._channels:
+            return
+        said = json.dumps(self._said | {"channels": [channel_said(each) for each in channels]})
+        fields = [*SCHEMA, *(DESCRIBED if self._descriptions is not None else ())]
+        self._schema = pa.schema(fields, {KEY: said.encode()})
+        self._names = pa.array(["", *(faithful_text(each.name) for each in channels)])
+        self._channels = len(channels)
+
+
+# Unpacking ------------------------------------------------------------------------------------------------------------
+
+
+class About(NamedTuple):
+    """What a message's metadata says."""
+
+    source: str
+    """Where the readings come from."""
+    thresholds: tuple[Threshold, ...]
+    """What the sender checks them against."""
+    numbers: Array
+    """The number in this process of the channel with each number of the sender's; of 0, which is no channel, 0."""
+
+
+class Unpacked(NamedTuple):
+    """What a message holds."""
+
+    readings: Array
+    """READING, the caller's own; the channels have this process' numbers."""
+    described: dict[int, dict[str, Any]]
+    """What was known of their sensors, by ``sensor_id << 16 | flags``; without what was not known."""
+    about: About
+    """What its metadata says."""
+
+
+class Unpacker:
+    """Unpacks messages; creates their channels in this process. For one thread at a time.
+
+    Examples
+    --------
+    >>> from f1buf.telemetry import SpeedSensor
+    >>> readings = SpeedSensor(7, seed=1).read_batch(3)
+    >>> bool((Unpacker().unpack(Packer().pack(readings)).readings == readings).all())
+    True
+    """
+
+    def __init__(self) -> None:
+        self._text, self._about = b"", About("", (), np.zeros(1, READING["channel"]))
+
+    def unpack(self, message: bytes) -> Unpacked:
+        """Return what a message holds.
+
+        Raises
+        ------
+        MessageError
+            It is no message of readings, damaged, or of a newer version.
+        """
+        try:
+            with pa.ipc.open_stream(message) as stream:
+                about = self._read_about((stream.schema.metadata or {}).get(KEY))
+                names = [field.name for field in stream.schema]
+                if names[: len(SCHEMA)] != SCHEMA.names or stream.schema.types[: len(SCHEMA)] != SCHEMA.types:
+                    raise MessageError(f"has the columns {', '.join(names)}; expected {', '.join(SCHEMA.names)}")
+                batch = stream.read_next_batch()
+            readings = np.empty(len(batch), READING)
+            for name in _PLAIN:
+                readings[name] = batch.column(name).to_numpy()
+            numbers = batch.column("channel").indices.to_numpy()
+            readings["channel"] = about.numbers[np.where(numbers < len(about.numbers), numbers, 0)]
+            return Unpacked(readings, described_rows(readings, batch), about)
+        except MessageError:
+            raise
+        except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, StopIteration) as error:
+            raise MessageError(f"is no message of readings, or damaged: {one_line(error)}") from error
+
+    def _read_about(self, text: bytes | None) -> About:
+        if text == self._text and text:
+            return self._about
+        if text is None:
+            raise MessageError(f"has no metadata {KEY.decode()!r}; expected readings that f1buf published")
+        said = json.loads(text)
+        version = said.get("schema") if isinstance(said, dict) else None
+        if version != VERSION:
+            raise MessageError(f"has schema version {version}; expected {VERSION}: a newer f1buf may know it")
+        numbers = np.array([0, *(channel_from(**each).number for each in said["channels"])], READING["channel"])
+        self._about = About(str(said["source"]), loads(said["thresholds"]), numbers)
+        self._text = text
+        return self._about
