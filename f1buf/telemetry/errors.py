@@ -9,6 +9,7 @@ __all__ = [
     "RecorderError",
     "RecordingError",
     "SharingError",
+    "StreamError",
     "TelemetryError",
     "ThresholdError",
 ]
@@ -62,6 +63,10 @@ class RecorderError(RuntimeError):
 
 class SharingError(RuntimeError):
     """Readings cannot be shared with other processes, or are shared no more; the message is one line that says why."""
+
+
+class StreamError(RuntimeError):
+    """A stream of a NATS server cannot be published to or read; the message is one line that names it and says why."""
 
 
 class RecordingError(ValueError):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from numpy.typing import NDArray
 
+from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.schedule import Schedule, due_pieces
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PART_NAME", "ParquetRecording", "ParquetReplay", "open_parquet"]
 
-Described = dict[int, dict[str, Any]]
-
 PART_NAME = re.compile(r"part-(\d{6,})\.parquet")
 ROWS = 65_536  # readings read together
-DESCRIBED = 131_072  # sensors that are remembered: more than readings are on their way to the analyzers
 _GAPS = 10  # that an error names
 _BATCH = 4096  # readings put together
 
@@ -217,12 +215,16 @@ class ParquetReplay:
         self.name = f"replay of {recording.path.name}"
         self.rejected = Counter(recording.rejected)
         self.session = checked_session(session)
-        self.sessions: tuple[int, ...] = ()
         self.others: tuple[int, ...] = ()
         self._recording = recording
         self._speed = speed
         self._is_wanted = None if self.session is None else partial(is_wanted, wanted=self.session)
-        self._described: tuple[Described, Described] = {}, {}  # the latest, and those before
+        self._sensors = DescribedSensors()
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """The game's numbers of the sessions that readings came of."""
+        return self._sensors.sessions
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
@@ -234,7 +236,7 @@ class ParquetReplay:
                 self.rejected["no session" if session is None else "other session"] += count
                 if session is not None:
                     self.others = with_session(self.others, session)
-            self._remember(described)
+            self._sensors.remember(described)
             for piece in [slice(None)] if schedule is None else due_pieces(readings["timestamp"], schedule, stop):
                 due = readings[piece]
                 for start in range(0, len(due), _BATCH):
@@ -259,20 +261,4 @@ class ParquetReplay:
         -----
         May be called from other threads while `batches` goes on.
         """
-        key = int(sensor_id) << 16 | int(flags)
-        latest, before = self._described
-        described = latest.get(key)
-        return dict(before.get(key, {}) if described is None else described)
-
-    def _remember(self, described: Described) -> None:
-        """Keep what is known of sensors, before their readings are yielded, in the order in which they came."""
-        for each in described.values():
-            if "session" in each:
-                self.sessions = with_session(self.sessions, each["session"])
-                if len(self.sessions) > 1:
-                    each["several"] = True
-        latest, before = self._described
-        if len(latest) >= DESCRIBED:
-            latest, before = {}, latest
-        latest.update(described)
-        self._described = latest, before
+        return self._sensors.describe(int(sensor_id), int(flags))

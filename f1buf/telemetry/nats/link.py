@@ -1,0 +1,261 @@
+"""The connection to a NATS server and its JetStream: addresses, requests, and errors in one line."""
+
+import asyncio
+import json
+import re
+import ssl
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from f1buf.telemetry.errors import StreamError
+from f1buf.telemetry.text import one_line
+
+__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected"]
+
+_EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PATIENCE = 5.0  # [s] for the first connection
+_ANSWER = 2.0  # [s] for an answer; without one the request is made again
+_BETWEEN = 0.1  # [s] between attempts to connect
+OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
+# What nats-py keeps that it could not send yet: more than everything that is in flight, so that it never refuses.
+_PENDING = 64 << 20
+
+FORMAT = "1"
+"""In a stream's metadata, as "f1buf": what its messages mean."""
+
+
+@dataclass(frozen=True)
+class StreamAddress:
+    """Where a stream is: ``nats://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/STREAM[?creds=FILE&ca=FILE]``.
+
+    With ``tls://`` the connection is encrypted. ``creds`` is a file of credentials as NATS makes them, ``ca`` a file of
+    certificates to trust in place of the system's.
+
+    Parameters
+    ----------
+    url : str
+        As above.
+
+    Raises
+    ------
+    StreamError
+        It is no such address.
+    """
+
+    url: str = field(repr=False)
+    servers: tuple[str, ...] = field(init=False, repr=False)
+    stream: str = field(init=False)
+    options: dict[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urllib.parse.urlsplit(self.url)
+        options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+        name = parts.path.removeprefix("/")
+        user, at, hosts = parts.netloc.rpartition("@")
+        if parts.scheme not in ("nats", "tls") or not hosts or parts.fragment or set(options) - {"creds", "ca"}:
+            raise StreamError(f"{self._shown(parts)}: no address of a stream; {_EXPECTED}")
+        if not _NAME.fullmatch(name):
+            raise StreamError(
+                f"{self._shown(parts)}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ "
+                "behind the host, as in nats://127.0.0.1:4222/race"
+            )
+        servers = tuple(f"{parts.scheme}://{user}{at}{host}" for host in hosts.split(","))
+        try:
+            valid = all(urllib.parse.urlsplit(server).hostname for server in servers)
+            _ = [urllib.parse.urlsplit(server).port for server in servers]
+        except ValueError:
+            valid = False
+        if not valid:
+            raise StreamError(f"{self._shown(parts)}: no address of a stream; {_EXPECTED}")
+        for name_, value in (("servers", servers), ("stream", name), ("options", options)):
+            object.__setattr__(self, name_, value)
+
+    @staticmethod
+    def _shown(parts: urllib.parse.SplitResult) -> str:
+        return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+    def __str__(self) -> str:
+        return self._shown(urllib.parse.urlsplit(self.url))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what `nats.connect` is to be told beside how to go on."""
+        told: dict[str, Any] = {"servers": list(self.servers)}
+        if "creds" in self.options:
+            told["user_credentials"] = self.options["creds"]
+        if "ca" in self.options:
+            told["tls"] = ssl.create_default_context(cafile=self.options["ca"])
+        return told
+
+
+class RefusedError(Exception):
+    """The server answers a request with an error."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(description)
+        self.code = code  # JetStream's own, of five digits
+
+
+class Link:
+    """A connection that comes back by itself; made by `connected`.
+
+    Attributes
+    ----------
+    address : StreamAddress
+        Of the stream.
+    client : nats.aio.client.Client
+        nats-py's.
+    generation : int
+        How often the connection was made or lost: what was on its way before may have been lost.
+    trouble : str
+        Why there is no connection, or what the server said last; empty while all is well.
+    """
+
+    def __init__(self, address: StreamAddress) -> None:
+        self.address = address
+        self.client = Client()
+        self.generation = 0
+        self.trouble = ""
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def request(self, subject: str, **body: Any) -> dict[str, Any]:
+        """Ask JetStream.
+
+        Raises
+        ------
+        RefusedError
+            It answers with an error.
+        asyncio.TimeoutError, nats.errors.Error
+            It does not answer.
+        """
+        said = json.dumps(body).encode() if body else b""
+        answer = json.loads((await self.client.request(f"$JS.API.{subject}", said, timeout=_ANSWER)).data)
+        if "error" in answer:
+            error = answer["error"]
+            raise RefusedError(error.get("err_code", 0), error.get("description", "an error without a description"))
+        return dict(answer)
+
+    async def message_at(self, sequence: int) -> dict[str, str] | None:
+        """Return the headers of the message with this number; None where it is no more."""
+        from nats.js.errors import NotFoundError
+
+        try:
+            message = await self.client.jetstream(timeout=_ANSWER).get_msg(self.address.stream, seq=sequence)
+        except NotFoundError:
+            return None
+        return message.headers or {}
+
+    async def note_loss(self) -> None:
+        """The connection is lost; nats-py connects again."""
+        self.generation += 1
+        self.trouble = "the connection is lost"
+        self.on_change()
+
+    async def note_return(self) -> None:
+        """It is there again."""
+        self.generation += 1
+        self.trouble = ""
+        self.on_change()
+
+    async def note_error(self, error: Exception) -> None:
+        """Keep what the server, or nats-py, said last."""
+        self.trouble = one_line(error)
+
+
+@asynccontextmanager
+async def connected(address: StreamAddress) -> AsyncIterator[Link]:
+    """``async with connected(address) as link``: connects, or says in one line why not.
+
+    Raises
+    ------
+    StreamError
+        No server answers, it refuses the credentials, or the connection cannot be encrypted.
+    """
+    link, told = Link(address), _told(address)
+    # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
+    once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await (await nats.connect(**told, **once, error_cb=link.note_error)).close()
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
+    for_ever: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": 1}
+    watched: dict[str, Any] = {
+        "error_cb": link.note_error, "disconnected_cb": link.note_loss, "reconnected_cb": link.note_return
+    }  # fmt: skip
+    await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
+    link.trouble = ""
+    try:
+        yield link
+    finally:
+        link.on_change = lambda: None
+        await link.client.close()
+
+
+def _told(address: StreamAddress) -> dict[str, Any]:
+    try:
+        return address.arguments()
+    except OSError as error:
+        raise StreamError(f"{address}: {address.options['ca']}: {error.strerror or one_line(error)}") from error
+
+
+def _why(error: BaseException, said: str) -> str:
+    """What went wrong at the first attempt, and what to do."""
+    text = f"{one_line(error)} {said}"
+    if "uthorization" in text or "uthentication" in text:
+        return "the server refuses these credentials; give them in the address (nats://USER:PASSWORD@HOST/STREAM)"
+    if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
+        return f"no encrypted connection: {one_line(error) or said}; see ?ca=FILE, and tls:// in place of nats://"
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename}: {error.strerror}; expected a file of credentials"
+    reason = "" if isinstance(error, asyncio.TimeoutError | nats.errors.NoServersError) else f": {one_line(error)}"
+    return f"no server answers there{reason}; start one (f1buf broker), or correct the address"
+
+
+# Streams --------------------------------------------------------------------------------------------------------------
+
+
+async def check_stream(link: Link, info: dict[str, Any]) -> int:
+    """Return how many shards a stream has, of which STREAM.INFO says this.
+
+    Raises
+    ------
+    StreamError
+        It is another program's.
+    """
+    config = info["config"]
+    said = config.get("metadata") or {}
+    if said.get("f1buf") != FORMAT:
+        raise StreamError(
+            f"{link.address}: is no stream of readings that this f1buf understands; choose another stream's name"
+        )
+    return int(said["shards"])
+
+
+async def explained(address: StreamAddress, asked: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer to a request that is made once, at the beginning; `RefusedError` comes through.
+
+    Raises
+    ------
+    StreamError
+        There is no answer, or no JetStream.
+    """
+    try:
+        return await asked
+    except RefusedError as error:
+        if error.code in (10039, 10076):
+            raise StreamError(f"{address}: the server has no JetStream: {error}; start it with -js") from error
+        raise
+    except nats.errors.NoRespondersError as error:
+        raise StreamError(
+            f"{address}: the server has no JetStream; start it with -js, or take another one (f1buf broker)"
+        ) from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise StreamError(f"{address}: the server does not answer, or may not: {one_line(error)}") from error

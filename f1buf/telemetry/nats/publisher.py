@@ -1,0 +1,530 @@
+"""The publisher: puts every reading into a stream of a NATS server, once and in order, whatever dies meanwhile.
+
+One publisher a stream. Each message says which number it expects the stream to have reached
+(``Nats-Expected-Last-Sequence``), so the server stores it only behind the one before it. Up to `IN_FLIGHT` messages are
+under way. An answer with a number tells that this message is stored, and so are all before it. Whatever else happens (a
+refusal, no answer in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for
+the stream's last number and message, forgets what is stored, and sends the rest again. A message of before that comes
+late is refused, as its number is not expected any more.
+
+A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
+another one has published, it took the stream over: the older one fails.
+
+The order of one sensor's readings is kept: all of them are in one shard, a subject of the stream. How many shards there
+are is the stream's, from its first publisher on.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf import RingBuffer, ShutDown
+from f1buf.ring.reading import READING
+from f1buf.telemetry.errors import StreamError
+from f1buf.telemetry.nats.link import (
+    FORMAT,
+    OVERHEAD,
+    Link,
+    RefusedError,
+    StreamAddress,
+    check_stream,
+    connected,
+    explained,
+)
+from f1buf.telemetry.nats.messages import Packer
+from f1buf.telemetry.text import one_line
+from f1buf.telemetry.thresholds import Threshold
+
+__all__ = ["Publisher", "StreamError"]
+
+Array = NDArray[Any]
+
+IN_FLIGHT = 64  # messages: with 16 nats-py is a seventh slower in small batches, with 256 not faster
+_IN_FLIGHT_BYTES = 16 << 20
+_ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
+_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
+PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
+"""Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
+publisher's are in the shard before it; whether the publisher ended with it."""
+
+
+@dataclass(slots=True)
+class _Message:
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+    readings: int
+
+
+class Publisher:
+    """Publishes all readings that come into its ring; a `Consumer` of `F1TelemetrySystem`.
+
+    Other machines read them with `f1buf.telemetry.nats.Subscriber`, by ``f1buf subscribe``, or by any program with a
+    NATS client and Arrow.
+
+    Parameters
+    ----------
+    url : str
+        ``nats://HOST[:PORT]/STREAM``, see `StreamAddress`. The stream is made where it is missing.
+    describe : callable, optional
+        Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
+        ``session``. Called by the publisher's thread.
+    capacity : int
+        How many readings the ring holds, of 24 bytes: what may come while the server is away.
+    overflow : {"block", "drop_oldest", "drop_newest"}
+        What happens when the ring is full: puts wait (nothing is lost), or readings are dropped and counted.
+    source : str
+        Where the readings come from; told to others, for people.
+    thresholds : iterable of Threshold
+        What the readings are checked against here; told to others.
+    batch : int
+        How many readings a message holds at most.
+    delay : float
+        How long a reading waits for others to fill a message with, at most [s].
+    shards : int
+        Of a new stream: into how many subjects the sensors are divided, so that as many subscribers can share them.
+    replicas : int
+        Of a new stream: on how many servers of a cluster it is kept.
+    patience : float
+        At the end: how long the server may store nothing before the publisher gives up [s].
+
+    Attributes
+    ----------
+    name : str
+        For error messages and the names of threads.
+    ring : RingBuffer
+        Of READING: put readings here, and shut it down to end the publishing.
+    published : int
+        How many readings the server has said are stored.
+    messages : int
+        How many messages they are.
+    bytes : int
+        Their size, without headers.
+    resent : int
+        How many messages were sent again.
+    trouble : str
+        Why nothing is stored now; empty while all is well.
+
+    Raises
+    ------
+    StreamError
+        No server answers, it refuses the credentials or has no JetStream, the stream is another program's, or nats-py
+        or pyarrow is not installed.
+
+    Notes
+    -----
+    What is stored is what the server has written to its file. Unless it is told to (``sync_interval: always``, as
+    ``f1buf broker`` does) it brings that to the disk only after up to two minutes: a power cut, not a crash of the
+    server, may take it.
+    """
+
+    name = "publisher"
+
+    def __init__(
+        self,
+        url: str,
+        describe: Callable[[int, int], dict[str, Any]] | None = None,
+        *,
+        capacity: int = 1_048_576,
+        overflow: str = "block",
+        source: str = "",
+        thresholds: Iterable[Threshold] = (),
+        batch: int = 4096,
+        delay: float = 0.05,
+        shards: int = 4,
+        replicas: int = 1,
+        patience: float = 10.0,
+    ) -> None:
+        for name, value, most in (("batch", batch, 1 << 20), ("shards", shards, 256), ("replicas", replicas, 5)):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} is {value}; expected 1 to {most:,}")
+        self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
+        self.published = self.messages = self.bytes = self.resent = 0
+        self.trouble = ""
+        self._address = StreamAddress(url)
+        self._packer = Packer(describe, source=source, thresholds=thresholds)
+        self._batch, self._delay, self._patience = batch, delay, patience
+        self._shards = asyncio.run(self._prepare(shards, replicas))
+        self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
+
+    @property
+    def address(self) -> str:
+        """Where it publishes to, without a password."""
+        return str(self._address)
+
+    async def _prepare(self, shards: int, replicas: int) -> int:
+        """Make the stream where it is missing; return how many shards it has."""
+        address = self._address
+        async with connected(address) as link:
+            try:
+                info = await explained(address, link.request(f"STREAM.INFO.{address.stream}"))
+            except RefusedError:
+                config = {
+                    "name": address.stream, "subjects": [f"{address.stream}.*"], "storage": "file",
+                    "num_replicas": replicas, "discard": "new", "metadata": {"f1buf": FORMAT, "shards": str(shards)},
+                }  # fmt: skip
+                try:
+                    info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
+                except RefusedError as error:
+                    raise StreamError(f"{address}: the server makes no such stream: {error}") from error
+            return await check_stream(link, info)
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Publish until the ring is shut down and drained; in a thread of its own.
+
+        Raises
+        ------
+        StreamError
+            Another publisher has taken the stream over, it was removed, or at the end the server stored nothing for
+            `patience` seconds. How many readings are not known to be stored is said.
+        """
+        try:
+            asyncio.run(self._publish())
+        except (StreamError, nats.errors.Error) as error:
+            said = error if isinstance(error, StreamError) else f"{self._address}: {one_line(error)}"
+            raise StreamError(f"{said}; {self.lost:,} readings are not known to be stored") from error
+
+    async def _publish(self) -> None:
+        async with self._linked() as link:
+            outbox = _Outbox(link, self)
+            sending = asyncio.create_task(outbox.run())
+            filling = asyncio.create_task(self._fill(outbox))
+            try:
+                await asyncio.wait((sending, filling), return_when=asyncio.FIRST_EXCEPTION)
+                for task in (sending, filling):  # the sender's failure is what keeps the other one
+                    if task.done():
+                        task.result()
+            finally:
+                for task in (sending, filling):
+                    task.cancel()
+                await asyncio.gather(sending, filling, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _linked(self) -> Any:
+        """The connection; a server that has just gone away is waited for."""
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                manager = connected(self._address)
+                link = await manager.__aenter__()
+                break
+            except StreamError as error:
+                self.trouble = str(error)
+                if self.ring.is_shutdown and time.monotonic() > until:
+                    raise
+                if not self.ring.is_shutdown:
+                    until = time.monotonic() + self._patience
+                await asyncio.sleep(_PAUSE)
+        try:
+            yield link
+        finally:
+            await manager.__aexit__(None, None, None)
+
+    async def _fill(self, outbox: "_Outbox") -> None:
+        """Make messages of what comes into the ring, until that ends."""
+        sorter, clock = _Sorter(self._shards, self._batch), asyncio.get_running_loop().time
+        due: float | None = None  # when what waits is to be sent
+        while (readings := await self._take(due)) is not None:
+            for shard, part in sorter.add(readings):
+                await self._send(outbox, shard, part)
+            if sorter.holds and due is None:
+                due = clock() + self._delay
+            elif not sorter.holds or (due is not None and clock() >= due):
+                await self._send_rest(outbox, sorter)
+                due = None
+        await self._send_rest(outbox, sorter)
+        for shard in range(self._shards):
+            await self._send(outbox, shard, np.empty(0, READING), {LAST: "1"})
+        outbox.finish()
+
+    async def _take(self, due: float | None) -> Array | None:
+        """Wait for readings, until `due`; None once there are no more."""
+        try:
+            async with asyncio.timeout_at(due):
+                return await self.ring.aget_many(self._batch * self._shards)
+        except TimeoutError:
+            return np.empty(0, READING)
+        except ShutDown:
+            return None
+
+    async def _send_rest(self, outbox: "_Outbox", sorter: "_Sorter") -> None:
+        for shard, part in sorter.rest():
+            await self._send(outbox, shard, part)
+
+    async def _send(self, outbox: "_Outbox", shard: int, readings: Array, more: dict[str, str] | None = None) -> None:
+        """Put the readings of one shard into the outbox, in as many messages as they need."""
+        for piece, data in self._packed(readings, outbox.largest):
+            headers = {FIRST: str(self._firsts[shard]), **(more or {})}
+            self._firsts[shard] += len(piece)
+            await outbox.put(_Message(f"{self._address.stream}.{shard}", data, headers, len(piece)))
+
+    def _packed(self, readings: Array, largest: int) -> Iterator[tuple[Array, bytes]]:
+        """Yield the readings in pieces of one message each, with that; none is a message, too."""
+        for start in range(0, max(1, len(readings)), self._batch):
+            yield from self._fitting(readings[start : start + self._batch], largest)
+
+    def _fitting(self, readings: Array, largest: int) -> Iterator[tuple[Array, bytes]]:
+        data = self._packer.pack(readings)
+        if len(data) <= largest:
+            yield readings, data
+        elif len(readings) > 1:
+            half = len(readings) // 2
+            yield from self._fitting(readings[:half], largest)
+            yield from self._fitting(readings[half:], largest)
+        else:
+            raise StreamError(
+                f"{self._address}: takes messages of {largest:,} bytes, and one reading with what is known of its "
+                f"channel takes {len(data):,}; allow larger ones (max_payload)"
+            )
+
+    # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    @property
+    def notes(self) -> list[str]:
+        """For each column the first value of `describe` that it cannot hold; for people."""
+        return self._packer.notes
+
+    @property
+    def lost(self) -> int:
+        """Readings that were put and are not known to be stored: while it runs, also those on their way."""
+        return self.ring.stats().offered - self.published
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what came of it, ready for JSON."""
+        stats = self.ring.stats()
+        return {
+            "stream": str(self._address),
+            "readings": self.published,
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "resent": self.resent,
+            "dropped": stats.dropped,
+            "put_waits": stats.put_waits,
+            "put_wait_seconds": stats.put_wait_seconds,
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        stats = self.ring.stats()
+        notes = "".join(f"; {note}" for note in self.notes)
+        return (
+            f"{self.published:,} readings in {self.messages:,} messages, {self.bytes / 1e6:,.1f} MB, at "
+            f"{self._address}; {stats.dropped:,} dropped, puts waited {stats.put_waits:,} times "
+            f"({stats.put_wait_seconds:.3f} s){notes}"
+        )
+
+
+class _Sorter:
+    """Readings that wait for others of their shard, to fill a message with."""
+
+    def __init__(self, shards: int, batch: int) -> None:
+        self._waiting: list[list[Array]] = [[] for _ in range(shards)]
+        self._counts = [0] * shards
+        self._batch = batch
+
+    @property
+    def holds(self) -> bool:
+        """Whether any wait."""
+        return any(self._counts)
+
+    def add(self, readings: Array) -> Iterator[tuple[int, Array]]:
+        """Take readings; yield those of a shard that fill messages."""
+        shards = readings["sensor_id"] % len(self._counts)
+        for shard in range(len(self._counts)):
+            part = readings if len(self._counts) == 1 else readings[shards == shard]
+            if len(part):
+                self._waiting[shard].append(part)
+                self._counts[shard] += len(part)
+            if self._counts[shard] >= self._batch:
+                yield shard, self._front(shard, self._counts[shard] // self._batch * self._batch)
+
+    def rest(self) -> Iterator[tuple[int, Array]]:
+        """Yield all that wait, by shard."""
+        for shard, count in enumerate(self._counts):
+            if count:
+                yield shard, self._front(shard, count)
+
+    def _front(self, shard: int, count: int) -> Array:
+        waiting = self._waiting[shard]
+        readings = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        self._waiting[shard] = [readings[count:]] if count < len(readings) else []
+        self._counts[shard] = len(readings) - count
+        return readings[:count]
+
+
+class _Outbox:
+    """The messages that are not known to be stored, and who sends them."""
+
+    def __init__(self, link: Link, publisher: Publisher) -> None:
+        self._link, self._publisher, self._address = link, publisher, link.address
+        self._patience = publisher._patience
+        self._who = os.urandom(8).hex()
+        self._window: deque[_Message] = deque()
+        self._bytes = 0  # of the window
+        self._first = 0  # the number of the window's first message
+        self._put = 0  # the number of the next message
+        self._sent = 0  # how many of the window have been sent since the stream was looked at last
+        self._base: int | None = None  # the stream's number before message 0
+        self._look = True  # the stream is to be looked at: it is not known what of the window is stored
+        self._epoch = 0  # counts these looks: answers to what was sent before one mean nothing
+        self._generation = -1  # of the connection, at the last look
+        self._finished = False
+        self._changed, self._room = asyncio.Event(), asyncio.Event()
+        self._stored_at = time.monotonic()  # when the last message was stored
+        self.largest = max(1, link.client.max_payload - OVERHEAD)
+
+    async def put(self, message: _Message) -> None:
+        """Have a message sent; waits while as many are under way as may be."""
+        while len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put)}
+        self._put += 1
+        self._bytes += len(message.data)
+        self._window.append(message)
+        self._changed.set()
+
+    def finish(self) -> None:
+        """Nothing more will be put."""
+        self._finished = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send until all is stored and nothing more will come."""
+        client = self._link.client
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        self._link.on_change = self._changed.set
+        pause, stored = _PAUSE, -1
+        while self._window or not self._finished:
+            if self._look or self._link.generation != self._generation:
+                await self._look_at_stream()
+                # Where the server goes on refusing, as a full stream does, it is asked again ever more seldom.
+                pause = _PAUSE if self._first != stored else min(2 * pause, _LONGEST_PAUSE)
+                if self._first == stored:
+                    await asyncio.sleep(pause)
+                stored = self._first
+            await self._send()
+            await self._wait()
+
+    async def _send(self) -> None:
+        """Send what of the window has not been sent."""
+        assert self._base is not None
+        while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
+            message, number = self._window[self._sent], self._first + self._sent
+            expected = {"Nats-Expected-Last-Sequence": str(self._base + number)}
+            reply = f"{self._inbox}.{self._epoch}-{number}"
+            self._sent += 1
+            await self._link.client.publish(
+                message.subject, message.data, reply=reply, headers=message.headers | expected
+            )
+
+    async def _wait(self) -> None:
+        """Wait until there is something to do."""
+        if self._look or self._sent < len(self._window) or (self._finished and not self._window):
+            return
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(_ANSWERED if self._window else self._patience):
+                await self._changed.wait()
+        except TimeoutError:
+            if self._window:
+                self._unsure("the server does not answer")
+
+    def _unsure(self, why: str) -> None:
+        """It is not known any more what is stored."""
+        self._look = True
+        self._publisher.trouble = f"{self._address}: {why}"
+        self._changed.set()
+
+    async def _answered(self, answer: Any) -> None:
+        epoch, _, number = answer.subject.rpartition(".")[2].partition("-")
+        if int(epoch) != self._epoch:
+            return
+        if answer.headers and answer.headers.get("Status") == "503":
+            self._unsure("the stream is away")
+            return
+        said = json.loads(answer.data)
+        if "error" in said:
+            self._unsure(f"the server refuses a message: {said['error'].get('description', 'it does not say why')}")
+        else:
+            self._stored_until(int(number) + 1)
+            self._publisher.trouble = ""
+            self._changed.set()
+
+    def _stored_until(self, number: int) -> None:
+        """All messages before this one are stored."""
+        publisher = self._publisher
+        while self._first < number:
+            message = self._window.popleft()
+            self._first += 1
+            self._sent = max(0, self._sent - 1)
+            self._bytes -= len(message.data)
+            publisher.published += message.readings
+            publisher.messages += 1
+            publisher.bytes += len(message.data)
+            self._stored_at = time.monotonic()
+        self._room.set()
+
+    async def _look_at_stream(self) -> None:
+        """Find out what is stored; asks until there is an answer."""
+        while True:
+            self._epoch += 1
+            self._look, self._generation = False, self._link.generation
+            try:
+                last, headers = await self._end_of_stream()
+                break
+            except RefusedError as error:
+                if error.code == 10059:  # no such stream
+                    raise StreamError(f"{self._address}: the stream was removed") from error
+                self._publisher.trouble = f"{self._address}: {error}"
+            except (TimeoutError, nats.errors.Error, OSError) as error:
+                self._publisher.trouble = f"{self._address}: {self._link.trouble or one_line(error)}"
+            self._give_up_at_the_end()
+            await asyncio.sleep(_PAUSE)
+        self._give_up_at_the_end()
+        if self._base is None:
+            self._base = last
+        stored = last - self._base
+        if last > self._base and headers is not None and headers.get(PUBLISHER) != self._who:
+            raise StreamError(
+                f"{self._address}: another publisher has taken the stream over; one at a time may publish"
+            )
+        if stored < self._first:
+            raise StreamError(
+                f"{self._address}: the stream ends at message {last:,}, and {self._base + self._first:,} had been "
+                "stored: the server has lost some, as after a power cut; begin another stream"
+            )
+        if stored > self._put:
+            raise StreamError(
+                f"{self._address}: another publisher has taken the stream over; one at a time may publish"
+            )
+        self._publisher.resent += max(0, self._sent - (stored - self._first))
+        self._stored_until(stored)
+        self._sent = 0
+
+    async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
+        """Return the number of the last message, and its headers; None where it is no more."""
+        info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
+        last = int(info["state"]["last_seq"])
+        there = info["state"]["messages"] and last
+        return last, await self._link.message_at(last) if there else None
+
+    def _give_up_at_the_end(self) -> None:
+        """Raise where no more readings come, and nothing has been stored for long."""
+        if not self._publisher.ring.is_shutdown:
+            self._stored_at = time.monotonic()
+        elif time.monotonic() - self._stored_at > self._patience:
+            raise StreamError(self._publisher.trouble or f"{self._address}: the server stores nothing")
