@@ -1,7 +1,7 @@
 """What `replay` and `listen` of the game share: the choice of cars and a session, and what is said of sessions."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from f1buf.command.status import UsageError
 from f1buf.telemetry.sessions import short_session
@@ -35,9 +35,9 @@ def game_decoder(args: argparse.Namespace) -> Decoder:
         raise UsageError(f"--{one_line(error)}") from None
 
 
-def session_details(source: Decoder | ParquetReplay) -> dict[str, list[str]]:
+def session_details(sessions: Sequence[int]) -> dict[str, list[str]]:
     """Return what the JSON summary says of sessions: their numbers, where there are several."""
-    return {"sessions": list(map(str, source.sessions))} if len(source.sessions) > 1 else {}
+    return {"sessions": list(map(str, sessions))} if len(sessions) > 1 else {}
 
 
 def session_lines(source: Decoder | ParquetReplay) -> Iterator[str]:

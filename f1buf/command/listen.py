@@ -92,7 +92,7 @@ def listen_feed(listener: Listener, decoder: Decoder, readings: Callable[[], int
         rejected=lambda: added_up(listener.rejected),
         lost_elsewhere=missing,
         lost_here=lambda: {"by the kernel": listener.dropped or 0},
-        details=lambda: {"network": network(), **session_details(decoder)},
+        details=lambda: {"network": network(), **session_details(decoder.sessions)},
         lines=lines,
         notices=lambda: [*silence.notices(), *sessions.notices()],
     )

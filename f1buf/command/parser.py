@@ -76,7 +76,7 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     option, policies = parser.add_argument, ("block", "drop_oldest", "drop_newest")
     option("--duration", type=number(0, exclusive=True), metavar="S", help="stop the sensors after S seconds")
     analyzers = number(0, 10_000, whole=True)
-    threads = "analyzer threads (default: 3); 0 with --share or --record, to leave the analysis to another process"
+    threads = "analyzer threads (default: 3); 0 with --share, --publish or --record, to leave the analysis to others"
     option("--analyzers", type=analyzers, default=3, metavar="N", help=threads)
     delay = "seconds of further work for each reading, to stand for a slow analysis"
     option("--analyzer-delay", type=number(0, 3600), default=0.0, metavar="S", help=delay)
@@ -99,6 +99,16 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     slow = "what happens when that process falls behind (default: drop_oldest; block loses nothing, but waits for it)"
     option("--share-overflow", choices=("drop_oldest", "drop_newest", "block"), help=slow)
     option("--share-size", type=size, metavar="N", help="readings that it may be behind (default: 65536)")
+    stream = (
+        "publish all readings to a stream of a NATS server, for other machines: `f1buf subscribe URL` (f1buf[nats])"
+    )
+    option("--publish", metavar="URL", help=f"{stream}; such as nats://HOST/race")
+    away = "what happens while the server is away or too slow (default: block, which loses nothing)"
+    option("--publish-overflow", choices=policies, help=away)
+    parts = "of a new stream: into how many subjects the sensors are divided (default: 1)"
+    option("--publish-shards", type=number(1, 256, whole=True), metavar="N", help=parts)
+    copies = "of a new stream: on how many servers of a cluster it is kept (default: 1)"
+    option("--replicas", type=number(1, 5, whole=True), metavar="N", help=copies)
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")
     option("--json", action="store_true", help="print the summary as one JSON object on standard output")
     parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f1buf.command.alert_file import AlertFile, refuse_what_holds_something
 from f1buf.command.console import Console
@@ -26,11 +26,16 @@ from f1buf.command.status import ALERTED, BAD_USAGE, FAILED, INTERRUPTED, OK, Us
 from f1buf.command.streams import stdout_knows_unicode, write_stdout
 from f1buf.command.summary import summary_lines
 from f1buf.telemetry import Alert, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
+from f1buf.telemetry.consumers import Consumer
+from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.recorder import Recorder, RecorderError
 from f1buf.telemetry.sharing import Sharer, SharingError
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import ThresholdTable
+
+if TYPE_CHECKING:
+    from f1buf.telemetry.nats.publisher import Publisher
 
 
 class Runner:
@@ -48,9 +53,12 @@ class Runner:
             raise UsageError("--record-overflow is of no use without --record DIR")
         if args.share is None and (args.share_overflow, args.share_size) != (None, None):
             raise UsageError("--share-overflow and --share-size are of no use without --share NAME")
+        if args.publish is None and (args.publish_overflow, args.publish_shards, args.replicas) != (None, None, None):
+            raise UsageError("--publish-overflow, --publish-shards and --replicas are of no use without --publish URL")
         if args.analyzers == 0:
-            if args.share is None and args.record is None:
-                raise UsageError("--analyzers 0: nobody would take the readings; expected --share NAME or --record DIR")
+            if args.share is None and args.publish is None and args.record is None:
+                ways = "--share NAME, --publish URL or --record DIR"
+                raise UsageError(f"--analyzers 0: nobody would take the readings; expected {ways}")
             if args.alerts is not None or args.fail_on_alert or getattr(args, "classic", False):
                 raise UsageError("--analyzers 0 is of no use with --alerts, --fail-on-alert and --classic")
         self.args = args
@@ -64,6 +72,8 @@ class Runner:
         self._alert_file: AlertFile | None = None
         self._recorder: Recorder | None = None
         self._sharer: Sharer | None = None
+        self._publisher: Publisher | None = None
+        self._trouble = ""  # of the publisher, as people were told
         self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
@@ -95,6 +105,9 @@ class Runner:
             if self._sharer is not None:
                 shared = self._sharer.shared.name
                 self.console.line(f"shared as {shared}: f1buf attach {shlex.quote(shared)}")
+            if self._publisher is not None:
+                stream = self._publisher.address
+                self.console.line(f"published at {stream}: f1buf subscribe {shlex.quote(stream)}")
             watched = Watched(self.system, name, self._losses, feed.rejected, self._recording)
             with self.console.watching(watched):
                 self._start()
@@ -125,6 +138,8 @@ class Runner:
                 )
             except RecorderError as error:
                 raise UsageError(f"--record {one_line(error)}") from None
+        if args.publish is not None:
+            self._publisher = self._new_publisher()
         if args.alerts is not None:
             self._alert_file = AlertFile(args.alerts)
         if args.share is not None:  # at last: others may come at once
@@ -139,6 +154,25 @@ class Runner:
                 )
             except (SharingError, ValueError) as error:
                 raise UsageError(f"--share {one_line(error)}") from None
+
+    def _new_publisher(self) -> "Publisher":
+        args = self.args
+        try:
+            from f1buf.telemetry.nats.publisher import Publisher
+        except ImportError:
+            raise UsageError("--publish needs nats-py and pyarrow: pip install 'f1buf[nats]'") from None
+        try:
+            return Publisher(
+                args.publish,
+                self._feed.describe,
+                overflow=args.publish_overflow or "block",
+                source=self._feed.name,
+                thresholds=self.system.thresholds,
+                shards=args.publish_shards or 1,
+                replicas=args.replicas or 1,
+            )
+        except StreamError as error:
+            raise UsageError(f"--publish {one_line(error)}") from None
 
     def _keep_other_files(self) -> None:
         """Refuse to write alerts where that would destroy what is read, or older alerts."""
@@ -167,8 +201,8 @@ class Runner:
         except RuntimeError as error:
             raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
 
-    def _consumers(self) -> list[Recorder | Sharer]:
-        return [each for each in (self._recorder, self._sharer) if each is not None]
+    def _consumers(self) -> list[Consumer]:
+        return [each for each in (self._recorder, self._sharer, self._publisher) if each is not None]
 
     # -- at work --------------------------------------------------------------------------------------------------
 
@@ -224,6 +258,10 @@ class Runner:
     def _say_notices(self) -> None:
         for text in self._feed.notices():
             self.console.line(text)
+        trouble = "" if self._publisher is None else self._publisher.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.console.line(f"f1buf: waiting to publish: {trouble}" if trouble else "f1buf: publishing again")
 
     def _on_alert(self, alert: Alert) -> None:
         if self.args.alerts != "-":  # otherwise they are on standard output already
@@ -269,8 +307,8 @@ class Runner:
 
     def _losses(self) -> dict[str, int]:
         """How many were lost outside the analyzers' buffer so far, by where."""
-        recorder = {} if self._recorder is None else {"in the recorder": self._recorder.ring.stats().dropped}
-        return self._feed_losses() | recorder
+        mine = (("in the recorder", self._recorder), ("in the publisher", self._publisher))
+        return self._feed_losses() | {where: each.ring.stats().dropped for where, each in mine if each is not None}
 
     def _recording(self) -> tuple[str, str]:
         """How the recorder does, and rich's style to say it in."""
@@ -285,7 +323,7 @@ class Runner:
         summary, feed = self.system.summary, self._feed
         if self._alert_file is not None and (problem := self._alert_file.close()):
             problems.append(problem)
-        rejected, not_recorded = feed.rejected(), self._not_recorded(summary)
+        rejected, not_recorded, not_published = feed.rejected(), *self._not_kept(summary)
         self.console.summary(summary_lines(summary, self.system.ring.capacity, self._further_lines(rejected)))
         if self.args.json:
             result = {**summary.as_dict(), "rejected": rejected, "notes": feed.notes(), **feed.details()}
@@ -293,6 +331,8 @@ class Runner:
                 result["recording"] = {**self._recorder.as_dict(), "lost": not_recorded}
             if self._sharer is not None:
                 result["sharing"] = self._sharer.as_dict()
+            if self._publisher is not None:
+                result["publishing"] = {**self._publisher.as_dict(), "lost": not_published}
             problem = write_stdout(json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n")
             problems += [f"the summary was not written: {problem}"] if problem else []
         if summary.dropped and not problems:
@@ -303,6 +343,7 @@ class Runner:
         problems += self._not_told.values()
         problems += [f"{count:,} {feed.item}s were lost {where}" for where, count in feed.lost_here().items() if count]
         problems += [f"{not_recorded:,} readings were not recorded"] if not_recorded else []
+        problems += [f"{not_published:,} readings were not published"] if not_published else []
         for problem in problems:
             self.console.line(f"f1buf: {problem}", "bold red")
         if problems:
@@ -310,9 +351,11 @@ class Runner:
         alerted = any(each["samples"] for each in summary.thresholds)
         return ALERTED if self.args.fail_on_alert and alerted else OK
 
-    def _not_recorded(self, summary: Summary) -> int:
-        """How many readings are in no part: dropped, or made after the recorder had failed."""
-        return 0 if self._recorder is None else max(0, summary.readings - self._recorder.written)
+    def _not_kept(self, summary: Summary) -> tuple[int, int]:
+        """How many readings are in no part, and how many in no stream: dropped, or made after one had failed."""
+        recorded = summary.readings if self._recorder is None else self._recorder.written
+        published = summary.readings if self._publisher is None else self._publisher.published
+        return max(0, summary.readings - recorded), max(0, summary.readings - published)
 
     def _further_lines(self, rejected: dict[str, int]) -> list[str]:
         """What the summary says of the input and the recording."""
@@ -326,4 +369,6 @@ class Runner:
             lines.append(f"recorded   {self._recorder}")
         if self._sharer is not None:
             lines.append(f"shared     {self._sharer}")
+        if self._publisher is not None:
+            lines.append(f"published  {self._publisher}")
         return [*lines, *self._feed.lines()]

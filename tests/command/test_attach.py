@@ -144,7 +144,10 @@ def test_a_name_that_is_taken(attachable):
         (("--share", "x", "--share-size", 10**14), "--share x: cannot allocate a shared ring of 100000000000000 rec"),
         (("--share", "x", "--share-size", 10**30), "--share x: "),
         (("--share-size", 5), "--share-overflow and --share-size are of no use without --share NAME"),
-        (("--analyzers", 0), "--analyzers 0: nobody would take the readings; expected --share NAME or --record DIR"),
+        (
+            ("--analyzers", 0),
+            "--analyzers 0: nobody would take the readings; expected --share NAME, --publish URL or --record DIR",
+        ),
         *(
             (
                 ("--share", "x", "--analyzers", 0, *option),

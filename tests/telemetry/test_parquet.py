@@ -12,7 +12,15 @@ from cli_helpers import Given, mixed_stream, pieces, watchdog
 from helpers import WATCHDOG, parked, run_python, thorough, wait_until
 from recorder_helpers import numbered, read, record, recording_to, replayed
 
-from f1buf.telemetry import PROFILES, Channel, F1TelemetrySystem, TelemetryError, Threshold, channels_by_name
+from f1buf.telemetry import (
+    PROFILES,
+    Channel,
+    F1TelemetrySystem,
+    TelemetryError,
+    Threshold,
+    channels_by_name,
+    described,
+)
 from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.sources import RecordingError, parquet, schedule
 from f1buf.telemetry.sources.game.decoder import Decoder
@@ -233,7 +241,7 @@ def test_descriptions_are_as_they_were_when_each_reading_was_recorded(tmp_path):
 
 
 def test_what_is_known_of_sensors_is_forgotten_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "DESCRIBED", 100)
+    monkeypatch.setattr(described, "DESCRIBED", 100)
     monkeypatch.setattr(parquet, "ROWS", 50)
     batch = numbered(1000)
     batch["sensor_id"] = np.arange(1000)

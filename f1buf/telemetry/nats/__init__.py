@@ -1,5 +1,9 @@
 """Readings beyond this machine, through streams of a NATS server (JetStream). Needs nats-py and pyarrow: f1buf[nats].
 
+link        the connection to the server
 messages    what a message is
+publisher   puts readings into a stream
+reader      the messages of a stream, each once and in order
 server      the server itself, for `f1buf broker`
+subscriber  a source of the readings of a stream
 """

@@ -92,7 +92,8 @@ class Publisher:
     delay : float
         How long a reading waits for others to fill a message with, at most [s].
     shards : int
-        Of a new stream: into how many subjects the sensors are divided, so that as many subscribers can share them.
+        Of a new stream: into how many subjects the sensors are divided. With one, a subscriber sees all readings in the
+        order in which they were put; with more, only those of each sensor.
     replicas : int
         Of a new stream: on how many servers of a cluster it is kept.
     patience : float
@@ -141,7 +142,7 @@ class Publisher:
         thresholds: Iterable[Threshold] = (),
         batch: int = 4096,
         delay: float = 0.05,
-        shards: int = 4,
+        shards: int = 1,
         replicas: int = 1,
         patience: float = 10.0,
     ) -> None:
@@ -236,6 +237,9 @@ class Publisher:
         """Make messages of what comes into the ring, until that ends."""
         sorter, clock = _Sorter(self._shards, self._batch), asyncio.get_running_loop().time
         due: float | None = None  # when what waits is to be sent
+        await self._send(
+            outbox, 0, np.empty(0, READING)
+        )  # tells subscribers of the thresholds before there are readings
         while (readings := await self._take(due)) is not None:
             for shard, part in sorter.add(readings):
                 await self._send(outbox, shard, part)

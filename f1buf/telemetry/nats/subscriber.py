@@ -117,28 +117,31 @@ class Subscriber:
     # -- before anything starts ---------------------------------------------------------------------------------------
 
     async def _prepare(self, timeout: float | None) -> int:
-        """Return how many shards the stream has; learn from its last message what is told of the readings."""
+        """Wait for a message, and learn from the last one of the readings; return how many shards the stream has."""
         until = time.monotonic() + (timeout or 0.0)
         address = self._address
         async with connected(address) as link:
-            while True:
-                try:
-                    info = await explained(address, link.request(f"STREAM.INFO.{address.stream}"))
-                    break
-                except RefusedError as error:
-                    if time.monotonic() >= until:
-                        waited = f" (waited {timeout:g} s)" if timeout else ""
-                        raise StreamError(
-                            f"{address}: there is no such stream{waited}; publish first (--publish {address}), or "
-                            "wait longer for it (--timeout)"
-                        ) from error
+            while (info := await self._info(link)) is None or not info["state"]["messages"]:
+                if time.monotonic() >= until:
+                    waited = f" (waited {timeout:g} s)" if timeout else ""
+                    raise StreamError(
+                        f"{address}: nothing has been published there{waited}; publish first (--publish {address}), or "
+                        "wait longer for it (--timeout)"
+                    )
                 await asyncio.sleep(_POLL)
-            shards = await check_stream(link, info)
+            last = int(info["state"]["last_seq"])
             if self._start == _NEW:  # by its number: a consumer that is made anew must not begin later
-                self._start = _policy(int(info["state"]["last_seq"]) + 1)
-            if info["state"]["messages"]:
-                await self._learn(link, int(info["state"]["last_seq"]))
+                self._start = _policy(last + 1)
+            shards = await check_stream(link, info)
+            await self._learn(link, last)
             return shards
+
+    async def _info(self, link: Link) -> dict[str, Any] | None:
+        """What the server says of the stream; None where there is none."""
+        try:
+            return await explained(self._address, link.request(f"STREAM.INFO.{self._address.stream}"))
+        except RefusedError:
+            return None
 
     async def _learn(self, link: Link, last: int) -> None:
         from nats.js.errors import NotFoundError
