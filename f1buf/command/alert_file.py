@@ -16,10 +16,11 @@ from f1buf.telemetry import Alert
 class AlertFile:
     """Writes alerts as JSON lines to a new file, or to standard output for ``"-"``; from any thread.
 
-    A write that fails is remembered, and the analysis goes on.
+    A write that fails is remembered, and the analysis goes on. Where `kept` is given the file is an earlier run's, and
+    goes on behind so many bytes: what is behind them will be written again.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kept: int | None = None) -> None:
         self.error: OSError | None = None
         self._name = "standard output" if path == "-" else path
         self._ascii = path == "-" and not stdout_knows_unicode()
@@ -27,7 +28,10 @@ class AlertFile:
             self.error = OSError(errno.EBADF, "closed")
         self._lock = threading.Lock()
         try:
-            self._file: TextIO = sys.stdout if path == "-" else opened_new(path)
+            if path == "-":
+                self._file: TextIO = sys.stdout
+            else:
+                self._file = opened_new(path) if kept is None else opened_again(path, kept)
         except OSError as error:
             raise UsageError(f"--alerts {path}: cannot be written: {error.strerror}") from None
 
@@ -38,6 +42,14 @@ class AlertFile:
     def flush(self) -> None:
         """Hand on to the system what was written."""
         self._attempt(lambda: self._file.flush())
+
+    def bring_to_disk(self) -> int:
+        """Return how many bytes of the file are on the disk, all that was written; 0 of standard output."""
+        self.flush()
+        if self._file is sys.stdout or self.error is not None:
+            return 0
+        self._attempt(lambda: os.fsync(self._file.fileno()))
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> str | None:
         """Close the file; return what went wrong so far, or None."""
@@ -68,6 +80,20 @@ def opened_new(path: str) -> TextIO:
     except UsageError:
         os.close(descriptor)
         raise
+    return open(descriptor, "w", encoding="utf-8")
+
+
+def opened_again(path: str, kept: int) -> TextIO:
+    """Open an earlier run's file, to go on behind so many bytes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    there = os.fstat(descriptor)
+    if stat.S_ISREG(there.st_mode):
+        if there.st_size < kept:
+            os.close(descriptor)
+            sizes = f"has {there.st_size:,} bytes; expected the file to which an earlier run wrote {kept:,}"
+            raise UsageError(f"--alerts {path}: {sizes}")
+        os.ftruncate(descriptor, kept)
+        os.lseek(descriptor, kept, os.SEEK_SET)
     return open(descriptor, "w", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ EXAMPLES = """\
 examples:
   f1buf subscribe nats://127.0.0.1:4222/race              what `f1buf replay --publish nats://.../race` has published
   f1buf subscribe nats://pit:4222/race --from new --follow
+  f1buf subscribe nats://pit:4222/race --durable wall --record race/ --alerts alerts.jsonl     again and again
   f1buf subscribe nats://pit:4222/race --from 2026-11-29T14:00+01:00 --record race/
 """
 
@@ -39,6 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     places = "where to begin: start (default), new, a message's number, or a time"
     parser.add_argument("--from", dest="start", type=beginning, default="start", metavar="PLACE", help=places)
     parser.add_argument("--follow", action="store_true", help="go on where the publisher has ended, for the next one")
+    durable = (
+        "keep what was done under this name, so that the next subscriber of it goes on there, whatever ends this one"
+    )
+    parser.add_argument("--durable", metavar="NAME", help=f"{durable}; with --record it is kept in the recording")
     wait = "how long to wait for the stream (default: not at all)"
     parser.add_argument("--timeout", type=number(0), metavar="S", help=wait)
     add_common_options(parser, 8192, "default", "the publisher's")
@@ -50,8 +55,13 @@ def execute(args: argparse.Namespace) -> int:
         from f1buf.telemetry.nats.subscriber import Subscriber
     except ImportError:
         raise UsageError("needs nats-py and pyarrow: pip install 'f1buf[nats]'") from None
+    if (args.durable is not None and args.overflow != "block") or args.record_overflow not in (None, "block"):
+        raise UsageError("--durable is of no use with readings that are dropped; expected --overflow block")
+    kept_by_server = args.durable if args.record is None else None
     try:
-        source = Subscriber(args.url, start=args.start, follow=args.follow, timeout=args.timeout)
+        source = Subscriber(
+            args.url, start=args.start, follow=args.follow, timeout=args.timeout, durable=kept_by_server
+        )
     except StreamError as error:
         raise UsageError(str(error)) from None
     if source.thresholds is not None:
@@ -64,5 +74,6 @@ def execute(args: argparse.Namespace) -> int:
         lost_elsewhere=lambda: {"in the stream": source.missed},
         details=lambda: {"position": source.position, **session_details(source.sessions)},
         lines=lambda: [f"position   message {source.position:,}"],
+        resumes=None if args.durable is None else source,
     )
     return Runner(args).run(feed)

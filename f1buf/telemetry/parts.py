@@ -5,7 +5,8 @@ Names, units and drivers stand in the rows, for programs that know nothing of f1
 `KEY`, a JSON object: "schema" (the version of all that is said here), "version" (of the f1buf that wrote it),
 "recording" (a random text, the same in all parts of a recording), "source" (where the readings came from), "thresholds"
 (what they were checked against, a TOML text), "number" (the part's in the recording, from 1, as in its name), "last"
-(whether the recording ended with it), "channels", in the order of the rows' channel numbers from 1, each with "name",
+(whether the recording ended with it), "progress" (of a recording that several runs make: where the next one goes on),
+"channels", in the order of the rows' channel numbers from 1, each with "name",
 "unit" and "range" (null where it is infinite), and "crc32", the checksums.
 
 A reader of the folder must find only complete parts. So a part is written to a file that has no name, brought to the
@@ -233,7 +234,7 @@ class PartWriter:
         }
         self._writer.write_table(pa.table(columns, SCHEMA))
 
-    def complete(self, notes: dict[str, str], *, number: int, last: bool) -> int:
+    def complete(self, notes: dict[str, Any], *, number: int, last: bool) -> int:
         """Write what is left, with the channels known by now, and bring it to the disk; return its size in bytes."""
         self._writer.add_key_value_metadata({KEY: _metadata({**notes, "number": number, "last": last})})
         self._writer.close()
@@ -379,6 +380,8 @@ class Footer(NamedTuple):
     """What they were checked against."""
     numbers: Array
     """The number in this process of the channel with each number in the file; of 0, which is no channel, 0."""
+    progress: dict[str, Any] | None
+    """Where the next run goes on; None in a recording of one run."""
 
 
 @contextlib.contextmanager
@@ -436,7 +439,10 @@ def read_footer(path: Path) -> Footer:
         if not isinstance(number, int | None):
             raise TypeError(f"number is {number!r}")
         source, numbers = str(said["source"]), np.array(numbers, READING["channel"])
-        return Footer(path, rows, data, number, last, recording, source, thresholds, numbers)
+        progress = said.get("progress")
+        if not isinstance(progress, dict | None):
+            raise TypeError(f"progress is {progress!r}")
+        return Footer(path, rows, data, number, last, recording, source, thresholds, numbers, progress)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path}: has damaged metadata: {type(error).__name__}: {error}") from error
 

@@ -20,6 +20,7 @@ import errno
 import fcntl
 import math
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +31,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
-from f1buf.telemetry.errors import RecorderError
+from f1buf.telemetry.errors import RecorderError, RecordingError
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
 
@@ -40,7 +41,16 @@ if TYPE_CHECKING:
 __all__ = ["Recorder", "RecorderError"]
 
 _ROW_GROUP = 131_072  # readings written at once: with half as many a real recording is 7 % larger
+_LOOK_FOR_CUTS = 0.02  # [s] the same where cuts are waited for
 _LOOK = 0.25  # [s] the longest that readings stay in the ring: for so long a source must know its sensors
+
+
+class _Cut:
+    """A part is to be completed once so many readings were taken."""
+
+    def __init__(self, offered: int, progress: dict[str, Any]) -> None:
+        self.offered, self.progress = offered, progress
+        self.done = threading.Event()
 
 
 class Recorder:
@@ -66,9 +76,17 @@ class Recorder:
     part_seconds : float
         A part is completed once its first reading has been there for so long [s]. Readings are to be safe after five
         seconds: half of that is left for writing and for the disk.
+    goes_on : bool
+        Whether several runs, one after the other, make one recording in the folder. Then a part is completed by `cut`
+        alone, which keeps in it where the next run is to go on (`progress`); what was not cut when a run ended is not
+        kept.
 
     Attributes
     ----------
+    progress : dict or None
+        What the last `cut` of this run or an earlier one was told.
+    is_last : bool
+        Whether the recording ends with this run; of a recording of several runs it does only where this is set.
     name : str
         For error messages and the names of threads.
     folder : pathlib.Path
@@ -118,6 +136,7 @@ class Recorder:
         source: str = "",
         thresholds: Iterable[Threshold] = (),
         part_seconds: float = 2.5,
+        goes_on: bool = False,
     ) -> None:
         try:
             from f1buf.telemetry.parts import Descriptions
@@ -129,7 +148,14 @@ class Recorder:
         self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
         self.written = self.parts = self.bytes = 0
         self._notes = {"recording": os.urandom(8).hex(), "source": source, "thresholds": dumps(thresholds)}
-        self.part_seconds = part_seconds
+        self.part_seconds = math.inf if goes_on else part_seconds
+        self.progress: dict[str, Any] | None = None
+        self.is_last = not goes_on
+        self._goes_on = goes_on
+        self._cut: _Cut | None = None
+        self._left_off = False  # whether `run` has ended
+        self._look = _LOOK_FOR_CUTS if goes_on else _LOOK
+        self._earlier = 0  # parts of earlier runs
         # The row group that is being filled, and the number of each reading's description in `_described`.
         self._rows, self._codes = np.empty(_ROW_GROUP, READING), np.empty(_ROW_GROUP, np.int32)
         self._filled = 0
@@ -153,7 +179,9 @@ class Recorder:
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             self._leave = weakref.finalize(self, os.close, self._descriptor)
             names = os.listdir(self.folder)
-        if any(name.endswith(".parquet") for name in names):
+        if self._goes_on and any(map(PART_NAME.fullmatch, names)):
+            self._go_on()
+        elif any(name.endswith(".parquet") for name in names):
             raise RecorderError(
                 f"{self.folder}: holds a recording already; expected a new or empty folder: choose another one"
             )
@@ -163,6 +191,23 @@ class Recorder:
             raise RecorderError(f"{self.folder}: is being recorded to; choose another folder") from None
         except OSError:
             pass  # a file system without locks
+
+    def _go_on(self) -> None:
+        """Learn from the last part of the earlier runs."""
+        from f1buf.telemetry.parts import read_footer
+        from f1buf.telemetry.sources.parquet import open_parquet
+
+        try:
+            open_parquet(self.folder)  # refuses what is no whole recording
+            last = max(self.folder.glob("part-*.parquet"), key=lambda path: int(path.stem.partition("-")[2]))
+            footer = read_footer(last)
+        except RecordingError as error:
+            raise RecorderError(str(error)) from error
+        if footer.progress is None or footer.last:
+            why = "has ended" if footer.progress is not None else "is not of several runs"
+            raise RecorderError(f"{self.folder}: holds a recording that {why}; choose another folder")
+        self.progress, self._earlier = footer.progress, footer.number or 0
+        self._notes["recording"] = str(footer.recording)
 
     def _check_above(self) -> None:
         """Refuse a place inside another recording: programs that read a folder read its subfolders, too."""
@@ -191,7 +236,11 @@ class Recorder:
     @property
     def _path(self) -> Path:
         """The path of the part that is or will be written."""
-        return self.folder / f"part-{self.parts + 1:06}.parquet"
+        return self.folder / f"part-{self._number:06}.parquet"
+
+    @property
+    def _number(self) -> int:
+        return self._earlier + self.parts + 1
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -212,6 +261,7 @@ class Recorder:
                 self._part.discard()
             raise
         finally:
+            self._left_off = True
             self._leave()
 
     def _record(self) -> None:
@@ -222,9 +272,50 @@ class Recorder:
             looked = time.monotonic()
             if self._filled == _ROW_GROUP:
                 self._write()
+            self._look_for_cut()
             if self._left() == 0:
                 self._complete()
-        self._complete(last=True)  # even an empty one: it tells a reader that there is no more
+        self._look_for_cut()
+        if self._goes_on:
+            self._forget()
+        if self.is_last:
+            self._complete(last=True)  # even an empty one: it tells a reader that there is no more
+
+    def cut(self, progress: dict[str, Any]) -> None:
+        """Complete a part with all that was put so far, and keep in it where the next run goes on.
+
+        For the thread that puts; waits until the part is on the disk.
+
+        Parameters
+        ----------
+        progress : dict
+            Ready for JSON.
+
+        Raises
+        ------
+        RecorderError
+            The recorder has failed.
+        """
+        self._cut = cut = _Cut(self.ring.stats().offered, progress)
+        while not cut.done.wait(_LOOK):
+            if self._left_off:
+                raise RecorderError(f"{self.folder}: the recorder has ended")
+
+    def _look_for_cut(self) -> None:
+        cut, stats = self._cut, self.ring.stats()
+        if cut is None or stats.taken + stats.dropped + stats.discarded < cut.offered:
+            return
+        self.progress = cut.progress
+        if self._filled or self._part is not None or self._number == 1:  # the first cut says that there is a recording
+            self._complete()
+        self._cut = None
+        cut.done.set()
+
+    def _forget(self) -> None:
+        """Of several runs' recording: what was not cut is for the next run."""
+        if self._part is not None:
+            self._part.discard()
+        self._part, self._part_rows, self._filled = None, 0, 0
 
     def _left(self) -> float:
         """Seconds until the part is to be completed."""
@@ -236,7 +327,7 @@ class Recorder:
         # An eighth of the ring: the rest is there for what comes while they are written.
         enough = min(len(free), max(1, self.ring.capacity // 8))
         try:
-            count = self.ring.get_into(free, min_count=enough, timeout=min(_LOOK, self._left()))
+            count = self.ring.get_into(free, min_count=enough, timeout=min(self._look, self._left()))
         except Empty:
             return 0
         except ShutDown:
@@ -263,7 +354,8 @@ class Recorder:
             self._write()
         assert self._part is not None
         with self._part_failure_explained():
-            size = self._part.complete(self._notes, number=self.parts + 1, last=last)
+            notes = self._notes if self.progress is None else {**self._notes, "progress": self.progress}
+            size = self._part.complete(notes, number=self._number, last=last)
             self._part.show()
             os.fsync(self._descriptor)
         self.written += self._part_rows

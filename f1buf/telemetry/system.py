@@ -38,7 +38,7 @@ from f1buf.telemetry.sources import Source, Unwritten
 from f1buf.telemetry.sources.paced import FULL_SPEED_BATCH, paced_sensors
 from f1buf.telemetry.sources.shared import SharedSource
 from f1buf.telemetry.tap import Tap
-from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, load_thresholds
+from f1buf.telemetry.thresholds import Event, Threshold, ThresholdTable, Tracker, dumps, load_thresholds
 
 __all__ = ["SENSOR_TYPES", "F1TelemetrySystem", "Summary", "TelemetryError", "make_sensors"]
 
@@ -46,6 +46,7 @@ _LEAST_BLOCK = 4096  # readings; in shorter pieces arrays and puts are faster, s
 _PATIENCE_FOR_ROOM = 0.1  # [s] for a whole block; then the source puts arrays, which come in piece by piece
 # Times `stop_timeout`, for a consumer: a last fsync beside other programs' writes has taken over 10 s.
 _PATIENCE_WITH_DISKS = 6
+_LOOK = 0.05  # [s] how often who waits for the analysis looks whether it has failed
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ class F1TelemetrySystem:
         describe: Callable[[int, int], dict[str, Any]] | None = None,
         analyzer: type[Analyzer] = Analyzer,
         consumers: Iterable[Consumer] = (),
+        resume: dict[str, Any] | None = None,
     ) -> None:
         """Start any sources.
 
@@ -227,6 +229,9 @@ class F1TelemetrySystem:
             `Analyzer` or a subclass.
         consumers : iterable of Consumer
             They get every reading, too, in one thread each. A consumer serves one start.
+        resume : dict, optional
+            What `settle` returned in an earlier run, which this one goes on with: its alerts are those of one run. It
+            is ignored where the thresholds are others.
         """
         feeding = [SharedSource(each) if isinstance(each, SharedRingBuffer) else each for each in sources]
         if self._running:
@@ -239,7 +244,7 @@ class F1TelemetrySystem:
             raise ValueError("there are no sources; expected at least one")
         if self._ring.is_shutdown:
             self._ring = self._new_ring()
-        self._run = _Run(self, feeding, num_analyzers, describe, analyzer, consumers)
+        self._run = _Run(self, feeding, num_analyzers, describe, analyzer, consumers, resume or {})
         self._running, self._summary = True, None
         try:
             self._run.start()
@@ -293,6 +298,18 @@ class F1TelemetrySystem:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all sources have ended or something failed, `timeout` seconds at most; whether that is so."""
         return self._current().ended.wait(timeout)
+
+    def settle(self) -> dict[str, Any] | None:
+        """Wait until all readings that were made have been checked, and return how the analysis stands.
+
+        For the thread of the only source, between two batches: it makes no readings meanwhile.
+
+        Returns
+        -------
+        dict or None
+            Ready for JSON, for `start` to go on with; None where the run is failing.
+        """
+        return self._current().settle()
 
     def stop_sources(self) -> None:
         """Let the sources make no new readings; returns at once. Not for signal handlers: it takes a lock."""
@@ -374,6 +391,7 @@ class _Run:
         describe: Callable[[int, int], dict[str, Any]] | None,
         analyzer: type[Analyzer],
         consumers: Sequence[Consumer],
+        resume: dict[str, Any],
     ) -> None:
         self.stop = threading.Event()
         self.ended = threading.Event()  # all sources have ended, or something failed
@@ -392,6 +410,12 @@ class _Run:
         self._slots = rings[0] if in_place else None  # of which readings are written straight into
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
+        self._thresholds = dumps(system.thresholds)
+        self._earlier = int(resume.get("readings", 0))  # made by the runs that this one goes on with
+        if resume.get("thresholds") == self._thresholds:
+            self._tracker.restore(resume["over"])
+        self._merged = threading.Condition()  # told after each merge
+        self._settled = 0  # readings whose batch was merged, and its alerts handed over
         self.latency = LatencySampler(ring)
         self._made = [0] * len(sources)  # readings by source
         self._state = threading.Lock()  # guards the failures and the two counts of threads at work
@@ -522,12 +546,33 @@ class _Run:
 
     def _merge(self, batch: Batch) -> None:
         """The next batch of the stream has been checked; called by one analyzer at a time."""
+        try:
+            self._take_in(batch)
+        finally:
+            with self._merged:
+                self._settled += len(batch.readings)
+                self._merged.notify_all()
+
+    def settle(self) -> dict[str, Any] | None:
+        """As `F1TelemetrySystem.settle`."""
+        with self._merged:
+            while self._analyzers:
+                stats = self._ring.stats()
+                if self._settled + stats.dropped + stats.discarded >= stats.offered:
+                    break
+                if self.ended.is_set():
+                    return None
+                self._merged.wait(_LOOK)
+            readings = self._earlier + self.readings
+            return {"readings": readings, "thresholds": self._thresholds, "over": self._tracker.state()}
+
+    def _take_in(self, batch: Batch) -> None:
         if batch.crossings is None:
             return
         self.analysed += len(batch.readings)
         self._last_checked = time.perf_counter()
         self.latency.checked(batch.first_position + len(batch.readings))
-        events = self._tracker.merge(batch.crossings, batch.first_position)
+        events = self._tracker.merge(batch.crossings, self._earlier + batch.first_position)
         if self._system.on_alert is not None:
             for event in events:
                 self._hand_over(event)

@@ -64,6 +64,10 @@ class Reader:
         Where to begin as long as nothing has been read: ``deliver_policy`` and what belongs to it, as NATS has them.
     shards : sequence of int
         Which subjects of the stream to read.
+    position : int
+        The number of a message that was read earlier, to go on behind it; 0 for none.
+    at : (str, str)
+        What its headers say of its publisher and its number.
 
     Attributes
     ----------
@@ -73,10 +77,12 @@ class Reader:
         How many times a consumer was made again.
     """
 
-    def __init__(self, link: Link, start: dict[str, Any], shards: list[int]) -> None:
-        self.position = 0
+    def __init__(
+        self, link: Link, start: dict[str, Any], shards: list[int], position: int = 0, at: tuple[str, str] = ("", "")
+    ) -> None:
+        self.position = position
         self.anew = -1
-        self._at: tuple[str, str] | None = None  # publisher and number of the message at the position
+        self._at = at
         self._link, self._start, self._stream = link, start, link.address.stream
         self._subjects = [f"{self._stream}.{shard}" for shard in shards]
         self._came: deque[Any] = deque()
@@ -120,7 +126,9 @@ class Reader:
         last, there = int(info["state"]["last_seq"]), None
         if last >= self.position:
             there = await self._link.message_at(self.position)
-            if there is None or (there.get(PUBLISHER), there.get(NUMBER)) == self._at:  # None: the stream's limits
+            if (
+                there is None or (there.get(PUBLISHER, ""), there.get(NUMBER, "")) == self._at
+            ):  # None: the stream's limits
                 return
         raise StreamError(
             f"{self._link.address}: the stream has gone back behind message {self.position:,}, which was read already: "

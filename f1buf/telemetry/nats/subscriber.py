@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import datetime
+import math
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import nats.errors
@@ -17,7 +19,8 @@ from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.link import Link, RefusedError, StreamAddress, check_stream, connected, explained
 from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
-from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
+from f1buf.telemetry.nats.progress import KeptProgress
+from f1buf.telemetry.nats.publisher import FIRST, LAST, NUMBER, PUBLISHER
 from f1buf.telemetry.nats.reader import Message, Reader
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
@@ -27,6 +30,10 @@ __all__ = ["StreamError", "Subscriber"]
 _AHEAD = 64  # messages that are unpacked and not yielded yet
 _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.1  # [s] how often it looks for a stream
+_KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
+_PATIENCE = 5.0  # [s] for a server that is away at the end
+_FOLLOWED = 256  # publishers and shards whose counts are kept: the latest
+_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NEW = {"deliver_policy": "new"}
 
 
@@ -44,6 +51,17 @@ class Subscriber:
         Whether to go on where the publisher has ended, for the next one.
     timeout : float, optional
         How long to wait for a stream that has a message [s]; without it there must be one now.
+    durable : str, optional
+        A name under which the server keeps what `keep` returns, so that a later subscriber of this name goes on there.
+        One at a time may have it: a newer one takes it over, and the older one fails.
+    progress : dict, optional
+        What an earlier subscriber gave to `keep`, to go on there.
+    keep : callable, optional
+        Called at the beginning, every 2.5 s, and at the end, by the thread of `batches`, with what it takes to go on
+        behind the readings that were yielded so far: a dict, ready for JSON. It sees to it that they are done with. Of
+        a durable subscriber it returns what the server is to keep: that dict, with what else is to be known; or None,
+        to keep nothing now.
+        May also be set later, before `batches` is called.
 
     Attributes
     ----------
@@ -55,6 +73,10 @@ class Subscriber:
         What the publisher checks them against; None where nothing has been published yet.
     position : int
         The number in the stream of the last message whose readings were yielded.
+    progress : dict or None
+        What the server, or the caller, had kept of an earlier subscriber.
+    ended : bool
+        Whether the publisher has ended, and all was read.
     missed : int
         How many readings the stream had, and dropped before they were read: its limits were reached.
     rejected : collections.Counter
@@ -74,7 +96,12 @@ class Subscriber:
         start: str | int | datetime.datetime = "start",
         follow: bool = False,
         timeout: float | None = None,
+        durable: str | None = None,
+        progress: dict[str, Any] | None = None,
+        keep: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     ) -> None:
+        if durable is not None and not _DURABLE.fullmatch(durable):
+            raise StreamError(f"the durable name is {durable!r}; expected up to 64 letters, digits, - and _")
         self._address = StreamAddress(url)
         self._start = _policy(start)
         self._follow = follow
@@ -82,12 +109,19 @@ class Subscriber:
         self.source = ""
         self.thresholds: tuple[Threshold, ...] | None = None
         self.position = self.missed = 0
+        self.progress, self.keep, self.ended = progress, keep, False
+        self._durable = None if durable is None else KeptProgress(self._address.stream, durable)
+        self._left = threading.Event()  # `batches` has ended
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that receives
+        self._link: Link | None = None
+        self._kept_at = -math.inf
+        self._identity = ("", "")  # publisher and number of the message at the position
         self.rejected: Counter[str] = Counter()
         self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
-        self._ahead: Queue[tuple[int, Any]] = Queue(_AHEAD)
+        self._ahead: Queue[tuple[Any, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
-        self._ended: set[int] = set()  # shards
+        self._ends: set[int] = set()  # the shards whose publisher has ended, as far as was yielded
         self._shards = asyncio.run(self._prepare(timeout))
 
     @property
@@ -134,6 +168,8 @@ class Subscriber:
                 self._start = _policy(last + 1)
             shards = await check_stream(link, info)
             await self._learn(link, last)
+            if self._durable is not None:
+                self.progress = await self._durable.take_over(link)
             return shards
 
     async def _info(self, link: Link) -> dict[str, Any] | None:
@@ -161,28 +197,89 @@ class Subscriber:
         Raises
         ------
         StreamError
-            The stream was removed, or has gone back behind what was read.
+            The stream was removed, has gone back behind what was read, or another subscriber has the durable name.
         """
         thread = threading.Thread(target=self._run, name=f"{self.name}: receives", daemon=True)
+        self._go_on()
         thread.start()
         try:
             while stop is None or not stop.is_set():
+                if self.keep is not None and time.monotonic() - self._kept_at >= _KEEP:
+                    self._keep(stop)
                 try:
-                    sequence, unpacked = self._ahead.get(timeout=_LOOK)
+                    message, unpacked = self._ahead.get(timeout=_LOOK)
                 except Empty:
                     continue
                 except ShutDown:
-                    return
+                    self.ended = True
+                    break
                 if isinstance(unpacked, BaseException):
                     raise unpacked
-                self._sensors.remember(unpacked.described)
-                self.source, self.thresholds = unpacked.about.source, unpacked.about.thresholds
-                if len(unpacked.readings):
-                    yield unpacked.readings
-                self.position = sequence
+                yield from self._accepted(message, unpacked)
+            if self.keep is not None:
+                self._keep(stop)
         finally:
+            self._left.set()
             self._ahead.shutdown(immediate=True)  # ends the thread where it waits for room
             thread.join(10)
+
+    def _accepted(self, message: Message, unpacked: Unpacked) -> Iterator[NDArray[Any]]:
+        self._sensors.remember(unpacked.described)
+        self.source, self.thresholds = unpacked.about.source, unpacked.about.thresholds
+        publisher, first = message.headers.get(PUBLISHER, ""), int(message.headers.get(FIRST, 0))
+        key = message.shard, publisher
+        self.missed += max(0, first - self._following.get(key, first if self._is_first(message) else 0))
+        if len(unpacked.readings):
+            yield unpacked.readings
+        self._following[key] = first + len(unpacked.readings)
+        (self._ends.add if LAST in message.headers else self._ends.discard)(message.shard)
+        self.position, self._identity = message.sequence, (publisher, message.headers.get(NUMBER, ""))
+
+    def _is_first(self, message: Message) -> bool:
+        """Whether nothing was read of the shard: what came before the beginning is not missed."""
+        return all(shard != message.shard for shard, _ in self._following)
+
+    # -- going on where an earlier one was ----------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Begin behind what an earlier subscriber has done with."""
+        if self.progress is not None:
+            self.position, *identity = self.progress["message"]
+            self._identity = identity[0], identity[1]
+            self._following = {(shard, publisher): count for shard, publisher, count in self.progress["following"]}
+            self._ends = set(self.progress["ended"])
+
+    def _keep(self, stop: threading.Event | None) -> None:
+        """Have all that was yielded done with, and kept."""
+        assert self.keep is not None
+        following = [[*key, count] for key, count in self._following.items()][-_FOLLOWED:]
+        message, ended = [self.position, *self._identity], sorted(self._ends)
+        progress = self.keep({"message": message, "following": following, "ended": ended})
+        if progress is not None and self._durable is not None:
+            self._store(progress, stop)
+        self._kept_at = time.monotonic()
+
+    def _store(self, progress: dict[str, Any], stop: threading.Event | None) -> None:
+        """Have the server keep it; where it is away, wait for it, but once this is to stop not for long."""
+        assert self._durable is not None
+        if self._loop is None or self._link is None:  # never connected: there is nothing new
+            return
+        storing = asyncio.run_coroutine_threadsafe(self._durable.store(self._link, progress), self._loop)
+        until = None
+        while True:
+            try:
+                return storing.result(_LOOK)
+            except TimeoutError:
+                if stop is not None and stop.is_set():
+                    until = until or time.monotonic() + _PATIENCE
+                    if time.monotonic() > until:
+                        storing.cancel()
+                        raise StreamError(
+                            f"{self._address}: the server is away, and does not know what was done with last: the next "
+                            "subscriber of this name does it again"
+                        ) from None
+
+    # -- the thread that receives -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         """The thread that receives, with an event loop of its own: it answers the server while `batches` waits."""
@@ -193,17 +290,20 @@ class Subscriber:
         except BaseException as error:
             known = error if isinstance(error, StreamError) else StreamError(f"{self._address}: {one_line(error)}")
             with contextlib.suppress(ShutDown):
-                self._ahead.put((0, known))
+                self._ahead.put((None, known))
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
         async with connected(self._address) as link:
+            self._loop, self._link = asyncio.get_running_loop(), link
             reading = asyncio.create_task(self._read(link))
             leaving = asyncio.create_task(self._until_shut())
             try:
                 await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
                 if reading.done():
                     reading.result()
+                    self._ahead.shutdown()
+                    await leaving  # the connection is needed until the end is kept
             finally:
                 for task in (reading, leaving):
                     task.cancel()
@@ -211,37 +311,34 @@ class Subscriber:
 
     async def _until_shut(self) -> None:
         """Return once `batches` has ended, whatever the stream does."""
-        while not self._ahead.is_shutdown:
+        while not self._left.is_set():
             await asyncio.sleep(_LOOK)
 
     async def _read(self, link: Link) -> None:
-        reader = Reader(link, self._start, list(range(self._shards)))
+        ends = set(self._ends)
+        if len(ends) == self._shards and not self._follow and await self._is_at_end(link):
+            return
+        reader = Reader(link, self._start, list(range(self._shards)), self.position, self._identity)
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
                 if (unpacked := self._opened(message)) is not None:
-                    await self._ahead.aput((message.sequence, unpacked))
-                if LAST in message.headers:
-                    self._ended.add(message.shard)
-                else:
-                    self._ended.discard(message.shard)
-                if len(self._ended) == self._shards and not message.pending and not self._follow:
+                    await self._ahead.aput((message, unpacked))
+                (ends.add if LAST in message.headers else ends.discard)(message.shard)
+                if len(ends) == self._shards and not message.pending and not self._follow:
                     return
 
+    async def _is_at_end(self, link: Link) -> bool:
+        """Whether the stream has nothing behind what an earlier subscriber has read."""
+        info = await self._info(link)
+        return info is not None and int(info["state"]["last_seq"]) == self.position
+
     def _opened(self, message: Message) -> Unpacked | None:
-        """Unpack a message, and count what is missing before it; None where it cannot be read."""
+        """Unpack a message; None where it cannot be read."""
         try:
-            unpacked = self._unpacker.unpack(message.data)
+            return self._unpacker.unpack(message.data)
         except MessageError as error:
             self.rejected[one_line(error)] += 1
             return None
-        key, first = (message.shard, message.headers.get(PUBLISHER, "")), int(message.headers.get(FIRST, 0))
-        self.missed += max(0, first - self._following.get(key, first if self._is_first(message) else 0))
-        self._following[key] = first + len(unpacked.readings)
-        return unpacked
-
-    def _is_first(self, message: Message) -> bool:
-        """Whether nothing was read of the shard: what came before the beginning is not missed."""
-        return all(shard != message.shard for shard, _ in self._following)
 
 
 def _policy(start: str | int | datetime.datetime) -> dict[str, Any]:

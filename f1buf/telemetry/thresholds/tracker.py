@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from f1buf.telemetry.thresholds.check import Crossings, DampedFound, Readings, ThresholdTable
+from f1buf.telemetry.channels import channel_by_number
+from f1buf.telemetry.thresholds.check import Crossings, DampedFound, Readings, Rule, ThresholdTable
 from f1buf.telemetry.thresholds.model import Floats
 from f1buf.telemetry.thresholds.stretches import Ints, long_enough, ranges
 
@@ -164,6 +165,28 @@ class Tracker:
             for sensor, run, start, low in zip(waiting, runs, (starts + after).tolist(), lowest.tolist(), strict=True)
         }
 
+    def state(self) -> list[dict[str, Any]]:
+        """Return which series are over, ready for JSON; a tracker that restores it goes on as this one would."""
+        return [
+            {"threshold": rule.threshold_index, "channel": _name(rule), "over": [*self._over[rule.number].items()]}
+            for rule in self._table.rules
+            if self._over[rule.number]
+        ]
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Begin where another tracker of the same thresholds was, perhaps in another process.
+
+        Parameters
+        ----------
+        state : list of dict
+            As its `state` returned it.
+        """
+        kept = {(each["threshold"], each["channel"]): each["over"] for each in state}
+        for rule in self._table.rules:
+            if over := kept.get((rule.threshold_index, _name(rule))):
+                self._over[rule.number] = {int(sensor): lowest for sensor, lowest in over}
+                self._open.add(rule.number)
+
     def counts(self) -> list[dict[str, Any]]:
         """Return for each threshold what it is and what came of it, ready for JSON.
 
@@ -185,6 +208,11 @@ class Tracker:
             entry["samples"] += self._samples[rule.number]
             entry["rises"] += self._rises[rule.number]
         return counts
+
+
+def _name(rule: Rule) -> str:
+    """How a rule's channel is called in any process."""
+    return str(channel_by_number(rule.channel))
 
 
 def _present(readings: Readings, channel: int, sensors: set[int]) -> set[int]:
