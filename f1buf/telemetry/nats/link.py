@@ -5,10 +5,10 @@ import json
 import re
 import ssl
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import nats
 import nats.errors
@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.text import one_line
 
-__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected"]
+__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected", "connected_in_time", "prepared"]
 
+_T = TypeVar("_T")
 _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
@@ -197,6 +198,46 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     finally:
         link.on_change = lambda: None
         await link.client.close()
+
+
+@asynccontextmanager
+async def connected_in_time(address: StreamAddress, gives_up: Callable[[str], bool]) -> AsyncIterator[Link]:
+    """`connected`, which waits for a server that is away.
+
+    Parameters
+    ----------
+    address : StreamAddress
+        Of the stream.
+    gives_up : callable
+        Called after each attempt with what is wrong; whether that is to be raised.
+    """
+    while True:
+        context = connected(address)
+        try:
+            link = await context.__aenter__()
+            break
+        except StreamError as error:
+            if gives_up(str(error)):
+                raise
+        await asyncio.sleep(_BETWEEN)
+    try:
+        yield link
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+def prepared(address: StreamAddress, preparing: Coroutine[Any, Any, _T]) -> _T:
+    """Run what is to be done before anything starts.
+
+    Raises
+    ------
+    StreamError
+        Whatever goes wrong.
+    """
+    try:
+        return asyncio.run(preparing)
+    except (TimeoutError, OSError, nats.errors.Error, RefusedError) as error:
+        raise StreamError(f"{address}: the server does not answer, or may not: {one_line(error)}") from error
 
 
 def _told(address: StreamAddress) -> dict[str, Any]:

@@ -15,7 +15,6 @@ are is the stream's, from its first publisher on.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import time
@@ -39,7 +38,9 @@ from f1buf.telemetry.nats.link import (
     StreamAddress,
     check_stream,
     connected,
+    connected_in_time,
     explained,
+    prepared,
 )
 from f1buf.telemetry.nats.messages import Packer
 from f1buf.telemetry.text import one_line
@@ -155,7 +156,8 @@ class Publisher:
         self._address = StreamAddress(url)
         self._packer = Packer(describe, source=source, thresholds=thresholds)
         self._batch, self._delay, self._patience = batch, delay, patience
-        self._shards = asyncio.run(self._prepare(shards, replicas))
+        self._waits_since = time.monotonic()
+        self._shards = prepared(self._address, self._prepare(shards, replicas))
         self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
 
     @property
@@ -198,7 +200,8 @@ class Publisher:
             raise StreamError(f"{said}; {self.lost:,} readings are not known to be stored") from error
 
     async def _publish(self) -> None:
-        async with self._linked() as link:
+        async with connected_in_time(self._address, self._gives_up) as link:
+            self.trouble = ""
             outbox = _Outbox(link, self)
             sending = asyncio.create_task(outbox.run())
             filling = asyncio.create_task(self._fill(outbox))
@@ -212,26 +215,12 @@ class Publisher:
                     task.cancel()
                 await asyncio.gather(sending, filling, return_exceptions=True)
 
-    @contextlib.asynccontextmanager
-    async def _linked(self) -> Any:
-        """The connection; a server that has just gone away is waited for."""
-        until = time.monotonic() + self._patience
-        while True:
-            try:
-                manager = connected(self._address)
-                link = await manager.__aenter__()
-                break
-            except StreamError as error:
-                self.trouble = str(error)
-                if self.ring.is_shutdown and time.monotonic() > until:
-                    raise
-                if not self.ring.is_shutdown:
-                    until = time.monotonic() + self._patience
-                await asyncio.sleep(_PAUSE)
-        try:
-            yield link
-        finally:
-            await manager.__aexit__(None, None, None)
+    def _gives_up(self, trouble: str) -> bool:
+        """Whether a server that is away is waited for no longer: at the end only."""
+        self.trouble = trouble
+        if not self.ring.is_shutdown:
+            self._waits_since = time.monotonic()
+        return time.monotonic() - self._waits_since > self._patience
 
     async def _fill(self, outbox: "_Outbox") -> None:
         """Make messages of what comes into the ring, until that ends."""

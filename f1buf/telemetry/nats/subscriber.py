@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import nats.errors
@@ -17,7 +18,16 @@ from numpy.typing import NDArray
 from f1buf import Empty, Queue, ShutDown
 from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import Link, RefusedError, StreamAddress, check_stream, connected, explained
+from f1buf.telemetry.nats.link import (
+    Link,
+    RefusedError,
+    StreamAddress,
+    check_stream,
+    connected,
+    connected_in_time,
+    explained,
+    prepared,
+)
 from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.progress import KeptProgress
 from f1buf.telemetry.nats.publisher import FIRST, LAST, NUMBER, PUBLISHER
@@ -112,6 +122,7 @@ class Subscriber:
         self.progress, self.keep, self.ended = progress, keep, False
         self._durable = None if durable is None else KeptProgress(self._address.stream, durable)
         self._left = threading.Event()  # `batches` has ended
+        self._linked = threading.Event()  # and the next two are there
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that receives
         self._link: Link | None = None
         self._kept_at = -math.inf
@@ -122,7 +133,7 @@ class Subscriber:
         self._ahead: Queue[tuple[Any, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
         self._ends: set[int] = set()  # the shards whose publisher has ended, as far as was yielded
-        self._shards = asyncio.run(self._prepare(timeout))
+        self._shards = prepared(self._address, self._prepare(timeout))
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -262,22 +273,23 @@ class Subscriber:
     def _store(self, progress: dict[str, Any], stop: threading.Event | None) -> None:
         """Have the server keep it; where it is away, wait for it, but once this is to stop not for long."""
         assert self._durable is not None
-        if self._loop is None or self._link is None:  # never connected: there is nothing new
-            return
-        storing = asyncio.run_coroutine_threadsafe(self._durable.store(self._link, progress), self._loop)
-        until = None
+        storing: Future[None] | None = None
+        until = math.inf
         while True:
-            try:
-                return storing.result(_LOOK)
-            except TimeoutError:
-                if stop is not None and stop.is_set():
-                    until = until or time.monotonic() + _PATIENCE
-                    if time.monotonic() > until:
-                        storing.cancel()
-                        raise StreamError(
-                            f"{self._address}: the server is away, and does not know what was done with last: the next "
-                            "subscriber of this name does it again"
-                        ) from None
+            if storing is None and self._linked.wait(_LOOK):
+                assert self._link is not None
+                assert self._loop is not None
+                storing = asyncio.run_coroutine_threadsafe(self._durable.store(self._link, progress), self._loop)
+            with contextlib.suppress(TimeoutError):
+                if storing is not None:
+                    return storing.result(_LOOK)
+            if stop is not None and stop.is_set():
+                until = min(until, time.monotonic() + _PATIENCE)
+            if time.monotonic() > until or (self._ahead.is_shutdown and storing is None):
+                raise StreamError(
+                    f"{self._address}: the server is away, and does not know what was done last: the next subscriber "
+                    "of this name does it again"
+                )
 
     # -- the thread that receives -------------------------------------------------------------------------------------
 
@@ -294,8 +306,9 @@ class Subscriber:
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
-        async with connected(self._address) as link:
+        async with connected_in_time(self._address, lambda _: self._left.is_set()) as link:
             self._loop, self._link = asyncio.get_running_loop(), link
+            self._linked.set()
             reading = asyncio.create_task(self._read(link))
             leaving = asyncio.create_task(self._until_shut())
             try:
