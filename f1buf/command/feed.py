@@ -9,12 +9,18 @@ from f1buf.telemetry import Analyzer
 from f1buf.telemetry.sources import Source
 
 
-class Resuming(Protocol):
-    """A source that keeps where it is, see `f1buf.telemetry.nats.subscriber.Subscriber`."""
+class Durable(Protocol):
+    """A source that keeps what was done, see `f1buf.telemetry.nats.subscriber.Subscriber`."""
 
-    progress: dict[str, Any] | None
-    keep: Callable[[dict[str, Any]], dict[str, Any] | None] | None
-    ended: bool
+    keeper: Any
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """What is known of files of earlier runs."""
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """Where the analysis of an earlier run stood."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Feed:
     lines: Callable[[], Iterable[str]] = tuple  # further lines of the summary for people
     notices: Callable[[], Iterable[str]] = tuple  # lines that people should see now
     notes: Callable[[], list[str]] = list  # sentences about the input, in both summaries
-    resumes: Resuming | None = None  # the source, where later runs are to go on behind what this one has done
+    durable: Durable | None = None  # the source, where later runs are to go on behind what this one has done
     unusable: Callable[[], str | None] = lambda: None  # why input that was read to its end gave no reading
 
 

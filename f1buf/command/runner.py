@@ -73,7 +73,6 @@ class Runner:
         self._recorder: Recorder | None = None
         self._sharer: Sharer | None = None
         self._publisher: Publisher | None = None
-        self._resumed: dict[str, Any] = {}  # what an earlier run had kept
         self._trouble = ""  # of the publisher, as people were told
         self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
@@ -136,15 +135,15 @@ class Runner:
                     overflow=args.record_overflow or "block",
                     source=self._feed.name,
                     thresholds=self.system.thresholds,
-                    goes_on=self._feed.resumes is not None,
+                    goes_on=self._feed.durable is not None,
                 )
             except RecorderError as error:
                 raise UsageError(f"--record {one_line(error)}") from None
-        progress = self._resume()
+        alerts_size = self._go_on()
         if args.publish is not None:
             self._publisher = self._new_publisher()
         if args.alerts is not None:
-            self._alert_file = AlertFile(args.alerts, progress.get("alerts"))
+            self._alert_file = AlertFile(args.alerts, alerts_size)
         if args.share is not None:  # at last: others may come at once
             try:
                 self._sharer = Sharer(
@@ -158,34 +157,23 @@ class Runner:
             except (SharingError, ValueError) as error:
                 raise UsageError(f"--share {one_line(error)}") from None
 
-    def _resume(self) -> dict[str, Any]:
-        """Have the source go on behind what an earlier run has done; return what that had kept."""
-        source = self._feed.resumes
+    def _go_on(self) -> int | None:
+        """Have a durable source go on behind what was done; return how much of the file of alerts counts."""
+        source = self._feed.durable
         if source is None:
-            return {}
-        if self._recorder is not None:  # what counts is what is recorded
-            source.progress = self._recorder.progress
-        source.keep = self._keep
-        self._resumed = source.progress or {}
-        return self._resumed
-
-    def _keep(self, progress: dict[str, Any]) -> dict[str, Any] | None:
-        """See to it that all readings so far are done with; return what is to be kept, if the recorder has not kept it.
-
-        Called by the source's thread, which makes no readings meanwhile.
-        """
-        analysis = self.system.settle()
-        if analysis is None:
             return None
-        progress = {**progress, "analysis": analysis}
-        if self._alert_file is not None:
-            progress["alerts"] = self._alert_file.bring_to_disk()
-        if self._recorder is None:
-            return progress
-        assert self._feed.resumes is not None
-        self._recorder.is_last = self._feed.resumes.ended
-        self._recorder.cut(progress)
-        return None
+        from f1buf.telemetry.nats.keeper import Keeper
+
+        alerts = None if self.args.alerts == "-" else self.args.alerts
+        try:
+            keeper = Keeper(self.system, source.files, self._recorder, alerts, self._bring_alerts_to_disk)
+        except RecorderError as error:
+            raise UsageError(f"--record {one_line(error)}") from None
+        source.keeper = keeper
+        return keeper.alerts_size
+
+    def _bring_alerts_to_disk(self) -> int:
+        return 0 if self._alert_file is None else self._alert_file.bring_to_disk()
 
     def _new_publisher(self) -> "Publisher":
         args = self.args
@@ -218,7 +206,7 @@ class Runner:
         for folder in (read, args.record):
             if folder is not None and Path(alerts).resolve().parent == Path(folder).resolve():
                 raise UsageError(f"--alerts {alerts}: is in a folder of recorded parts; choose another one")
-        if self._feed.resumes is not None:
+        if self._feed.durable is not None:
             return  # it may be an earlier run's
         with suppress(OSError):  # `AlertFile` says why the file cannot be looked at
             refuse_what_holds_something(alerts, os.stat(alerts))
@@ -231,7 +219,7 @@ class Runner:
                 describe=self._feed.describe,
                 analyzer=self._feed.analyzer,
                 consumers=self._consumers(),
-                resume=self._resumed.get("analysis"),
+                resume=None if self._feed.durable is None else self._feed.durable.analysis,
             )
         except RuntimeError as error:
             raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None

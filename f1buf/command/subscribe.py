@@ -57,11 +57,8 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError("needs nats-py and pyarrow: pip install 'f1buf[nats]'") from None
     if (args.durable is not None and args.overflow != "block") or args.record_overflow not in (None, "block"):
         raise UsageError("--durable is of no use with readings that are dropped; expected --overflow block")
-    kept_by_server = args.durable if args.record is None else None
     try:
-        source = Subscriber(
-            args.url, start=args.start, follow=args.follow, timeout=args.timeout, durable=kept_by_server
-        )
+        source = Subscriber(args.url, start=args.start, follow=args.follow, timeout=args.timeout, durable=args.durable)
     except StreamError as error:
         raise UsageError(str(error)) from None
     if source.thresholds is not None:
@@ -74,6 +71,6 @@ def execute(args: argparse.Namespace) -> int:
         lost_elsewhere=lambda: {"in the stream": source.missed},
         details=lambda: {"position": source.position, **session_details(source.sessions)},
         lines=lambda: [f"position   message {source.position:,}"],
-        resumes=None if args.durable is None else source,
+        durable=None if args.durable is None else source,
     )
     return Runner(args).run(feed)

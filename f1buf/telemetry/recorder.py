@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder", "RecorderError"]
 
 _ROW_GROUP = 131_072  # readings written at once: with half as many a real recording is 7 % larger
+_CUT = ".cut.parquet"  # the name of a part that does not count yet
 _LOOK_FOR_CUTS = 0.02  # [s] the same where cuts are waited for
 _LOOK = 0.25  # [s] the longest that readings stay in the ring: for so long a source must know its sensors
 
@@ -84,7 +85,9 @@ class Recorder:
     Attributes
     ----------
     progress : dict or None
-        What the last `cut` of this run or an earlier one was told.
+        What the last `cut` that counts was told, of this run or an earlier one.
+    pending : dict or None
+        What a `cut` was told that does not count yet.
     is_last : bool
         Whether the recording ends with this run; of a recording of several runs it does only where this is set.
     name : str
@@ -150,9 +153,12 @@ class Recorder:
         self._notes = {"recording": os.urandom(8).hex(), "source": source, "thresholds": dumps(thresholds)}
         self.part_seconds = math.inf if goes_on else part_seconds
         self.progress: dict[str, Any] | None = None
+        self.pending: dict[str, Any] | None = None
         self.is_last = not goes_on
         self._goes_on = goes_on
         self._cut: _Cut | None = None
+        self._cutting: dict[str, Any] | None = None  # what the part that is being completed is told
+        self._cut_size: tuple[int, int] | None = None  # rows and bytes of this run's last cut
         self._left_off = False  # whether `run` has ended
         self._look = _LOOK_FOR_CUTS if goes_on else _LOOK
         self._earlier = 0  # parts of earlier runs
@@ -179,9 +185,7 @@ class Recorder:
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             self._leave = weakref.finalize(self, os.close, self._descriptor)
             names = os.listdir(self.folder)
-        if self._goes_on and any(map(PART_NAME.fullmatch, names)):
-            self._go_on()
-        elif any(name.endswith(".parquet") for name in names):
+        if not self._goes_on and any(name.endswith(".parquet") for name in names):
             raise RecorderError(
                 f"{self.folder}: holds a recording already; expected a new or empty folder: choose another one"
             )
@@ -191,23 +195,33 @@ class Recorder:
             raise RecorderError(f"{self.folder}: is being recorded to; choose another folder") from None
         except OSError:
             pass  # a file system without locks
+        if self._goes_on:
+            self._go_on(names)
 
-    def _go_on(self) -> None:
-        """Learn from the last part of the earlier runs."""
+    def _go_on(self, names: list[str]) -> None:
+        """Learn from the last part of the earlier runs, and from a cut of which it is not known whether it counts."""
         from f1buf.telemetry.parts import read_footer
         from f1buf.telemetry.sources.parquet import open_parquet
 
+        numbers = [int(match[1]) for match in map(PART_NAME.fullmatch, names) if match]
+        last = cut = None
         try:
-            open_parquet(self.folder)  # refuses what is no whole recording
-            last = max(self.folder.glob("part-*.parquet"), key=lambda path: int(path.stem.partition("-")[2]))
-            footer = read_footer(last)
+            if numbers:
+                open_parquet(self.folder)  # refuses what is no whole recording
+                last = read_footer(self.folder / f"part-{max(numbers):06}.parquet")
+            if _CUT in names:
+                cut = read_footer(self.folder / _CUT)
         except RecordingError as error:
             raise RecorderError(str(error)) from error
-        if footer.progress is None or footer.last:
-            why = "has ended" if footer.progress is not None else "is not of several runs"
+        if last is not None and (last.progress is None or last.last):
+            why = "has ended" if last.progress is not None else "is not of several runs"
             raise RecorderError(f"{self.folder}: holds a recording that {why}; choose another folder")
-        self.progress, self._earlier = footer.progress, footer.number or 0
-        self._notes["recording"] = str(footer.recording)
+        for footer in filter(None, (last, cut)):
+            self._notes["recording"] = str(footer.recording)
+        if last is not None:
+            self.progress, self._earlier = last.progress, last.number or 0
+        if cut is not None:
+            self.pending = cut.progress
 
     def _check_above(self) -> None:
         """Refuse a place inside another recording: programs that read a folder read its subfolders, too."""
@@ -231,7 +245,7 @@ class Recorder:
     def _new_part(self) -> "PartWriter":
         from f1buf.telemetry.parts import PartWriter
 
-        return PartWriter(self._path)
+        return PartWriter(self.folder / _CUT if self._goes_on else self._path)
 
     @property
     def _path(self) -> Path:
@@ -280,11 +294,13 @@ class Recorder:
             self._forget()
         if self.is_last:
             self._complete(last=True)  # even an empty one: it tells a reader that there is no more
+            self.keep_cut()
 
     def cut(self, progress: dict[str, Any]) -> None:
         """Complete a part with all that was put so far, and keep in it where the next run goes on.
 
-        For the thread that puts; waits until the part is on the disk.
+        For the thread that puts; waits until the part is on the disk. It counts from `keep_cut` on. Where the process
+        is killed before that, `pending` tells the next run, which has to call `keep_cut` or `drop_cut` first.
 
         Parameters
         ----------
@@ -301,12 +317,32 @@ class Recorder:
             if self._left_off:
                 raise RecorderError(f"{self.folder}: the recorder has ended")
 
+    def keep_cut(self) -> None:
+        """Have the last `cut` count, of an earlier run, too: its part gets its name."""
+        if self.pending is None:
+            return
+        with self._part_failure_explained():
+            os.rename(self.folder / _CUT, self._path)
+            os.fsync(self._descriptor)
+        self.progress, self.pending = self.pending, None
+        if self._cut_size is None:
+            self._earlier += 1
+        else:
+            self._count(*self._cut_size)
+
+    def drop_cut(self) -> None:
+        """Have the last `cut` of an earlier run not count: what is in it will come again."""
+        if self.pending is not None:
+            with self._part_failure_explained():
+                os.unlink(self.folder / _CUT)
+            self.pending = None
+
     def _look_for_cut(self) -> None:
         cut, stats = self._cut, self.ring.stats()
         if cut is None or stats.taken + stats.dropped + stats.discarded < cut.offered:
             return
-        self.progress = cut.progress
-        if self._filled or self._part is not None or self._number == 1:  # the first cut says that there is a recording
+        self._cutting = cut.progress
+        if self._filled or self._part is not None:
             self._complete()
         self._cut = None
         cut.done.set()
@@ -354,14 +390,21 @@ class Recorder:
             self._write()
         assert self._part is not None
         with self._part_failure_explained():
-            notes = self._notes if self.progress is None else {**self._notes, "progress": self.progress}
+            notes = {**self._notes, "progress": self._cutting} if self._goes_on else self._notes
             size = self._part.complete(notes, number=self._number, last=last)
             self._part.show()
             os.fsync(self._descriptor)
-        self.written += self._part_rows
+        rows = self._part_rows
+        self._part, self._part_rows, self._since = None, 0, math.inf
+        if self._goes_on:
+            self.pending, self._cut_size = self._cutting, (rows, size)
+        else:
+            self._count(rows, size)
+
+    def _count(self, rows: int, size: int) -> None:
+        self.written += rows
         self.parts += 1
         self.bytes += size
-        self._part, self._part_rows, self._since = None, 0, math.inf
 
     def _part_failure_explained(self) -> contextlib.AbstractContextManager[None]:
         then = f"complete parts: {self.parts}; record to a folder that can be written to"

@@ -311,6 +311,18 @@ class F1TelemetrySystem:
         """
         return self._current().settle()
 
+    def restore(self, analysis: dict[str, Any]) -> None:
+        """Have the analysis forget which series are over, and go on where another one was.
+
+        For the thread of the only source, after `settle` and before it makes more readings.
+
+        Parameters
+        ----------
+        analysis : dict
+            As `settle` returned it; of other thresholds it is ignored.
+        """
+        self._current().restore(analysis)
+
     def stop_sources(self) -> None:
         """Let the sources make no new readings; returns at once. Not for signal handlers: it takes a lock."""
         if self._run is not None:
@@ -411,13 +423,12 @@ class _Run:
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
         self._thresholds = dumps(system.thresholds)
-        self._earlier = int(resume.get("readings", 0))  # made by the runs that this one goes on with
-        if resume.get("thresholds") == self._thresholds:
-            self._tracker.restore(resume["over"])
+        self._earlier = 0  # readings of the runs that this one goes on with
         self._merged = threading.Condition()  # told after each merge
         self._settled = 0  # readings whose batch was merged, and its alerts handed over
         self.latency = LatencySampler(ring)
         self._made = [0] * len(sources)  # readings by source
+        self.restore(resume)
         self._state = threading.Lock()  # guards the failures and the two counts of threads at work
         self._feeding, self._analysing = len(sources), num_analyzers
         order = BatchOrder(ring, self._merge)
@@ -565,6 +576,11 @@ class _Run:
                 self._merged.wait(_LOOK)
             readings = self._earlier + self.readings
             return {"readings": readings, "thresholds": self._thresholds, "over": self._tracker.state()}
+
+    def restore(self, analysis: dict[str, Any]) -> None:
+        """As `F1TelemetrySystem.restore`."""
+        self._earlier = int(analysis.get("readings", 0)) - self.readings
+        self._tracker.restore(analysis["over"] if analysis.get("thresholds") == self._thresholds else [])
 
     def _take_in(self, batch: Batch) -> None:
         if batch.crossings is None:

@@ -24,7 +24,7 @@ from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.link import Link, RefusedError
 from f1buf.telemetry.nats.publisher import NUMBER, PUBLISHER
 
-__all__ = ["Message", "Reader"]
+__all__ = ["Message", "Place", "Reader"]
 
 _ASKED = 64  # messages
 _BYTES = 16 << 20  # of a request; and more than the largest message, which else would never come
@@ -34,6 +34,19 @@ _EXPIRES = 30.0  # [s]
 _UNUSED = 60.0  # [s] after which the server removes a consumer that nobody asks
 _PAUSE = 0.1  # [s] between attempts
 _NS = 1_000_000_000
+
+
+class Place(NamedTuple):
+    """A message that was read."""
+
+    sequence: int
+    """Its number in the stream."""
+    publisher: str
+    number: str
+    """What its headers say."""
+
+
+_NOWHERE = Place(0, "", "")
 
 
 class Message(NamedTuple):
@@ -47,6 +60,11 @@ class Message(NamedTuple):
     data: bytes
     pending: int
     """How many the stream has behind it, of the shards that are read."""
+
+    @property
+    def place(self) -> Place:
+        """Which one it is."""
+        return Place(self.sequence, self.headers.get(PUBLISHER, ""), self.headers.get(NUMBER, ""))
 
 
 class _Odd(Exception):  # noqa: N818  no error: a new consumer is made
@@ -64,10 +82,8 @@ class Reader:
         Where to begin as long as nothing has been read: ``deliver_policy`` and what belongs to it, as NATS has them.
     shards : sequence of int
         Which subjects of the stream to read.
-    position : int
-        The number of a message that was read earlier, to go on behind it; 0 for none.
-    at : (str, str)
-        What its headers say of its publisher and its number.
+    done : dict of int to Place
+        By shard the message that was read last, to go on behind it.
 
     Attributes
     ----------
@@ -77,12 +93,13 @@ class Reader:
         How many times a consumer was made again.
     """
 
-    def __init__(
-        self, link: Link, start: dict[str, Any], shards: list[int], position: int = 0, at: tuple[str, str] = ("", "")
-    ) -> None:
-        self.position = position
+    def __init__(self, link: Link, start: dict[str, Any], shards: list[int], done: dict[int, Place]) -> None:
+        self._done = {shard: done[shard] for shard in shards if shard in done}
+        # Behind the shard that is least far; of the others what is known already is passed over.
+        all_begun = len(self._done) == len(shards)
+        self.position = min((place.sequence for place in self._done.values()), default=0) if all_begun else 0
         self.anew = -1
-        self._at = at
+        self._last = max(self._done.values(), default=None)
         self._link, self._start, self._stream = link, start, link.address.stream
         self._subjects = [f"{self._stream}.{shard}" for shard in shards]
         self._came: deque[Any] = deque()
@@ -120,19 +137,17 @@ class Reader:
 
     async def _check_position(self) -> None:
         """After a power cut a stream may end before the position; its numbers are then given again."""
-        if not self.position:
+        if self._last is None:
             return
         info = await self._link.request(f"STREAM.INFO.{self._stream}")
-        last, there = int(info["state"]["last_seq"]), None
-        if last >= self.position:
-            there = await self._link.message_at(self.position)
-            if (
-                there is None or (there.get(PUBLISHER, ""), there.get(NUMBER, "")) == self._at
-            ):  # None: the stream's limits
+        if int(info["state"]["last_seq"]) >= self._last.sequence:
+            there = await self._link.message_at(self._last.sequence)
+            # None: the stream's limits have removed it.
+            if there is None or (there.get(PUBLISHER, ""), there.get(NUMBER, "")) == self._last[1:]:
                 return
         raise StreamError(
-            f"{self._link.address}: the stream has gone back behind message {self.position:,}, which was read already: "
-            "the server has lost some, as after a power cut; read it anew (--from)"
+            f"{self._link.address}: the stream has gone back behind message {self._last.sequence:,}, which was read "
+            "already: the server has lost some, as after a power cut; read it anew (--from)"
         )
 
     # -- the consumer -------------------------------------------------------------------------------------------------
@@ -191,9 +206,10 @@ class Reader:
                 raise _Odd
             if came.reply.startswith("$JS.ACK."):
                 message = self._message(came)
-                yield message
+                if message.sequence > self._done.get(message.shard, _NOWHERE).sequence:
+                    yield message
+                    self._last = max(self._last or _NOWHERE, message.place)
                 self.position = message.sequence
-                self._at = message.headers.get(PUBLISHER, ""), message.headers.get(NUMBER, "")
                 self._link.trouble = ""
             else:
                 self._note_status(came.headers or {})

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from f1buf import Empty, Queue, ShutDown
 from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import StreamError
+from f1buf.telemetry.nats.group import Group
+from f1buf.telemetry.nats.keeper import Keeper
 from f1buf.telemetry.nats.link import (
     Link,
     RefusedError,
@@ -29,9 +31,8 @@ from f1buf.telemetry.nats.link import (
     prepared,
 )
 from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
-from f1buf.telemetry.nats.progress import KeptProgress
-from f1buf.telemetry.nats.publisher import FIRST, LAST, NUMBER, PUBLISHER
-from f1buf.telemetry.nats.reader import Message, Reader
+from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
+from f1buf.telemetry.nats.reader import Message, Place, Reader
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
 
@@ -40,6 +41,7 @@ __all__ = ["StreamError", "Subscriber"]
 _AHEAD = 64  # messages that are unpacked and not yielded yet
 _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.1  # [s] how often it looks for a stream
+_KEEP_IDLE = 0.5  # [s] the same where all was read
 _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
 _PATIENCE = 5.0  # [s] for a server that is away at the end
 _FOLLOWED = 256  # publishers and shards whose counts are kept: the latest
@@ -62,16 +64,11 @@ class Subscriber:
     timeout : float, optional
         How long to wait for a stream that has a message [s]; without it there must be one now.
     durable : str, optional
-        A name under which the server keeps what `keep` returns, so that a later subscriber of this name goes on there.
-        One at a time may have it: a newer one takes it over, and the older one fails.
-    progress : dict, optional
-        What an earlier subscriber gave to `keep`, to go on there.
-    keep : callable, optional
-        Called at the beginning, every 2.5 s, and at the end, by the thread of `batches`, with what it takes to go on
-        behind the readings that were yielded so far: a dict, ready for JSON. It sees to it that they are done with. Of
-        a durable subscriber it returns what the server is to keep: that dict, with what else is to be known; or None,
-        to keep nothing now.
-        May also be set later, before `batches` is called.
+        A name under which the server keeps what was done, so that another subscriber of it goes on there, whatever
+        ends this one. Several subscribers of one name share the stream's shards. Without a `keeper` what was yielded
+        counts as done.
+    lease : float
+        How long a durable subscriber may stand still until others go on in its place [s].
 
     Attributes
     ----------
@@ -83,8 +80,12 @@ class Subscriber:
         What the publisher checks them against; None where nothing has been published yet.
     position : int
         The number in the stream of the last message whose readings were yielded.
-    progress : dict or None
-        What the server, or the caller, had kept of an earlier subscriber.
+    keeper : Keeper or None
+        Sees to it that what was yielded is done with; to be set before `batches` is called.
+    files : dict
+        What is known of the files of the members of the durable name, see `Keeper`.
+    analysis : dict
+        Where the analysis of an earlier subscriber stood, for `F1TelemetrySystem.start`.
     ended : bool
         Whether the publisher has ended, and all was read.
     missed : int
@@ -107,8 +108,7 @@ class Subscriber:
         follow: bool = False,
         timeout: float | None = None,
         durable: str | None = None,
-        progress: dict[str, Any] | None = None,
-        keep: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+        lease: float = 5.0,
     ) -> None:
         if durable is not None and not _DURABLE.fullmatch(durable):
             raise StreamError(f"the durable name is {durable!r}; expected up to 64 letters, digits, - and _")
@@ -119,21 +119,29 @@ class Subscriber:
         self.source = ""
         self.thresholds: tuple[Threshold, ...] | None = None
         self.position = self.missed = 0
-        self.progress, self.keep, self.ended = progress, keep, False
-        self._durable = None if durable is None else KeptProgress(self._address.stream, durable)
+        self.keeper: Keeper | None = None
+        self.ended = False
+        self._durable, self._lease = durable, lease
+        self._group: Group | None = None
         self._left = threading.Event()  # `batches` has ended
+        self._has_failed = False  # the thread that receives
         self._linked = threading.Event()  # and the next two are there
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that receives
         self._link: Link | None = None
         self._kept_at = -math.inf
-        self._identity = ("", "")  # publisher and number of the message at the position
+        self._round = 0  # how often the shards that are read have changed
         self.rejected: Counter[str] = Counter()
         self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
-        self._ahead: Queue[tuple[Any, Any]] = Queue(_AHEAD)
+        self._ahead: Queue[tuple[int, Any, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
-        self._ends: set[int] = set()  # the shards whose publisher has ended, as far as was yielded
+        # By shard, as far as was yielded:
+        self._places: dict[int, Place] = {}  # the last message
+        self._counts: dict[int, int] = {}  # how many readings, of earlier subscribers, too
+        self._ends: set[int] = set()  # those whose publisher has ended
         self._shards = prepared(self._address, self._prepare(timeout))
+        self._owned = list(range(self._shards)) if self._group is None else self._group.owned
+        self._go_on()
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -180,7 +188,8 @@ class Subscriber:
             shards = await check_stream(link, info)
             await self._learn(link, last)
             if self._durable is not None:
-                self.progress = await self._durable.take_over(link)
+                self._group = Group(address.stream, self._durable, shards, self._lease)
+                await self._group.join(link)
             return shards
 
     async def _info(self, link: Link) -> dict[str, Any] | None:
@@ -203,22 +212,24 @@ class Subscriber:
     def batches(self, stop: threading.Event | None = None) -> Iterator[NDArray[Any]]:
         """Yield arrays of READING as they come, until the publisher has ended or `stop` is set.
 
-        Their channels are numbered as in this process. A server that is away is waited for.
+        Their channels are numbered as in this process. A server that is away is waited for. A durable subscriber that
+        shares the stream ends once all of its shards were read, whoever reads them.
 
         Raises
         ------
         StreamError
-            The stream was removed, has gone back behind what was read, or another subscriber has the durable name.
+            The stream was removed, has gone back behind what was read, or others have gone on in place of this durable
+            subscriber, since it stood still.
         """
         thread = threading.Thread(target=self._run, name=f"{self.name}: receives", daemon=True)
-        self._go_on()
         thread.start()
         try:
-            while stop is None or not stop.is_set():
-                if self.keep is not None and time.monotonic() - self._kept_at >= _KEEP:
-                    self._keep(stop)
+            while not self.ended and (stop is None or not stop.is_set()):
+                if self._group is not None and time.monotonic() >= self._keep_at():
+                    self._keep(self._group, stop)
+                    continue
                 try:
-                    message, unpacked = self._ahead.get(timeout=_LOOK)
+                    generation, message, unpacked = self._ahead.get(timeout=_LOOK)
                 except Empty:
                     continue
                 except ShutDown:
@@ -226,9 +237,10 @@ class Subscriber:
                     break
                 if isinstance(unpacked, BaseException):
                     raise unpacked
-                yield from self._accepted(message, unpacked)
-            if self.keep is not None:
-                self._keep(stop)
+                if generation == self._round:
+                    yield from self._accepted(message, unpacked)
+            if self._group is not None:
+                self._keep(self._group, stop, leaves=True)
         finally:
             self._left.set()
             self._ahead.shutdown(immediate=True)  # ends the thread where it waits for room
@@ -237,55 +249,114 @@ class Subscriber:
     def _accepted(self, message: Message, unpacked: Unpacked) -> Iterator[NDArray[Any]]:
         self._sensors.remember(unpacked.described)
         self.source, self.thresholds = unpacked.about.source, unpacked.about.thresholds
-        publisher, first = message.headers.get(PUBLISHER, ""), int(message.headers.get(FIRST, 0))
-        key = message.shard, publisher
-        self.missed += max(0, first - self._following.get(key, first if self._is_first(message) else 0))
+        shard, first = message.shard, int(message.headers.get(FIRST, 0))
+        key = shard, message.headers.get(PUBLISHER, "")
+        self.missed += max(0, first - self._following.get(key, 0 if shard in self._places else first))
         if len(unpacked.readings):
             yield unpacked.readings
         self._following[key] = first + len(unpacked.readings)
-        (self._ends.add if LAST in message.headers else self._ends.discard)(message.shard)
-        self.position, self._identity = message.sequence, (publisher, message.headers.get(NUMBER, ""))
+        self._counts[shard] = self._counts.get(shard, 0) + len(unpacked.readings)
+        (self._ends.add if LAST in message.headers else self._ends.discard)(shard)
+        self._places[shard] = message.place
+        self.position = message.sequence
 
-    def _is_first(self, message: Message) -> bool:
-        """Whether nothing was read of the shard: what came before the beginning is not missed."""
-        return all(shard != message.shard for shard, _ in self._following)
+    # -- a durable subscriber -----------------------------------------------------------------------------------------
 
-    # -- going on where an earlier one was ----------------------------------------------------------------------------
+    @property
+    def files(self) -> dict[str, Any]:
+        """What is known of the files of the members of the durable name, see `Keeper`."""
+        return {} if self._group is None else self._group.record["files"]
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """Where the analysis of the shards that are read stood, for `F1TelemetrySystem.start`."""
+        kept = [] if self._group is None else [self._group.progress(shard) or {} for shard in self._owned]
+        known = [each["analysis"] for each in kept if each.get("analysis")]
+        over = [row for each in known for row in each["over"]]
+        return {
+            "readings": sum(each.get("readings", 0) for each in kept),
+            "thresholds": known[-1]["thresholds"] if known else "",
+            "over": over,
+        }
 
     def _go_on(self) -> None:
-        """Begin behind what an earlier subscriber has done with."""
-        if self.progress is not None:
-            self.position, *identity = self.progress["message"]
-            self._identity = identity[0], identity[1]
-            self._following = {(shard, publisher): count for shard, publisher, count in self.progress["following"]}
-            self._ends = set(self.progress["ended"])
+        """Begin with the own shards behind what was done with them."""
+        for state in (self._places, self._counts, self._following, self._ends):
+            state.clear()
+        if self._group is None:
+            return
+        for shard in self._owned:
+            if (kept := self._group.progress(shard)) is None:
+                continue
+            if kept["place"] is not None:
+                self._places[shard] = Place(*kept["place"])
+            self._counts[shard] = kept["readings"]
+            self._following |= {(shard, publisher): count for publisher, count in kept["following"]}
+            if kept["ended"]:
+                self._ends.add(shard)
 
-    def _keep(self, stop: threading.Event | None) -> None:
-        """Have all that was yielded done with, and kept."""
-        assert self.keep is not None
-        following = [[*key, count] for key, count in self._following.items()][-_FOLLOWED:]
-        message, ended = [self.position, *self._identity], sorted(self._ends)
-        progress = self.keep({"message": message, "following": following, "ended": ended})
-        if progress is not None and self._durable is not None:
-            self._store(progress, stop)
+    def _keep_at(self) -> float:
+        """When what was done is to be kept next: sooner where there is nothing to read."""
+        return self._kept_at + (_KEEP if self._ends < set(self._owned) else _KEEP_IDLE)
+
+    def _keep(self, group: Group, stop: threading.Event | None, *, leaves: bool = False) -> None:
+        """Have all that was yielded done with, and kept; then read the shards that are this one's from now on."""
         self._kept_at = time.monotonic()
+        analysis: dict[str, Any] | None = None
+        files: dict[str, Any] = {}
+        if self.keeper is not None:
+            settled = self.keeper.settle(self.ended)
+            if settled is None:
+                return  # the run is failing
+            analysis, files = settled
+        progress = {shard: self._progress(shard, analysis) for shard in self._owned}
+        self._have_done(lambda link: group.keep(link, progress, files), stop)
+        if self.keeper is not None:
+            self.keeper.keep()
+        if leaves:
+            self._have_done(group.leave, stop)
+        elif group.owned != self._owned:
+            self._owned = group.owned
+            self._go_on()
+            self._round += 1  # what is on its way of the shards before is passed over
+            if self.keeper is not None:
+                self.keeper.restore(self.analysis)
+        elif group.has_ended and not self._follow:
+            self.ended = True
 
-    def _store(self, progress: dict[str, Any], stop: threading.Event | None) -> None:
-        """Have the server keep it; where it is away, wait for it, but once this is to stop not for long."""
-        assert self._durable is not None
-        storing: Future[None] | None = None
+    def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
+        """What is to be kept of a shard."""
+        following = [[publisher, count] for (each, publisher), count in self._following.items() if each == shard]
+        own = None
+        if analysis is not None:
+            rows = [
+                row | {"over": [each for each in row["over"] if each[0] % self._shards == shard]}
+                for row in analysis["over"]
+            ]
+            own = {"thresholds": analysis["thresholds"], "over": rows}
+        return {
+            "place": self._places.get(shard),
+            "readings": self._counts.get(shard, 0),
+            "following": following[-_FOLLOWED:],
+            "ended": shard in self._ends,
+            "analysis": own,
+        }
+
+    def _have_done(self, act: Callable[[Link], Coroutine[Any, Any, None]], stop: threading.Event | None) -> None:
+        """Have the other thread do it; where the server is away, wait for it, but once this is to stop not for long."""
+        doing: Future[None] | None = None
         until = math.inf
         while True:
-            if storing is None and self._linked.wait(_LOOK):
+            if doing is None and self._linked.wait(_LOOK):
                 assert self._link is not None
                 assert self._loop is not None
-                storing = asyncio.run_coroutine_threadsafe(self._durable.store(self._link, progress), self._loop)
+                doing = asyncio.run_coroutine_threadsafe(act(self._link), self._loop)
             with contextlib.suppress(TimeoutError):
-                if storing is not None:
-                    return storing.result(_LOOK)
+                if doing is not None:
+                    return doing.result(_LOOK)
             if stop is not None and stop.is_set():
                 until = min(until, time.monotonic() + _PATIENCE)
-            if time.monotonic() > until or (self._ahead.is_shutdown and storing is None):
+            if time.monotonic() > until or self._has_failed:
                 raise StreamError(
                     f"{self._address}: the server is away, and does not know what was done last: the next subscriber "
                     "of this name does it again"
@@ -301,8 +372,9 @@ class Subscriber:
             pass  # `batches` has ended
         except BaseException as error:
             known = error if isinstance(error, StreamError) else StreamError(f"{self._address}: {one_line(error)}")
+            self._has_failed = True
             with contextlib.suppress(ShutDown):
-                self._ahead.put((None, known))
+                self._ahead.put((0, None, known))
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
@@ -310,40 +382,57 @@ class Subscriber:
             self._loop, self._link = asyncio.get_running_loop(), link
             self._linked.set()
             reading = asyncio.create_task(self._read(link))
-            leaving = asyncio.create_task(self._until_shut())
+            others = [asyncio.create_task(self._until_left()), asyncio.create_task(self._give_signs(link))]
             try:
-                await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
-                if reading.done():
-                    reading.result()
-                    self._ahead.shutdown()
-                    await leaving  # the connection is needed until the end is kept
+                await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
+                for task in (reading, *others):
+                    if task.done():
+                        task.result()
             finally:
-                for task in (reading, leaving):
+                for task in (reading, *others):
                     task.cancel()
-                await asyncio.gather(reading, leaving, return_exceptions=True)
+                await asyncio.gather(reading, *others, return_exceptions=True)
 
-    async def _until_shut(self) -> None:
+    async def _until_left(self) -> None:
         """Return once `batches` has ended, whatever the stream does."""
         while not self._left.is_set():
             await asyncio.sleep(_LOOK)
 
+    async def _give_signs(self, link: Link) -> None:
+        """Tell the other subscribers of the durable name that this one is alive, for ever."""
+        while True:
+            await asyncio.sleep(self._lease / 5)
+            if self._group is not None:
+                await self._group.give_sign(link)
+
     async def _read(self, link: Link) -> None:
+        """Read the own shards; anew where these change."""
+        while True:
+            now = self._round
+            reading = asyncio.create_task(self._read_shards(link, now, self._owned))
+            try:
+                while self._round == now and not reading.done():
+                    await asyncio.wait((reading,), timeout=_LOOK)
+                if reading.done():
+                    return reading.result()
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read_shards(self, link: Link, now: int, shards: list[int]) -> None:
+        """Read these shards; returns where their publisher has ended, but for a durable subscriber."""
+        if not shards:
+            await asyncio.get_running_loop().create_future()  # until this is cancelled
         ends = set(self._ends)
-        if len(ends) == self._shards and not self._follow and await self._is_at_end(link):
-            return
-        reader = Reader(link, self._start, list(range(self._shards)), self.position, self._identity)
+        reader = Reader(link, self._start, shards, self._places)
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
                 if (unpacked := self._opened(message)) is not None:
-                    await self._ahead.aput((message, unpacked))
+                    await self._ahead.aput((now, message, unpacked))
                 (ends.add if LAST in message.headers else ends.discard)(message.shard)
-                if len(ends) == self._shards and not message.pending and not self._follow:
+                is_end = len(ends) == self._shards and not message.pending
+                if is_end and self._group is None and not self._follow:
                     return
-
-    async def _is_at_end(self, link: Link) -> bool:
-        """Whether the stream has nothing behind what an earlier subscriber has read."""
-        info = await self._info(link)
-        return info is not None and int(info["state"]["last_seq"]) == self.position
 
     def _opened(self, message: Message) -> Unpacked | None:
         """Unpack a message; None where it cannot be read."""

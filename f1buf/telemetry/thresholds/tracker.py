@@ -174,18 +174,19 @@ class Tracker:
         ]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Begin where another tracker of the same thresholds was, perhaps in another process.
+        """Forget which series are over, and go on where another tracker of the same thresholds was.
 
         Parameters
         ----------
         state : list of dict
             As its `state` returned it.
         """
-        kept = {(each["threshold"], each["channel"]): each["over"] for each in state}
+        self._over = [{} for _ in self._table.rules]
         for rule in self._table.rules:
-            if over := kept.get((rule.threshold_index, _name(rule))):
-                self._over[rule.number] = {int(sensor): lowest for sensor, lowest in over}
-                self._open.add(rule.number)
+            for kept in state:
+                if (kept["threshold"], kept["channel"]) == (rule.threshold_index, _name(rule)):
+                    self._over[rule.number] |= {int(sensor): lowest for sensor, lowest in kept["over"]}
+        self._open = {rule.number for rule in self._table.rules if self._over[rule.number]}
 
     def counts(self) -> list[dict[str, Any]]:
         """Return for each threshold what it is and what came of it, ready for JSON.

@@ -1,0 +1,218 @@
+"""Subscribers of one durable name: who of them reads which shards, and what was done, kept by the server in one record.
+
+The record is one message of a stream of its own, replaced only where it is the one that the writer has read last
+(expected last number of its subject). So each change is a step from one state of the whole group to the next, and of
+two that are made at once one is made again on top of the other.
+
+A shard has one owner at a time. A member says several times in its lease that it is alive, by a number in the record
+that grows; one whose number has stood still for its lease, by the clock of whoever looks, is no member any more, and
+its shards are free. (No clocks are compared.) What an owner has done with counts once it is in the record. An owner
+that was only slow finds itself no owner when it next writes: nothing of what it did since its last step is kept, here
+or in its recording, and another one does it again.
+"""
+
+import asyncio
+import contextlib
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import nats.errors
+
+from f1buf.telemetry.errors import StreamError
+from f1buf.telemetry.nats.link import Link, RefusedError
+
+__all__ = ["Group"]
+
+_STREAM = "f1buf-progress"
+_PAUSE = 0.05  # [s] between attempts
+_ANSWER = 2.0  # [s] for an answer
+_WRONG_NUMBER = (10071, 10164)  # how servers refuse what expects another last number
+_EMPTY: dict[str, Any] = {"members": {}, "shards": {}, "files": {}}
+
+
+class Group:
+    """One member of a group, and its view of the record; for one event loop at a time.
+
+    Parameters
+    ----------
+    stream, name : str
+        Of the stream that is read, and of the group.
+    shards : int
+        Into how many the stream is divided.
+    lease : float
+        How long the member may give no sign of life until others take its shards [s].
+
+    Attributes
+    ----------
+    owned : list of int
+        The shards that this member reads.
+    record : dict
+        As it was read or written last.
+    """
+
+    def __init__(self, stream: str, name: str, shards: int, lease: float) -> None:
+        self.owned: list[int] = []
+        self.record = copy.deepcopy(_EMPTY)
+        self._subject = f"{_STREAM}.{stream}.{name}"
+        self._said = f"the durable name {name!r} of the stream {stream!r}"
+        self._shards, self._lease = [str(shard) for shard in range(shards)], lease
+        self._me = os.urandom(8).hex()
+        self._number = 0  # of the message that holds the record
+        self._signs: dict[str, tuple[int, float]] = {}  # of other members: their number, and since when it stands still
+        self._changing = asyncio.Lock()
+
+    def progress(self, shard: int) -> dict[str, Any] | None:
+        """Return what was done with a shard, as its owner kept it last."""
+        kept: dict[str, Any] | None = self.record["shards"].get(str(shard), {}).get("progress")
+        return kept
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all shards were read to their publisher's end."""
+        kept = [self.progress(int(shard)) for shard in self._shards]
+        return all(progress is not None and progress["ended"] for progress in kept)
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def join(self, link: Link) -> None:
+        """Become a member, and the owner of shards that are free."""
+        config = {"name": _STREAM, "subjects": [f"{_STREAM}.>"], "storage": "file", "max_msgs_per_subject": 1}
+        try:
+            await link.request(f"STREAM.CREATE.{_STREAM}", **config)
+        except RefusedError as error:
+            if error.code != 10058:  # it is there already, perhaps with more replicas
+                raise StreamError(f"{link.address}: the server keeps no progress: {error}") from error
+        self._number, self.record = await self._read(link)
+        self._watch(self.record)
+        await self._change(link, lambda record: self._divide(record, gives_back=False))
+        self._adopt()
+
+    async def give_sign(self, link: Link) -> None:
+        """Say that this member is alive; StreamError where others have given it up."""
+        await self._change(link, lambda record: None)
+
+    async def keep(self, link: Link, progress: dict[int, dict[str, Any]], files: dict[str, Any]) -> None:
+        """Keep what was done with the own shards; take free ones then, or give some back, so that each has as many.
+
+        Parameters
+        ----------
+        link : Link
+            The connection.
+        progress : dict of int to dict
+            By shard.
+        files : dict of str to object
+            What is known of the member's own files, by their names.
+        """
+
+        def step(record: dict[str, Any]) -> None:
+            for shard, done in progress.items():
+                record["shards"][str(shard)]["progress"] = done
+            record["files"].update(files)
+            self._divide(record, gives_back=True)
+
+        await self._change(link, step)
+        self._adopt()
+
+    async def leave(self, link: Link) -> None:
+        """Be no member any more: others need not wait for the lease."""
+
+        def step(record: dict[str, Any]) -> None:
+            for shard in record["shards"].values():
+                if shard["owner"] == self._me:
+                    shard["owner"] = None
+
+        await self._change(link, step, stays=False)
+
+    # -- the record ---------------------------------------------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        self.owned = [int(name) for name, shard in self.record["shards"].items() if shard["owner"] == self._me]
+
+    def _watch(self, record: dict[str, Any]) -> None:
+        """Note which other members have given a sign of life."""
+        now = time.monotonic()
+        for member, said in record["members"].items():
+            if self._signs.get(member, (None, 0.0))[0] != said["sign"]:
+                self._signs[member] = said["sign"], now
+
+    def _divide(self, record: dict[str, Any], *, gives_back: bool) -> None:
+        """Free the shards of members that are gone; take, or give back, so that each member has its share."""
+        now = time.monotonic()
+        for member, said in list(record["members"].items()):
+            if member != self._me and now - self._signs.get(member, (0, now))[1] > said["lease"]:
+                del record["members"][member]
+        shards = record["shards"]
+        for name in self._shards:
+            shard = shards.setdefault(name, {"owner": None, "progress": None})
+            if shard["owner"] not in (self._me, None) and shard["owner"] not in record["members"]:
+                shard["owner"] = None
+        share = math.ceil(len(self._shards) / len(record["members"].keys() | {self._me}))
+        mine = [name for name in self._shards if shards[name]["owner"] == self._me]
+        free = [name for name in self._shards if shards[name]["owner"] is None]
+        for name in free[: max(0, share - len(mine))]:
+            shards[name]["owner"] = self._me
+        for name in mine[share:] if gives_back else ():
+            shards[name]["owner"] = None
+
+    def _check(self, record: dict[str, Any], link: Link) -> None:
+        lost = [shard for shard in self.owned if record["shards"].get(str(shard), {}).get("owner") != self._me]
+        if lost:
+            raise StreamError(
+                f"{link.address}: this subscriber stood still for more than {self._lease:g} s, and another one of "
+                f"{self._said} has gone on in its place; start it again"
+            )
+
+    async def _change(self, link: Link, step: Callable[[dict[str, Any]], None], *, stays: bool = True) -> None:
+        """Make a step, on top of whatever others have made; waits for a server that is away.
+
+        Raises
+        ------
+        StreamError
+            A shard of this member is another one's by now.
+        """
+        async with self._changing:
+            once = os.urandom(8).hex()
+            while True:
+                if stays:
+                    self._check(self.record, link)
+                record = copy.deepcopy(self.record)
+                sign = record["members"].pop(self._me, {"sign": 0})["sign"] + 1
+                if stays:
+                    record["members"][self._me] = {"sign": sign, "lease": self._lease, "once": once}
+                step(record)
+                if await self._write(link, record):
+                    return
+                await asyncio.sleep(_PAUSE)
+                with contextlib.suppress(TimeoutError, nats.errors.Error, RefusedError):
+                    self._number, self.record = await self._read(link)
+                    self._watch(self.record)
+                    if self.record["members"].get(self._me, {}).get("once") == once:
+                        return  # it had been written, though no answer came
+
+    async def _write(self, link: Link, record: dict[str, Any]) -> bool:
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(self._number)}
+        try:
+            answer = await link.client.request(self._subject, json.dumps(record).encode(), _ANSWER, headers=headers)
+        except (TimeoutError, nats.errors.Error):
+            return False
+        said = json.loads(answer.data)
+        if "error" in said:
+            if said["error"].get("err_code") not in _WRONG_NUMBER:
+                link.trouble = str(said["error"].get("description"))
+            return False
+        self._number, self.record = int(said["seq"]), record
+        return True
+
+    async def _read(self, link: Link) -> tuple[int, dict[str, Any]]:
+        from nats.js.errors import NotFoundError
+
+        try:  # of the leader, not of any replica
+            message = await link.client.jetstream(timeout=_ANSWER).get_last_msg(_STREAM, self._subject)
+        except NotFoundError:
+            return 0, copy.deepcopy(_EMPTY)
+        return message.seq or 0, json.loads(message.data or b"{}")
