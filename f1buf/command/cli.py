@@ -10,13 +10,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from f1buf.command import attach, can, listen, replay, run, thresholds
+from f1buf.command import attach, broker, can, listen, replay, run, thresholds
 from f1buf.command.parser import Parser, Version
 from f1buf.command.status import BAD_USAGE, INTERRUPTED, UsageError
 from f1buf.command.streams import at_end, say_error
 from f1buf.telemetry.errors import CanError
 
-COMMANDS = {"run": run, "replay": replay, "listen": listen, "can": can, "attach": attach, "thresholds": thresholds}
+COMMANDS = {
+    "run": run,
+    "replay": replay,
+    "listen": listen,
+    "can": can,
+    "attach": attach,
+    "broker": broker,
+    "thresholds": thresholds,
+}
 """Each has HELP, EXAMPLES, `add_options` and `execute`."""
 
 
