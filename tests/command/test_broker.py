@@ -98,7 +98,7 @@ def test_what_was_published_is_there_after_a_kill(tmp_path):
 
 def test_the_line_for_people(tmp_path):
     with broker(tmp_path, "--max-size", 2.5) as (process, port):
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         done = finish(process)
     url = f"nats://127.0.0.1:{port}"
     assert (done.out, process.said + done.err) == (
@@ -113,7 +113,8 @@ def test_the_line_for_people(tmp_path):
 def test_a_signal_ends_it(tmp_path, number):
     with broker(tmp_path) as (process, _):
         process.send_signal(number)
-        finish(process).ended()
+        of_2_10 = module._output(find_server(), "--version")[1].startswith("nats-server: v2.10.")
+        finish(process).ended(1 if of_2_10 and number == signal.SIGTERM else 0)  # the status is the server's
 
 
 def test_the_folder_may_be_a_link(tmp_path):
@@ -202,7 +203,7 @@ def test_the_guides_users(documented, tmp_path):
         assert publish(f"nats://car:change-me-1@{address}") == 1
         for url in (f"nats://{address}", f"nats://car:wrong@{address}"):
             assert "Authorization Violation" in why_not(url)
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         finish(process).ended()
 
 
@@ -233,7 +234,7 @@ def test_settings_are_read_again(documented, tmp_path):
         wait_until(lambda: "Reloaded server configuration" in log.read_text(), every=0.01)
         assert publish(url.format("changed")) == 2
         assert "Authorization Violation" in why_not(url.format("change-me-1"))
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         finish(process).ended()
 
 
@@ -283,6 +284,8 @@ def test_a_port_that_is_taken(tmp_path):
     with broker(tmp_path / "first") as (_, port):
         said = f"cannot listen at 127.0.0.1:{port}: Address already in use; stop what listens there, or choose another"
         assert refused("--dir", tmp_path / "second", "--port", port).startswith(said)
+    with broker(tmp_path / "second", port=port):  # which nobody has locked
+        pass
 
 
 @pytest.mark.parametrize(
@@ -306,6 +309,7 @@ def test_a_port_that_is_taken(tmp_path):
         (("--config", "bytes"), "--config bytes: cannot be read: 'utf-8' codec can't decode byte 0xff"),
         (("--config", "unknown"), 'NATS refuses unknown: {}/unknown:1:0: unknown field "nosuch"'),
         (("--config", "open"), "NATS refuses open: error parsing include file '../open', "),
+        (("--config", "json", "--host", "192.0.2.1"), "cannot listen at 192.0.2.1:"),
         (("--config", "tls"), "NATS refuses tls: {}/tls:1:0: error parsing X509 certificate/key pair: "),
     ],
     ids=str,
@@ -314,6 +318,7 @@ def test_bad_usage(tmp_path, monkeypatch, options, said):
     monkeypatch.chdir(tmp_path)
     files = {
         "users": "authorization { user: car, password: p }",
+        "json": '{"Authorization": {"user": "car", "password": "p"}}',
         "unknown": "nosuch: 1",
         "open": "authorization {\n",
         "tls": 'tls { cert_file: "no.pem", key_file: "no.pem" }',

