@@ -37,7 +37,7 @@ class Server:
     """
 
     def __init__(self, folder, more="", max_size=1 << 30, program=None):
-        self.folder = Path(folder) / "nats"
+        self.folder = Path(folder).resolve() / "nats"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.process = None
