@@ -259,10 +259,11 @@ class Crowd:
 
 def unfolded(runs):
     """The (producer, number) of each record of runs."""
-    ends = np.cumsum(runs["count"])
+    counts = runs["count"].astype(np.intp)  # on 32 bits `np.repeat` takes nothing larger
+    ends = np.cumsum(counts)
     pairs = np.empty(ends[-1] if len(ends) else 0, [("producer", "<i8"), ("number", "<i8")])
-    pairs["producer"] = np.repeat(runs["producer"], runs["count"])
-    pairs["number"] = np.arange(len(pairs)) + np.repeat(runs["number"] - (ends - runs["count"]), runs["count"])
+    pairs["producer"] = np.repeat(runs["producer"], counts)
+    pairs["number"] = np.arange(len(pairs)) + np.repeat(runs["number"] - (ends - counts), counts)
     return pairs
 
 
