@@ -240,6 +240,20 @@ def test_a_dtype_that_makes_no_sense_is_refused(name, text, itemsize):
     path.unlink()
 
 
+def test_fields_that_are_aligned_as_on_32_bits_are_those_of_any_process(name):
+    """There 8 bytes are aligned at 4, as on 64 bits they are not."""
+    path = left_behind(name, [("a", "<i4"), ("b", "<f8")])
+    text = {"names": ["a", "b"], "formats": ["<i4", "<f8"], "offsets": [0, 4], "itemsize": 12, "aligned": True}
+    described = json.dumps(text).encode()
+    write_over(path, 44, len(described).to_bytes(4, sys.byteorder))
+    write_over(path, segments.TEXT, described)
+    ring = SharedRingBuffer.attach(name)
+    assert ring.dtype == [("a", "<i4"), ("b", "<f8")]
+    ring.put((1, 2.5))
+    assert ring.get().tolist() == (1, 2.5)
+    path.unlink()
+
+
 def test_a_header_that_was_scribbled_over_is_refused_or_does_no_harm(name):
     rng, whole = seeded(), left_behind(name, CHECKED).read_bytes()
     path = Path(segments.path_of(name))
