@@ -950,6 +950,7 @@ def test_timeouts_hold_while_a_process_is_stopped_at_any_moment(who, overflow):
 # Scribbled over -------------------------------------------------------------------------------------------------------
 
 SIDES = range(128, 1024)
+PUTS_SEQ = 384  # [bytes] where the number stands of the records that have entered
 PLACES = range(1024, segments.TEXT)
 SLOTS = range(segments.HEADER, segments.HEADER + 64 * CHECKED.itemsize)
 REGIONS = {
@@ -1005,6 +1006,17 @@ def take_over(ring):
     with contextlib.suppress(FileExistsError):
         SharedRingBuffer(1, "i8", name=ring.name).unlink()
         raise AssertionError("the name of a ring that is open was taken over")
+
+
+@each_call
+def test_numbers_that_make_no_sense_are_an_error(call):
+    with shared(4, "i8") as ring:
+        ring.put(1)
+        write_over(segments.path_of(ring.name), PUTS_SEQ, (5).to_bytes(8, sys.byteorder))
+        with pytest.raises(RuntimeError, match="numbers of the shared ring make no sense"):
+            CALLS[call](ring)
+        with pytest.raises(AssertionError, match=r"puts\.seq <= gets\.seq \+ capacity"):
+            ring._check()
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
