@@ -16,7 +16,7 @@ from f1buf import Empty, Queue, ShutDown
 from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.link import Link, RefusedError, StreamAddress, check_stream, connected, explained
-from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
+from f1buf.telemetry.nats.messages import CHECKSUM, About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
 from f1buf.telemetry.nats.reader import Message, Reader
 from f1buf.telemetry.text import one_line
@@ -148,7 +148,7 @@ class Subscriber:
 
         with contextlib.suppress(NotFoundError, MessageError, TimeoutError, nats.errors.Error):
             message = await link.client.jetstream().get_msg(self._address.stream, seq=last)
-            about: About = self._unpacker.unpack(message.data or b"").about
+            about: About = self._unpacker.unpack(message.data or b"", (message.headers or {}).get(CHECKSUM, "")).about
             self.source, self.thresholds = about.source, about.thresholds
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Subscriber:
     def _opened(self, message: Message) -> Unpacked | None:
         """Unpack a message, and count what is missing before it; None where it cannot be read."""
         try:
-            unpacked = self._unpacker.unpack(message.data)
+            unpacked = self._unpacker.unpack(message.data, message.headers.get(CHECKSUM, ""))
         except MessageError as error:
             self.rejected[one_line(error)] += 1
             return None
