@@ -9,9 +9,13 @@ The schema's metadata has, under `KEY`, a JSON object: "schema" (the version of 
 the f1buf that sent it), "source" (where the readings come from), "thresholds" (what they are checked against there, a
 TOML text), and "channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is
 infinite). So every message can be read by itself.
+
+Arrow's format has no checksums: where bytes were damaged, pyarrow may give other values, or end the process. So the
+checksum of a message goes with it, as a header, and is compared before pyarrow sees the message.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -34,7 +38,7 @@ from f1buf.telemetry.parts import (
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold, dumps, loads
 
-__all__ = ["DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker"]
+__all__ = ["CHECKSUM", "DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker", "checksum"]
 
 Array = NDArray[Any]
 
@@ -55,6 +59,15 @@ SCHEMA = pa.schema(
 
 DESCRIBED = pa.schema(described_columns())
 """Those that follow where the sender knows something of its sensors: null where it does not."""
+
+
+CHECKSUM = "F1buf-Crc32"
+"""The header that has a message's checksum."""
+
+
+def checksum(message: bytes) -> str:
+    """Return what `CHECKSUM` says of a message: its CRC-32, in eight hexadecimal digits."""
+    return f"{zlib.crc32(message):08x}"
 
 
 class MessageError(ValueError):
@@ -132,6 +145,10 @@ class Packer:
 # Unpacking ------------------------------------------------------------------------------------------------------------
 
 
+# What pyarrow and json raise, and what follows where they believe what makes no sense.
+_UNFIT = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+
+
 class About(NamedTuple):
     """What a message's metadata says."""
 
@@ -168,14 +185,24 @@ class Unpacker:
     def __init__(self) -> None:
         self._text, self._about = b"", About("", (), np.zeros(1, READING["channel"]))
 
-    def unpack(self, message: bytes) -> Unpacked:
+    def unpack(self, message: bytes, expected: str | None = None) -> Unpacked:
         """Return what a message holds.
+
+        Parameters
+        ----------
+        message : bytes
+            As it was packed.
+        expected : str, optional
+            Its checksum, as `checksum` gave it before the message went over a network or to a disk.
 
         Raises
         ------
         MessageError
             It is no message of readings, damaged, or of a newer version.
         """
+        if expected is not None and checksum(message) != expected:
+            said = "is damaged: its checksum differs" if expected else "has no checksum"
+            raise MessageError(f"{said}; expected readings that f1buf published")
         try:
             with pa.ipc.open_stream(message) as stream:
                 about = self._read_about((stream.schema.metadata or {}).get(KEY))
@@ -191,7 +218,7 @@ class Unpacker:
             return Unpacked(readings, described_rows(readings, batch), about)
         except MessageError:
             raise
-        except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, StopIteration) as error:
+        except (*_UNFIT, StopIteration) as error:
             raise MessageError(f"is no message of readings, or damaged: {one_line(error)}") from error
 
     def _read_about(self, text: bytes | None) -> About:

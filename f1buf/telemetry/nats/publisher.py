@@ -42,7 +42,7 @@ from f1buf.telemetry.nats.link import (
     explained,
     prepared,
 )
-from f1buf.telemetry.nats.messages import Packer
+from f1buf.telemetry.nats.messages import CHECKSUM, Packer, checksum
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
 
@@ -383,7 +383,7 @@ class _Outbox:
         while len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES:
             self._room.clear()
             await self._room.wait()
-        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put)}
+        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put), CHECKSUM: checksum(message.data)}
         self._put += 1
         self._bytes += len(message.data)
         self._window.append(message)

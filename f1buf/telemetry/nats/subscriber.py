@@ -30,7 +30,7 @@ from f1buf.telemetry.nats.link import (
     explained,
     prepared,
 )
-from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
+from f1buf.telemetry.nats.messages import CHECKSUM, About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
 from f1buf.telemetry.nats.reader import Message, Place, Reader
 from f1buf.telemetry.text import one_line
@@ -204,7 +204,7 @@ class Subscriber:
 
         with contextlib.suppress(NotFoundError, MessageError, TimeoutError, nats.errors.Error):
             message = await link.client.jetstream().get_msg(self._address.stream, seq=last)
-            about: About = self._unpacker.unpack(message.data or b"").about
+            about: About = self._unpacker.unpack(message.data or b"", (message.headers or {}).get(CHECKSUM, "")).about
             self.source, self.thresholds = about.source, about.thresholds
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ class Subscriber:
     def _opened(self, message: Message) -> Unpacked | None:
         """Unpack a message; None where it cannot be read."""
         try:
-            return self._unpacker.unpack(message.data)
+            return self._unpacker.unpack(message.data, message.headers.get(CHECKSUM, ""))
         except MessageError as error:
             self.rejected[one_line(error)] += 1
             return None
