@@ -68,15 +68,16 @@ class _Message:
 
 
 class Publisher:
-    """Publishes all readings that come into its ring; a `Consumer` of `F1TelemetrySystem`.
+    """Publishes all readings that come into its ring; a `f1buf.telemetry.Consumer`.
 
-    Other machines read them with `f1buf.telemetry.nats.Subscriber`, by ``f1buf subscribe``, or by any program with a
-    NATS client and Arrow.
+    Other machines read them with `f1buf.telemetry.nats.subscriber.Subscriber`, by ``f1buf subscribe``, or by any
+    program with a NATS client and Arrow.
 
     Parameters
     ----------
     url : str
-        ``nats://HOST[:PORT]/STREAM``, see `StreamAddress`. The stream is made where it is missing.
+        ``nats://HOST[:PORT]/STREAM``, see
+        `f1buf.telemetry.nats.link.StreamAddress`. The stream is made where it is missing.
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session``. Called by the publisher's thread.

@@ -55,7 +55,8 @@ class Subscriber:
     Parameters
     ----------
     url : str
-        ``nats://HOST[:PORT]/STREAM``, as the `Publisher` has it; see `StreamAddress`.
+        ``nats://HOST[:PORT]/STREAM``, as the publisher has it; see
+        `f1buf.telemetry.nats.link.StreamAddress`.
     start : {"start", "new"}, int or datetime.datetime
         Where to begin: with the oldest message that the stream has, with what comes from now on, with the message of
         this number, or with the first one that was stored at this time or later.
@@ -83,9 +84,9 @@ class Subscriber:
     keeper : Keeper or None
         Sees to it that what was yielded is done with; to be set before `batches` is called.
     files : dict
-        What is known of the files of the members of the durable name, see `Keeper`.
+        What is known of the files of the members of the durable name, see `f1buf.telemetry.nats.keeper.Keeper`.
     analysis : dict
-        Where the analysis of an earlier subscriber stood, for `F1TelemetrySystem.start`.
+        Where the analysis of an earlier subscriber stood, for `f1buf.telemetry.F1TelemetrySystem.start`.
     ended : bool
         Whether the publisher has ended, and all was read.
     missed : int
@@ -264,12 +265,12 @@ class Subscriber:
 
     @property
     def files(self) -> dict[str, Any]:
-        """What is known of the files of the members of the durable name, see `Keeper`."""
+        """What is known of the files of the members of the durable name, see `f1buf.telemetry.nats.keeper.Keeper`."""
         return {} if self._group is None else self._group.record["files"]
 
     @property
     def analysis(self) -> dict[str, Any]:
-        """Where the analysis of the shards that are read stood, for `F1TelemetrySystem.start`."""
+        """Where the analysis of the shards that are read stood, for `f1buf.telemetry.F1TelemetrySystem.start`."""
         kept = [] if self._group is None else [self._group.progress(shard) or {} for shard in self._owned]
         known = [each["analysis"] for each in kept if each.get("analysis")]
         over = [row for each in known for row in each["over"]]
