@@ -5,10 +5,11 @@ import json
 import re
 import ssl
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import nats
 import nats.errors
@@ -17,7 +18,9 @@ from nats.aio.client import Client
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.text import one_line
 
-__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected"]
+__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected", "explained", "result_of"]
+
+_T = TypeVar("_T")
 
 _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -197,6 +200,16 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     finally:
         link.on_change = lambda: None
         await link.client.close()
+
+
+def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Return what a coroutine returns, once it has; where an event loop runs here, as in a notebook, this one waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as other:  # a thread has one loop at a time
+        return other.submit(asyncio.run, coroutine).result()
 
 
 def _told(address: StreamAddress) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from f1buf.telemetry.nats.link import (
     check_stream,
     connected,
     explained,
+    result_of,
 )
 from f1buf.telemetry.nats.messages import CHECKSUM, Packer, checksum
 from f1buf.telemetry.text import one_line
@@ -155,7 +156,7 @@ class Publisher:
         self._address = StreamAddress(url)
         self._packer = Packer(describe, source=source, thresholds=thresholds)
         self._batch, self._delay, self._patience = batch, delay, patience
-        self._shards = asyncio.run(self._prepare(shards, replicas))
+        self._shards = result_of(self._prepare(shards, replicas))
         self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
 
     @property

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from f1buf import Empty, Queue, ShutDown
 from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import Link, RefusedError, StreamAddress, check_stream, connected, explained
+from f1buf.telemetry.nats.link import Link, RefusedError, StreamAddress, check_stream, connected, explained, result_of
 from f1buf.telemetry.nats.messages import CHECKSUM, About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
 from f1buf.telemetry.nats.reader import Message, Reader
@@ -88,7 +88,7 @@ class Subscriber:
         self._ahead: Queue[tuple[int, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
         self._ended: set[int] = set()  # shards
-        self._shards = asyncio.run(self._prepare(timeout))
+        self._shards = result_of(self._prepare(timeout))
 
     @property
     def sessions(self) -> tuple[int, ...]:
