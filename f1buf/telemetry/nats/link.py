@@ -1,13 +1,13 @@
 """The connection to a NATS server and its JetStream: addresses, requests, and errors in one line."""
 
 import asyncio
+import contextlib
 import json
 import re
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -172,7 +172,7 @@ class Link:
         self.trouble = one_line(error)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     """``async with connected(address) as link``: connects, or says in one line why not.
 
@@ -199,7 +199,8 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         yield link
     finally:
         link.on_change = lambda: None
-        await link.client.close()
+        with contextlib.suppress(OSError, nats.errors.Error):  # of a connection that is lost already
+            await link.client.close()
 
 
 def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
