@@ -9,15 +9,22 @@ import threading
 import time
 from pathlib import Path
 
-import nats
 import numpy as np
+import pytest
 from cli_helpers import readings
 from helpers import Task, wait_until
-from nats.js.api import StreamConfig
 
 from f1buf import READING
-from f1buf.telemetry.nats.publisher import Publisher
+from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.server import configuration, find_server
+
+# A file of tests that imports this is skipped where one of them is missing.
+nats = pytest.importorskip("nats", reason="streams of a NATS server need nats-py")
+pa = pytest.importorskip("pyarrow", reason="streams of a NATS server need pyarrow")
+Publisher = pytest.importorskip("f1buf.telemetry.nats.publisher").Publisher
+Subscriber = pytest.importorskip("f1buf.telemetry.nats.subscriber").Subscriber
+
+__all__ = ["Publisher", "Server", "StreamError", "Subscriber", "nats", "pa"]
 
 PATIENCE = 120.0  # [s] how long the server may take to start or to end, on a machine however busy
 
@@ -199,7 +206,7 @@ def asked(url, call):
 def make_stream(url, name="race", shards=1, **limits):
     """Make a stream as a publisher makes it, but with these limits."""
     metadata = {"f1buf": "1", "shards": str(shards)}
-    config = StreamConfig(name, subjects=[f"{name}.*"], metadata=metadata, **limits)
+    config = nats.js.api.StreamConfig(name, subjects=[f"{name}.*"], metadata=metadata, **limits)
     asked(url, lambda client, stream: stream.add_stream(config))
 
 

@@ -201,7 +201,8 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         yield link
     finally:
         link.on_change = lambda: None
-        await link.client.close()
+        with suppress(OSError, nats.errors.Error):  # of a connection that is lost already
+            await link.client.close()
 
 
 @asynccontextmanager

@@ -1,14 +1,17 @@
 """The publisher: puts every reading into a stream of a NATS server, once and in order, whatever dies meanwhile.
 
 One publisher a stream. Each message says which number it expects the stream to have reached
-(``Nats-Expected-Last-Sequence``), so the server stores it only behind the one before it. Up to `IN_FLIGHT` messages are
-under way. An answer with a number tells that this message is stored, and so are all before it. Whatever else happens (a
-refusal, no answer in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for
-the stream's last number and message, forgets what is stored, and sends the rest again. A message of before that comes
-late is refused, as its number is not expected any more.
+(``Nats-Expected-Last-Sequence``), and which message to be there (``Nats-Expected-Last-Msg-Id``), so the server stores
+it only behind the one before it. (The number alone would not do: a message of another publisher's would take the place
+of one that is under way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way. An answer
+with a number tells that this message is stored, and so are all before it. Whatever else happens (a refusal, no answer
+in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for the stream's last
+number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
+its number is not expected any more.
 
 A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
-another one has published, it took the stream over: the older one fails.
+another one has published, it took the stream over: the older one fails. A publisher of which nothing is stored yet
+begins behind whatever has come.
 
 The order of one sensor's readings is kept: all of them are in one shard, a subject of the stream. How many shards there
 are is the stream's, from its first publisher on.
@@ -54,6 +57,7 @@ IN_FLIGHT = 64  # messages: with 16 nats-py is a seventh slower in small batches
 _IN_FLIGHT_BYTES = 16 << 20
 _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
+_DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -175,7 +179,8 @@ class Publisher:
             except RefusedError:
                 config = {
                     "name": address.stream, "subjects": [f"{address.stream}.*"], "storage": "file",
-                    "num_replicas": replicas, "discard": "new", "metadata": {"f1buf": FORMAT, "shards": str(shards)},
+                    "num_replicas": replicas, "discard": "new", "duplicate_window": _DUPLICATES,
+                    "metadata": {"f1buf": FORMAT, "shards": str(shards)},
                 }  # fmt: skip
                 try:
                     info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
@@ -404,12 +409,14 @@ class _Outbox:
         pause, stored = _PAUSE, -1
         while self._window or not self._finished:
             if self._look or self._link.generation != self._generation:
-                await self._look_at_stream()
-                # Where the server goes on refusing, as a full stream does, it is asked again ever more seldom.
-                pause = _PAUSE if self._first != stored else min(2 * pause, _LONGEST_PAUSE)
                 if self._first == stored:
+                    # Where the server goes on refusing, as a full stream does, it is asked again ever more seldom.
                     await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    pause = _PAUSE
                 stored = self._first
+                await self._look_at_stream()
             await self._send()
             await self._wait()
 
@@ -418,7 +425,12 @@ class _Outbox:
         assert self._base is not None
         while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
             message, number = self._window[self._sent], self._first + self._sent
-            expected = {"Nats-Expected-Last-Sequence": str(self._base + number)}
+            expected = {
+                "Nats-Expected-Last-Sequence": str(self._base + number),
+                "Nats-Msg-Id": f"{self._who}-{number}",
+            }
+            if self._sent:  # else the message before is the one that was looked at, or whose number was answered
+                expected["Nats-Expected-Last-Msg-Id"] = f"{self._who}-{number - 1}"
             reply = f"{self._inbox}.{self._epoch}-{number}"
             self._sent += 1
             await self._link.client.publish(
@@ -439,8 +451,9 @@ class _Outbox:
 
     def _unsure(self, why: str) -> None:
         """It is not known any more what is stored."""
+        if not self._look:  # else what was sent behind it is refused only because it was
+            self._publisher.trouble = f"{self._address}: {why}"
         self._look = True
-        self._publisher.trouble = f"{self._address}: {why}"
         self._changed.set()
 
     async def _answered(self, answer: Any) -> None:
@@ -489,7 +502,7 @@ class _Outbox:
             self._give_up_at_the_end()
             await asyncio.sleep(_PAUSE)
         self._give_up_at_the_end()
-        if self._base is None:
+        if self._base is None or await self._is_before_all(last, headers):
             self._base = last
         stored = last - self._base
         if last > self._base and headers is not None and headers.get(PUBLISHER) != self._who:
@@ -508,6 +521,14 @@ class _Outbox:
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
+
+    async def _is_before_all(self, last: int, headers: dict[str, str] | None) -> bool:
+        """Whether the stream has gone on with another publisher's messages before anything of this one's was stored."""
+        assert self._base is not None
+        if self._first or last == self._base or (headers or {}).get(PUBLISHER) == self._who:
+            return False
+        there = await self._link.message_at(self._base + 1)
+        return there is not None and there.get(PUBLISHER) != self._who
 
     async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
         """Return the number of the last message, and its headers; None where it is no more."""
