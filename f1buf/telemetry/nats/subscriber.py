@@ -9,8 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
 
 import nats.errors
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ __all__ = ["StreamError", "Subscriber"]
 _AHEAD = 64  # messages that are unpacked and not yielded yet
 _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.1  # [s] how often it looks for a stream
+_T = TypeVar("_T")
 _KEEP_IDLE = 0.5  # [s] the same where all was read
 _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
 _PATIENCE = 5.0  # [s] for a server that is away at the end
@@ -323,7 +324,18 @@ class Subscriber:
             if self.keeper is not None:
                 self.keeper.restore(self.analysis)
         elif group.has_ended and not self._follow:
-            self.ended = True
+            self.ended = self._have_done(self._is_at_end, stop)
+
+    async def _is_at_end(self, link: Link) -> bool:
+        """Whether nothing has come behind what the subscribers of the durable name have read."""
+        assert self._group is not None
+        try:
+            info = await self._info(link)
+        except StreamError:  # the server is away: it is looked at again
+            return False
+        kept = [self._group.progress(shard) for shard in range(self._shards)]
+        last = max(each["place"][0] for each in kept if each and each["place"])
+        return info is not None and int(info["state"]["last_seq"]) <= last
 
     def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
         """What is to be kept of a shard."""
@@ -343,18 +355,19 @@ class Subscriber:
             "analysis": own,
         }
 
-    def _have_done(self, act: Callable[[Link], Coroutine[Any, Any, None]], stop: threading.Event | None) -> None:
+    def _have_done(self, act: Callable[[Link], Coroutine[Any, Any, _T]], stop: threading.Event | None) -> _T:
         """Have the other thread do it; where the server is away, wait for it, but once this is to stop not for long."""
-        doing: Future[None] | None = None
+        doing: Future[_T] | None = None
         until = math.inf
         while True:
             if doing is None and self._linked.wait(_LOOK):
                 assert self._link is not None
                 assert self._loop is not None
                 doing = asyncio.run_coroutine_threadsafe(act(self._link), self._loop)
-            with contextlib.suppress(TimeoutError):
-                if doing is not None:
-                    return doing.result(_LOOK)
+            if doing is not None:
+                wait((doing,), _LOOK)
+                if doing.done():
+                    return doing.result()
             if stop is not None and stop.is_set():
                 until = min(until, time.monotonic() + _PATIENCE)
             if time.monotonic() > until or self._has_failed:
