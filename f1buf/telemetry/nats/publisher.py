@@ -55,6 +55,7 @@ Array = NDArray[Any]
 
 IN_FLIGHT = 64  # messages: with 16 nats-py is a seventh slower in small batches, with 256 not faster
 _IN_FLIGHT_BYTES = 16 << 20
+_TAKEN = 4096  # readings at a time, at least: a take costs as much as the half of a small message
 _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
 _DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
@@ -252,7 +253,7 @@ class Publisher:
         """Wait for readings, until `due`; None once there are no more."""
         try:
             async with asyncio.timeout_at(due):
-                return await self.ring.aget_many(self._batch * self._shards)
+                return await self.ring.aget_many(max(_TAKEN, self._batch * self._shards))
         except TimeoutError:
             return np.empty(0, READING)
         except ShutDown:
@@ -340,9 +341,9 @@ class _Sorter:
 
     def add(self, readings: Array) -> Iterator[tuple[int, Array]]:
         """Take readings; yield those of a shard that fill messages."""
-        shards = readings["sensor_id"] % len(self._counts)
+        shards = readings["sensor_id"] % len(self._counts) if len(self._counts) > 1 else None
         for shard in range(len(self._counts)):
-            part = readings if len(self._counts) == 1 else readings[shards == shard]
+            part = readings if shards is None else readings[shards == shard]
             if len(part):
                 self._waiting[shard].append(part)
                 self._counts[shard] += len(part)
