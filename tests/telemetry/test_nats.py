@@ -344,7 +344,7 @@ def test_batches_that_are_left(url):
     assert source.position == 5  # the empty one, and four of ten readings: of the fifth it is not known
     rest = taken(Subscriber(url, start=source.position + 1))
     assert rest["value"].tolist() == list(range(40, 10_000))
-    assert publisher.messages == 1002
+    assert publisher.messages >= 1002  # more where readings waited for 50 ms
 
 
 # Limits of a stream ---------------------------------------------------------------------------------------------------
