@@ -308,8 +308,7 @@ class Subscribe:
 
 def subscribe(url: str, checker: Checker, amount: int, part: Any, durable: bool = False) -> None:
     """Take so many readings; where it is durable its progress is kept at the beginning, every 2.5 s, and at the end."""
-    kept: dict[str, Any] = {"durable": next(names), "keep": lambda progress: progress} if durable else {}
-    subscriber = Subscriber(url, timeout=HUNG_S, **kept)
+    subscriber = Subscriber(url, timeout=HUNG_S, durable=next(names) if durable else None)
     stop = threading.Event()
     with part():
         for readings in subscriber.batches(stop):

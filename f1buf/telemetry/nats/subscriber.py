@@ -38,7 +38,8 @@ from f1buf.telemetry.thresholds import Threshold
 
 __all__ = ["StreamError", "Subscriber"]
 
-_AHEAD = 64  # messages that are unpacked and not yielded yet
+_TOGETHER = 16  # messages that are handed over at once, where more are behind: each time two threads change places
+_AHEAD = 8  # so many such lists are unpacked and not yielded yet, at most
 _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.1  # [s] how often it looks for a stream
 _T = TypeVar("_T")
@@ -135,7 +136,7 @@ class Subscriber:
         self.rejected: Counter[str] = Counter()
         self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
-        self._ahead: Queue[tuple[int, Any, Any]] = Queue(_AHEAD)
+        self._ahead: Queue[tuple[int, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
         # By shard, as far as was yielded:
         self._places: dict[int, Place] = {}  # the last message
@@ -231,16 +232,18 @@ class Subscriber:
                     self._keep(self._group, stop)
                     continue
                 try:
-                    generation, message, unpacked = self._ahead.get(timeout=_LOOK)
+                    now, came = self._ahead.get(timeout=_LOOK)
                 except Empty:
                     continue
                 except ShutDown:
                     self.ended = True
                     break
-                if isinstance(unpacked, BaseException):
-                    raise unpacked
-                if generation == self._round:
+                if isinstance(came, BaseException):
+                    raise came
+                for message, unpacked in came if now == self._round else ():
                     yield from self._accepted(message, unpacked)
+                    if stop is not None and stop.is_set():
+                        break
             if self._group is not None:
                 self._keep(self._group, stop, leaves=True)
         finally:
@@ -388,7 +391,7 @@ class Subscriber:
             known = error if isinstance(error, StreamError) else StreamError(f"{self._address}: {one_line(error)}")
             self._has_failed = True
             with contextlib.suppress(ShutDown):
-                self._ahead.put((0, None, known))
+                self._ahead.put((0, known))
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
@@ -439,10 +442,14 @@ class Subscriber:
             await asyncio.get_running_loop().create_future()  # until this is cancelled
         ends = set(self._ends)
         reader = Reader(link, self._start, shards, self._places)
+        held: list[tuple[Message, Unpacked]] = []
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
                 if (unpacked := self._opened(message)) is not None:
-                    await self._ahead.aput((now, message, unpacked))
+                    held.append((message, unpacked))
+                if held and (not message.pending or len(held) >= _TOGETHER):
+                    await self._ahead.aput((now, held))
+                    held = []
                 (ends.add if LAST in message.headers else ends.discard)(message.shard)
                 is_end = len(ends) == self._shards and not message.pending
                 if is_end and self._group is None and not self._follow:
