@@ -26,6 +26,7 @@ _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/r
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
+_CLOSING = 2.0  # [s] for what is still to be sent
 _BETWEEN = 0.1  # [s] between attempts to connect
 OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
 # What nats-py keeps that it could not send yet: more than everything that is in flight, so that it never refuses.
@@ -173,8 +174,10 @@ class Link:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: StreamAddress) -> AsyncIterator[Link]:
+async def connected(address: StreamAddress, *, patient: bool = False) -> AsyncIterator[Link]:
     """``async with connected(address) as link``: connects, or says in one line why not.
+
+    With `patient` it waits for a server that is away, as long as it may take: after it was there before.
 
     Raises
     ------
@@ -182,25 +185,37 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         No server answers, it refuses the credentials, or the connection cannot be encrypted.
     """
     link, told = Link(address), _told(address)
-    # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
-    once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await (await nats.connect(**told, **once, error_cb=link.note_error)).close()
-    except (TimeoutError, OSError, nats.errors.Error) as error:
-        raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
     for_ever: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": 1}
     watched: dict[str, Any] = {
         "error_cb": link.note_error, "disconnected_cb": link.note_loss, "reconnected_cb": link.note_return
     }  # fmt: skip
-    await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
-    link.trouble = ""
+    # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
+    once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
     try:
+        try:
+            async with asyncio.timeout(None if patient else _PATIENCE):
+                if not patient:
+                    await (await nats.connect(**told, **once, error_cb=link.note_error)).close()
+                await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
+        link.trouble = ""
         yield link
     finally:
         link.on_change = lambda: None
-        with contextlib.suppress(OSError, nats.errors.Error):  # of a connection that is lost already
-            await link.client.close()
+        await _close(link.client)
+
+
+async def _close(client: Client) -> None:
+    """Close a connection, whatever has become of it."""
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await client.close()
+    except (OSError, nats.errors.Error):
+        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
+        with contextlib.suppress(AttributeError):
+            transport: Any = client._transport
+            transport._io_writer.transport.abort()
 
 
 def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -2,12 +2,12 @@
 
 One publisher a stream. Each message says which number it expects the stream to have reached
 (``Nats-Expected-Last-Sequence``), and which message to be there (``Nats-Expected-Last-Msg-Id``), so the server stores
-it only behind the one before it. (The number alone would not do: a message of another publisher's would take the place of one that is under
-way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way. An answer with a number tells
-that this message is stored, and so are all before it. Whatever else happens (a refusal, no answer in time, a connection
-that is lost) leaves it open how many are stored; then the publisher asks for the stream's last number and message,
-forgets what is stored, and sends the rest again. A message of before that comes late is refused, as its number is not
-expected any more.
+it only behind the one before it. (The number alone would not do: a message of another publisher's would take the place
+of one that is under way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way. An answer
+with a number tells that this message is stored, and so are all before it. Whatever else happens (a refusal, no answer
+in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for the stream's last
+number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
+its number is not expected any more.
 
 A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
 another one has published, it took the stream over: the older one fails. A publisher of which nothing is stored yet

@@ -197,35 +197,35 @@ class Subscriber:
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
-        async with connected(self._address) as link:
-            reading = asyncio.create_task(self._read(link))
-            leaving = asyncio.create_task(self._until_shut())
-            try:
-                await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
-                if reading.done():
-                    reading.result()
-            finally:
-                for task in (reading, leaving):
-                    task.cancel()
-                await asyncio.gather(reading, leaving, return_exceptions=True)
+        reading = asyncio.create_task(self._read())
+        leaving = asyncio.create_task(self._until_shut())
+        try:
+            await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+        finally:
+            for task in (reading, leaving):
+                task.cancel()
+            await asyncio.gather(reading, leaving, return_exceptions=True)
 
     async def _until_shut(self) -> None:
         """Return once `batches` has ended, whatever the stream does."""
         while not self._ahead.is_shutdown:
             await asyncio.sleep(_LOOK)
 
-    async def _read(self, link: Link) -> None:
-        reader = Reader(link, self._start, list(range(self._shards)))
-        async with contextlib.aclosing(reader.messages()) as messages:
-            async for message in messages:
-                if (unpacked := self._opened(message)) is not None:
-                    await self._ahead.aput((message.sequence, unpacked))
-                if LAST in message.headers:
-                    self._ended.add(message.shard)
-                else:
-                    self._ended.discard(message.shard)
-                if len(self._ended) == self._shards and not message.pending and not self._follow:
-                    return
+    async def _read(self) -> None:
+        async with connected(self._address, patient=True) as link:
+            reader = Reader(link, self._start, list(range(self._shards)))
+            async with contextlib.aclosing(reader.messages()) as messages:
+                async for message in messages:
+                    if (unpacked := self._opened(message)) is not None:
+                        await self._ahead.aput((message.sequence, unpacked))
+                    if LAST in message.headers:
+                        self._ended.add(message.shard)
+                    else:
+                        self._ended.discard(message.shard)
+                    if len(self._ended) == self._shards and not message.pending and not self._follow:
+                        return
 
     def _opened(self, message: Message) -> Unpacked | None:
         """Unpack a message, and count what is missing before it; None where it cannot be read."""
