@@ -25,6 +25,7 @@ _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/r
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
+_CLOSING = 2.0  # [s] for what is still to be sent
 _GREETING = 1.0  # [s] in which a server that does not begin with TLS has greeted
 _BETWEEN = 0.1  # [s] between attempts to connect
 OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
@@ -201,8 +202,19 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         yield link
     finally:
         link.on_change = lambda: None
-        with suppress(OSError, nats.errors.Error):  # of a connection that is lost already
-            await link.client.close()
+        await _close(link.client)
+
+
+async def _close(client: Client) -> None:
+    """Close a connection, whatever has become of it."""
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await client.close()
+    except (OSError, nats.errors.Error):
+        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
+        with suppress(AttributeError):
+            transport: Any = client._transport
+            transport._io_writer.transport.abort()
 
 
 @asynccontextmanager

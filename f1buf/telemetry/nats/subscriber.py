@@ -395,20 +395,26 @@ class Subscriber:
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
-        async with connected_in_time(self._address, lambda _: self._left.is_set()) as link:
+        await self._first_of(self._work(), self._until_left())
+
+    async def _work(self) -> None:
+        async with connected_in_time(self._address, lambda _: False) as link:
             self._loop, self._link = asyncio.get_running_loop(), link
             self._linked.set()
-            reading = asyncio.create_task(self._read(link))
-            others = [asyncio.create_task(self._until_left()), asyncio.create_task(self._give_signs(link))]
-            try:
-                await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
-                for task in (reading, *others):
-                    if task.done():
-                        task.result()
-            finally:
-                for task in (reading, *others):
-                    task.cancel()
-                await asyncio.gather(reading, *others, return_exceptions=True)
+            await self._first_of(self._read(link), self._give_signs(link))
+
+    async def _first_of(self, *coroutines: Coroutine[Any, Any, None]) -> None:
+        """Run them until one has ended, and raise what it raised; cancel the others."""
+        tasks = [asyncio.create_task(each) for each in coroutines]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _until_left(self) -> None:
         """Return once `batches` has ended, whatever the stream does."""
