@@ -107,6 +107,17 @@ class RefusedError(Exception):
         self.code = code  # JetStream's own, of five digits
 
 
+class _Client(Client):
+    """nats-py's, which goes on without encryption where a server offers none, and sends it the password."""
+
+    def _connect_command(self) -> bytes:  # made once the server has told what it offers, and before anything is sent
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server offers no TLS")
+        command: bytes = super()._connect_command()
+        return command
+
+
 class Link:
     """A connection that comes back by itself; made by `connected`.
 
@@ -124,7 +135,7 @@ class Link:
 
     def __init__(self, address: StreamAddress) -> None:
         self.address = address
-        self.client = Client()
+        self.client: Client = _Client()
         self.generation = 0
         self.trouble = ""
         self.on_change: Callable[[], None] = lambda: None
@@ -195,9 +206,13 @@ async def connected(address: StreamAddress, *, patient: bool = False) -> AsyncIt
         try:
             async with asyncio.timeout(None if patient else _PATIENCE):
                 if not patient:
-                    await (await nats.connect(**told, **once, error_cb=link.note_error)).close()
+                    first = _Client()
+                    try:
+                        await first.connect(**told, **once, error_cb=link.note_error)
+                    finally:
+                        await _close(first)
                 await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
-        except (TimeoutError, OSError, nats.errors.Error) as error:
+        except (TimeoutError, OSError, ImportError, nats.errors.Error) as error:
             raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
         link.trouble = ""
         yield link
@@ -208,14 +223,14 @@ async def connected(address: StreamAddress, *, patient: bool = False) -> AsyncIt
 
 async def _close(client: Client) -> None:
     """Close a connection, whatever has become of it."""
-    try:
+    transport: Any = client._transport
+    # AssertionError: nothing has been begun. Otherwise it is lost, or the server takes nothing any more, and nats-py
+    # waits for that without an end.
+    with contextlib.suppress(OSError, AssertionError, nats.errors.Error):
         async with asyncio.timeout(_CLOSING):
             await client.close()
-    except (OSError, nats.errors.Error):
-        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
-        with contextlib.suppress(AttributeError):
-            transport: Any = client._transport
-            transport._io_writer.transport.abort()
+    with contextlib.suppress(AttributeError):
+        transport._io_writer.transport.abort()
 
 
 def result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -242,6 +257,8 @@ def _why(error: BaseException, said: str) -> str:
         return "the server refuses these credentials; give them in the address (nats://USER:PASSWORD@HOST/STREAM)"
     if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
         return f"no encrypted connection: {one_line(error) or said}; see ?ca=FILE, and tls:// in place of nats://"
+    if isinstance(error, ImportError):
+        return f"{one_line(error)}; pip install 'nats-py[nkeys]'"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename}: {error.strerror}; expected a file of credentials"
     reason = "" if isinstance(error, asyncio.TimeoutError | nats.errors.NoServersError) else f": {one_line(error)}"
