@@ -26,7 +26,6 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
 _CLOSING = 2.0  # [s] for what is still to be sent
-_GREETING = 1.0  # [s] in which a server that does not begin with TLS has greeted
 _BETWEEN = 0.1  # [s] between attempts to connect
 OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
 # What nats-py keeps that it could not send yet: more than everything that is in flight, so that it never refuses.
@@ -107,6 +106,17 @@ class RefusedError(Exception):
         self.code = code  # JetStream's own, of five digits
 
 
+class _Client(Client):
+    """nats-py's, which goes on without encryption where a server offers none, and sends it the password."""
+
+    def _connect_command(self) -> bytes:  # made once the server has told what it offers, and before anything is sent
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server offers no TLS")
+        command: bytes = super()._connect_command()
+        return command
+
+
 class Link:
     """A connection that comes back by itself; made by `connected`.
 
@@ -124,7 +134,7 @@ class Link:
 
     def __init__(self, address: StreamAddress) -> None:
         self.address = address
-        self.client = Client()
+        self.client: Client = _Client()
         self.generation = 0
         self.trouble = ""
         self.on_change: Callable[[], None] = lambda: None
@@ -182,23 +192,23 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     StreamError
         No server answers, it refuses the credentials, or the connection cannot be encrypted.
     """
-    link, told = Link(address), _told(address)
+    link, told, first = Link(address), _told(address), _Client()
     # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
-    if address.servers[0].startswith("tls:"):
-        told["tls_handshake_first"] = await _begins_with_tls(address)
     once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await (await nats.connect(**told, **once, error_cb=link.note_error)).close()
-    except (TimeoutError, OSError, nats.errors.Error) as error:
-        raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
     for_ever: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": 1}
     watched: dict[str, Any] = {
         "error_cb": link.note_error, "disconnected_cb": link.note_loss, "reconnected_cb": link.note_return
     }  # fmt: skip
-    await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
-    link.trouble = ""
     try:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await first.connect(**told, **once, error_cb=link.note_error)
+                await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
+        except (TimeoutError, OSError, ImportError, nats.errors.Error) as error:
+            raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
+        finally:
+            await _close(first)
+        link.trouble = ""
         yield link
     finally:
         link.on_change = lambda: None
@@ -207,14 +217,14 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
 
 async def _close(client: Client) -> None:
     """Close a connection, whatever has become of it."""
-    try:
+    transport: Any = client._transport
+    # AssertionError: nothing has been begun. Otherwise it is lost, or the server takes nothing any more, and nats-py
+    # waits for that without an end.
+    with suppress(OSError, AssertionError, nats.errors.Error):
         async with asyncio.timeout(_CLOSING):
             await client.close()
-    except (OSError, nats.errors.Error):
-        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
-        with suppress(AttributeError):
-            transport: Any = client._transport
-            transport._io_writer.transport.abort()
+    with suppress(AttributeError):
+        transport._io_writer.transport.abort()
 
 
 @asynccontextmanager
@@ -252,31 +262,19 @@ def prepared(address: StreamAddress, preparing: Coroutine[Any, Any, _T]) -> _T:
         Whatever goes wrong.
     """
     try:
-        with ThreadPoolExecutor(1) as other:  # not here: in a notebook this thread has an event loop that runs
-            return other.submit(asyncio.run, preparing).result()
+        return _result_of(preparing)
     except (TimeoutError, OSError, nats.errors.Error, RefusedError) as error:
         raise StreamError(f"{address}: the server does not answer, or may not: {one_line(error)}") from error
 
 
-async def _begins_with_tls(address: StreamAddress) -> bool:
-    """Whether the server wants TLS from the first byte on; else it must say that it requires TLS.
-
-    nats-py asks for TLS only where the server does: without this a ``tls://`` address, and a password, would go in the
-    clear to a server that has none.
-    """
-    parts = urllib.parse.urlsplit(address.servers[0])
-    reader, writer = await asyncio.wait_for(asyncio.open_connection(parts.hostname, parts.port or 4222), _PATIENCE)
+def _result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Return what a coroutine returns, once it has; where an event loop runs here, as in a notebook, that one waits."""
     try:
-        greeting = await asyncio.wait_for(reader.readline(), _GREETING)
-    except TimeoutError:
-        return True
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-    if not json.loads(greeting.partition(b" ")[2] or b"{}").get("tls_required"):
-        raise StreamError(f"{address}: the server has no TLS; expected one that requires it, or nats:// in the address")
-    return False
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)  # ends at Ctrl-C
+    with ThreadPoolExecutor(1) as other:  # a thread has one loop at a time
+        return other.submit(asyncio.run, coroutine).result()
 
 
 def _told(address: StreamAddress) -> dict[str, Any]:
@@ -293,6 +291,8 @@ def _why(error: BaseException, said: str) -> str:
         return "the server refuses these credentials; give them in the address (nats://USER:PASSWORD@HOST/STREAM)"
     if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
         return f"no encrypted connection: {one_line(error) or said}; see ?ca=FILE, and tls:// in place of nats://"
+    if isinstance(error, ImportError):
+        return f"{one_line(error)}; pip install 'nats-py[nkeys]'"
     if isinstance(error, FileNotFoundError):
         return f"{error.filename}: {error.strerror}; expected a file of credentials"
     reason = "" if isinstance(error, asyncio.TimeoutError | nats.errors.NoServersError) else f": {one_line(error)}"
