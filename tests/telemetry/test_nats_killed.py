@@ -285,7 +285,7 @@ class Cluster:
         for server in self.servers:
             if server.process.poll() is None:
                 with contextlib.suppress(Exception):
-                    return asked(server.url, look)
+                    return asked(server.url, look, 1.0)  # without a leader nobody answers
         return None
 
     def leader(self, name):
