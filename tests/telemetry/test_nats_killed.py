@@ -70,6 +70,7 @@ class Feeder:
 # The server -----------------------------------------------------------------------------------------------------------
 
 
+@thorough(but=("killed",))
 @pytest.mark.parametrize("by", ["killed", "stopped"])
 def test_the_server_is_killed_amid_publishing_and_subscribing(server, by):
     url, random = f"{server.url}/race", seeded()
@@ -137,6 +138,7 @@ def test_a_subscriber_is_stopped_while_the_server_is_away(server):
         thread.result()
 
 
+@thorough
 def test_a_server_that_hangs_at_the_end(server):
     """It takes nothing, but the connection stays: the publisher ends all the same."""
     url = f"{server.url}/race"
