@@ -190,13 +190,13 @@ def are_numbered(taken, count):
     return taken["value"].tolist() == list(range(count))
 
 
-def asked(url, call):
+def asked(url, call, timeout=PATIENCE):
     """What a coroutine function that is given nats-py's connection and JetStream returns."""
 
     async def ask():
         client = await nats.connect(url, allow_reconnect=False)
         try:
-            return await call(client, client.jetstream(timeout=PATIENCE))
+            return await call(client, client.jetstream(timeout=timeout))
         finally:
             await client.close()
 

@@ -46,15 +46,15 @@ def server(tmp_path):
 class Feeder:
     """Puts numbered readings into a publisher's ring, in batches of many sizes, until it is told to end."""
 
-    def __init__(self, publisher, first=0):
-        self._publisher, self._first, self._stop = publisher, first, threading.Event()
+    def __init__(self, publisher, first=0, pause=0.001):
+        self._publisher, self._first, self._stop, self._pause = publisher, first, threading.Event(), pause
         self.count = first
         self._task = Task(self._put)
 
     def _put(self):
         random = seeded(str(self._first))
         with contextlib.suppress(ShutDown):
-            while not self._stop.wait(0.001):
+            while not self._stop.wait(self._pause):
                 size = random.randrange(1, 400)
                 self._publisher.ring.put_many(numbered(size, self.count))
                 self.count += size
@@ -70,6 +70,7 @@ class Feeder:
 # The server -----------------------------------------------------------------------------------------------------------
 
 
+@thorough(but=("killed",))
 @pytest.mark.parametrize("by", ["killed", "stopped"])
 def test_the_server_is_killed_amid_publishing_and_subscribing(server, by):
     url, random = f"{server.url}/race", seeded()
@@ -137,6 +138,7 @@ def test_a_subscriber_is_stopped_while_the_server_is_away(server):
         thread.result()
 
 
+@thorough
 def test_a_server_that_hangs_at_the_end(server):
     """It takes nothing, but the connection stays: the publisher ends all the same."""
     url = f"{server.url}/race"
@@ -285,7 +287,7 @@ class Cluster:
         for server in self.servers:
             if server.process.poll() is None:
                 with contextlib.suppress(Exception):
-                    return asked(server.url, look)
+                    return asked(server.url, look, 1.0)  # without a leader nobody answers
         return None
 
     def leader(self, name):
@@ -328,7 +330,7 @@ def test_a_cluster_loses_its_leader(tmp_path):
 
         wait_until(make, "a cluster", every=0.2)
         [publisher] = made
-        thread, feeder = Task(publisher.run), Feeder(publisher)
+        thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)  # slow enough for two to catch up
         taker = Taker(Subscriber(url, timeout=WATCHDOG))
         for _ in range(max(2, ROUNDS // 10)):
             taker.wait_for(taker.count + 3000)
