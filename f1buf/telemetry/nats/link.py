@@ -6,7 +6,7 @@ import re
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -197,7 +197,8 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         yield link
     finally:
         link.on_change = lambda: None
-        await link.client.close()
+        with suppress(OSError, nats.errors.Error):  # it may be lost at this moment
+            await link.client.close()
 
 
 @asynccontextmanager
