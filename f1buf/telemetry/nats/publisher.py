@@ -548,8 +548,9 @@ class _Outbox:
         self._changed.set()
 
     def leave(self) -> None:
-        """Send no more, and take what is still put without waiting."""
+        """Send no more, heed no answer any more, and take what is still put without waiting."""
         self.is_left = True
+        self._epoch += 1
         self._room.set()
 
     @property
