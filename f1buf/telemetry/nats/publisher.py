@@ -113,7 +113,8 @@ class Publisher:
     spool : path-like, optional
         A folder for what comes while the server is away: the ring's readings go there once it is more than half full,
         and are sent in their order. What is left in it when the publisher ends, or is killed, the next publisher with
-        this spool sends first. Made where it is missing.
+        this spool sends first. Made where it is missing. A source that is faster than a server that is there has its
+        readings go there, too, in place of waiting.
 
     Attributes
     ----------
