@@ -107,6 +107,8 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     option("--publish-overflow", choices=policies, help=away)
     parts = "of a new stream: into how many subjects the sensors are divided (default: 1)"
     option("--publish-shards", type=number(1, 256, whole=True), metavar="N", help=parts)
+    spool = "a folder for what the buffer cannot hold while the server is away; what is left in it the next run sends"
+    option("--publish-spool", type=path_name, metavar="DIR", help=spool)
     copies = "of a new stream: on how many servers of a cluster it is kept (default: 1)"
     option("--replicas", type=number(1, 5, whole=True), metavar="N", help=copies)
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")

@@ -53,8 +53,12 @@ class Runner:
             raise UsageError("--record-overflow is of no use without --record DIR")
         if args.share is None and (args.share_overflow, args.share_size) != (None, None):
             raise UsageError("--share-overflow and --share-size are of no use without --share NAME")
-        if args.publish is None and (args.publish_overflow, args.publish_shards, args.replicas) != (None, None, None):
-            raise UsageError("--publish-overflow, --publish-shards and --replicas are of no use without --publish URL")
+        publishing = args.publish_overflow, args.publish_shards, args.publish_spool, args.replicas
+        if args.publish is None and any(each is not None for each in publishing):
+            options = "--publish-overflow, --publish-shards, --publish-spool and --replicas"
+            raise UsageError(f"{options} are of no use without --publish URL")
+        if args.publish_spool == "":
+            raise UsageError("--publish-spool: the name is empty; expected a folder")
         if args.analyzers == 0:
             if args.share is None and args.publish is None and args.record is None:
                 ways = "--share NAME, --publish URL or --record DIR"
@@ -190,6 +194,7 @@ class Runner:
                 thresholds=self.system.thresholds,
                 shards=args.publish_shards or 1,
                 replicas=args.replicas or 1,
+                spool=args.publish_spool,
             )
         except StreamError as error:
             raise UsageError(f"--publish {one_line(error)}") from None
@@ -203,7 +208,7 @@ class Runner:
             with suppress(OSError):  # one of them does not exist
                 if os.path.samefile(name, alerts):
                     raise UsageError(f"--alerts {alerts}: is the file that is read; choose another one")
-        for folder in (read, args.record):
+        for folder in (read, args.record, args.publish_spool):
             if folder is not None and Path(alerts).resolve().parent == Path(folder).resolve():
                 raise UsageError(f"--alerts {alerts}: is in a folder of recorded parts; choose another one")
         if self._feed.durable is not None:
@@ -375,9 +380,9 @@ class Runner:
         return ALERTED if self.args.fail_on_alert and alerted else OK
 
     def _not_kept(self, summary: Summary) -> tuple[int, int]:
-        """How many readings are in no part, and how many in no stream: dropped, or made after one had failed."""
+        """How many readings are in no part, and how many in no stream or spool: dropped, or made after a failure."""
         recorded = summary.readings if self._recorder is None else self._recorder.written
-        published = summary.readings if self._publisher is None else self._publisher.published
+        published = summary.readings if self._publisher is None else self._publisher.safe
         return max(0, summary.readings - recorded), max(0, summary.readings - published)
 
     def _further_lines(self, rejected: dict[str, int]) -> list[str]:

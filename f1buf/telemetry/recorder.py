@@ -181,7 +181,7 @@ class Recorder:
             made = [each for each in self.folder.parents if not each.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             for each in (self.folder, *made):  # the folder's name may not be on the disk yet even where it is there
-                _bring_name_to_disk(each)
+                bring_name_to_disk(each)
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             self._leave = weakref.finalize(self, os.close, self._descriptor)
             names = os.listdir(self.folder)
@@ -446,7 +446,7 @@ class Recorder:
         )
 
 
-def _bring_name_to_disk(folder: Path) -> None:
+def bring_name_to_disk(folder: Path) -> None:
     """Bring a folder's name to the disk. It is in the folder above: without it its files could not be found again."""
     try:
         above = os.open(folder / "..", os.O_RDONLY | os.O_DIRECTORY)

@@ -5,5 +5,6 @@ messages    what a message is
 publisher   puts readings into a stream
 reader      the messages of a stream, each once and in order
 server      the server itself, for `f1buf broker`
+spool       what a publisher keeps on the disk while the server is away
 subscriber  a source of the readings of a stream
 """

@@ -15,6 +15,9 @@ begins behind whatever has come.
 
 The order of one sensor's readings is kept: all of them are in one shard, a subject of the stream. How many shards there
 are is the stream's, from its first publisher on.
+
+With a spool (`f1buf.telemetry.nats.spool`) the ring never stays full: while no message has room, and the ring is more
+than half full, its readings go to the disk. As long as the spool holds any, messages are made of those at its front.
 """
 
 import asyncio
@@ -23,6 +26,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +34,7 @@ import nats.errors
 import numpy as np
 from numpy.typing import NDArray
 
-from f1buf import RingBuffer, ShutDown
+from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.link import (
@@ -45,7 +49,8 @@ from f1buf.telemetry.nats.link import (
     explained,
     prepared,
 )
-from f1buf.telemetry.nats.messages import CHECKSUM, Packer, checksum
+from f1buf.telemetry.nats.messages import CHECKSUM, Packer, Unpacker, checksum
+from f1buf.telemetry.nats.spool import REACHED, Place, Spool
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
 
@@ -59,6 +64,7 @@ _TAKEN = 4096  # readings at a time, at least: a take costs as much as the half 
 _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
 _DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
+_LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -70,6 +76,11 @@ class _Message:
     data: bytes
     headers: dict[str, str]
     readings: int
+    place: Place | None  # with a spool
+
+
+class _AwayError(StreamError):
+    """At the end the server has stored nothing for long: what is left is for the spool."""
 
 
 class Publisher:
@@ -105,6 +116,11 @@ class Publisher:
         Of a new stream: on how many servers of a cluster it is kept.
     patience : float
         At the end: how long the server may store nothing before the publisher gives up [s].
+    spool : path-like, optional
+        A folder for what comes while the server is away: the ring's readings go there once it is more than half full,
+        and are sent in their order. What is left in it when the publisher ends, or is killed, the next publisher with
+        this spool sends first. Made where it is missing. A source that is faster than a server that is there has its
+        readings go there, too, in place of waiting.
 
     Attributes
     ----------
@@ -121,13 +137,16 @@ class Publisher:
     resent : int
         How many messages were sent again.
     trouble : str
-        Why nothing is stored now; empty while all is well.
+        Why nothing is stored now, or nothing can be written to the spool; empty while all is well.
+    safe : int
+        How many of this publisher's readings are known to be stored, or are in the spool.
 
     Raises
     ------
     StreamError
         No server answers, it refuses the credentials or has no JetStream, the stream is another program's, or nats-py
-        or pyarrow is not installed.
+        or pyarrow is not installed. The spool is in use, damaged, or anything else; or it holds readings, and the
+        stream ends with what another publisher has published since.
 
     Notes
     -----
@@ -152,24 +171,43 @@ class Publisher:
         shards: int = 1,
         replicas: int = 1,
         patience: float = 10.0,
+        spool: str | os.PathLike[str] | None = None,
     ) -> None:
         for name, value, most in (("batch", batch, 1 << 20), ("shards", shards, 256), ("replicas", replicas, 5)):
             if not 1 <= value <= most:
                 raise ValueError(f"{name} is {value}; expected 1 to {most:,}")
         self.ring = RingBuffer(capacity, READING, overflow=overflow)  # type: ignore[arg-type]
         self.published = self.messages = self.bytes = self.resent = 0
-        self.trouble = ""
+        self._trouble = ""
         self._address = StreamAddress(url)
+        thresholds = tuple(thresholds)
         self._packer = Packer(describe, source=source, thresholds=thresholds)
         self._batch, self._delay, self._patience = batch, delay, patience
         self._waits_since = time.monotonic()
-        self._shards = prepared(self._address, self._prepare(shards, replicas))
+        self._who = os.urandom(8).hex()
+        self._base: int | None = None  # the stream's number before message 0, where a spool has looked at it
+        self._spool = None if spool is None else Spool(spool, describe, source=source, thresholds=thresholds)
+        try:
+            self._shards = prepared(self._address, self._prepare(shards, replicas))
+        except BaseException:
+            if self._spool is not None:
+                self._spool.close()
+            raise
         self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
 
     @property
     def address(self) -> str:
         """Where it publishes to, without a password."""
         return str(self._address)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is stored now, or nothing can be written to the spool; empty while all is well."""
+        return "; ".join(filter(None, (self._trouble, "" if self._spool is None else self._spool.trouble)))
+
+    @trouble.setter
+    def trouble(self, why: str) -> None:
+        self._trouble = why
 
     async def _prepare(self, shards: int, replicas: int) -> int:
         """Make the stream where it is missing; return how many shards it has."""
@@ -187,7 +225,12 @@ class Publisher:
                     info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
                 except RefusedError as error:
                     raise StreamError(f"{address}: the server makes no such stream: {error}") from error
-            return await check_stream(link, info)
+            shards = await check_stream(link, info)
+            if self._spool is not None:
+                self._base, headers = await _end_of_stream(link, info)
+                said = headers or {}
+                self._spool.begin(self._who, info, said.get(PUBLISHER, ""), said.get(REACHED, ""), shards)
+            return shards
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -198,45 +241,86 @@ class Publisher:
         ------
         StreamError
             Another publisher has taken the stream over, it was removed, or at the end the server stored nothing for
-            `patience` seconds. How many readings are not known to be stored is said.
+            `patience` seconds. How many readings are not known to be stored is said. With a spool, a server that is
+            away at the end is no failure: what is not stored is left in the spool. A part of the spool that is damaged
+            is one, or a disk that has no room for the rest.
         """
         try:
             asyncio.run(self._publish())
         except (StreamError, nats.errors.Error) as error:
             said = error if isinstance(error, StreamError) else f"{self._address}: {one_line(error)}"
             raise StreamError(f"{said}; {self.lost:,} readings are not known to be stored") from error
+        finally:
+            if self._spool is not None:
+                self._spool.close()
 
     async def _publish(self) -> None:
-        async with connected_in_time(self._address, self._gives_up) as link:
-            self.trouble = ""
-            outbox = _Outbox(link, self)
-            sending = asyncio.create_task(outbox.run())
-            filling = asyncio.create_task(self._fill(outbox))
-            try:
-                await asyncio.wait((sending, filling), return_when=asyncio.FIRST_EXCEPTION)
-                for task in (sending, filling):  # the sender's failure is what keeps the other one
-                    if task.done():
-                        task.result()
-            finally:
-                for task in (sending, filling):
+        try:
+            await self._connect_and_send()
+        except _AwayError:
+            if self._spool is None:
+                raise
+            await self._keep_rest(self._spool)
+
+    async def _connect_and_send(self) -> None:
+        there = asyncio.Event()
+        waiting = asyncio.create_task(self._wait_for(there))
+        try:
+            async with connected_in_time(self._address, self._gives_up) as link:
+                there.set()
+                await waiting
+                self.trouble = ""
+                await self._send_all(link)
+        finally:
+            there.set()
+            await waiting
+
+    async def _send_all(self, link: Link) -> None:
+        outbox = _Outbox(link, self)
+        sending = asyncio.create_task(outbox.run())
+        filling = asyncio.create_task(self._fill(outbox))
+        try:
+            await asyncio.wait((sending, filling), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (sending, filling):  # the sender's failure is what keeps the other one
+                if task.done():
+                    task.result()
+        except _AwayError:
+            if self._spool is not None:
+                outbox.leave()
+                await filling
+                await self._keep_messages(self._spool, outbox.unstored)
+            raise
+        finally:
+            for task in (sending, filling):
+                while not task.done():  # before Python 3.12 wait_for loses a cancellation beside an answer
                     task.cancel()
-                await asyncio.gather(sending, filling, return_exceptions=True)
+                    await asyncio.wait((task,), timeout=_PAUSE)
+            await asyncio.gather(sending, filling, return_exceptions=True)
 
     def _gives_up(self, trouble: str) -> bool:
-        """Whether a server that is away is waited for no longer: at the end only."""
+        """Never: a server that is away is waited for; at the end it raises, after `patience` seconds."""
         self.trouble = trouble
         if not self.ring.is_shutdown:
             self._waits_since = time.monotonic()
-        return time.monotonic() - self._waits_since > self._patience
+        if time.monotonic() - self._waits_since > self._patience:
+            raise _AwayError(trouble)
+        return False
 
     async def _fill(self, outbox: "_Outbox") -> None:
-        """Make messages of what comes into the ring, until that ends."""
+        """Make messages of what comes into the ring, until that ends, or the outbox takes no more."""
         sorter, clock = _Sorter(self._shards, self._batch), asyncio.get_running_loop().time
         due: float | None = None  # when what waits is to be sent
         await self._send(
             outbox, 0, np.empty(0, READING)
         )  # tells subscribers of the thresholds before there are readings
-        while (readings := await self._take(due)) is not None:
+        while not outbox.is_left:
+            if self._spool is not None and self._spool.holds:
+                await self._send_rest(outbox, sorter)  # it came before what the spool holds
+                due = None
+                await self._send_front(outbox, self._spool)
+                continue
+            if (readings := await self._take(due)) is None:
+                break
             for shard, part in sorter.add(readings):
                 await self._send(outbox, shard, part)
             if sorter.holds and due is None:
@@ -245,6 +329,8 @@ class Publisher:
                 await self._send_rest(outbox, sorter)
                 due = None
         await self._send_rest(outbox, sorter)
+        if outbox.is_left:
+            return
         for shard in range(self._shards):
             await self._send(outbox, shard, np.empty(0, READING), {LAST: "1"})
         outbox.finish()
@@ -263,43 +349,113 @@ class Publisher:
         for shard, part in sorter.rest():
             await self._send(outbox, shard, part)
 
-    async def _send(self, outbox: "_Outbox", shard: int, readings: Array, more: dict[str, str] | None = None) -> None:
+    async def _send(
+        self,
+        outbox: "_Outbox",
+        shard: int,
+        readings: Array,
+        more: dict[str, str] | None = None,
+        packer: Packer | None = None,
+    ) -> None:
         """Put the readings of one shard into the outbox, in as many messages as they need."""
-        for piece, data in self._packed(readings, outbox.largest):
+        for piece, data in self._packed(readings, outbox.largest, packer or self._packer):
             headers = {FIRST: str(self._firsts[shard]), **(more or {})}
             self._firsts[shard] += len(piece)
-            await outbox.put(_Message(f"{self._address.stream}.{shard}", data, headers, len(piece)))
+            place = None
+            if self._spool is not None:
+                place = self._spool.place(len(piece))
+                headers[REACHED] = f"{place.number}:{place.end}"
+            await outbox.put(_Message(f"{self._address.stream}.{shard}", data, headers, len(piece), place))
 
-    def _packed(self, readings: Array, largest: int) -> Iterator[tuple[Array, bytes]]:
+    def _packed(self, readings: Array, largest: int, packer: Packer) -> Iterator[tuple[Array, bytes]]:
         """Yield the readings in pieces of one message each, with that; none is a message, too."""
         for start in range(0, max(1, len(readings)), self._batch):
-            yield from self._fitting(readings[start : start + self._batch], largest)
+            yield from self._fitting(readings[start : start + self._batch], largest, packer)
 
-    def _fitting(self, readings: Array, largest: int) -> Iterator[tuple[Array, bytes]]:
-        data = self._packer.pack(readings)
+    def _fitting(self, readings: Array, largest: int, packer: Packer) -> Iterator[tuple[Array, bytes]]:
+        data = packer.pack(readings)
         if len(data) <= largest:
             yield readings, data
         elif len(readings) > 1:
             half = len(readings) // 2
-            yield from self._fitting(readings[:half], largest)
-            yield from self._fitting(readings[half:], largest)
+            yield from self._fitting(readings[:half], largest, packer)
+            yield from self._fitting(readings[half:], largest, packer)
         else:
             raise StreamError(
                 f"{self._address}: takes messages of {largest:,} bytes, and one reading with what is known of its "
                 f"channel takes {len(data):,}; allow larger ones (max_payload)"
             )
 
+    # -- the spool ----------------------------------------------------------------------------------------------------
+
+    async def _wait_for(self, event: asyncio.Event) -> None:
+        """Wait for an event; meanwhile a ring that fills is emptied into the spool."""
+        while not event.is_set():
+            if self._spool is None:
+                await event.wait()
+                return
+            await self._relieve(self._spool)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_RING):
+                    await event.wait()
+
+    async def _relieve(self, spool: Spool) -> None:
+        """Move what a ring that is more than half full holds to the spool."""
+        if not spool.is_behind and 2 * len(self.ring) > self.ring.capacity:
+            with suppress(Empty, ShutDown):  # puts of a ring that drops take some, too
+                spool.take(self.ring.get_many(spool.most, block=False))
+        await spool.write()
+
+    async def _send_front(self, outbox: "_Outbox", spool: Spool) -> None:
+        """Send the part at the spool's front."""
+        readings, packer = await spool.front()
+        shards = readings["sensor_id"] % self._shards
+        for piece in np.split(readings, np.flatnonzero(np.diff(shards)) + 1):
+            if len(piece):
+                await self._send(outbox, int(piece["sensor_id"][0]) % self._shards, piece, packer=packer)
+        if not spool.holds:
+            spool.between()
+        await self._relieve(spool)  # the server may keep up with the spool, but not with the ring
+
+    async def _keep_messages(self, spool: Spool, messages: Iterable[_Message]) -> None:
+        """Leave the readings of messages that are not known to be stored in the spool."""
+        unpacker = Unpacker()
+        for message in messages:
+            if message.readings and message.place is not None and not message.place.on_disk:
+                readings, described, _ = unpacker.unpack(message.data)
+                if not await spool.keep(message.place, readings, described):
+                    raise StreamError(self.trouble)
+
+    async def _keep_rest(self, spool: Spool) -> None:
+        """Leave what the ring still holds in the spool."""
+        while True:
+            await spool.write(now=True)
+            if spool.is_behind:
+                raise StreamError(self.trouble)
+            try:
+                spool.take(self.ring.get_many(spool.most, block=False))
+            except (Empty, ShutDown):
+                return
+
     # -- afterwards ---------------------------------------------------------------------------------------------------
 
     @property
     def notes(self) -> list[str]:
         """For each column the first value of `describe` that it cannot hold; for people."""
-        return self._packer.notes
+        return list(dict.fromkeys([*self._packer.notes, *([] if self._spool is None else self._spool.notes)]))
+
+    @property
+    def safe(self) -> int:
+        """How many of this publisher's readings are known to be stored, or are in the spool."""
+        spool = self._spool
+        return self.published if spool is None else self.published + spool.left - spool.found
 
     @property
     def lost(self) -> int:
-        """Readings that were put and are not known to be stored: while it runs, also those on their way."""
-        return self.ring.stats().offered - self.published
+        """Readings that were put and are not known to be stored, nor in the spool: while it runs, also those on their
+        way.
+        """
+        return self.ring.stats().offered - self.safe
 
     def as_dict(self) -> dict[str, Any]:
         """Return what came of it, ready for JSON."""
@@ -314,11 +470,13 @@ class Publisher:
             "put_waits": stats.put_waits,
             "put_wait_seconds": stats.put_wait_seconds,
             "notes": self.notes,
+            **({} if self._spool is None else {"spool": self._spool.as_dict()}),
         }
 
     def __str__(self) -> str:
         stats = self.ring.stats()
         notes = "".join(f"; {note}" for note in self.notes)
+        notes = ("" if self._spool is None else f"; {self._spool}") + notes
         return (
             f"{self.published:,} readings in {self.messages:,} messages, {self.bytes / 1e6:,.1f} MB, at "
             f"{self._address}; {stats.dropped:,} dropped, puts waited {stats.put_waits:,} times "
@@ -370,31 +528,43 @@ class _Outbox:
     def __init__(self, link: Link, publisher: Publisher) -> None:
         self._link, self._publisher, self._address = link, publisher, link.address
         self._patience = publisher._patience
-        self._who = os.urandom(8).hex()
+        self._who = publisher._who
         self._window: deque[_Message] = deque()
         self._bytes = 0  # of the window
         self._first = 0  # the number of the window's first message
         self._put = 0  # the number of the next message
         self._sent = 0  # how many of the window have been sent since the stream was looked at last
-        self._base: int | None = None  # the stream's number before message 0
+        self._base = publisher._base  # the stream's number before message 0
         self._look = True  # the stream is to be looked at: it is not known what of the window is stored
         self._epoch = 0  # counts these looks: answers to what was sent before one mean nothing
         self._generation = -1  # of the connection, at the last look
         self._finished = False
+        self.is_left = False  # whether it sends no more
         self._changed, self._room = asyncio.Event(), asyncio.Event()
         self._stored_at = time.monotonic()  # when the last message was stored
         self.largest = max(1, link.client.max_payload - OVERHEAD)
 
     async def put(self, message: _Message) -> None:
         """Have a message sent; waits while as many are under way as may be."""
-        while len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES:
+        while (len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES) and not self.is_left:
             self._room.clear()
-            await self._room.wait()
+            await self._publisher._wait_for(self._room)
         message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put), CHECKSUM: checksum(message.data)}
         self._put += 1
         self._bytes += len(message.data)
         self._window.append(message)
         self._changed.set()
+
+    def leave(self) -> None:
+        """Send no more, heed no answer any more, and take what is still put without waiting."""
+        self.is_left = True
+        self._epoch += 1
+        self._room.set()
+
+    @property
+    def unstored(self) -> list[_Message]:
+        """The messages that are not known to be stored, in their order."""
+        return list(self._window)
 
     def finish(self) -> None:
         """Nothing more will be put."""
@@ -483,6 +653,8 @@ class _Outbox:
             publisher.published += message.readings
             publisher.messages += 1
             publisher.bytes += len(message.data)
+            if publisher._spool is not None and message.place is not None:
+                publisher._spool.note_stored(message.place)
             self._stored_at = time.monotonic()
         self._room.set()
 
@@ -532,15 +704,19 @@ class _Outbox:
         return there is not None and there.get(PUBLISHER) != self._who
 
     async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
-        """Return the number of the last message, and its headers; None where it is no more."""
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
-        last = int(info["state"]["last_seq"])
-        there = info["state"]["messages"] and last
-        return last, await self._link.message_at(last) if there else None
+        return await _end_of_stream(self._link, info)
 
     def _give_up_at_the_end(self) -> None:
         """Raise where no more readings come, and nothing has been stored for long."""
         if not self._publisher.ring.is_shutdown:
             self._stored_at = time.monotonic()
         elif time.monotonic() - self._stored_at > self._patience:
-            raise StreamError(self._publisher.trouble or f"{self._address}: the server stores nothing")
+            raise _AwayError(self._publisher.trouble or f"{self._address}: the server stores nothing")
+
+
+async def _end_of_stream(link: Link, info: dict[str, Any]) -> tuple[int, dict[str, str] | None]:
+    """Return the number of a stream's last message, and its headers; None where it is no more."""
+    last = int(info["state"]["last_seq"])
+    there = info["state"]["messages"] and last
+    return last, await link.message_at(last) if there else None
