@@ -89,19 +89,19 @@ class Part:
     result: Any
 
 
-def body(prepare: Prepare, barrier: Any, pipe: Any) -> None:
+def body(prepare: Prepare, barrier: Any, pipe: Any, limit: float) -> None:
     """One process: prepares, waits for the others, works, and stays until all have."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the process that measures
     try:
         work = prepare()
         with collector_off():
             before = usage()
-            barrier.wait(HUNG_S)
+            barrier.wait(limit)
             began = time.perf_counter()
             result = work()
             ended, used = time.perf_counter(), usage().since(before)
         pipe.send(Part(began, ended, used, result))
-        barrier.wait(HUNG_S)
+        barrier.wait(limit)
         sys.unraisablehook = lambda _: None  # of a peer whose destructors fail where both sides were forked
     except threading.BrokenBarrierError:
         return  # another one has failed, and told so
@@ -116,7 +116,7 @@ def run_together(prepares: Sequence[Prepare], what: object, limit: float = HUNG_
     parts: list[Any] = [None] * len(prepares)
     pipes = [FORK.Pipe(duplex=False) for _ in prepares]
     children = [
-        FORK.Process(target=body, args=(prepare, barrier, send), daemon=True)
+        FORK.Process(target=body, args=(prepare, barrier, send, limit), daemon=True)
         for prepare, (_, send) in zip(prepares, pipes, strict=True)
     ]
     with warnings.catch_warnings():

@@ -46,8 +46,9 @@ def test_so_it_is_in_the_table_of_goals(bench):
 def test_the_documents_say_what_the_kept_results_say(bench):
     """bench/README.md has the tables whole, the others may show rows of them."""
     report = bench("report")
-    kept = [report.lines_of(sorted(report.RESULTS.iterdir()), section) for section in ("speed", "processes")]
-    tables = [report.table(lines, cell) for lines in kept for cell in (report.ratio, report.distance)]
+    sections = ("speed", "processes", "streams")
+    kept = [report.lines_of(sorted(report.RESULTS.iterdir()), section) for section in sections]
+    tables = [report.table(lines, cell) for lines in kept if lines for cell in (report.ratio, report.distance)]
     head, rows = tables[0].partition("\n")[0], {row for table in tables for row in table.splitlines()}
     root = BENCH.parent
     shown = {
@@ -76,6 +77,28 @@ def test_between_processes_what_falls_short_is_said_first(bench):
     ]
     bounds = [processes.bound("small", 8192, 8192, "bytes"), processes.bound("large", 1.5, 1, "ms")]
     assert processes.losses({"goals": goals, "bounds": bounds}) == ["slow (b): 0.5, must be 2", "large: 1.5 ms"]
+
+
+def test_over_streams_what_falls_short_is_said_first(bench):
+    pytest.importorskip("nats")
+    streams = bench("streams")
+    goals = [
+        {"what": "fast", "against": "a", "ratio": 0.95, "must": 0.9, "mark": "reaches the must"},
+        {"what": "slow", "against": "b", "ratio": 0.5, "must": 0.9, "mark": "falls short"},
+    ]
+    bounds = [streams.at_least("fast", 12, 12, "M/s"), streams.at_least("slow", 3, 4, "M/s")]
+    assert streams.losses({"goals": goals, "bounds": bounds}) == ["slow (b): 0.5, must be 0.9", "slow: 3 M/s"]
+
+
+def test_over_streams_a_reading_that_is_lost_or_changes_its_place_is_found(bench):
+    pytest.importorskip("nats")
+    streams = bench("streams")
+    readings = streams.of_a_run(8)
+    for arrived, right in ((np.tile(readings, 2), True), (readings[1:], False), (readings[::-1].copy(), False)):
+        checker = streams.Checker(readings)
+        for part in np.array_split(arrived, 3):
+            checker(part)
+        assert (checker.count, checker.right) == (len(arrived), right)
 
 
 def test_a_producer_waits_where_a_peer_would_overwrite(bench, monkeypatch):

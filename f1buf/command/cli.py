@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from f1buf.command import attach, can, listen, replay, run, subscribe, thresholds
+from f1buf.command import attach, broker, can, listen, replay, run, subscribe, thresholds
 from f1buf.command.parser import Parser, Version
 from f1buf.command.status import BAD_USAGE, INTERRUPTED, UsageError
 from f1buf.command.streams import at_end, say_error
@@ -23,6 +23,7 @@ COMMANDS = {
     "can": can,
     "attach": attach,
     "subscribe": subscribe,
+    "broker": broker,
     "thresholds": thresholds,
 }
 """Each has HELP, EXAMPLES, `add_options` and `execute`."""

@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -311,7 +311,9 @@ def rebuilt(text: Any) -> np.dtype[Any]:
         return np.dtype((rebuilt(base), tuple(shape)))
     fields: Any = {**text, "formats": [rebuilt(one) for one in text["formats"]]}
     aligned = bool(fields.pop("aligned"))
-    dtype: np.dtype[Any] = np.dtype(fields, align=aligned)
+    dtype: np.dtype[Any] = np.dtype(fields)
+    with suppress(ValueError):  # what a process of 32 bits has aligned, 8 bytes at 4, need not be for one of 64
+        dtype = np.dtype(fields, align=aligned)
     return dtype
 
 

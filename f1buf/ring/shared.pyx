@@ -369,6 +369,8 @@ cdef class SharedRingBuffer(RingBuffer):
             It is another user's.
         ValueError
             It is no ring, one of another layout, or one that was written over; or the timeout is none.
+        MemoryError
+            This process has no room for so much memory.
         OSError
             192 processes are attached already.
         """
@@ -398,8 +400,10 @@ cdef class SharedRingBuffer(RingBuffer):
             raise RuntimeError(f"this {type(self).__name__} has been initialised already; create another one")
         return 0
 
-    cdef int map(self, int file, size_t size, bytes start) except -1:
-        cdef char* memory = map_file(file, size)
+    cdef int map(self, int file, object size, bytes start) except -1:
+        cdef char* memory = NULL
+        if size <= sys.maxsize:  # which a ring that a process of 64 bits has made need not be on 32
+            memory = map_file(file, size)
         if memory == NULL:
             raise MemoryError(f"cannot map {size} bytes of shared memory")
         self.here.file = file

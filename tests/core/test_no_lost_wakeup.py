@@ -9,17 +9,21 @@ interval, of many threads, and with timeouts.
 import contextlib
 import os
 
+import numpy as np
 import pytest
-from helpers import FULL, STRESS_SECONDS, WATCHDOG, Crowd, hangs
+from helpers import FULL, STRESS_SECONDS, WATCHDOG, Crowd, check_balance, hangs, parked
 from implementations import RingOfNumbers, each_implementation
 
-from f1buf import Empty, Full, ShutDown
+from f1buf import Empty, Full, RingBuffer, SharedRingBuffer, ShutDown
 from f1buf.core import sync
 from f1buf.ring import shared
 
 HAND_OVERS = 10_000_000 if FULL else int(20_000 * max(0.2, min(1.0, 2 * STRESS_SECONDS)))
 SLOW = 10  # how much less is asked of threads that are slowed down
 SLOWER = 50 if FULL else 10  # and of what runs in Python or copies kilobytes
+
+LARGE = np.dtype([("bytes", "u1", 4_000_000)])
+LARGE_ONES = 50  # each thread's
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +221,64 @@ def test_waiters_that_time_out_just_as_they_are_served(implementation):
     join_while_it_goes_on(takers, lambda: len(taken))
     assert sorted(put) == sorted(taken) == list(range(total))
     buffer.check()
+
+
+BLOCKS = {
+    "reserve, put": (0, lambda ring: ring.reserve(1), lambda ring: ring.put(1)),
+    "reserve, get": (0, lambda ring: ring.reserve(1), lambda ring: ring.get()),
+    "peek, get": (2, lambda ring: ring.peek(1), lambda ring: ring.get()),
+    "peek, put": (2, lambda ring: ring.peek(1), lambda ring: ring.put(1)),
+}
+
+
+each_ring = pytest.mark.parametrize("kind", [RingBuffer, SharedRingBuffer])
+
+
+@each_ring
+@pytest.mark.parametrize(("before", "enter", "call"), BLOCKS.values(), ids=BLOCKS)
+def test_a_block_that_ends_wakes_those_that_wait_for_that(before, enter, call, kind):
+    ring = kind(2, "i8")
+    ring.put_many(range(before))
+    with enter(ring):
+        waiter = parked(call, ring)
+    waiter.result()
+    check_balance(ring)
+
+
+@each_ring
+def test_one_that_needs_little_is_woken_though_another_waits_for_more(kind):
+    ring = kind(4, "i8")
+    more, little = parked(ring.get_many, min_count=2), parked(ring.get)
+    ring.put(1)
+    assert little.result() == 1
+    ring.put_many([2, 3])
+    assert more.result().tolist() == [2, 3]
+
+
+@each_ring
+def test_a_batch_wakes_all_those_for_whom_there_is_something(kind):
+    ring = kind(3, "i8")
+    gets = [parked(ring.get) for _ in range(3)]
+    ring.put_many([1, 2, 3])
+    assert sorted(get.result() for get in gets) == [1, 2, 3]
+    ring.put_many([4, 5, 6])
+    puts = [parked(ring.put, number) for number in (7, 8, 9)]
+    assert ring.get_many().tolist() == [4, 5, 6]
+    for put in puts:
+        put.result()
+    assert sorted(ring.get_many().tolist()) == [7, 8, 9]
+
+
+@each_ring
+def test_copies_that_take_long_wake_those_that_wait_for_their_end(kind):
+    """Two threads of a side, of which one mostly finds the other amid its copy."""
+    ring, record, taken, crowd = kind(4, LARGE), np.zeros(1, LARGE), [], Crowd()
+    for _ in range(2):
+        crowd.start(lambda: [ring.put_many(record) for _ in range(LARGE_ONES)])
+        crowd.start(lambda: [taken.append(len(ring.get_many(1))) for _ in range(LARGE_ONES)])
+    join_while_it_goes_on(crowd, lambda: len(taken))
+    assert taken == 2 * LARGE_ONES * [1]
+    check_balance(ring)
 
 
 def test_a_get_that_nobody_serves_is_noticed():

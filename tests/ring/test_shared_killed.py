@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from helpers import FULL, LATE, STRESS_SECONDS, WATCHDOG, attempts, hangs, parked, print_delays, seeded, wait_until
-from shared_helpers import CHECKED, KILLED, Child, assert_whole, checked_records, child, shared, some_name
+from shared_helpers import CHECKED, KILLED, Child, assert_whole, checked_records, child, shared, some_name, stay
 
 from f1buf import Abandoned, Empty, Full, SharedRingBuffer, ShutDown
+from f1buf.ring import segments
 from f1buf.ring.shared import STOPS, _stop_at
 
 POLICIES = ("block", "drop_oldest", "drop_newest")
@@ -259,10 +260,11 @@ class Crowd:
 
 def unfolded(runs):
     """The (producer, number) of each record of runs."""
-    ends = np.cumsum(runs["count"])
+    counts = runs["count"].astype(np.intp)  # on 32 bits `np.repeat` takes nothing larger
+    ends = np.cumsum(counts)
     pairs = np.empty(ends[-1] if len(ends) else 0, [("producer", "<i8"), ("number", "<i8")])
-    pairs["producer"] = np.repeat(runs["producer"], runs["count"])
-    pairs["number"] = np.arange(len(pairs)) + np.repeat(runs["number"] - (ends - runs["count"]), runs["count"])
+    pairs["producer"] = np.repeat(runs["producer"], counts)
+    pairs["number"] = np.arange(len(pairs)) + np.repeat(runs["number"] - (ends - counts), counts)
     return pairs
 
 
@@ -307,6 +309,100 @@ def test_the_others_go_on_when_one_is_killed_at_a_random_moment(overflow, how):
                 crowd.wait_until_all_go_on(time.monotonic())
     print_delays("until all others went on", delays)
     assert max(delays) < LATE
+
+
+# What those leave that were killed ------------------------------------------------------------------------------------
+#
+# In any build: the state that a process leaves which is killed at a step is written into the segment in its name.
+
+SIDES = 256  # [bytes] where the two sides begin
+SIDE = np.dtype(  # as `SharedSide` in segment.hpp
+    {
+        "names": ["lock", "turn", "intent", "intends", "seq"],
+        "formats": ["u4", "u4", ("u8", 3), "u8", "u8"],
+        "offsets": [0, 8, 48, 72, 128],
+        "itemsize": 384,
+    }
+)
+BLOCK_OF = {"puts": lambda ring: ring.reserve(1), "gets": lambda ring: ring.peek(1)}
+CALL_OF = {"puts": lambda ring: ring.put(7), "gets": lambda ring: ring.get()}
+each_side = pytest.mark.parametrize("side", BLOCK_OF)
+
+
+def side_of(ring, side):
+    """A side in the segment itself."""
+    return np.memmap(segments.path_of(ring.name), SIDE, "r+", SIDES, 2)[list(BLOCK_OF).index(side)]
+
+
+def enter_and_stay(pipe, ring, side):
+    with BLOCK_OF[side](ring):
+        stay(pipe)
+
+
+@contextlib.contextmanager
+def a_block_is_out(ring, side):
+    with child(enter_and_stay, ring, side) as other:
+        other.hear()
+        yield other
+
+
+@contextlib.contextmanager
+def a_lock_is_taken(ring, side):
+    """By a process that may be killed; and the segment's side."""
+    with a_block_is_out(ring, side) as other:
+        its = side_of(ring, side)
+        its["lock"], its["turn"] = its["turn"], 0
+        yield other, its
+
+
+@each_side
+def test_the_block_of_a_process_that_is_killed_ends(side):
+    with shared(2, "i8") as ring:
+        ring.put(0)
+        with a_block_is_out(ring, side) as other:
+            waiter = parked(CALL_OF[side], ring)
+            other.kill()
+            waiter.result()
+        check_end(ring)
+
+
+@each_side
+def test_the_lock_of_a_process_that_is_killed_is_taken(side):
+    with shared(2, "i8") as ring:
+        ring.put(0)
+        with a_lock_is_taken(ring, side) as (other, _):
+            waiter = parked(CALL_OF[side], ring)
+            other.kill()
+            waiter.result()
+        check_end(ring)
+
+
+@each_side
+def test_who_has_the_place_of_one_that_was_killed_does_not_keep_its_lock(side):
+    with shared(4, "i8") as ring:
+        ring.put(0)
+        with a_lock_is_taken(ring, side) as (other, its):
+            other.kill()
+            killed, another = its["lock"], SharedRingBuffer.attach(ring.name)
+        ring.get(timeout=LATE) if side == "gets" else ring.put(1, timeout=LATE)
+        ring.put(2, timeout=LATE)
+        with BLOCK_OF[side](another):
+            assert its["turn"] & 0x1FE == killed & 0x1FE, "another place"
+        check_end(ring)
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["not done", "done"])
+def test_an_eviction_amid_which_a_process_is_killed_is_counted_if_it_was_done(is_done):
+    with shared(4, "i8", overflow="drop_oldest") as ring:
+        ring.put_many([1, 2, 3, 4])
+        with a_lock_is_taken(ring, "gets") as (other, its):
+            its["intent"][:] = 1, 1, 0
+            its["intends"] = 1
+            its["seq"] = is_done
+            other.kill()
+        dropped = ring.stats().dropped
+        assert (dropped, ring.snapshot().tolist()) == ((1, [2, 3, 4]) if is_done else (0, [1, 2, 3, 4]))
+        check_end(ring)
 
 
 # At every step of the protocol ----------------------------------------------------------------------------------------

@@ -240,6 +240,20 @@ def test_a_dtype_that_makes_no_sense_is_refused(name, text, itemsize):
     path.unlink()
 
 
+def test_fields_that_are_aligned_as_on_32_bits_are_those_of_any_process(name):
+    """There 8 bytes are aligned at 4, as on 64 bits they are not."""
+    path = left_behind(name, [("a", "<i4"), ("b", "<f8")])
+    text = {"names": ["a", "b"], "formats": ["<i4", "<f8"], "offsets": [0, 4], "itemsize": 12, "aligned": True}
+    described = json.dumps(text).encode()
+    write_over(path, 44, len(described).to_bytes(4, sys.byteorder))
+    write_over(path, segments.TEXT, described)
+    ring = SharedRingBuffer.attach(name)
+    assert ring.dtype == [("a", "<i4"), ("b", "<f8")]
+    ring.put((1, 2.5))
+    assert ring.get().tolist() == (1, 2.5)
+    path.unlink()
+
+
 def test_a_header_that_was_scribbled_over_is_refused_or_does_no_harm(name):
     rng, whole = seeded(), left_behind(name, CHECKED).read_bytes()
     path = Path(segments.path_of(name))
@@ -936,6 +950,7 @@ def test_timeouts_hold_while_a_process_is_stopped_at_any_moment(who, overflow):
 # Scribbled over -------------------------------------------------------------------------------------------------------
 
 SIDES = range(128, 1024)
+PUTS_SEQ = 384  # [bytes] where the number stands of the records that have entered
 PLACES = range(1024, segments.TEXT)
 SLOTS = range(segments.HEADER, segments.HEADER + 64 * CHECKED.itemsize)
 REGIONS = {
@@ -991,6 +1006,17 @@ def take_over(ring):
     with contextlib.suppress(FileExistsError):
         SharedRingBuffer(1, "i8", name=ring.name).unlink()
         raise AssertionError("the name of a ring that is open was taken over")
+
+
+@each_call
+def test_numbers_that_make_no_sense_are_an_error(call):
+    with shared(4, "i8") as ring:
+        ring.put(1)
+        write_over(segments.path_of(ring.name), PUTS_SEQ, (5).to_bytes(8, sys.byteorder))
+        with pytest.raises(RuntimeError, match="numbers of the shared ring make no sense"):
+            CALLS[call](ring)
+        with pytest.raises(AssertionError, match=r"puts\.seq <= gets\.seq \+ capacity"):
+            ring._check()
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])

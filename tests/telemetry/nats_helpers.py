@@ -1,13 +1,30 @@
-"""A server of NATS of a test's own, which may be killed and started again."""
+"""What the tests of NATS share: a server of a test's own, which may be killed and started again, and what uses it."""
 
+import asyncio
 import contextlib
 import random
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+from cli_helpers import readings
+from helpers import Task, wait_until
+
+from f1buf import READING
+from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.server import configuration, find_server
+
+# A file of tests that imports this is skipped where one of them is missing.
+nats = pytest.importorskip("nats", reason="streams of a NATS server need nats-py")
+pa = pytest.importorskip("pyarrow", reason="streams of a NATS server need pyarrow")
+Publisher = pytest.importorskip("f1buf.telemetry.nats.publisher").Publisher
+Subscriber = pytest.importorskip("f1buf.telemetry.nats.subscriber").Subscriber
+
+__all__ = ["Publisher", "Server", "StreamError", "Subscriber", "nats", "pa"]
 
 PATIENCE = 120.0  # [s] how long the server may take to start or to end, on a machine however busy
 
@@ -37,7 +54,7 @@ class Server:
     """
 
     def __init__(self, folder, more="", max_size=1 << 30, program=None):
-        self.folder = Path(folder) / "nats"
+        self.folder = Path(folder).resolve() / "nats"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.process = None
@@ -88,3 +105,115 @@ def wait_for_greeting(process, port):
         assert process.poll() is None, f"the server has ended with status {process.returncode}"
         assert time.monotonic() < deadline, f"nobody answers at port {port} after {PATIENCE} s"
         time.sleep(0.01)
+
+
+# Publishing and subscribing -------------------------------------------------------------------------------------------
+
+
+def publish(publisher, *batches):
+    """Publish these batches to the end; the thread that does."""
+    thread = Task(publisher.run)
+    for batch in batches:
+        publisher.ring.put_many(batch)
+    publisher.ring.shutdown()
+    return thread
+
+
+@contextlib.contextmanager
+def publishing(url, *args, **options):
+    """A publisher at work; at the end its ring is shut down, and what its thread raised is raised."""
+    publisher = Publisher(url, *args, **options)
+    task = Task(publisher.run)
+    try:
+        yield publisher
+    finally:
+        publisher.ring.shutdown()
+        task.result()
+
+
+def published(url, *batches, **options):
+    """A publisher that has published these batches and ended."""
+    publisher = Publisher(url, **options)
+    publish(publisher, *batches).result()
+    return publisher
+
+
+def taken(source, stop=None):
+    """All readings that a source yields."""
+    return np.concatenate([np.empty(0, READING), *source.batches(stop)])
+
+
+class Taker:
+    """Takes all that a subscriber yields, in a thread of its own; `readings` are those so far."""
+
+    def __init__(self, subscriber):
+        self.subscriber = subscriber
+        self.stop = threading.Event()
+        self._batches = []
+        self.count = 0
+        self._task = Task(self._take)
+
+    def _take(self):
+        for batch in self.subscriber.batches(self.stop):
+            self._batches.append(batch)
+            self.count += len(batch)
+
+    @property
+    def readings(self):
+        return np.concatenate([np.empty(0, READING), *self._batches])
+
+    def wait_for(self, count):
+        """Wait until so many readings have come."""
+        wait_until(lambda: self.count >= count or not self._task.is_alive(), f"{count} readings", every=1e-3)
+        if self.count < count:
+            self._task.result()
+            raise AssertionError(f"it ended after {self.count} readings; expected {count}")
+
+    def result(self):
+        """All readings, once it has ended by itself; raises what it raised."""
+        self._task.result()
+        return self.readings
+
+    def end(self):
+        """Tell it to stop; all readings that it has taken."""
+        self.stop.set()
+        return self.result()
+
+
+def numbered(count, start=0, sensors=7):
+    """Readings whose value is their number."""
+    return readings(np.arange(start, start + count, dtype="f8"), sensors=sensors, start=start)
+
+
+def are_numbered(taken, count):
+    """Whether these are the readings that `numbered` gives, each once and in order."""
+    return taken["value"].tolist() == list(range(count))
+
+
+def asked(url, call):
+    """What a coroutine function that is given nats-py's connection and JetStream returns."""
+
+    async def ask():
+        client = await nats.connect(url, allow_reconnect=False)
+        try:
+            return await call(client, client.jetstream(timeout=PATIENCE))
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+def make_stream(url, name="race", shards=1, **limits):
+    """Make a stream as a publisher makes it, but with these limits."""
+    metadata = {"f1buf": "1", "shards": str(shards)}
+    config = nats.js.api.StreamConfig(name, subjects=[f"{name}.*"], metadata=metadata, **limits)
+    asked(url, lambda client, stream: stream.add_stream(config))
+
+
+def state(url, name="race"):
+    """What a server says of a stream: messages, bytes, first_seq, last_seq."""
+
+    async def look(client, stream):
+        return (await stream.stream_info(name)).state
+
+    return asked(url, look)

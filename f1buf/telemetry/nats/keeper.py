@@ -17,7 +17,7 @@ def file_name(path: str | os.PathLike[str]) -> str:
 
 
 class Keeper:
-    """Sees to it that what a durable subscriber has yielded is done with, for `Subscriber.keeper`.
+    """Sees to it that what a durable `f1buf.telemetry.nats.subscriber.Subscriber` has yielded is done with.
 
     Done with is what has been checked, with its alerts on the disk, and is in a complete part of the recording. The
     subscriber asks for that, has the server keep how far it is, and says when that is so: then the part counts.

@@ -6,6 +6,7 @@ import re
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/r
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
+_CLOSING = 2.0  # [s] for what is still to be sent
+_GREETING = 1.0  # [s] in which a server that does not begin with TLS has greeted
 _BETWEEN = 0.1  # [s] between attempts to connect
 OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
 # What nats-py keeps that it could not send yet: more than everything that is in flight, so that it never refuses.
@@ -181,6 +184,8 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     """
     link, told = Link(address), _told(address)
     # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
+    if address.servers[0].startswith("tls:"):
+        told["tls_handshake_first"] = await _begins_with_tls(address)
     once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -197,8 +202,19 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         yield link
     finally:
         link.on_change = lambda: None
-        with suppress(OSError, nats.errors.Error):  # it may be lost at this moment
-            await link.client.close()
+        await _close(link.client)
+
+
+async def _close(client: Client) -> None:
+    """Close a connection, whatever has become of it."""
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await client.close()
+    except (OSError, nats.errors.Error):
+        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
+        with suppress(AttributeError):
+            transport: Any = client._transport
+            transport._io_writer.transport.abort()
 
 
 @asynccontextmanager
@@ -236,9 +252,31 @@ def prepared(address: StreamAddress, preparing: Coroutine[Any, Any, _T]) -> _T:
         Whatever goes wrong.
     """
     try:
-        return asyncio.run(preparing)
+        with ThreadPoolExecutor(1) as other:  # not here: in a notebook this thread has an event loop that runs
+            return other.submit(asyncio.run, preparing).result()
     except (TimeoutError, OSError, nats.errors.Error, RefusedError) as error:
         raise StreamError(f"{address}: the server does not answer, or may not: {one_line(error)}") from error
+
+
+async def _begins_with_tls(address: StreamAddress) -> bool:
+    """Whether the server wants TLS from the first byte on; else it must say that it requires TLS.
+
+    nats-py asks for TLS only where the server does: without this a ``tls://`` address, and a password, would go in the
+    clear to a server that has none.
+    """
+    parts = urllib.parse.urlsplit(address.servers[0])
+    reader, writer = await asyncio.wait_for(asyncio.open_connection(parts.hostname, parts.port or 4222), _PATIENCE)
+    try:
+        greeting = await asyncio.wait_for(reader.readline(), _GREETING)
+    except TimeoutError:
+        return True
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    if not json.loads(greeting.partition(b" ")[2] or b"{}").get("tls_required"):
+        raise StreamError(f"{address}: the server has no TLS; expected one that requires it, or nats:// in the address")
+    return False
 
 
 def _told(address: StreamAddress) -> dict[str, Any]:

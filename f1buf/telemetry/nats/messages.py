@@ -9,9 +9,13 @@ The schema's metadata has, under `KEY`, a JSON object: "schema" (the version of 
 the f1buf that sent it), "source" (where the readings come from), "thresholds" (what they are checked against there, a
 TOML text), and "channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is
 infinite). So every message can be read by itself.
+
+Arrow's format has no checksums: where bytes were damaged, pyarrow may give other values, or end the process. So the
+checksum of a message goes with it, as a header, and is compared before pyarrow sees the message.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -34,7 +38,7 @@ from f1buf.telemetry.parts import (
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold, dumps, loads
 
-__all__ = ["DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker"]
+__all__ = ["CHECKSUM", "DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker", "checksum"]
 
 Array = NDArray[Any]
 
@@ -53,8 +57,21 @@ SCHEMA = pa.schema(
 )
 """The columns of every message."""
 
+# A record batch says nothing of its dictionaries: where `channel` is the numbers alone its bytes are the same.
+_NUMBERS = SCHEMA.set(2, pa.field("channel", pa.uint16(), nullable=False))
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
+
 DESCRIBED = pa.schema(described_columns())
 """Those that follow where the sender knows something of its sensors: null where it does not."""
+
+
+CHECKSUM = "F1buf-Crc32"
+"""The header that has a message's checksum."""
+
+
+def checksum(message: bytes) -> str:
+    """Return what `CHECKSUM` says of a message: its CRC-32, in eight hexadecimal digits."""
+    return f"{zlib.crc32(message):08x}"
 
 
 class MessageError(ValueError):
@@ -97,6 +114,7 @@ class Packer:
         self._said = {"schema": VERSION, "version": __version__, "source": source, "thresholds": dumps(thresholds)}
         self._channels = -1  # of how many the schema and the dictionary tell
         self._schema, self._names = SCHEMA, pa.array([""])
+        self._begin = b""  # of a message: the schema and the dictionary, the same in all while there is no new channel
 
     @property
     def notes(self) -> list[str]:
@@ -106,12 +124,17 @@ class Packer:
     def pack(self, readings: Array) -> bytes:
         """Return the message of these readings, an array of READING; none is a message, too."""
         self._tell_channels()
-        numbers = np.where(readings["channel"] < len(self._names), readings["channel"], 0)
         columns = [pa.array(np.ascontiguousarray(readings[name])) for name in _PLAIN]
-        columns.insert(2, pa.DictionaryArray.from_arrays(pa.array(numbers), self._names))
-        if self._descriptions is not None:
-            columns += self._descriptions.columns(self._descriptions.codes(readings))
-            self._descriptions.clear()
+        columns.insert(2, pa.array(np.where(readings["channel"] < len(self._names), readings["channel"], 0)))
+        if self._descriptions is None:
+            batch = pa.RecordBatch.from_arrays(columns, schema=_NUMBERS)
+            return b"".join((self._begin, batch.serialize(), _END))
+        columns[2] = pa.DictionaryArray.from_arrays(columns[2], self._names)
+        columns += self._descriptions.columns(self._descriptions.codes(readings))
+        self._descriptions.clear()
+        return self._whole(columns)
+
+    def _whole(self, columns: list[Any]) -> bytes:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._schema) as stream:
             stream.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
@@ -127,9 +150,25 @@ class Packer:
         self._schema = pa.schema(fields, {KEY: said.encode()})
         self._names = pa.array(["", *(faithful_text(each.name) for each in channels)])
         self._channels = len(channels)
+        if self._descriptions is None:
+            columns = [pa.array([], field.type) for field in SCHEMA]
+            columns[2] = pa.DictionaryArray.from_arrays(pa.array([], pa.uint16()), self._names)
+            message = self._whole(columns)
+            self._begin = message[: _begin_of(message)]
+
+
+def _begin_of(message: bytes) -> int:
+    """Return how long the schema and the one dictionary of a message are; 0 where it begins with anything else."""
+    source = pa.BufferReader(message)
+    kinds = [pa.ipc.read_message(source).type for _ in range(2)]
+    return int(source.tell()) if kinds == ["schema", "dictionary"] else 0
 
 
 # Unpacking ------------------------------------------------------------------------------------------------------------
+
+
+# What pyarrow and json raise, and what follows where they believe what makes no sense.
+_UNFIT = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 
 class About(NamedTuple):
@@ -167,32 +206,55 @@ class Unpacker:
 
     def __init__(self) -> None:
         self._text, self._about = b"", About("", (), np.zeros(1, READING["channel"]))
+        self._begin: bytes | None = None  # of the messages without descriptions that came last
 
-    def unpack(self, message: bytes) -> Unpacked:
+    def unpack(self, message: bytes, expected: str | None = None) -> Unpacked:
         """Return what a message holds.
+
+        Parameters
+        ----------
+        message : bytes
+            As it was packed.
+        expected : str, optional
+            Its checksum, as `checksum` gave it before the message went over a network or to a disk.
 
         Raises
         ------
         MessageError
             It is no message of readings, damaged, or of a newer version.
         """
+        if expected is not None and checksum(message) != expected:
+            said = "is damaged: its checksum differs" if expected else "has no checksum"
+            raise MessageError(f"{said}; expected readings that f1buf published")
         try:
+            if self._begin is not None and message.startswith(self._begin):
+                rest = pa.py_buffer(message)[len(self._begin) :]
+                batch = pa.ipc.read_record_batch(rest, _NUMBERS)
+                return Unpacked(self._readings(batch, batch.column("channel"), self._about), {}, self._about)
+            self._begin = None
             with pa.ipc.open_stream(message) as stream:
                 about = self._read_about((stream.schema.metadata or {}).get(KEY))
                 names = [field.name for field in stream.schema]
                 if names[: len(SCHEMA)] != SCHEMA.names or stream.schema.types[: len(SCHEMA)] != SCHEMA.types:
                     raise MessageError(f"has the columns {', '.join(names)}; expected {', '.join(SCHEMA.names)}")
                 batch = stream.read_next_batch()
-            readings = np.empty(len(batch), READING)
-            for name in _PLAIN:
-                readings[name] = batch.column(name).to_numpy()
-            numbers = batch.column("channel").indices.to_numpy()
-            readings["channel"] = about.numbers[np.where(numbers < len(about.numbers), numbers, 0)]
-            return Unpacked(readings, described_rows(readings, batch), about)
+            readings = self._readings(batch, batch.column("channel").indices, about)
+            described = described_rows(readings, batch)
+            if len(names) == len(SCHEMA) and (length := _begin_of(message)):
+                self._begin = message[:length]
+            return Unpacked(readings, described, about)
         except MessageError:
             raise
-        except (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, StopIteration) as error:
+        except (*_UNFIT, StopIteration) as error:
             raise MessageError(f"is no message of readings, or damaged: {one_line(error)}") from error
+
+    def _readings(self, batch: Any, channels: Any, about: About) -> Array:
+        readings = np.empty(len(batch), READING)
+        for name in _PLAIN:
+            readings[name] = batch.column(name).to_numpy()
+        numbers = channels.to_numpy()
+        readings["channel"] = about.numbers[np.where(numbers < len(about.numbers), numbers, 0)]
+        return readings
 
     def _read_about(self, text: bytes | None) -> About:
         if text == self._text and text:

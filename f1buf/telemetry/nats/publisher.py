@@ -1,14 +1,17 @@
 """The publisher: puts every reading into a stream of a NATS server, once and in order, whatever dies meanwhile.
 
 One publisher a stream. Each message says which number it expects the stream to have reached
-(``Nats-Expected-Last-Sequence``), so the server stores it only behind the one before it. Up to `IN_FLIGHT` messages are
-under way. An answer with a number tells that this message is stored, and so are all before it. Whatever else happens (a
-refusal, no answer in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for
-the stream's last number and message, forgets what is stored, and sends the rest again. A message of before that comes
-late is refused, as its number is not expected any more.
+(``Nats-Expected-Last-Sequence``), and which message to be there (``Nats-Expected-Last-Msg-Id``), so the server stores
+it only behind the one before it. (The number alone would not do: a message of another publisher's would take the place
+of one that is under way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way. An answer
+with a number tells that this message is stored, and so are all before it. Whatever else happens (a refusal, no answer
+in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for the stream's last
+number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
+its number is not expected any more.
 
 A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
-another one has published, it took the stream over: the older one fails.
+another one has published, it took the stream over: the older one fails. A publisher of which nothing is stored yet
+begins behind whatever has come.
 
 The order of one sensor's readings is kept: all of them are in one shard, a subject of the stream. How many shards there
 are is the stream's, from its first publisher on.
@@ -46,7 +49,7 @@ from f1buf.telemetry.nats.link import (
     explained,
     prepared,
 )
-from f1buf.telemetry.nats.messages import Packer, Unpacker
+from f1buf.telemetry.nats.messages import CHECKSUM, Packer, Unpacker, checksum
 from f1buf.telemetry.nats.spool import REACHED, Place, Spool
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
@@ -57,9 +60,11 @@ Array = NDArray[Any]
 
 IN_FLIGHT = 64  # messages: with 16 nats-py is a seventh slower in small batches, with 256 not faster
 _IN_FLIGHT_BYTES = 16 << 20
+_TAKEN = 4096  # readings at a time, at least: a take costs as much as the half of a small message
 _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
 _LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
+_DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -79,15 +84,16 @@ class _AwayError(StreamError):
 
 
 class Publisher:
-    """Publishes all readings that come into its ring; a `Consumer` of `F1TelemetrySystem`.
+    """Publishes all readings that come into its ring; a `f1buf.telemetry.Consumer`.
 
-    Other machines read them with `f1buf.telemetry.nats.Subscriber`, by ``f1buf subscribe``, or by any program with a
-    NATS client and Arrow.
+    Other machines read them with `f1buf.telemetry.nats.subscriber.Subscriber`, by ``f1buf subscribe``, or by any
+    program with a NATS client and Arrow.
 
     Parameters
     ----------
     url : str
-        ``nats://HOST[:PORT]/STREAM``, see `StreamAddress`. The stream is made where it is missing.
+        ``nats://HOST[:PORT]/STREAM``, see
+        `f1buf.telemetry.nats.link.StreamAddress`. The stream is made where it is missing.
     describe : callable, optional
         Returns what is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session``. Called by the publisher's thread.
@@ -212,7 +218,8 @@ class Publisher:
             except RefusedError:
                 config = {
                     "name": address.stream, "subjects": [f"{address.stream}.*"], "storage": "file",
-                    "num_replicas": replicas, "discard": "new", "metadata": {"f1buf": FORMAT, "shards": str(shards)},
+                    "num_replicas": replicas, "discard": "new", "duplicate_window": _DUPLICATES,
+                    "metadata": {"f1buf": FORMAT, "shards": str(shards)},
                 }  # fmt: skip
                 try:
                     info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
@@ -332,7 +339,7 @@ class Publisher:
         """Wait for readings, until `due`; None once there are no more."""
         try:
             async with asyncio.timeout_at(due):
-                return await self.ring.aget_many(self._batch * self._shards)
+                return await self.ring.aget_many(max(_TAKEN, self._batch * self._shards))
         except TimeoutError:
             return np.empty(0, READING)
         except ShutDown:
@@ -492,9 +499,9 @@ class _Sorter:
 
     def add(self, readings: Array) -> Iterator[tuple[int, Array]]:
         """Take readings; yield those of a shard that fill messages."""
-        shards = readings["sensor_id"] % len(self._counts)
+        shards = readings["sensor_id"] % len(self._counts) if len(self._counts) > 1 else None
         for shard in range(len(self._counts)):
-            part = readings if len(self._counts) == 1 else readings[shards == shard]
+            part = readings if shards is None else readings[shards == shard]
             if len(part):
                 self._waiting[shard].append(part)
                 self._counts[shard] += len(part)
@@ -542,7 +549,7 @@ class _Outbox:
         while (len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES) and not self.is_left:
             self._room.clear()
             await self._publisher._wait_for(self._room)
-        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put)}
+        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put), CHECKSUM: checksum(message.data)}
         self._put += 1
         self._bytes += len(message.data)
         self._window.append(message)
@@ -573,12 +580,14 @@ class _Outbox:
         pause, stored = _PAUSE, -1
         while self._window or not self._finished:
             if self._look or self._link.generation != self._generation:
-                await self._look_at_stream()
-                # Where the server goes on refusing, as a full stream does, it is asked again ever more seldom.
-                pause = _PAUSE if self._first != stored else min(2 * pause, _LONGEST_PAUSE)
                 if self._first == stored:
+                    # Where the server goes on refusing, as a full stream does, it is asked again ever more seldom.
                     await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    pause = _PAUSE
                 stored = self._first
+                await self._look_at_stream()
             await self._send()
             await self._wait()
 
@@ -587,7 +596,12 @@ class _Outbox:
         assert self._base is not None
         while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
             message, number = self._window[self._sent], self._first + self._sent
-            expected = {"Nats-Expected-Last-Sequence": str(self._base + number)}
+            expected = {
+                "Nats-Expected-Last-Sequence": str(self._base + number),
+                "Nats-Msg-Id": f"{self._who}-{number}",
+            }
+            if self._sent:  # else the message before is the one that was looked at, or whose number was answered
+                expected["Nats-Expected-Last-Msg-Id"] = f"{self._who}-{number - 1}"
             reply = f"{self._inbox}.{self._epoch}-{number}"
             self._sent += 1
             await self._link.client.publish(
@@ -608,8 +622,9 @@ class _Outbox:
 
     def _unsure(self, why: str) -> None:
         """It is not known any more what is stored."""
+        if not self._look:  # else what was sent behind it is refused only because it was
+            self._publisher.trouble = f"{self._address}: {why}"
         self._look = True
-        self._publisher.trouble = f"{self._address}: {why}"
         self._changed.set()
 
     async def _answered(self, answer: Any) -> None:
@@ -660,8 +675,10 @@ class _Outbox:
             self._give_up_at_the_end()
             await asyncio.sleep(_PAUSE)
         self._give_up_at_the_end()
-        if self._base is None:
+        if self._base is None or await self._is_before_all(last, headers):
             self._base = last
+            if self._publisher._spool is not None:
+                self._publisher._spool.note_base(last)
         stored = last - self._base
         if last > self._base and headers is not None and headers.get(PUBLISHER) != self._who:
             raise StreamError(
@@ -679,6 +696,16 @@ class _Outbox:
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
+
+    async def _is_before_all(self, last: int, headers: dict[str, str] | None) -> bool:
+        """Whether the stream has gone on with another publisher's messages before anything of this one's was stored."""
+        assert self._base is not None
+        if self._first or last == self._base or (headers or {}).get(PUBLISHER) == self._who:
+            return False
+        if self._publisher._spool is not None and self._publisher._spool.found:
+            return False  # what an earlier publisher has left belongs right behind what was there
+        there = await self._link.message_at(self._base + 1)
+        return there is not None and there.get(PUBLISHER) != self._who
 
     async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")

@@ -9,8 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
 
 import nats.errors
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from f1buf.telemetry.nats.link import (
     explained,
     prepared,
 )
-from f1buf.telemetry.nats.messages import About, MessageError, Unpacked, Unpacker
+from f1buf.telemetry.nats.messages import CHECKSUM, About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
 from f1buf.telemetry.nats.reader import Message, Place, Reader
 from f1buf.telemetry.text import one_line
@@ -38,9 +38,11 @@ from f1buf.telemetry.thresholds import Threshold
 
 __all__ = ["StreamError", "Subscriber"]
 
-_AHEAD = 64  # messages that are unpacked and not yielded yet
+_TOGETHER = 16  # messages that are handed over at once, where more are behind: each time two threads change places
+_AHEAD = 8  # so many such lists are unpacked and not yielded yet, at most
 _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.1  # [s] how often it looks for a stream
+_T = TypeVar("_T")
 _KEEP_IDLE = 0.5  # [s] the same where all was read
 _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
 _PATIENCE = 5.0  # [s] for a server that is away at the end
@@ -55,7 +57,8 @@ class Subscriber:
     Parameters
     ----------
     url : str
-        ``nats://HOST[:PORT]/STREAM``, as the `Publisher` has it; see `StreamAddress`.
+        ``nats://HOST[:PORT]/STREAM``, as the publisher has it; see
+        `f1buf.telemetry.nats.link.StreamAddress`.
     start : {"start", "new"}, int or datetime.datetime
         Where to begin: with the oldest message that the stream has, with what comes from now on, with the message of
         this number, or with the first one that was stored at this time or later.
@@ -83,9 +86,9 @@ class Subscriber:
     keeper : Keeper or None
         Sees to it that what was yielded is done with; to be set before `batches` is called.
     files : dict
-        What is known of the files of the members of the durable name, see `Keeper`.
+        What is known of the files of the members of the durable name, see `f1buf.telemetry.nats.keeper.Keeper`.
     analysis : dict
-        Where the analysis of an earlier subscriber stood, for `F1TelemetrySystem.start`.
+        Where the analysis of an earlier subscriber stood, for `f1buf.telemetry.F1TelemetrySystem.start`.
     ended : bool
         Whether the publisher has ended, and all was read.
     missed : int
@@ -133,7 +136,7 @@ class Subscriber:
         self.rejected: Counter[str] = Counter()
         self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
-        self._ahead: Queue[tuple[int, Any, Any]] = Queue(_AHEAD)
+        self._ahead: Queue[tuple[int, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
         # By shard, as far as was yielded:
         self._places: dict[int, Place] = {}  # the last message
@@ -204,7 +207,7 @@ class Subscriber:
 
         with contextlib.suppress(NotFoundError, MessageError, TimeoutError, nats.errors.Error):
             message = await link.client.jetstream().get_msg(self._address.stream, seq=last)
-            about: About = self._unpacker.unpack(message.data or b"").about
+            about: About = self._unpacker.unpack(message.data or b"", (message.headers or {}).get(CHECKSUM, "")).about
             self.source, self.thresholds = about.source, about.thresholds
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -229,16 +232,18 @@ class Subscriber:
                     self._keep(self._group, stop)
                     continue
                 try:
-                    generation, message, unpacked = self._ahead.get(timeout=_LOOK)
+                    now, came = self._ahead.get(timeout=_LOOK)
                 except Empty:
                     continue
                 except ShutDown:
                     self.ended = True
                     break
-                if isinstance(unpacked, BaseException):
-                    raise unpacked
-                if generation == self._round:
+                if isinstance(came, BaseException):
+                    raise came
+                for message, unpacked in came if now == self._round else ():
                     yield from self._accepted(message, unpacked)
+                    if stop is not None and stop.is_set():
+                        break
             if self._group is not None:
                 self._keep(self._group, stop, leaves=True)
         finally:
@@ -264,12 +269,12 @@ class Subscriber:
 
     @property
     def files(self) -> dict[str, Any]:
-        """What is known of the files of the members of the durable name, see `Keeper`."""
+        """What is known of the files of the members of the durable name, see `f1buf.telemetry.nats.keeper.Keeper`."""
         return {} if self._group is None else self._group.record["files"]
 
     @property
     def analysis(self) -> dict[str, Any]:
-        """Where the analysis of the shards that are read stood, for `F1TelemetrySystem.start`."""
+        """Where the analysis of the shards that are read stood, for `f1buf.telemetry.F1TelemetrySystem.start`."""
         kept = [] if self._group is None else [self._group.progress(shard) or {} for shard in self._owned]
         known = [each["analysis"] for each in kept if each.get("analysis")]
         over = [row for each in known for row in each["over"]]
@@ -322,7 +327,18 @@ class Subscriber:
             if self.keeper is not None:
                 self.keeper.restore(self.analysis)
         elif group.has_ended and not self._follow:
-            self.ended = True
+            self.ended = self._have_done(self._is_at_end, stop)
+
+    async def _is_at_end(self, link: Link) -> bool:
+        """Whether nothing has come behind what the subscribers of the durable name have read."""
+        assert self._group is not None
+        try:
+            info = await self._info(link)
+        except StreamError:  # the server is away: it is looked at again
+            return False
+        kept = [self._group.progress(shard) for shard in range(self._shards)]
+        last = max(each["place"][0] for each in kept if each and each["place"])
+        return info is not None and int(info["state"]["last_seq"]) <= last
 
     def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
         """What is to be kept of a shard."""
@@ -342,18 +358,19 @@ class Subscriber:
             "analysis": own,
         }
 
-    def _have_done(self, act: Callable[[Link], Coroutine[Any, Any, None]], stop: threading.Event | None) -> None:
+    def _have_done(self, act: Callable[[Link], Coroutine[Any, Any, _T]], stop: threading.Event | None) -> _T:
         """Have the other thread do it; where the server is away, wait for it, but once this is to stop not for long."""
-        doing: Future[None] | None = None
+        doing: Future[_T] | None = None
         until = math.inf
         while True:
             if doing is None and self._linked.wait(_LOOK):
                 assert self._link is not None
                 assert self._loop is not None
                 doing = asyncio.run_coroutine_threadsafe(act(self._link), self._loop)
-            with contextlib.suppress(TimeoutError):
-                if doing is not None:
-                    return doing.result(_LOOK)
+            if doing is not None:
+                wait((doing,), _LOOK)
+                if doing.done():
+                    return doing.result()
             if stop is not None and stop.is_set():
                 until = min(until, time.monotonic() + _PATIENCE)
             if time.monotonic() > until or self._has_failed:
@@ -374,24 +391,30 @@ class Subscriber:
             known = error if isinstance(error, StreamError) else StreamError(f"{self._address}: {one_line(error)}")
             self._has_failed = True
             with contextlib.suppress(ShutDown):
-                self._ahead.put((0, None, known))
+                self._ahead.put((0, known))
         self._ahead.shutdown()
 
     async def _receive(self) -> None:
-        async with connected_in_time(self._address, lambda _: self._left.is_set()) as link:
+        await self._first_of(self._work(), self._until_left())
+
+    async def _work(self) -> None:
+        async with connected_in_time(self._address, lambda _: False) as link:
             self._loop, self._link = asyncio.get_running_loop(), link
             self._linked.set()
-            reading = asyncio.create_task(self._read(link))
-            others = [asyncio.create_task(self._until_left()), asyncio.create_task(self._give_signs(link))]
-            try:
-                await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
-                for task in (reading, *others):
-                    if task.done():
-                        task.result()
-            finally:
-                for task in (reading, *others):
-                    task.cancel()
-                await asyncio.gather(reading, *others, return_exceptions=True)
+            await self._first_of(self._read(link), self._give_signs(link))
+
+    async def _first_of(self, *coroutines: Coroutine[Any, Any, None]) -> None:
+        """Run them until one has ended, and raise what it raised; cancel the others."""
+        tasks = [asyncio.create_task(each) for each in coroutines]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _until_left(self) -> None:
         """Return once `batches` has ended, whatever the stream does."""
@@ -425,10 +448,14 @@ class Subscriber:
             await asyncio.get_running_loop().create_future()  # until this is cancelled
         ends = set(self._ends)
         reader = Reader(link, self._start, shards, self._places)
+        held: list[tuple[Message, Unpacked]] = []
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
                 if (unpacked := self._opened(message)) is not None:
-                    await self._ahead.aput((now, message, unpacked))
+                    held.append((message, unpacked))
+                if held and (not message.pending or len(held) >= _TOGETHER):
+                    await self._ahead.aput((now, held))
+                    held = []
                 (ends.add if LAST in message.headers else ends.discard)(message.shard)
                 is_end = len(ends) == self._shards and not message.pending
                 if is_end and self._group is None and not self._follow:
@@ -437,7 +464,7 @@ class Subscriber:
     def _opened(self, message: Message) -> Unpacked | None:
         """Unpack a message; None where it cannot be read."""
         try:
-            return self._unpacker.unpack(message.data)
+            return self._unpacker.unpack(message.data, message.headers.get(CHECKSUM, ""))
         except MessageError as error:
             self.rejected[one_line(error)] += 1
             return None

@@ -1,0 +1,438 @@
+"""Durable subscribers: whatever ends one, another one goes on behind what was done; several share the shards."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import mixed_stream, watchdog
+from helpers import WATCHDOG, Task, wait_until
+from nats_helpers import Server, StreamError, Subscriber, Taker, are_numbered, numbered, published, publishing
+
+from f1buf import READING
+from f1buf.command.alert_file import AlertFile
+from f1buf.command.status import UsageError
+from f1buf.telemetry import F1TelemetrySystem, Recorder, RecorderError, Threshold, ThresholdTable, Tracker
+from f1buf.telemetry.nats.group import Group
+from f1buf.telemetry.nats.keeper import Keeper, file_name
+from f1buf.telemetry.nats.link import StreamAddress, connected
+from f1buf.telemetry.sources.parquet import open_parquet
+
+_numbers = itertools.count()
+LIMITS = (
+    Threshold("SPEED", above=10, message="fast"),
+    Threshold("SPEED", above=12, hysteresis=3, min_duration=0.05, message="long"),
+)
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog(4 * WATCHDOG):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A server that no test harms."""
+    with Server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def url(shared):
+    """The address of a stream that no other test uses."""
+    return f"{shared.url}/durable-{next(_numbers)}"
+
+
+# How an analysis stands -----------------------------------------------------------------------------------------------
+
+
+def test_a_tracker_goes_on_where_another_one_was():
+    table, stream = ThresholdTable(LIMITS), mixed_stream(4000)
+    whole = Tracker(table, samples=True)
+    events = whole.merge(table.check(stream), 0)
+    found, state = [], []
+    for start in range(0, len(stream), 150):  # each piece by a tracker of its own, which knows the last one's state
+        tracker = Tracker(table, samples=True)
+        tracker.restore(json.loads(json.dumps(state)))
+        found += tracker.merge(table.check(stream[start : start + 150]), start)
+        state = tracker.state()
+    assert [(each.position, each.threshold, each.kind) for each in found] == [
+        (each.position, each.threshold, each.kind) for each in events
+    ]
+    assert len(found) > 100
+    for kept, each in zip(state, whole.state(), strict=True):
+        assert kept | {"over": sorted(kept["over"])} == each | {"over": sorted(each["over"])}
+    whole.restore([])
+    assert (whole.state(), whole.over) == ([], 0)
+
+
+class Pieces:
+    """A source that asks how the analysis stands after each piece."""
+
+    name = "pieces"
+
+    def __init__(self, system, pieces):
+        self._system, self._pieces = system, pieces
+        self.stood = []
+
+    def batches(self, stop):
+        for piece in self._pieces:
+            yield piece
+            self.stood.append(self._system.settle())
+
+
+def test_a_run_goes_on_where_another_one_was():
+    stream = mixed_stream(4000)
+    alerts, once = [], []
+    system = F1TelemetrySystem(64, thresholds=LIMITS, on_alert=lambda alert: once.append(alert.as_json()))
+    source = Pieces(system, [stream])
+    system.start([source])
+    system.run()
+    stood, cuts = None, [0, 1, 777, 778, 2500, 4000]
+    for begin, end in itertools.pairwise(cuts):
+        system = F1TelemetrySystem(64, thresholds=LIMITS, on_alert=lambda alert: alerts.append(alert.as_json()))
+        source = Pieces(system, [stream[begin:end]])
+        system.start([source], resume=stood)
+        assert system.run().readings == end - begin
+        stood = json.loads(json.dumps(source.stood[-1]))
+        assert stood["readings"] == end
+    assert len(once) > 20
+    assert alerts == once
+
+
+def test_what_stood_for_other_thresholds_is_not_taken():
+    system = F1TelemetrySystem(64, thresholds=LIMITS)
+    source = Pieces(system, [mixed_stream(500)])
+    system.start([source])
+    system.run()
+    other = F1TelemetrySystem(64, thresholds=LIMITS[:1])
+    again = Pieces(other, [mixed_stream(1)[:0]])
+    other.start([again], resume=source.stood[0])
+    other.run()
+    assert again.stood[0]["over"] == []
+
+
+def test_a_run_that_fails_does_not_settle():
+    def fail(alert):
+        raise OSError("no room")
+
+    system = F1TelemetrySystem(64, thresholds=LIMITS, on_alert=fail)
+    settled = []
+
+    class Source:
+        name = "source"
+
+        def batches(self, stop):
+            yield mixed_stream(500)
+            stop.wait(WATCHDOG)
+            settled.append(system.settle())
+
+    system.start([Source()])
+    with pytest.raises(Exception, match="no room"):
+        system.run()
+    assert len(settled) == 1  # it came back, whatever it says
+
+
+# Recordings of several runs -------------------------------------------------------------------------------------------
+
+
+def run_of(folder, first, count, *, cuts=1, kept=True, is_last=False):
+    """One run of a recording: so many readings, in so many cuts, of which the last one counts or not."""
+    recorder = Recorder(folder, goes_on=True)
+    thread = Task(recorder.run)
+    for number, part in enumerate(np.array_split(numbered(count, first), cuts)):
+        recorder.ring.put_many(part)
+        recorder.cut({"to": int(part["value"][-1]) + 1})
+        if kept or number < cuts - 1:
+            recorder.keep_cut()
+    recorder.is_last = is_last
+    recorder.ring.shutdown()
+    thread.result()
+    return recorder
+
+
+def test_runs_make_one_recording(tmp_path):
+    folder = tmp_path / "race"
+    first = run_of(folder, 0, 300, cuts=3)
+    assert (first.written, first.parts, first.progress) == (300, 3, {"to": 300})
+    assert Recorder(folder, goes_on=True).progress == {"to": 300}
+    second = run_of(folder, 300, 100, cuts=2, is_last=True)
+    assert (second.written, second.parts) == (100, 3)  # one says that it is the last
+    recording = open_parquet(folder)
+    assert recording.rejected == {}
+    assert are_numbered(np.concatenate([rows.readings for rows in recording.batches()]), 400)
+    with pytest.raises(RecorderError, match="holds a recording that has ended; choose another folder"):
+        Recorder(folder, goes_on=True)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("before", [0, 200])
+def test_a_cut_of_which_nobody_knows_whether_it_counts(tmp_path, before, kept):
+    folder = tmp_path / "race"
+    if before:
+        run_of(folder, 0, before)
+    run_of(folder, before, 50, kept=False)
+    recorder = Recorder(folder, goes_on=True)
+    assert recorder.pending == {"to": before + 50}
+    if kept:
+        recorder.keep_cut()
+    else:
+        recorder.drop_cut()
+    del recorder
+    so_far = before + 50 * kept
+    run_of(folder, so_far, 30, is_last=True)
+    rows = np.concatenate([rows.readings for rows in open_parquet(folder).batches()])
+    assert are_numbered(rows, so_far + 30)
+    assert [name for name in os.listdir(folder) if "cut" in name] == []
+
+
+def test_what_was_not_cut_is_for_the_next_run(tmp_path):
+    recorder = Recorder(tmp_path / "race", goes_on=True)
+    thread = Task(recorder.run)
+    recorder.ring.put_many(numbered(100))
+    recorder.cut({"to": 100})
+    recorder.keep_cut()
+    recorder.ring.put_many(numbered(70, 100))
+    recorder.ring.shutdown()
+    thread.result()
+    assert (recorder.written, recorder.lost) == (100, 70)
+    assert open_parquet(tmp_path / "race").count == 100
+
+
+def test_a_recording_of_one_run_does_not_go_on(tmp_path):
+    recorder = Recorder(tmp_path / "race")
+    thread = Task(recorder.run)
+    recorder.ring.shutdown()
+    thread.result()
+    with pytest.raises(RecorderError, match="holds a recording that is not of several runs; choose another folder"):
+        Recorder(tmp_path / "race", goes_on=True)
+
+
+def test_a_recorder_that_has_failed_cuts_nothing(tmp_path):
+    recorder = Recorder(tmp_path / "race", goes_on=True)
+    recorder.ring.shutdown()
+    Task(recorder.run).result()
+    with pytest.raises(RecorderError, match="the recorder has ended"):
+        recorder.cut({})
+
+
+def test_a_file_of_alerts_goes_on_behind_what_counts(tmp_path):
+    path = tmp_path / "alerts"
+    path.write_text("counts\ndoes not\n")
+    file = AlertFile(str(path), len("counts\n"))
+    assert file.bring_to_disk() == len("counts\n")
+    file._file.write("goes on\n")
+    assert file.bring_to_disk() == len("counts\ngoes on\n")
+    assert file.close() is None
+    assert path.read_text() == "counts\ngoes on\n"
+    with pytest.raises(UsageError, match="has 15 bytes; expected the file to which an earlier run wrote 99"):
+        AlertFile(str(path), 99)
+    assert path.read_text() == "counts\ngoes on\n"
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+def in_group(url, test, members=2, shards=4, lease=60.0):
+    """Run a coroutine with a link and so many members of one name, which have not joined."""
+
+    async def run():
+        address = StreamAddress(url)
+        async with connected(address) as link:
+            await test(link, *(Group(address.stream, "wall", shards, lease) for _ in range(members)))
+
+    asyncio.run(run())
+
+
+def done(*shards, to=1, ended=False):
+    """What was done with shards."""
+    return {shard: {"readings": to, "ended": ended} for shard in shards}
+
+
+def test_a_member_has_what_was_kept_and_gives_others_their_share(url):
+    async def test(link, first, second):
+        await first.join(link)
+        assert first.owned == [0, 1, 2, 3]
+        await first.keep(link, done(0, 1, 2, 3, to=5), {"a": 1})
+        await second.join(link)
+        assert second.owned == []
+        await first.keep(link, done(0, 1, 2, 3, to=6), {"b": 2})  # the second one is seen, and has its share
+        assert first.owned == [0, 1]
+        await second.keep(link, {}, {})
+        assert second.owned == [2, 3]
+        assert [second.progress(shard) for shard in (2, 3)] == [{"readings": 6, "ended": False}] * 2
+        assert second.record["files"] == {"a": 1, "b": 2}
+        await first.keep(link, done(0, 1, ended=True), {})
+        assert not first.has_ended
+        await first.leave(link)
+        await second.keep(link, done(2, 3, ended=True), {})
+        assert second.owned == [0, 1, 2, 3]
+        assert second.has_ended
+
+    in_group(url, test)
+
+
+def test_a_member_that_gives_no_sign_loses_its_shards_and_is_told(url):
+    async def test(link, first, second):
+        await first.join(link)
+        await first.keep(link, done(0, 1, 2, 3, to=5), {})
+        await second.join(link)
+        while not second.owned:
+            await second.keep(link, {}, {})
+        assert second.owned == [0, 1, 2, 3]
+        await second.keep(link, done(0, 1, 2, 3, to=9), {})
+        for step in (first.give_sign(link), first.keep(link, done(0, 1, 2, 3, to=7), {})):
+            with pytest.raises(StreamError, match=r"stood still for more than 0\.2 s, and another one of the durable"):
+                await step
+        await second.keep(link, done(0, to=10), {})
+        assert [second.progress(shard)["readings"] for shard in range(4)] == [10, 9, 9, 9]
+
+    in_group(url, test, lease=0.2)
+
+
+def test_a_step_of_which_no_answer_came_is_made_once(url, monkeypatch):
+    async def test(link, first, second):
+        await first.join(link)
+        await second.join(link)
+        await first.give_sign(link)  # it has seen the other one
+        request, silent = link.client.request, [True]
+
+        async def unheard(subject, *args, **options):
+            answer = await request(subject, *args, **options)
+            if silent and subject.startswith("f1buf-progress"):
+                silent.pop()
+                await second.keep(link, {}, {})  # another member makes a step meanwhile
+                raise TimeoutError
+            return answer
+
+        monkeypatch.setattr(link.client, "request", unheard)
+        await first.keep(link, done(0, 1, 2, 3, to=5), {})
+        assert not silent
+        assert first.owned == [0, 1]  # it gave back two, of which the other one has taken hold
+        assert second.owned == [2, 3]
+        assert [second.progress(shard)["readings"] for shard in range(4)] == [5] * 4
+
+    in_group(url, test)
+
+
+# Subscribers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_durable_subscriber_goes_on_where_the_last_one_ended(url):
+    published(url, numbered(5000), batch=100)
+    first = Taker(Subscriber(url, durable="wall"))
+    first.wait_for(1000)
+    before = first.end()
+    second = Taker(Subscriber(url, durable="wall"))
+    everything = np.concatenate([before, second.result()])
+    assert are_numbered(everything, 5000)
+    assert second.subscriber.ended
+    assert len(Taker(Subscriber(url, durable="wall")).result()) == 0
+    assert are_numbered(Taker(Subscriber(url, durable="desk")).result(), 5000)  # another name has another place
+
+
+def test_readings_that_come_later_are_the_next_ones(url):
+    published(url, numbered(300))
+    assert are_numbered(Taker(Subscriber(url, durable="wall")).result(), 300)
+    published(url, numbered(200, 300))
+    assert Taker(Subscriber(url, durable="wall")).result()["value"].tolist() == list(range(300, 500))
+
+
+def test_a_name_that_cannot_be(url):
+    published(url, numbered(1))
+    with pytest.raises(StreamError, match=r"the durable name is 'a\.b'; expected up to 64 letters, digits, - and _"):
+        Subscriber(url, durable="a.b")
+
+
+def test_two_share_the_shards_and_each_reading_comes_once(url):
+    with publishing(url, shards=4, delay=0.001) as publisher:
+        publisher.ring.put_many(numbered(1000, sensors=8))
+        first, second = (Taker(Subscriber(url, durable="wall", timeout=WATCHDOG)) for _ in range(2))
+        start = 1000
+        while min(first.count, second.count) == 0:  # until the second one has its share, and readings of it
+            publisher.ring.put_many(numbered(100, start, sensors=8))
+            start += 100
+            threading.Event().wait(0.01)
+    parts = first.result(), second.result()
+    assert sorted(np.concatenate(parts)["value"].tolist()) == list(range(start))
+    for part in parts:
+        for sensor in np.unique(part["sensor_id"]):
+            assert (np.diff(part["value"][part["sensor_id"] == sensor]) > 0).all()
+
+
+PROGRAM = """\
+import sys
+from f1buf.telemetry import F1TelemetrySystem, Recorder
+from f1buf.telemetry.nats.keeper import Keeper
+from f1buf.telemetry.nats.subscriber import Subscriber
+from f1buf.command.alert_file import AlertFile
+
+url, folder, alerts = sys.argv[1:]
+source = Subscriber(url, durable="wall", lease=1.0)
+system = F1TelemetrySystem(256, thresholds=source.thresholds, on_alert=lambda alert: file.write(alert))
+recorder = Recorder(folder, goes_on=True)
+source.keeper = Keeper(system, source.files, recorder, alerts, lambda: file.bring_to_disk())
+file = AlertFile(alerts, source.keeper.alerts_size)
+system.start([source], describe=source.describe, consumers=[recorder], resume=source.analysis)
+print("begun", flush=True)
+system.wait()
+system.shutdown()
+"""
+
+
+def subscriber_process(url, folder):
+    """A process that analyses and records; it has begun."""
+    arguments = [sys.executable, "-c", PROGRAM, url, str(folder / "race"), str(folder / "alerts")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=pytest.mark.thorough)])
+def test_a_subscriber_that_is_killed_loses_and_doubles_nothing(tmp_path, url, rounds):
+    stream, expected = mixed_stream(20_000), []
+    system = F1TelemetrySystem(256, thresholds=LIMITS, on_alert=lambda alert: expected.append(alert.as_json() + "\n"))
+    system.start([Pieces(system, [stream])])
+    system.run()
+    with publishing(url, thresholds=LIMITS, batch=64) as publisher:
+        for part in np.array_split(stream, rounds):
+            process = subscriber_process(url, tmp_path)
+            publisher.ring.put_many(part)
+            wait_until(lambda: publisher.lost == 0, "the server has all")
+            parts = len(list(tmp_path.glob("race/part-*")))
+            wait_until(lambda: len(list(tmp_path.glob("race/part-*"))) > parts or process.poll(), "a part", every=0.01)  # noqa: B023
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+    process = subscriber_process(url, tmp_path)
+    assert process.wait(WATCHDOG) == 0
+    process.stdout.close()
+    recording = open_parquet(tmp_path / "race")
+    assert recording.rejected == {}
+    rows = np.concatenate([rows.readings for rows in recording.batches()])
+    assert rows.dtype == READING
+    assert rows.tobytes() == stream.tobytes()  # NaN, too
+    assert (tmp_path / "alerts").read_text().splitlines(keepends=True) == expected
+
+
+def test_a_keeper_counts_a_cut_that_the_server_knows_and_no_other(tmp_path):
+    for known in (True, False):
+        folder = tmp_path / str(known)
+        recorder = Recorder(folder, goes_on=True)
+        thread = Task(recorder.run)
+        recorder.ring.put_many(numbered(10))
+        recorder.cut({"cut": "abc"})
+        recorder.ring.shutdown()
+        thread.result()
+        again = Recorder(folder, goes_on=True)
+        Keeper(F1TelemetrySystem(), {file_name(Path(folder)): "abc" if known else "earlier"}, again)
+        assert again.pending is None
+        assert (again.progress is not None) == known

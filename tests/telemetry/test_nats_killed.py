@@ -1,0 +1,424 @@
+"""Streams while a server, a publisher or a subscriber is killed: every reading arrives exactly once."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import child_options, watchdog
+from helpers import LONG_WATCHDOG, STRESS_SECONDS, WATCHDOG, Task, seeded, thorough, wait_until
+from nats_helpers import (
+    Publisher,
+    Server,
+    StreamError,
+    Subscriber,
+    Taker,
+    are_numbered,
+    asked,
+    numbered,
+    publish,
+    published,
+)
+
+from f1buf import ShutDown
+
+ROUNDS = 50 if STRESS_SECONDS >= 0.5 else 3
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog(10 * LONG_WATCHDOG):
+        yield
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Server(tmp_path) as server:
+        yield server
+
+
+class Feeder:
+    """Puts numbered readings into a publisher's ring, in batches of many sizes, until it is told to end."""
+
+    def __init__(self, publisher, first=0):
+        self._publisher, self._first, self._stop = publisher, first, threading.Event()
+        self.count = first
+        self._task = Task(self._put)
+
+    def _put(self):
+        random = seeded(str(self._first))
+        with contextlib.suppress(ShutDown):
+            while not self._stop.wait(0.001):
+                size = random.randrange(1, 400)
+                self._publisher.ring.put_many(numbered(size, self.count))
+                self.count += size
+
+    def end(self):
+        """How many there are in all."""
+        self._stop.set()
+        self._task.result()
+        self._publisher.ring.shutdown()
+        return self.count
+
+
+# The server -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["killed", "stopped"])
+def test_the_server_is_killed_amid_publishing_and_subscribing(server, by):
+    url, random = f"{server.url}/race", seeded()
+    publisher = Publisher(url, batch=100, delay=0.005)
+    thread, feeder = Task(publisher.run), Feeder(publisher)
+    taker = Taker(Subscriber(url, timeout=WATCHDOG))
+    for _ in range(ROUNDS if by == "killed" else 2):
+        taker.wait_for(taker.count + random.randrange(1, 5000))
+        server.kill() if by == "killed" else server.stop()
+        put = feeder.count
+        wait_until(lambda put=put: feeder.count > put + 1000)  # what is put meanwhile waits
+        server.start()
+    count = feeder.end()
+    thread.result()
+    assert are_numbered(taker.result(), count)
+    assert (taker.subscriber.missed, taker.subscriber.rejected) == (0, {})
+    assert (publisher.published, publisher.lost) == (count, 0)
+
+
+def test_the_server_is_killed_before_the_first_new_message(server):
+    url = f"{server.url}/race"
+    publisher = Publisher(url)
+    thread = Task(publisher.run)
+    publisher.ring.put_many(numbered(10))
+    wait_until(lambda: publisher.published == 10)
+    taker = Taker(Subscriber(url, start="new"))
+    server.kill()
+    publisher.ring.put_many(numbered(10, 10))
+    server.start()
+    publisher.ring.put_many(numbered(10, 20))
+    publisher.ring.shutdown()
+    thread.result()
+    assert taker.result()["value"].tolist() == list(range(10, 30))
+
+
+def test_a_server_that_is_away_when_reading_begins(server):
+    url = f"{server.url}/race"
+    published(url, numbered(100))
+    source = Subscriber(url)
+    server.kill()
+    taker = Taker(source)
+    server.start()
+    assert are_numbered(taker.result(), 100)
+
+
+def test_a_subscriber_is_stopped_before_the_server_has_come_back(server):
+    published(f"{server.url}/race", numbered(100))
+    source = Subscriber(f"{server.url}/race")
+    server.kill()
+    assert len(Taker(source).end()) == 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(source.name)]
+
+
+def test_a_subscriber_is_stopped_while_the_server_is_away(server):
+    url = f"{server.url}/race"
+    publisher = Publisher(url, patience=0.1)
+    thread = Task(publisher.run)
+    publisher.ring.put_many(numbered(10))
+    taker = Taker(Subscriber(url, timeout=WATCHDOG))
+    taker.wait_for(10)
+    server.kill()
+    assert len(taker.end()) == 10
+    publisher.ring.shutdown()
+    with contextlib.suppress(StreamError):
+        thread.result()
+
+
+def test_a_server_that_hangs_at_the_end(server):
+    """It takes nothing, but the connection stays: the publisher ends all the same."""
+    url = f"{server.url}/race"
+    publisher = Publisher(url, patience=0.1)
+    thread = Task(publisher.run)
+    publisher.ring.put_many(numbered(10))
+    wait_until(lambda: publisher.published == 10)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        publisher.ring.put_many(numbered(500_000, 10))  # more than a connection holds
+        publisher.ring.shutdown()
+        with pytest.raises(StreamError, match=r"; 500,000 readings are not known to be stored$"):
+            thread.result()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def test_a_store_that_went_back(server, tmp_path):
+    """As after a power cut: both sides say so, and miss nothing silently."""
+    url = f"{server.url}/race"
+    publisher = Publisher(url, batch=10, patience=WATCHDOG)
+    thread = Task(publisher.run)
+    publisher.ring.put_many(numbered(100))
+    taker = Taker(Subscriber(url, timeout=WATCHDOG))
+    taker.wait_for(100)
+    server.stop()
+    shutil.copytree(server.folder / "jetstream", tmp_path / "before")
+    server.start()
+    publisher.ring.put_many(numbered(100, 100))
+    taker.wait_for(200)
+    wait_until(lambda: publisher.published == 200)
+    server.kill()
+    shutil.rmtree(server.folder / "jetstream")
+    shutil.copytree(tmp_path / "before", server.folder / "jetstream")
+    server.start()
+    with pytest.raises(StreamError, match="the stream has gone back behind message "):
+        taker.result()
+    with contextlib.suppress(ShutDown):
+        publisher.ring.put_many(numbered(7, 200))  # which it has seen by now, or sees then
+    with pytest.raises(StreamError, match=r"the stream ends at message .*; [07] readings are not known to be stored$"):
+        thread.result()
+    assert are_numbered(taker.readings, 200)
+
+
+# A process ------------------------------------------------------------------------------------------------------------
+
+
+def child(call, **options):
+    """A process that calls one of the functions below."""
+    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.{call}"), **options)
+    here = Path(__file__).parent
+    how["env"]["PYTHONPATH"] += os.pathsep.join(["", str(here), str(here.parent)])
+    return subprocess.Popen(**how, stdout=subprocess.PIPE, text=True)
+
+
+def subscribe_and_tell(url, start):
+    """Print each batch's position and values: a line is written whole or not at all, as a part of a recording."""
+    source = Subscriber(url, start=start)
+    before = None
+    for batch in source.batches():
+        if before is not None:
+            print(source.position, *before, flush=True)
+        before = batch["value"].astype(int).tolist()
+    print(source.position, *before, flush=True)
+
+
+def test_the_subscriber_is_killed(server):
+    """The next process goes on behind what the one before has told of."""
+    url, random = f"{server.url}/race", seeded()
+    publisher = Publisher(url, batch=100, delay=0.005)
+    thread, feeder = Task(publisher.run), Feeder(publisher)
+    wait_until(lambda: publisher.published)
+    values, position = [], 0
+    for left in reversed(range(ROUNDS + 1)):
+        lines = random.randrange(1, 40) if left else -1
+        if not left:
+            count = feeder.end()
+        with child(f"subscribe_and_tell({url!r}, {position + 1})") as process:
+            for line in process.stdout:
+                if line.endswith("\n"):
+                    position, *told = map(int, line.split())
+                    values += told
+                lines -= 1
+                if not lines:
+                    process.kill()
+        assert process.returncode == (-signal.SIGKILL if left else 0)
+    thread.result()
+    assert values == list(range(count))
+
+
+def publish_for_ever(url, first):
+    publisher = Publisher(url, batch=50, delay=0.005)
+    thread, feeder = Task(publisher.run), Feeder(publisher, first)
+    print(flush=True)
+    thread.join()
+    feeder.end()
+
+
+def test_the_publisher_is_killed(server):
+    """What is stored are whole messages, from the first on; the next one's follow."""
+    url = f"{server.url}/race"
+    taker = None
+    for number in range(max(2, ROUNDS // 10)):
+        first = number * 10**9
+        with child(f"publish_for_ever({url!r}, {first})") as process:
+            process.stdout.readline()
+            taker = taker or Taker(Subscriber(url, timeout=WATCHDOG))
+            taker.wait_for(taker.count + 2000)
+            process.kill()
+    published(url, numbered(10, 10**12))
+    values = taker.result()["value"]
+    assert values[-10:].tolist() == list(range(10**12, 10**12 + 10))
+    for number in range(max(2, ROUNDS // 10)):
+        mine = values[(values >= number * 10**9) & (values < (number + 1) * 10**9)]
+        assert len(mine) >= 1000
+        assert np.array_equal(mine, np.arange(len(mine)) + number * 10**9)
+    assert np.all(np.diff(values) > 0)
+    assert taker.subscriber.missed == 0
+
+
+# More servers, and other losses ---------------------------------------------------------------------------------------
+
+
+class Cluster:
+    """Three servers that hold a stream together."""
+
+    def __init__(self, folder):
+        first = [Server(folder / f"n{number}") for number in range(3)]
+        routes = ", ".join(f'"nats://127.0.0.1:{server.port + 10_000}"' for server in first)
+        for number, server in enumerate(first):
+            path = server.folder / "nats.conf"
+            text = path.read_text().replace("server_name: f1buf", f"server_name: n{number}")
+            listen = f'listen: "127.0.0.1:{server.port + 10_000}"'
+            path.write_text(f"{text}cluster {{ name: c, {listen}, routes: [{routes}] }}\n")
+        self.servers = first
+
+    def url(self, stream):
+        return f"nats://{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}/{stream}"
+
+    def info(self, name):
+        """What the servers say of a stream; None while they do not agree."""
+
+        async def look(_, stream):
+            return await stream.stream_info(name)
+
+        for server in self.servers:
+            if server.process.poll() is None:
+                with contextlib.suppress(Exception):
+                    return asked(server.url, look)
+        return None
+
+    def leader(self, name):
+        """The server that leads a stream, once there is one."""
+        found = []
+
+        def led():
+            info = self.info(name)
+            found[:] = [info.cluster.leader] if info is not None and info.cluster.leader else []
+            return found
+
+        wait_until(led, "a leader", every=0.1)
+        return self.servers[int(found[0][1])]
+
+    def is_whole(self, name):
+        info = self.info(name)
+        others = (info.cluster.replicas or []) if info is not None and info.cluster.leader else []
+        return len(others) == 2 and all(each.current for each in others)
+
+    def __enter__(self):
+        tasks = [Task(server.start) for server in self.servers]
+        for task in tasks:
+            task.result()
+        return self
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.__exit__()
+
+
+@thorough
+def test_a_cluster_loses_its_leader(tmp_path):
+    with Cluster(tmp_path) as cluster:
+        url, made = cluster.url("race"), []
+
+        def make():
+            with contextlib.suppress(StreamError):  # until they have found each other
+                made.append(Publisher(url, batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
+            return made
+
+        wait_until(make, "a cluster", every=0.2)
+        [publisher] = made
+        thread, feeder = Task(publisher.run), Feeder(publisher)
+        taker = Taker(Subscriber(url, timeout=WATCHDOG))
+        for _ in range(max(2, ROUNDS // 10)):
+            taker.wait_for(taker.count + 3000)
+            leader = cluster.leader("race")
+            leader.kill()
+            taker.wait_for(taker.count + 3000)  # the other two go on
+            leader.start()
+            wait_until(lambda: cluster.is_whole("race"), "three servers again", every=0.2)
+        count = feeder.end()
+        thread.result()
+        assert are_numbered(taker.result(), count)
+        assert publisher.published == count
+
+
+def test_a_full_file_system(tmp_path):
+    """What is told to be stored is; the publisher waits for room, and gives up at the end."""
+    unshare = shutil.which("unshare")
+    mount = f'mount -t tmpfs -o size=8m none {tmp_path} && exec "$@"'
+    namespace = unshare, "--mount", "sh", "-c", mount, "sh"
+    if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system of its own")
+    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.fill({str(tmp_path)!r})"))
+    here = Path(__file__).parent
+    how["env"]["PYTHONPATH"] += os.pathsep.join(["", str(here), str(here.parent)])
+    how["args"] = [*namespace, *how["args"]]
+    done = subprocess.run(**how, capture_output=True, text=True, timeout=2 * WATCHDOG)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "ok\n"
+
+
+def fill(folder):
+    """Publish to a server whose file system is full before the end."""
+    with Server(folder) as server:
+        url = f"{server.url}/race"
+        publisher = Publisher(url, batch=4096, patience=0.5)
+        with pytest.raises(StreamError, match="readings are not known to be stored"):
+            publish(publisher, numbered(500_000)).result()
+        count = publisher.published
+        assert 0 < count < 500_000
+        taker = Taker(Subscriber(url))
+        taker.wait_for(count)
+        assert are_numbered(taker.end()[:count], count)
+    print("ok")
+
+
+@thorough
+def test_a_network_that_is_cut():
+    """In a network of its own, whose loopback interface goes down and comes back."""
+    from own_network import NOT_ALLOWED
+
+    here = Path(__file__).parent
+    how = child_options([], (str(here / "own_network.py"), sys.executable, "-W", "error", "-c", CUT))
+    how["env"]["PYTHONPATH"] += os.pathsep.join(["", str(here), str(here.parent)])
+    done = subprocess.run(**how, capture_output=True, text=True, timeout=10 * LONG_WATCHDOG)
+    if done.returncode == NOT_ALLOWED:
+        pytest.skip(done.stderr)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "ok\n"
+
+
+CUT = "import test_nats_killed; test_nats_killed.cut_again_and_again()"
+
+
+def set_loopback(up):
+    """Let the loopback interface of this network take and give packets, or lose them all."""
+    import fcntl
+    import socket
+    import struct
+
+    from own_network import IFF_RUNNING, IFF_UP, SIOCSIFFLAGS
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", (IFF_UP | IFF_RUNNING) if up else 0))
+
+
+def cut_again_and_again():
+    """Publish and subscribe while the network is cut, each time until the publisher has noticed."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder, Server(folder) as server:
+        url = f"{server.url}/race"
+        publisher = Publisher(url, batch=100, delay=0.005, patience=WATCHDOG)
+        thread, feeder = Task(publisher.run), Feeder(publisher)
+        taker = Taker(Subscriber(url, timeout=WATCHDOG))
+        for _ in range(3):
+            taker.wait_for(taker.count + 3000)
+            set_loopback(False)
+            wait_until(lambda: publisher.trouble)
+            set_loopback(True)
+        count = feeder.end()
+        thread.result()
+        assert are_numbered(taker.result(), count)
+    print("ok")
