@@ -31,7 +31,7 @@ from f1buf.telemetry.parts import read_footer, read_rows
 from f1buf.telemetry.recorder import Recorder
 
 SMALL = {"capacity": 1000, "batch": 16}  # of which 64 messages and the ring hold far less than the tests put
-MANY = 8_000
+MANY = 12_000
 _numbers = itertools.count()
 
 
@@ -137,14 +137,14 @@ def test_what_comes_while_the_server_is_away(server, url, folder, before, shards
     if before:
         server.kill()
     Task(put, publisher, MANY - before, before).result()  # far more than the ring holds
-    assert left_in(publisher) > MANY // 2
+    assert left_in(publisher) > MANY // 4
     server.start()
     publisher.ring.shutdown()
     task.result()
     check(taken(url), MANY, shards)
     said = publisher.as_dict()["spool"]
     assert (said["found"], said["left"], said["folder"]) == (0, 0, str(folder))
-    assert said["readings"] > MANY // 2
+    assert said["readings"] > MANY // 4
     assert (publisher.published, publisher.safe, publisher.lost, publisher.trouble) == (MANY, MANY, 0, "")
     assert f"{said['readings']:,} went through the spool {folder}, none is left" in str(publisher)
     assert os.listdir(folder) == []

@@ -223,8 +223,11 @@ async def _close(client: Client) -> None:
     with suppress(OSError, AssertionError, nats.errors.Error):
         async with asyncio.timeout(_CLOSING):
             await client.close()
-    with suppress(AttributeError):
-        transport._io_writer.transport.abort()
+    except (OSError, nats.errors.Error):
+        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
+        with suppress(AttributeError):
+            transport: Any = client._transport
+            transport._io_writer.transport.abort()
 
 
 @asynccontextmanager

@@ -63,8 +63,8 @@ _IN_FLIGHT_BYTES = 16 << 20
 _TAKEN = 4096  # readings at a time, at least: a take costs as much as the half of a small message
 _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster that has lost its leader takes 6
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
-_DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 _LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
+_DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -677,6 +677,8 @@ class _Outbox:
         self._give_up_at_the_end()
         if self._base is None or await self._is_before_all(last, headers):
             self._base = last
+            if self._publisher._spool is not None:
+                self._publisher._spool.note_base(last)
         stored = last - self._base
         if last > self._base and headers is not None and headers.get(PUBLISHER) != self._who:
             raise StreamError(
@@ -700,6 +702,8 @@ class _Outbox:
         assert self._base is not None
         if self._first or last == self._base or (headers or {}).get(PUBLISHER) == self._who:
             return False
+        if self._publisher._spool is not None and self._publisher._spool.found:
+            return False  # what an earlier publisher has left belongs right behind what was there
         there = await self._link.message_at(self._base + 1)
         return there is not None and there.get(PUBLISHER) != self._who
 

@@ -299,6 +299,14 @@ class Spool:
             "send all of them all the same"
         )
 
+    def note_base(self, last: int) -> None:
+        """The stream has gone on with others' messages before anything of this publisher's was stored."""
+        assert self._state is not None
+        self._state["base"] = last
+        if self._is_state_written:
+            with contextlib.suppress(OSError):  # else a later publisher refuses the spool, and says why
+                self._write_state()
+
     def _stored_rows(self, part: _Part) -> int:
         return max(0, self._made[1] - part.first) if part.number == self._made[0] else 0
 
