@@ -287,7 +287,7 @@ def refused_by_parser(*args):
     "option", [("--publish-overflow", "block"), ("--publish-shards", 2), ("--replicas", 3)], ids=lambda each: each[0]
 )
 def test_options_without_publish(option):
-    said = "--publish-overflow, --publish-shards and --replicas are of no use without --publish URL"
+    said = "--publish-overflow, --publish-shards, --publish-spool and --replicas are of no use without --publish URL"
     assert refused("run", *MANY, *option) == said
 
 

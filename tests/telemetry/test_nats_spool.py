@@ -237,7 +237,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_one(server, url, folder, ha
     assert sorted(values_in(folder)) == list(range(first.published, 5000))
 
     server.start()
-    Publisher(url, spool=folder)  # ends before it has sent anything, as if killed
+    Publisher(url, spool=folder)._spool.close()  # ends before it has sent anything, as if killed
     with publishing(url, spool=folder, **SMALL) as second:
         assert second.as_dict()["spool"]["found"] == left
         put(second, 1000, 5000)

@@ -92,7 +92,10 @@ class StreamAddress:
         """Return what `nats.connect` is to be told beside how to go on."""
         told: dict[str, Any] = {"servers": list(self.servers)}
         if "creds" in self.options:
-            told["user_credentials"] = self.options["creds"]
+            import nkeys  # type: ignore[import-untyped]  # noqa: F401  nats-py needs it once the server asks for them
+
+            with open(self.options["creds"], "rb"):  # nor does it look at the file before
+                told["user_credentials"] = self.options["creds"]
         if "ca" in self.options:
             told["tls"] = ssl.create_default_context(cafile=self.options["ca"])
         return told
@@ -204,7 +207,7 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
             async with asyncio.timeout(_PATIENCE):
                 await first.connect(**told, **once, error_cb=link.note_error)
                 await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
-        except (TimeoutError, OSError, ImportError, nats.errors.Error) as error:
+        except (TimeoutError, OSError, nats.errors.Error) as error:
             raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
         finally:
             await _close(first)
@@ -223,11 +226,8 @@ async def _close(client: Client) -> None:
     with suppress(OSError, AssertionError, nats.errors.Error):
         async with asyncio.timeout(_CLOSING):
             await client.close()
-    except (OSError, nats.errors.Error):
-        # It is lost, or the server takes nothing any more, and nats-py waits for that without an end.
-        with suppress(AttributeError):
-            transport: Any = client._transport
-            transport._io_writer.transport.abort()
+    with suppress(AttributeError):
+        transport._io_writer.transport.abort()
 
 
 @asynccontextmanager
@@ -283,8 +283,11 @@ def _result_of(coroutine: Coroutine[Any, Any, _T]) -> _T:
 def _told(address: StreamAddress) -> dict[str, Any]:
     try:
         return address.arguments()
+    except ImportError as error:
+        raise StreamError(f"{address}: {one_line(error)}; pip install 'nats-py[nkeys]'") from error
     except OSError as error:
-        raise StreamError(f"{address}: {address.options['ca']}: {error.strerror or one_line(error)}") from error
+        name = error.filename or address.options["ca"]
+        raise StreamError(f"{address}: {name}: {error.strerror or one_line(error)}") from error
 
 
 def _why(error: BaseException, said: str) -> str:
@@ -294,10 +297,6 @@ def _why(error: BaseException, said: str) -> str:
         return "the server refuses these credentials; give them in the address (nats://USER:PASSWORD@HOST/STREAM)"
     if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
         return f"no encrypted connection: {one_line(error) or said}; see ?ca=FILE, and tls:// in place of nats://"
-    if isinstance(error, ImportError):
-        return f"{one_line(error)}; pip install 'nats-py[nkeys]'"
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename}: {error.strerror}; expected a file of credentials"
     reason = "" if isinstance(error, asyncio.TimeoutError | nats.errors.NoServersError) else f": {one_line(error)}"
     return f"no server answers there{reason}; start one (f1buf broker), or correct the address"
 
