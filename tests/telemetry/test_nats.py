@@ -6,6 +6,8 @@ import datetime
 import itertools
 import json
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from nats_helpers import (
 
 from f1buf import RingBuffer
 from f1buf.telemetry import SPEED, Channel, F1TelemetrySystem, Threshold
+from f1buf.telemetry.nats import publisher as publisher_module
 
 _numbers = itertools.count()
 LIMITS = (Threshold("SPEED", above=10, message="fäst"),)
@@ -395,6 +398,24 @@ def test_a_stream_that_is_full_at_the_end(url):
         publish(publisher, numbered(300)).result()
     assert (publisher.published, publisher.lost) == (90, 210)
     assert "maximum messages exceeded" in publisher.trouble
+
+
+def test_a_long_pause_before_the_end_is_no_reason_to_give_up(server, monkeypatch):
+    """`patience` begins when nothing more will be put, not when something was stored last."""
+    clock, later = time.monotonic, [0.0]
+    monkeypatch.setattr(publisher_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
+    publisher = Publisher(f"{server.url}/race", patience=WATCHDOG)
+    task = Task(publisher.run)
+    publisher.ring.put_many(numbered(10))
+    wait_until(lambda: publisher.published == 10, "ten readings to be stored")
+    server.kill()
+    later[0] = 10 * WATCHDOG
+    publisher.ring.put_many(numbered(10, 10))
+    publisher.ring.shutdown()
+    wait_until(lambda: publisher.trouble, "the server to be missed")
+    server.start()
+    task.result()
+    assert are_numbered(taken(Subscriber(f"{server.url}/race")), 20)
 
 
 def test_a_server_that_is_away_at_the_end(server):

@@ -22,6 +22,7 @@ than half full, its readings go to the disk. As long as the spool holds any, mes
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections import deque
@@ -542,6 +543,7 @@ class _Outbox:
         self.is_left = False  # whether it sends no more
         self._changed, self._room = asyncio.Event(), asyncio.Event()
         self._stored_at = time.monotonic()  # when the last message was stored
+        self._ending_since = math.inf  # since when it is known that nothing more will be put
         self.largest = max(1, link.client.max_payload - OVERHEAD)
 
     async def put(self, message: _Message) -> None:
@@ -714,8 +716,10 @@ class _Outbox:
     def _give_up_at_the_end(self) -> None:
         """Raise where no more readings come, and nothing has been stored for long."""
         if not self._publisher.ring.is_shutdown:
-            self._stored_at = time.monotonic()
-        elif time.monotonic() - self._stored_at > self._patience:
+            return
+        now = time.monotonic()
+        self._ending_since = min(self._ending_since, now)  # a pause before that does not count
+        if now - max(self._stored_at, self._ending_since) > self._patience:
             raise _AwayError(self._publisher.trouble or f"{self._address}: the server stores nothing")
 
 
