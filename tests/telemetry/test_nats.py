@@ -251,8 +251,9 @@ def test_a_message_larger_than_the_server_takes_is_split(tmp_path, kilobytes):
 def test_one_reading_may_be_too_large(tmp_path):
     with Server(tmp_path, "max_payload: 1KB\n") as server:
         publisher = Publisher(f"{server.url}/race")
+        publisher.ring.put_many(numbered(3))  # before it begins, for it fails at once
         with pytest.raises(StreamError) as error:
-            publish(publisher, numbered(3)).result()
+            publish(publisher).result()
     said = f"{server.url}/race: takes messages of 1 bytes, and one reading with what is known of its channel takes "
     assert str(error.value).startswith(said)
     assert str(error.value).endswith("(max_payload); 3 readings are not known to be stored")
