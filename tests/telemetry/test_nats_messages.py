@@ -13,7 +13,7 @@ pa = pytest.importorskip("pyarrow", reason="messages of readings need pyarrow")
 
 from f1buf import READING  # noqa: E402
 from f1buf.telemetry import SPEED, Channel, Threshold  # noqa: E402
-from f1buf.telemetry.channels import known_channels  # noqa: E402
+from f1buf.telemetry.channels import channels_by_name  # noqa: E402
 from f1buf.telemetry.nats.messages import (  # noqa: E402
     DESCRIBED,
     SCHEMA,
@@ -73,7 +73,8 @@ def test_what_the_sender_said_of_itself():
     packer, unpacker = Packer(source="five sensörs", thresholds=LIMITS), Unpacker()
     about = unpacker.unpack(packer.pack(readings([1.0]))).about
     assert (about.source, about.thresholds) == ("five sensörs", LIMITS)
-    assert about.numbers.tolist() == [0, *(channel.number for channel in known_channels())]
+    named = {channel.number for limit in LIMITS for channel in channels_by_name(limit.channel)}
+    assert set(about.numbers.tolist()) == {0, SPEED.number} | named  # what came, and what the thresholds are of
     assert unpacker.unpack(packer.pack(readings([]))).about is about  # read once
 
 
@@ -86,8 +87,18 @@ def test_a_channel_that_comes_between_messages():
         assert unpacker.unpack(message).readings.tobytes() == stream.tobytes()
         table = pa.ipc.open_stream(message).read_all()
         assert table["channel"].to_pylist() == [f"BETWEEN {number}"]
-        said = json.loads(table.schema.metadata[KEY])["channels"][later.number - 1]
+        said = json.loads(table.schema.metadata[KEY])["channels"][number]
         assert said == {"name": f"BETWEEN {number}", "unit": "", "range": [None, float(number)]}
+
+
+def test_channels_of_one_name_have_their_units_behind_it():
+    same = [Channel("SAME", unit, (0.0, top)) for unit, top in (("V", 5.0), ("A", 5.0), ("A", 9.0))]
+    stream = np.concatenate([readings([1.0], channel) for channel in same])
+    message = Packer().pack(stream)
+    assert Unpacker().unpack(message).readings.tobytes() == stream.tobytes()
+    table = pa.ipc.open_stream(message).read_all()
+    assert table["channel"].to_pylist() == ["SAME", "SAME [A]", "SAME #3"]
+    assert table.to_pandas()["channel"].tolist() == ["SAME", "SAME [A]", "SAME #3"]
 
 
 def test_what_utf8_cannot_hold():

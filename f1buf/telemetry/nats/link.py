@@ -1,6 +1,7 @@
 """The connection to a NATS server and its JetStream: addresses, requests, and errors in one line."""
 
 import asyncio
+import importlib
 import json
 import re
 import ssl
@@ -92,7 +93,7 @@ class StreamAddress:
         """Return what `nats.connect` is to be told beside how to go on."""
         told: dict[str, Any] = {"servers": list(self.servers)}
         if "creds" in self.options:
-            import nkeys  # type: ignore[import-untyped]  # noqa: F401  nats-py needs it once the server asks for them
+            importlib.import_module("nkeys")  # which nats-py needs once the server asks for them
 
             with open(self.options["creds"], "rb"):  # nor does it look at the file before
                 told["user_credentials"] = self.options["creds"]

@@ -1,14 +1,15 @@
 """Readings as messages: what is in one, how it is packed and unpacked. Needs pyarrow.
 
 A message is an Arrow IPC stream of one record batch, which any program with Arrow reads: a row a reading, in the order
-in which they were taken, with the columns of `SCHEMA`. `channel` is dictionary-encoded: the rows hold the sender's
-channel numbers, the dictionary the names; number 0 is no channel, and its name is empty. Where the sender knows
-something of its sensors the columns of `DESCRIBED` follow, as in a recording.
+in which they were taken, with the columns of `SCHEMA`. `channel` is dictionary-encoded; the dictionary has the names of
+the channels that came so far. Where several channels have one name, the later ones have their unit behind it. Place 0
+is no channel, and its name is empty. Where the sender knows something of its sensors the columns of `DESCRIBED` follow,
+as in a recording.
 
 The schema's metadata has, under `KEY`, a JSON object: "schema" (the version of all that is said here), "version" (of
 the f1buf that sent it), "source" (where the readings come from), "thresholds" (what they are checked against there, a
-TOML text), and "channels", in the order of their numbers from 1, each with "name", "unit" and "range" (null where it is
-infinite). So every message can be read by itself.
+TOML text), and "channels", in the order of the dictionary from 1 on, each with "name", "unit" and "range" (null where
+it is infinite). So every message can be read by itself.
 
 Arrow's format has no checksums: where bytes were damaged, pyarrow may give other values, or end the process. So the
 checksum of a message goes with it, as a header, and is compared before pyarrow sees the message.
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from f1buf import __version__
 from f1buf.ring.reading import READING
-from f1buf.telemetry.channels import known_channels
+from f1buf.telemetry.channels import MAX_CHANNELS, Channel, channels_by_name, known_channels
 from f1buf.telemetry.parts import (
     KEY,
     Descriptions,
@@ -74,6 +75,9 @@ def checksum(message: bytes) -> str:
     return f"{zlib.crc32(message):08x}"
 
 
+_NEW = 0xFFFF  # in place of a channel's place in the dictionary; with 65,535 channels in use the last one has none
+
+
 class MessageError(ValueError):
     """Bytes that are no message of readings; the message is one line that says why."""
 
@@ -111,10 +115,20 @@ class Packer:
         thresholds: Iterable[Threshold] = (),
     ) -> None:
         self._descriptions = None if describe is None else Descriptions(describe)
-        self._said = {"schema": VERSION, "version": __version__, "source": source, "thresholds": dumps(thresholds)}
-        self._channels = -1  # of how many the schema and the dictionary tell
+        self._thresholds = tuple(thresholds)
+        self._said = {
+            "schema": VERSION,
+            "version": __version__,
+            "source": source,
+            "thresholds": dumps(self._thresholds),
+        }
+        # By a channel's number its place in the dictionary, which has those that came so far, or that thresholds name.
+        self._places = np.full(MAX_CHANNELS + 1, _NEW, np.uint16)
+        self._places[0] = 0
+        self._channels: list[Channel] = []
         self._schema, self._names = SCHEMA, pa.array([""])
         self._begin = b""  # of a message: the schema and the dictionary, the same in all while there is no new channel
+        self._tell_of([each for threshold in self._thresholds for each in channels_by_name(threshold.channel)])
 
     @property
     def notes(self) -> list[str]:
@@ -123,9 +137,8 @@ class Packer:
 
     def pack(self, readings: Array) -> bytes:
         """Return the message of these readings, an array of READING; none is a message, too."""
-        self._tell_channels()
         columns = [pa.array(np.ascontiguousarray(readings[name])) for name in _PLAIN]
-        columns.insert(2, pa.array(np.where(readings["channel"] < len(self._names), readings["channel"], 0)))
+        columns.insert(2, pa.array(self._placed(readings["channel"])))
         if self._descriptions is None:
             batch = pa.RecordBatch.from_arrays(columns, schema=_NUMBERS)
             return b"".join((self._begin, batch.serialize(), _END))
@@ -141,20 +154,42 @@ class Packer:
         message: bytes = sink.getvalue().to_pybytes()
         return message
 
-    def _tell_channels(self) -> None:
-        channels = known_channels()
-        if len(channels) == self._channels:
-            return
-        said = json.dumps(self._said | {"channels": [channel_said(each) for each in channels]})
+    def _placed(self, numbers: Array) -> Array:
+        """Return the channels' places in the dictionary."""
+        places: Array = self._places[numbers]
+        new = places == _NEW
+        if new.any():
+            known = known_channels()
+            self._tell_of([known[n - 1] for n in np.unique(numbers[new]).tolist() if n <= len(known)])
+            places = self._places[numbers]
+            places[places == _NEW] = 0  # no channel has these numbers
+        return places
+
+    def _tell_of(self, channels: Iterable[Channel]) -> None:
+        """Take channels into the dictionary and the schema."""
+        for channel in channels:
+            if self._places[channel.number] == _NEW:
+                self._channels.append(channel)
+                self._places[channel.number] = len(self._channels)
+        said = json.dumps(self._said | {"channels": [channel_said(each) for each in self._channels]})
         fields = [*SCHEMA, *(DESCRIBED if self._descriptions is not None else ())]
         self._schema = pa.schema(fields, {KEY: said.encode()})
-        self._names = pa.array(["", *(faithful_text(each.name) for each in channels)])
-        self._channels = len(channels)
+        self._names = pa.array(_different(self._channels))
         if self._descriptions is None:
             columns = [pa.array([], field.type) for field in SCHEMA]
             columns[2] = pa.DictionaryArray.from_arrays(pa.array([], pa.uint16()), self._names)
             message = self._whole(columns)
             self._begin = message[: _begin_of(message)]
+
+
+def _different(channels: Iterable[Channel]) -> list[str]:
+    """Return the channels' names, none twice, as pandas wants it; before them that of no channel."""
+    names = [""]
+    for place, channel in enumerate(channels, 1):
+        name = faithful_text(channel.name)
+        others = (name, f"{name} [{faithful_text(channel.unit)}]", f"{name} #{place}")
+        names.append(next(each for each in others if each not in names))
+    return names
 
 
 def _begin_of(message: bytes) -> int:
