@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import mixed_stream, watchdog
-from helpers import WATCHDOG, Task, wait_until
+from helpers import FULL, WATCHDOG, Task, wait_until
 from nats_helpers import Server, StreamError, Subscriber, Taker, are_numbered, numbered, published, publishing
 
 from f1buf import READING
@@ -396,14 +396,13 @@ def subscriber_process(url, folder):
     return process
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=pytest.mark.thorough)])
-def test_a_subscriber_that_is_killed_loses_and_doubles_nothing(tmp_path, url, rounds):
+def test_a_subscriber_that_is_killed_loses_and_doubles_nothing(tmp_path, url):
     stream, expected = mixed_stream(20_000), []
     system = F1TelemetrySystem(256, thresholds=LIMITS, on_alert=lambda alert: expected.append(alert.as_json() + "\n"))
     system.start([Pieces(system, [stream])])
     system.run()
     with publishing(url, thresholds=LIMITS, batch=64) as publisher:
-        for part in np.array_split(stream, rounds):
+        for part in np.array_split(stream, 25 if FULL else 2):
             process = subscriber_process(url, tmp_path)
             publisher.ring.put_many(part)
             wait_until(lambda: publisher.lost == 0, "the server has all")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import child_options, watchdog
-from helpers import LONG_WATCHDOG, STRESS_SECONDS, WATCHDOG, Task, seeded, thorough, wait_until
+from helpers import FULL, LONG_WATCHDOG, WATCHDOG, Task, seeded, thorough, wait_until
 from nats_helpers import (
     Publisher,
     Server,
@@ -28,7 +28,7 @@ from nats_helpers import (
 
 from f1buf import ShutDown
 
-ROUNDS = 50 if STRESS_SECONDS >= 0.5 else 3
+ROUNDS = 50 if FULL else 3  # with F1BUF_STRESS=10
 
 
 @pytest.fixture(autouse=True)
