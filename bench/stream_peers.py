@@ -28,6 +28,7 @@ from common import require
 from nats.js.api import ConsumerConfig
 
 from f1buf import READING
+from f1buf.telemetry.channels import known_channels
 from f1buf.telemetry.nats.messages import SCHEMA, Packer
 
 BYTES_READY, BYTES_ONLY = "bytes ready", "bytes only"
@@ -42,7 +43,11 @@ Part = Callable[[], contextlib.AbstractContextManager[None]]
 
 def packer() -> Callable[[Any], bytes]:
     """Packs what f1buf packs: the same bytes."""
-    with pa.ipc.open_stream(Packer().pack(np.empty(0, READING))) as stream:
+    each = np.zeros(
+        len(known_channels()), READING
+    )  # a reading of each channel: the dictionary is in their numbers' order
+    each["channel"] = np.arange(1, len(each) + 1)
+    with pa.ipc.open_stream(Packer().pack(each)) as stream:
         schema, names = stream.schema, stream.read_next_batch().column("channel").dictionary
 
     def pack(readings: Any) -> bytes:
