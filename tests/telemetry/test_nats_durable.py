@@ -346,6 +346,19 @@ def test_readings_that_come_later_are_the_next_ones(url):
     assert Taker(Subscriber(url, durable="wall")).result()["value"].tolist() == list(range(300, 500))
 
 
+def test_a_shard_that_had_nothing_yet_does_not_change_where_the_others_go_on(url):
+    """A later subscriber's `start` is of no account where an earlier one had begun."""
+    published(url, numbered(10, sensors=2), shards=2)
+    Taker(Subscriber(url, durable="wall", start="new", follow=True)).end()
+    odd = numbered(40, 10, sensors=2)
+    published(url, odd[odd["sensor_id"] == 1][:5], shards=2)
+    first = Taker(Subscriber(url, durable="wall", start="new", follow=True))
+    first.wait_for(5)
+    first.end()
+    published(url, numbered(40, 50, sensors=2), shards=2)
+    assert len(Taker(Subscriber(url, durable="wall", start="new")).result()) == 40
+
+
 def test_a_name_that_cannot_be(url):
     published(url, numbered(1))
     with pytest.raises(StreamError, match=r"the durable name is 'a\.b'; expected up to 64 letters, digits, - and _"):

@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
 
 import nats.errors
@@ -41,12 +41,9 @@ class Place(NamedTuple):
 
     sequence: int
     """Its number in the stream."""
-    publisher: str
-    number: str
-    """What its headers say."""
-
-
-_NOWHERE = Place(0, "", "")
+    publisher: str = ""
+    number: str = ""
+    """What its headers say; empty of one that was not read: where the reading begins behind it."""
 
 
 class Message(NamedTuple):
@@ -78,12 +75,8 @@ class Reader:
     ----------
     link : Link
         The connection.
-    start : dict
-        Where to begin as long as nothing has been read: ``deliver_policy`` and what belongs to it, as NATS has them.
-    shards : sequence of int
-        Which subjects of the stream to read.
     done : dict of int to Place
-        By shard the message that was read last, to go on behind it.
+        The shards, which are subjects of the stream, and behind which message to begin with each.
 
     Attributes
     ----------
@@ -93,15 +86,14 @@ class Reader:
         How many times a consumer was made again.
     """
 
-    def __init__(self, link: Link, start: dict[str, Any], shards: list[int], done: dict[int, Place]) -> None:
-        self._done = {shard: done[shard] for shard in shards if shard in done}
+    def __init__(self, link: Link, done: Mapping[int, Place]) -> None:
+        self._done = dict(done)
         # Behind the shard that is least far; of the others what is known already is passed over.
-        all_begun = len(self._done) == len(shards)
-        self.position = min((place.sequence for place in self._done.values()), default=0) if all_begun else 0
+        self.position = min(place.sequence for place in done.values())
         self.anew = -1
-        self._last = max(self._done.values(), default=None)
-        self._link, self._start, self._stream = link, start, link.address.stream
-        self._subjects = [f"{self._stream}.{shard}" for shard in shards]
+        self._last = max((place for place in done.values() if place.publisher), default=None)
+        self._link, self._stream = link, link.address.stream
+        self._subjects = [f"{self._stream}.{shard}" for shard in done]
         self._came: deque[Any] = deque()
         self._arrived = asyncio.Event()
         self._listening: Any = None  # nats-py's subscription
@@ -159,11 +151,10 @@ class Reader:
         self._listening = await self._link.client.subscribe(
             self._inbox, cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
         )
-        behind = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1}
         config = {
             "name": self._name, "ack_policy": "none", "max_deliver": 1, "mem_storage": True, "num_replicas": 1,
             "inactive_threshold": int(_UNUSED * _NS), "filter_subjects": self._subjects,
-            **(behind if self.position else self._start),
+            "deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1,
         }  # fmt: skip
         subject = f"CONSUMER.CREATE.{self._stream}.{self._name}"
         await self._link.request(subject, stream_name=self._stream, config=config, action="create")
@@ -206,9 +197,9 @@ class Reader:
                 raise _Odd
             if came.reply.startswith("$JS.ACK."):
                 message = self._message(came)
-                if message.sequence > self._done.get(message.shard, _NOWHERE).sequence:
+                if message.sequence > self._done[message.shard].sequence:
                     yield message
-                    self._last = max(self._last or _NOWHERE, message.place)
+                    self._last = max(self._last or message.place, message.place)
                 self.position = message.sequence
                 self._link.trouble = ""
             else:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import datetime
 import math
+import os
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
 from numpy.typing import NDArray
@@ -48,7 +49,16 @@ _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a r
 _PATIENCE = 5.0  # [s] for a server that is away at the end
 _FOLLOWED = 256  # publishers and shards whose counts are kept: the latest
 _DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NEW = {"deliver_policy": "new"}
+
+
+class _Round(NamedTuple):
+    """What the thread that receives is to read; another one takes its place where the own shards change."""
+
+    number: int
+    places: dict[int, Place]
+    """The shards, and behind which message to begin with each."""
+    ends: frozenset[int]
+    """Those whose publisher has ended there."""
 
 
 class Subscriber:
@@ -116,7 +126,8 @@ class Subscriber:
         if durable is not None and not _DURABLE.fullmatch(durable):
             raise StreamError(f"the durable name is {durable!r}; expected up to 64 letters, digits, - and _")
         self._address = StreamAddress(url)
-        self._start = _policy(start)
+        _check_start(start)
+        self._start = start
         self._follow = follow
         self.name = f"subscribed to {self._address}"
         self.source = ""
@@ -127,12 +138,12 @@ class Subscriber:
         self._durable, self._lease = durable, lease
         self._group: Group | None = None
         self._left = threading.Event()  # `batches` has ended
-        self._has_failed = False  # the thread that receives
+        self._failure: StreamError | None = None  # of the thread that receives
         self._linked = threading.Event()  # and the next two are there
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that receives
         self._link: Link | None = None
         self._kept_at = -math.inf
-        self._round = 0  # how often the shards that are read have changed
+        self._behind = 0  # the number of the message behind which to begin with a shard that nobody has read
         self.rejected: Counter[str] = Counter()
         self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
@@ -145,6 +156,7 @@ class Subscriber:
         self._shards = prepared(self._address, self._prepare(timeout))
         self._owned = list(range(self._shards)) if self._group is None else self._group.owned
         self._go_on()
+        self._round = _Round(0, dict(self._places), frozenset(self._ends))
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -186,14 +198,29 @@ class Subscriber:
                     )
                 await asyncio.sleep(_POLL)
             last = int(info["state"]["last_seq"])
-            if self._start == _NEW:  # by its number: a consumer that is made anew must not begin later
-                self._start = _policy(last + 1)
+            # By its number: what begins later, or anew, must not begin anywhere else.
+            self._behind = await self._number_before(link, last)
             shards = await check_stream(link, info)
             await self._learn(link, last)
             if self._durable is not None:
                 self._group = Group(address.stream, self._durable, shards, self._lease)
                 await self._group.join(link)
             return shards
+
+    async def _number_before(self, link: Link, last: int) -> int:
+        """Return the number of the message behind which to begin."""
+        if self._start == "new":
+            return last
+        if not isinstance(self._start, datetime.datetime):
+            return 0 if self._start == "start" else int(self._start) - 1
+        name, moment = os.urandom(8).hex(), self._start.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+        config = {"name": name, "deliver_policy": "by_start_time", "opt_start_time": moment, "ack_policy": "none"}
+        stream = self._address.stream
+        subject = f"CONSUMER.CREATE.{stream}.{name}"
+        told = await link.request(subject, stream_name=stream, config=config, action="create")
+        with contextlib.suppress(RefusedError):
+            await link.request(f"CONSUMER.DELETE.{stream}.{name}")
+        return int(told["delivered"]["stream_seq"])
 
     async def _info(self, link: Link) -> dict[str, Any] | None:
         """What the server says of the stream; None where there is none."""
@@ -240,7 +267,7 @@ class Subscriber:
                     break
                 if isinstance(came, BaseException):
                     raise came
-                for message, unpacked in came if now == self._round else ():
+                for message, unpacked in came if now == self._round.number else ():
                     yield from self._accepted(message, unpacked)
                     if stop is not None and stop.is_set():
                         break
@@ -256,7 +283,7 @@ class Subscriber:
         self.source, self.thresholds = unpacked.about.source, unpacked.about.thresholds
         shard, first = message.shard, int(message.headers.get(FIRST, 0))
         key = shard, message.headers.get(PUBLISHER, "")
-        self.missed += max(0, first - self._following.get(key, 0 if shard in self._places else first))
+        self.missed += max(0, first - self._following.get(key, 0 if self._places[shard].publisher else first))
         if len(unpacked.readings):
             yield unpacked.readings
         self._following[key] = first + len(unpacked.readings)
@@ -288,13 +315,11 @@ class Subscriber:
         """Begin with the own shards behind what was done with them."""
         for state in (self._places, self._counts, self._following, self._ends):
             state.clear()
-        if self._group is None:
-            return
         for shard in self._owned:
-            if (kept := self._group.progress(shard)) is None:
+            self._places[shard] = Place(self._behind)
+            if self._group is None or (kept := self._group.progress(shard)) is None:
                 continue
-            if kept["place"] is not None:
-                self._places[shard] = Place(*kept["place"])
+            self._places[shard] = Place(*kept["place"])
             self._counts[shard] = kept["readings"]
             self._following |= {(shard, publisher): count for publisher, count in kept["following"]}
             if kept["ended"]:
@@ -323,7 +348,8 @@ class Subscriber:
         elif group.owned != self._owned:
             self._owned = group.owned
             self._go_on()
-            self._round += 1  # what is on its way of the shards before is passed over
+            # What is on its way of the round before is passed over.
+            self._round = _Round(self._round.number + 1, dict(self._places), frozenset(self._ends))
             if self.keeper is not None:
                 self.keeper.restore(self.analysis)
         elif group.has_ended and not self._follow:
@@ -337,7 +363,7 @@ class Subscriber:
         except StreamError:  # the server is away: it is looked at again
             return False
         kept = [self._group.progress(shard) for shard in range(self._shards)]
-        last = max(each["place"][0] for each in kept if each and each["place"])
+        last = max(each["place"][0] for each in kept if each)
         return info is not None and int(info["state"]["last_seq"]) <= last
 
     def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
@@ -351,7 +377,7 @@ class Subscriber:
             ]
             own = {"thresholds": analysis["thresholds"], "over": rows}
         return {
-            "place": self._places.get(shard),
+            "place": self._places[shard],
             "readings": self._counts.get(shard, 0),
             "following": following[-_FOLLOWED:],
             "ended": shard in self._ends,
@@ -373,7 +399,9 @@ class Subscriber:
                     return doing.result()
             if stop is not None and stop.is_set():
                 until = min(until, time.monotonic() + _PATIENCE)
-            if time.monotonic() > until or self._has_failed:
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() > until:
                 raise StreamError(
                     f"{self._address}: the server is away, and does not know what was done last: the next subscriber "
                     "of this name does it again"
@@ -389,7 +417,7 @@ class Subscriber:
             pass  # `batches` has ended
         except BaseException as error:
             known = error if isinstance(error, StreamError) else StreamError(f"{self._address}: {one_line(error)}")
-            self._has_failed = True
+            self._failure = known
             with contextlib.suppress(ShutDown):
                 self._ahead.put((0, known))
         self._ahead.shutdown()
@@ -398,7 +426,7 @@ class Subscriber:
         await self._first_of(self._work(), self._until_left())
 
     async def _work(self) -> None:
-        async with connected_in_time(self._address, lambda _: False) as link:
+        async with connected_in_time(self._address, lambda _: None) as link:
             self._loop, self._link = asyncio.get_running_loop(), link
             self._linked.set()
             await self._first_of(self._read(link), self._give_signs(link))
@@ -432,9 +460,9 @@ class Subscriber:
         """Read the own shards; anew where these change."""
         while True:
             now = self._round
-            reading = asyncio.create_task(self._read_shards(link, now, self._owned))
+            reading = asyncio.create_task(self._read_shards(link, now))
             try:
-                while self._round == now and not reading.done():
+                while self._round is now and not reading.done():
                     await asyncio.wait((reading,), timeout=_LOOK)
                 if reading.done():
                     return reading.result()
@@ -442,19 +470,19 @@ class Subscriber:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
 
-    async def _read_shards(self, link: Link, now: int, shards: list[int]) -> None:
-        """Read these shards; returns where their publisher has ended, but for a durable subscriber."""
-        if not shards:
+    async def _read_shards(self, link: Link, now: "_Round") -> None:
+        """Read the shards of a round; returns where their publisher has ended, but for a durable subscriber."""
+        if not now.places:
             await asyncio.get_running_loop().create_future()  # until this is cancelled
-        ends = set(self._ends)
-        reader = Reader(link, self._start, shards, self._places)
+        ends = set(now.ends)
+        reader = Reader(link, now.places)
         held: list[tuple[Message, Unpacked]] = []
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
                 if (unpacked := self._opened(message)) is not None:
                     held.append((message, unpacked))
                 if held and (not message.pending or len(held) >= _TOGETHER):
-                    await self._ahead.aput((now, held))
+                    await self._ahead.aput((now.number, held))
                     held = []
                 (ends.add if LAST in message.headers else ends.discard)(message.shard)
                 is_end = len(ends) == self._shards and not message.pending
@@ -470,15 +498,7 @@ class Subscriber:
             return None
 
 
-def _policy(start: str | int | datetime.datetime) -> dict[str, Any]:
-    """Return where a consumer is to begin, as NATS says it."""
-    if start == "start":
-        return {"deliver_policy": "all"}
-    if start == "new":
-        return _NEW
-    if isinstance(start, datetime.datetime):
-        moment = start.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
-        return {"deliver_policy": "by_start_time", "opt_start_time": moment}
-    if isinstance(start, int) and start >= 1:
-        return {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
-    raise ValueError(f"start is {start!r}; expected 'start', 'new', a message's number from 1, or a datetime")
+def _check_start(start: object) -> None:
+    is_number = isinstance(start, int) and start >= 1
+    if not (is_number or isinstance(start, datetime.datetime) or start in ("start", "new")):
+        raise ValueError(f"start is {start!r}; expected 'start', 'new', a message's number from 1, or a datetime")
