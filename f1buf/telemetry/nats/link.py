@@ -232,15 +232,15 @@ async def _close(client: Client) -> None:
 
 
 @asynccontextmanager
-async def connected_in_time(address: StreamAddress, gives_up: Callable[[str], bool]) -> AsyncIterator[Link]:
+async def connected_in_time(address: StreamAddress, note_away: Callable[[str], None]) -> AsyncIterator[Link]:
     """`connected`, which waits for a server that is away.
 
     Parameters
     ----------
     address : StreamAddress
         Of the stream.
-    gives_up : callable
-        Called after each attempt with what is wrong; whether that is to be raised.
+    note_away : callable
+        Called after each attempt with what is wrong; what it raises ends the waiting.
     """
     while True:
         context = connected(address)
@@ -248,8 +248,7 @@ async def connected_in_time(address: StreamAddress, gives_up: Callable[[str], bo
             link = await context.__aenter__()
             break
         except StreamError as error:
-            if gives_up(str(error)):
-                raise
+            note_away(str(error))
         await asyncio.sleep(_BETWEEN)
     try:
         yield link

@@ -9,9 +9,11 @@ in time, a connection that is lost) leaves it open how many are stored; then the
 number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
 its number is not expected any more.
 
+The first message has no readings and expects nothing: it takes the stream over, and its answer tells behind which
+number the others are to come. (A publisher that goes on with the spool of an earlier one expects what that has left.)
+
 A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
-another one has published, it took the stream over: the older one fails. A publisher of which nothing is stored yet
-begins behind whatever has come.
+another one has published, it took the stream over: the older one fails.
 
 The order of one sensor's readings is kept: all of them are in one shard, a subject of the stream. How many shards there
 are is the stream's, from its first publisher on.
@@ -186,7 +188,7 @@ class Publisher:
         self._batch, self._delay, self._patience = batch, delay, patience
         self._waits_since = time.monotonic()
         self._who = os.urandom(8).hex()
-        self._base: int | None = None  # the stream's number before message 0, where a spool has looked at it
+        self._base: int | None = None  # the stream's number before message 0, where a spool must go on behind it
         self._spool = None if spool is None else Spool(spool, describe, source=source, thresholds=thresholds)
         try:
             self._shards = prepared(self._address, self._prepare(shards, replicas))
@@ -231,6 +233,8 @@ class Publisher:
                 self._base, headers = await _end_of_stream(link, info)
                 said = headers or {}
                 self._spool.begin(self._who, info, said.get(PUBLISHER, ""), said.get(REACHED, ""), shards)
+                if not self._spool.found:
+                    self._base = None  # nothing has to come right behind what is there
             return shards
 
     # -- the thread ---------------------------------------------------------------------------------------------------
@@ -267,7 +271,7 @@ class Publisher:
         there = asyncio.Event()
         waiting = asyncio.create_task(self._wait_for(there))
         try:
-            async with connected_in_time(self._address, self._gives_up) as link:
+            async with connected_in_time(self._address, self._note_away) as link:
                 there.set()
                 await waiting
                 self.trouble = ""
@@ -298,22 +302,19 @@ class Publisher:
                     await asyncio.wait((task,), timeout=_PAUSE)
             await asyncio.gather(sending, filling, return_exceptions=True)
 
-    def _gives_up(self, trouble: str) -> bool:
-        """Never: a server that is away is waited for; at the end it raises, after `patience` seconds."""
+    def _note_away(self, trouble: str) -> None:
+        """A server that is away is waited for; at the end for no more than `patience` seconds."""
         self.trouble = trouble
         if not self.ring.is_shutdown:
             self._waits_since = time.monotonic()
         if time.monotonic() - self._waits_since > self._patience:
             raise _AwayError(trouble)
-        return False
 
     async def _fill(self, outbox: "_Outbox") -> None:
         """Make messages of what comes into the ring, until that ends, or the outbox takes no more."""
         sorter, clock = _Sorter(self._shards, self._batch), asyncio.get_running_loop().time
         due: float | None = None  # when what waits is to be sent
-        await self._send(
-            outbox, 0, np.empty(0, READING)
-        )  # tells subscribers of the thresholds before there are readings
+        await self._send(outbox, 0, np.empty(0, READING))  # tells subscribers of the thresholds, before any reading
         while not outbox.is_left:
             if self._spool is not None and self._spool.holds:
                 await self._send_rest(outbox, sorter)  # it came before what the spool holds
@@ -595,13 +596,13 @@ class _Outbox:
 
     async def _send(self) -> None:
         """Send what of the window has not been sent."""
-        assert self._base is not None
         while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
             message, number = self._window[self._sent], self._first + self._sent
-            expected = {
-                "Nats-Expected-Last-Sequence": str(self._base + number),
-                "Nats-Msg-Id": f"{self._who}-{number}",
-            }
+            expected = {"Nats-Msg-Id": f"{self._who}-{number}"}
+            if self._base is not None:
+                expected["Nats-Expected-Last-Sequence"] = str(self._base + number)
+            elif number:
+                return  # the first message, which expects nothing, takes the stream over: its answer says where it is
             if self._sent:  # else the message before is the one that was looked at, or whose number was answered
                 expected["Nats-Expected-Last-Msg-Id"] = f"{self._who}-{number - 1}"
             reply = f"{self._inbox}.{self._epoch}-{number}"
@@ -612,7 +613,8 @@ class _Outbox:
 
     async def _wait(self) -> None:
         """Wait until there is something to do."""
-        if self._look or self._sent < len(self._window) or (self._finished and not self._window):
+        may_send = self._sent < len(self._window) and not (self._base is None and self._sent)
+        if self._look or may_send or (self._finished and not self._window):
             return
         self._changed.clear()
         try:
@@ -640,9 +642,17 @@ class _Outbox:
         if "error" in said:
             self._unsure(f"the server refuses a message: {said['error'].get('description', 'it does not say why')}")
         else:
+            if self._base is None:
+                self._begin_behind(int(said["seq"]) - 1)
             self._stored_until(int(number) + 1)
             self._publisher.trouble = ""
             self._changed.set()
+
+    def _begin_behind(self, last: int) -> None:
+        """The stream had reached this number before this publisher's first message."""
+        self._base = last
+        if self._publisher._spool is not None:
+            self._publisher._spool.note_base(last)
 
     def _stored_until(self, number: int) -> None:
         """All messages before this one are stored."""
@@ -677,12 +687,14 @@ class _Outbox:
             self._give_up_at_the_end()
             await asyncio.sleep(_PAUSE)
         self._give_up_at_the_end()
-        if self._base is None or await self._is_before_all(last, headers):
-            self._base = last
-            if self._publisher._spool is not None:
-                self._publisher._spool.note_base(last)
+        is_own = headers is not None and headers.get(PUBLISHER) == self._who
+        if self._base is None and headers is not None and is_own:
+            self._begin_behind(last - 1 - int(headers[NUMBER]))
+        if self._base is None:
+            self._sent = 0
+            return
         stored = last - self._base
-        if last > self._base and headers is not None and headers.get(PUBLISHER) != self._who:
+        if (last > self._base and headers is not None and not is_own) or stored > self._put:
             raise StreamError(
                 f"{self._address}: another publisher has taken the stream over; one at a time may publish"
             )
@@ -691,23 +703,9 @@ class _Outbox:
                 f"{self._address}: the stream ends at message {last:,}, and {self._base + self._first:,} had been "
                 "stored: the server has lost some, as after a power cut; begin another stream"
             )
-        if stored > self._put:
-            raise StreamError(
-                f"{self._address}: another publisher has taken the stream over; one at a time may publish"
-            )
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
-
-    async def _is_before_all(self, last: int, headers: dict[str, str] | None) -> bool:
-        """Whether the stream has gone on with another publisher's messages before anything of this one's was stored."""
-        assert self._base is not None
-        if self._first or last == self._base or (headers or {}).get(PUBLISHER) == self._who:
-            return False
-        if self._publisher._spool is not None and self._publisher._spool.found:
-            return False  # what an earlier publisher has left belongs right behind what was there
-        there = await self._link.message_at(self._base + 1)
-        return there is not None and there.get(PUBLISHER) != self._who
 
     async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
