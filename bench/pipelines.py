@@ -118,7 +118,7 @@ def in_two_processes(_spec: Pipeline, seconds: float) -> float:
     sharer = Sharer(name, overflow="block", thresholds=load_thresholds("default"))
     with subprocess.Popen([sys.executable, *attach], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as attached:
         while len(sharer.shared.attached) < 2 and attached.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.001)  # who attaches gives no sign
         system = F1TelemetrySystem(BUFFER_SIZE)
         system.start(paced_sensors(make_sensors(), None), 0, consumers=[sharer])
         made = system.run(seconds).readings

@@ -114,7 +114,7 @@ def start(folder: Path, port: int, configured: str) -> Server:
             if connection.recv(4) == b"INFO":
                 return Server(f"nats://127.0.0.1:{port}", folder, process)
         require(process.poll() is None and time.monotonic() < deadline, folder.name, "the server does not start")
-        time.sleep(0.01)
+        time.sleep(0.01)  # it gives no sign but its greeting
 
 
 @contextlib.contextmanager
@@ -209,7 +209,7 @@ def opened(make: Callable[[], Any]) -> Any:
         except Exception:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+            time.sleep(0.1)  # a busy server, or a cluster without a leader, says no more than that it failed
 
 
 class Publishing:
@@ -221,7 +221,7 @@ class Publishing:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         while not self.publisher.messages and self._thread.is_alive():  # the first one has no readings
-            time.sleep(0.001)
+            time.sleep(0.001)  # a publisher counts what is stored, and tells nobody
 
     def _run(self) -> None:
         try:
