@@ -22,6 +22,7 @@ from nats_helpers import (
     are_numbered,
     asked,
     make_stream,
+    nats,
     numbered,
     pa,
     publish,
@@ -486,6 +487,29 @@ def test_a_publisher_takes_a_stream_over(url):
     with pytest.raises(StreamError, match=f"^{url}: {said}; 5 readings are not known to be stored$"):
         thread.result()
     assert are_numbered(taken(Subscriber(url)), 20)
+
+
+def test_a_message_that_comes_between_two_under_way_takes_the_place_of_none(url, monkeypatch):
+    """The next one would expect just its number; it expects the message before itself, too."""
+    client, between = nats.aio.client.Client, []
+    send = client.publish
+
+    async def publish(self, subject, payload=b"", reply="", headers=None):
+        if (headers or {}).get("F1buf-Number") == "3" and not between:
+            await self.flush()  # those before it are stored, or refused
+            other = await nats.connect(self.connected_url.geturl(), allow_reconnect=False)
+            between.append(await other.jetstream().publish(subject, b"another program's"))
+            await other.close()
+        await send(self, subject, payload, reply, headers)
+
+    monkeypatch.setattr(client, "publish", publish)
+    publisher = Publisher(url, batch=10)
+    publisher.ring.put_many(numbered(100))  # in messages that are all sent at once
+    with pytest.raises(StreamError, match="another publisher has taken the stream over"):
+        Task(lambda: (publisher.ring.shutdown(), publisher.run())).result()
+    assert [each.seq for each in between] == [4]
+    assert state(url, url.rpartition("/")[2]).last_seq == 4
+    assert publisher.published == 20
 
 
 def test_a_publisher_takes_a_busy_stream_over(url):
