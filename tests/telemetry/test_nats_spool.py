@@ -19,7 +19,7 @@ from helpers import REPEATS, WATCHDOG, Task, seeded, wait_until
 pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
-from nats_helpers import Server
+from nats_helpers import Server, publishing
 
 from f1buf import READING, ShutDown
 from f1buf.command.cli import main
@@ -73,18 +73,6 @@ def numbered(count, start=0):
     out = readings(np.arange(start, start + count, dtype="f8"), sensors=7, start=start)
     out["timestamp"] += np.random.default_rng(start).random(count)
     return out
-
-
-@contextlib.contextmanager
-def publishing(url, *args, **options):
-    """A publisher at work; at the end its ring is shut down, and what its thread raised is raised."""
-    publisher = Publisher(url, *args, **options)
-    task = Task(publisher.run)
-    try:
-        yield publisher
-    finally:
-        publisher.ring.shutdown()
-        task.result()
 
 
 def put(publisher, count, start=0, batch=100):

@@ -31,6 +31,7 @@ __all__ = ["Group"]
 _STREAM = "f1buf-progress"
 _PAUSE = 0.05  # [s] between attempts
 _ANSWER = 2.0  # [s] for an answer
+_FILES = 256  # of which the record tells: those that were changed last
 _WRONG_NUMBER = (10071, 10164)  # how servers refuse what expects another last number
 _EMPTY: dict[str, Any] = {"members": {}, "shards": {}, "files": {}}
 
@@ -112,7 +113,8 @@ class Group:
         def step(record: dict[str, Any]) -> None:
             for shard, done in progress.items():
                 record["shards"][str(shard)]["progress"] = done
-            record["files"].update(files)
+            kept = {name: known for name, known in record["files"].items() if name not in files} | files
+            record["files"] = dict([*kept.items()][-_FILES:])
             self._divide(record, gives_back=True)
 
         await self._change(link, step)
