@@ -26,6 +26,7 @@ from f1buf.telemetry import (
     sharing,
 )
 from f1buf.telemetry.about import AboutReader, AboutWriter
+from f1buf.telemetry.channels import known_channels
 
 _numbers = itertools.count()
 
@@ -274,8 +275,14 @@ def test_what_json_cannot_say_is_told_as_text(name):
     assert source.describe(1, 0) == {"driver": "\ud800", "part": "{1}"}
 
 
-def test_the_channels_are_told_again_before_they_are_lost_among_sensors(name, monkeypatch):
+@pytest.fixture
+def little_room(monkeypatch):
+    """A small ring, and few channels to tell of, however many other tests have made in this process."""
     monkeypatch.setattr(about, "CAPACITY", 65_536)
+    monkeypatch.setattr(about, "known_channels", lambda: known_channels()[: SPEED.number])
+
+
+def test_the_channels_are_told_again_before_they_are_lost_among_sensors(name, little_room, monkeypatch):
     monkeypatch.setattr(about, "DESCRIBED", 1000)
     writer = AboutWriter(name, "a source", [])
     follower = AboutReader(SharedRingBuffer.attach(about.about_name(name)))
@@ -295,8 +302,7 @@ def test_the_channels_are_told_again_before_they_are_lost_among_sensors(name, mo
     follower.close()
 
 
-def test_too_much_to_tell_is_refused(name, monkeypatch):
-    monkeypatch.setattr(about, "CAPACITY", 65_536)
+def test_too_much_to_tell_is_refused(name, little_room):
     writer = AboutWriter(name, "a source", [])
     with pytest.raises(SharingError, match="are to be told of channels and sensors at once; expected at most 16,384"):
         writer.tell_sensors([(1, 0, {"driver": "x" * 20_000})])
