@@ -221,6 +221,9 @@ def test_the_guides_certificate(documented, tmp_path, monkeypatch):
         assert publish(url.replace("tls://", "nats://")) == 3
         assert "Authorization Violation" in why_not(url.replace("change-me-1", "wrong"))
         assert "certificate verify failed" in why_not(url.replace("localhost", "127.0.0.1"))  # it has no such name
+        race = f"{url}/laps"
+        call("run", "--count", 200, "--rate", "max", "--publish", race).ended()
+        assert call("subscribe", race, "--json").ended().summary["analysed"] == 1000
 
 
 def test_settings_are_read_again(documented, tmp_path):

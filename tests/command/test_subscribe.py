@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import shlex
 import signal
 import sys
+from contextlib import ExitStack
 
 import pytest
 from cli_helpers import (
@@ -18,11 +20,13 @@ from cli_helpers import (
     telemetry,
     write_recording,
 )
+from documentation import ROOT, blocks
 from helpers import WATCHDOG, thorough
 from nats_helpers import Server, asked, free_port, numbered, published
 
 MANY = ("--count", 2000, "--rate", "max", "--seed", 7)
 TIMEOUT = ("--timeout", WATCHDOG)
+GUIDE = (ROOT / "docs" / "guides" / "between-machines.md").read_text(encoding="utf-8")
 _numbers = itertools.count()
 
 
@@ -94,6 +98,38 @@ def test_the_race(url, tmp_path, recordings_dir, shards):
     else:  # the order of different sensors may be another one
         alerts = [sorted(map(repr, without_position(files[name]))) for name in names[1:]]
         assert alerts[0] == alerts[1] == alerts[2]
+
+
+def test_the_race_in_the_guides_two_terminals(server, tmp_path, recordings_dir):
+    """As printed, but for the port, the speed, and that what is shown can be read here."""
+    (tmp_path / "race.sqlite3").symlink_to(recordings_dir / "f1_2026_race.sqlite3")
+    printed = next(block.text for block in blocks(GUIDE) if block.text.startswith("f1buf replay race.sqlite3 "))
+    printed = printed.replace("nats://127.0.0.1:4222", server.url)
+    replay, subscribe = (shlex.split(line)[1:] for line in printed.splitlines())
+    with running(*subscribe, "--json", cwd=tmp_path) as second:
+        first = command(*replay, "--speed", "max", "--json", cwd=tmp_path).ended()
+        second = finish(second).ended()
+    assert first.summary["analysed"] == second.summary["analysed"] == 220_000
+    assert first.summary["thresholds"] == second.summary["thresholds"]
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_race_by_several_of_one_name(url, tmp_path, recordings_dir, members):
+    """Their alerts together are the race's, whatever their number; each reading is in one recording."""
+    race = ("replay", recordings_dir / "f1_2026_race.sqlite3", "--speed", "max", "--publish-shards", 5)
+    with ExitStack() as stack:
+        options = [
+            ("--alerts", tmp_path / f"alerts-{i}.jsonl", "--record", tmp_path / f"part-{i}") for i in range(members)
+        ]
+        subscribers = [
+            stack.enter_context(running("subscribe", url, *TIMEOUT, "--durable", "wall", *each, "--json"))
+            for each in options
+        ]
+        first = command(*race, "--publish", url, "--alerts", tmp_path / "first.jsonl", "--json").ended()
+        ended = [finish(each).ended() for each in subscribers]
+    assert sum(each.summary["recording"]["readings"] for each in ended) == first.summary["analysed"] == 220_000
+    alerts = [each for i in range(members) for each in without_position(tmp_path / f"alerts-{i}.jsonl")]
+    assert sorted(map(repr, alerts)) == sorted(map(repr, without_position(tmp_path / "first.jsonl")))
 
 
 def without_position(file):
