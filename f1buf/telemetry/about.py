@@ -22,20 +22,17 @@ import numpy as np
 
 from f1buf import Empty, SharedRingBuffer
 from f1buf.telemetry.channels import MAX_CHANNELS, Channel, known_channels
+from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import SharingError
 from f1buf.telemetry.thresholds import Threshold, dumps, loads
 
 CAPACITY = 4 << 20  # [bytes]
-DESCRIBED = 131_072  # sensors that a reader remembers: more than readings are on their way to it
 _BEGIN, _END = b"\x1e", b"\n"
 _TOGETHER = 512  # sensors in one text
 _PATIENCE = 1.0  # [s] for a reader that looks, until the oldest texts can be taken out
 
 Sensor = tuple[int, int, dict[str, Any]]
 """The sensor's id, the reading's flags, what is known of it."""
-
-
-_Described = dict[tuple[int, int], dict[str, Any]]
 
 
 def about_name(name: str) -> str:
@@ -103,7 +100,7 @@ def _row(channel: Channel) -> list[Any]:
 
 
 class AboutReader:
-    """Reads them; `look` is for one thread at a time, `describe` for any.
+    """Reads them; for one thread at a time.
 
     Attributes
     ----------
@@ -119,6 +116,8 @@ class AboutReader:
         By a channel's number in the other process its number in this one; 0 where it was not told of.
     differs : bool
         Whether a channel has another number in the other process than in this one.
+    sensors : DescribedSensors
+        What is known of those whose readings have come lately.
     """
 
     def __init__(self, ring: SharedRingBuffer) -> None:
@@ -128,9 +127,9 @@ class AboutReader:
         self.failed: str | None = None
         self.numbers = np.zeros(MAX_CHANNELS + 1, "u2")
         self.differs = False
+        self.sensors = DescribedSensors()
         self._ring = ring
         self._seen = 0  # bytes
-        self._described: tuple[_Described, _Described] = {}, {}  # the latest, and those before
         self.look()
 
     def look(self) -> None:
@@ -151,13 +150,6 @@ class AboutReader:
         """Leave the ring; what is known by then stays."""
         self._ring.close()
 
-    def describe(self, sensor_id: int, flags: int) -> dict[str, Any]:
-        """Return what the other process knew of a sensor when the last reading of its came that has these flags."""
-        key = int(sensor_id), int(flags)
-        latest, before = self._described
-        described = latest.get(key)
-        return dict(before.get(key, {}) if described is None else described)
-
     def _take_in(self, texts: list[bytes]) -> None:
         try:
             for text in map(json.loads, texts):
@@ -168,14 +160,7 @@ class AboutReader:
                     limits = -math.inf if low is None else low, math.inf if high is None else high
                     self.numbers[number] = own = Channel(name, unit, limits).number
                     self.differs = self.differs or own != number
-                for sensor_id, flags, described in text.get("sensors", ()):
-                    self._remember((sensor_id, flags), described)
+                sensors = text.get("sensors", ())
+                self.sensors.remember({sensor_id << 16 | flags: described for sensor_id, flags, described in sensors})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise SharingError(f"what {self._ring.name!r} says makes no sense: {error}; share anew") from error
-
-    def _remember(self, key: tuple[int, int], described: dict[str, Any]) -> None:
-        latest, before = self._described
-        if len(latest) >= DESCRIBED:
-            latest, before = {}, latest
-        latest[key] = described
-        self._described = latest, before

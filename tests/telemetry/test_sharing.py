@@ -23,6 +23,7 @@ from f1buf.telemetry import (
     TelemetryError,
     Threshold,
     about,
+    described,
     sharing,
 )
 from f1buf.telemetry.about import AboutReader, AboutWriter
@@ -283,21 +284,21 @@ def little_room(monkeypatch):
 
 
 def test_the_channels_are_told_again_before_they_are_lost_among_sensors(name, little_room, monkeypatch):
-    monkeypatch.setattr(about, "DESCRIBED", 1000)
+    monkeypatch.setattr(described, "DESCRIBED", 1000)
     writer = AboutWriter(name, "a source", [])
     follower = AboutReader(SharedRingBuffer.attach(about.about_name(name)))
     for sensor in range(0, 20_000, 50):
         writer.tell_sensors([(each, 7, {"driver": f"driver {each}"}) for each in range(sensor, sensor + 50)])
         follower.look()
         for each in range(sensor, sensor + 50):
-            assert follower.describe(each, 7) == {"driver": f"driver {each}"}
+            assert follower.sensors.describe(each, 7) == {"driver": f"driver {each}"}
         if sensor % 1000 == 0:
             late = AboutReader(SharedRingBuffer.attach(about.about_name(name)))
             assert late.source == "a source"
             assert np.array_equal(late.numbers, follower.numbers)
             assert late.numbers[SPEED.number] == SPEED.number
-            assert late.describe(sensor, 7) == {"driver": f"driver {sensor}"}
-    assert follower.describe(0, 7) == {}  # forgotten
+            assert late.sensors.describe(sensor, 7) == {"driver": f"driver {sensor}"}
+    assert follower.sensors.describe(0, 7) == {}  # forgotten
     assert writer._ring.stats().dropped == 0
     follower.close()
 

@@ -17,7 +17,7 @@ import nats.errors
 from numpy.typing import NDArray
 
 from f1buf import Empty, Queue, ShutDown
-from f1buf.telemetry.described import DescribedSensors
+from f1buf.telemetry.described import DescribedSensors, DescribingSource
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.group import Group
 from f1buf.telemetry.nats.keeper import Keeper
@@ -61,7 +61,7 @@ class _Round(NamedTuple):
     """Those whose publisher has ended there."""
 
 
-class Subscriber:
+class Subscriber(DescribingSource):
     """Takes the readings of a stream, each once and in its order; `batches` may be called once.
 
     Parameters
@@ -125,6 +125,7 @@ class Subscriber:
     ) -> None:
         if durable is not None and not _DURABLE.fullmatch(durable):
             raise StreamError(f"the durable name is {durable!r}; expected up to 64 letters, digits, - and _")
+        super().__init__(DescribedSensors())
         self._address = StreamAddress(url)
         _check_start(start)
         self._start = start
@@ -145,7 +146,6 @@ class Subscriber:
         self._kept_at = -math.inf
         self._behind = 0  # the number of the message behind which to begin with a shard that nobody has read
         self.rejected: Counter[str] = Counter()
-        self._sensors = DescribedSensors()
         self._unpacker = Unpacker()
         self._ahead: Queue[tuple[int, Any]] = Queue(_AHEAD)
         self._following: dict[tuple[int, str], int] = {}  # by shard and publisher, how many readings came
@@ -157,30 +157,6 @@ class Subscriber:
         self._owned = list(range(self._shards)) if self._group is None else self._group.owned
         self._go_on()
         self._round = _Round(0, dict(self._places), frozenset(self._ends))
-
-    @property
-    def sessions(self) -> tuple[int, ...]:
-        """The game's numbers of the sessions that readings came of, in that order: the latest 16."""
-        return self._sensors.sessions
-
-    def describe(self, sensor_id: int, flags: int) -> dict[str, Any]:
-        """Say what the publisher knew of a sensor.
-
-        Parameters
-        ----------
-        sensor_id, flags : int
-            As in a reading that was yielded lately: among the last 131,072 sensors with flags of their own.
-
-        Returns
-        -------
-        dict
-            ``car``, ``driver``, ``lap``, ``part`` and ``session``, without those that were not known.
-
-        Notes
-        -----
-        May be called from other threads while `batches` goes on.
-        """
-        return self._sensors.describe(sensor_id, flags)
 
     # -- before anything starts ---------------------------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from f1buf.telemetry.described import DescribedSensors
+from f1buf.telemetry.described import DescribedSensors, DescribingSource
 from f1buf.telemetry.sessions import checked_session, is_wanted, with_session
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.schedule import Schedule, due_pieces
@@ -179,7 +179,7 @@ def _check_place(parts: "list[Footer]", number: int) -> None:
         )
 
 
-class ParquetReplay:
+class ParquetReplay(DescribingSource):
     """
     A recording's readings, in their order.
 
@@ -212,6 +212,7 @@ class ParquetReplay:
     def __init__(
         self, recording: ParquetRecording, speed: float | None = 1.0, session: str | int | None = None
     ) -> None:
+        super().__init__(DescribedSensors())
         self.name = f"replay of {recording.path.name}"
         self.rejected = Counter(recording.rejected)
         self.session = checked_session(session)
@@ -219,12 +220,6 @@ class ParquetReplay:
         self._recording = recording
         self._speed = speed
         self._is_wanted = None if self.session is None else partial(is_wanted, wanted=self.session)
-        self._sensors = DescribedSensors()
-
-    @property
-    def sessions(self) -> tuple[int, ...]:
-        """The game's numbers of the sessions that readings came of."""
-        return self._sensors.sessions
 
     def batches(self, stop: threading.Event) -> Iterator[NDArray[Any]]:
         """Yield readings as they become due."""
@@ -243,22 +238,3 @@ class ParquetReplay:
                     if stop.is_set():
                         return
                     yield due[start : start + _BATCH]
-
-    def describe(self, sensor_id: SupportsIndex, flags: SupportsIndex) -> dict[str, Any]:
-        """Say what was known of a sensor when it was recorded.
-
-        Parameters
-        ----------
-        sensor_id, flags : int
-            As in a reading that was yielded lately: among the last 131,072 sensors with flags of their own.
-
-        Returns
-        -------
-        dict
-            ``car``, ``driver``, ``lap``, ``part`` and ``session`` as recorded, without those that were not known.
-
-        Notes
-        -----
-        May be called from other threads while `batches` goes on.
-        """
-        return self._sensors.describe(int(sensor_id), int(flags))

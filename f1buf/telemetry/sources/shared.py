@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from f1buf import Abandoned, Empty, SharedRingBuffer, ShutDown
 from f1buf.ring.reading import READING
 from f1buf.telemetry.about import AboutReader, about_name
+from f1buf.telemetry.described import DescribedSensors, DescribingSource
 from f1buf.telemetry.errors import SharingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
@@ -21,7 +22,7 @@ _LOOK = 0.1  # [s] how often the source looks whether it is to stop
 _POLL = 0.01  # [s] how often it looks for a process that shares
 
 
-class SharedSource:
+class SharedSource(DescribingSource):
     """Takes readings that another process shares, each once; `batches` may be called once.
 
     Parameters
@@ -54,6 +55,7 @@ class SharedSource:
             self._ring = ring
         else:
             self._ring, self._about = _attached(ring, timeout)
+        super().__init__(DescribedSensors() if self._about is None else self._about.sensors)
         if self._ring.dtype != READING:
             raise SharingError(f"{self._ring.name}: is a ring of {self._ring.dtype!s}; expected f1buf.READING")
         self.name = f"attached to {self._ring.name}"
@@ -67,26 +69,6 @@ class SharedSource:
     def thresholds(self) -> tuple[Threshold, ...]:
         """What the other process checks them against."""
         return () if self._about is None else self._about.thresholds
-
-    def describe(self, sensor_id: int, flags: int) -> dict[str, Any]:
-        """Say what the other process knows of a sensor.
-
-        Parameters
-        ----------
-        sensor_id, flags : int
-            As in a reading that was yielded lately: among the last 131,072 sensors with flags of their own.
-
-        Returns
-        -------
-        dict
-            What that process' source says, such as ``car``, ``driver``, ``lap``, ``part`` and ``session``; empty where
-            it says nothing.
-
-        Notes
-        -----
-        May be called from other threads while `batches` goes on.
-        """
-        return {} if self._about is None else self._about.describe(sensor_id, flags)
 
     def batches(self, stop: threading.Event | None = None) -> Iterator[NDArray[Any]]:
         """Yield arrays of READING as they come, until the sharing ends or `stop` is set.
