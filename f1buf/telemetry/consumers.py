@@ -1,8 +1,8 @@
 """Consumers: what gets the readings beside the analyzers."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from f1buf import RingBuffer
+from f1buf import RingBuffer, RingStats
 
 __all__ = ["Consumer"]
 
@@ -26,3 +26,13 @@ class Consumer(Protocol):
 
         What it raises is reported at once, and its ring is shut down; the analysis goes on without it.
         """
+
+
+def losses_and_waits(stats: RingStats) -> dict[str, Any]:
+    """Return what a consumer's ring cost the sources, ready for JSON."""
+    return {name: getattr(stats, name) for name in ("dropped", "put_waits", "put_wait_seconds")}
+
+
+def losses_and_waits_text(stats: RingStats) -> str:
+    """Return the same for people."""
+    return f"{stats.dropped:,} dropped, puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"

@@ -31,6 +31,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
+from f1buf.telemetry.consumers import losses_and_waits, losses_and_waits_text
 from f1buf.telemetry.errors import RecorderError, RecordingError
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.thresholds import Threshold, dumps
@@ -424,25 +425,20 @@ class Recorder:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what came of it, ready for JSON."""
-        stats = self.ring.stats()
         return {
             "folder": str(self.folder),
             "readings": self.written,
             "parts": self.parts,
             "bytes": self.bytes,
-            "dropped": stats.dropped,
-            "put_waits": stats.put_waits,
-            "put_wait_seconds": stats.put_wait_seconds,
+            **losses_and_waits(self.ring.stats()),
             "notes": self.notes,
         }
 
     def __str__(self) -> str:
-        stats = self.ring.stats()
         notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"{self.written:,} readings in {self.parts:,} parts, {self.bytes / 1e6:,.1f} MB, in {self.folder}; "
-            f"{stats.dropped:,} dropped, puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"
-            f"{notes}"
+            f"{losses_and_waits_text(self.ring.stats())}{notes}"
         )
 
 

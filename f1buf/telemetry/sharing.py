@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from f1buf import Abandoned, Full, RingBuffer, SharedRingBuffer, ShutDown
 from f1buf.ring.reading import READING
 from f1buf.telemetry.about import AboutWriter
+from f1buf.telemetry.consumers import losses_and_waits, losses_and_waits_text
 from f1buf.telemetry.errors import SharingError
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold
@@ -195,14 +196,9 @@ class Sharer:
         return {
             "name": self.shared.name,
             "readings": stats.offered - stats.dropped,
-            "dropped": stats.dropped,
-            "put_waits": stats.put_waits,
-            "put_wait_seconds": stats.put_wait_seconds,
+            **losses_and_waits(stats),
         }
 
     def __str__(self) -> str:
         stats = self.shared.stats()
-        return (
-            f"{stats.offered - stats.dropped:,} readings as {self.shared.name}; {stats.dropped:,} dropped, "
-            f"puts waited {stats.put_waits:,} times ({stats.put_wait_seconds:.3f} s)"
-        )
+        return f"{stats.offered - stats.dropped:,} readings as {self.shared.name}; {losses_and_waits_text(stats)}"

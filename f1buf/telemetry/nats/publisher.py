@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.ring.reading import READING
+from f1buf.telemetry.consumers import losses_and_waits, losses_and_waits_text
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.nats.link import (
     FORMAT,
@@ -461,28 +462,23 @@ class Publisher:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what came of it, ready for JSON."""
-        stats = self.ring.stats()
         return {
             "stream": str(self._address),
             "readings": self.published,
             "messages": self.messages,
             "bytes": self.bytes,
             "resent": self.resent,
-            "dropped": stats.dropped,
-            "put_waits": stats.put_waits,
-            "put_wait_seconds": stats.put_wait_seconds,
+            **losses_and_waits(self.ring.stats()),
             "notes": self.notes,
             **({} if self._spool is None else {"spool": self._spool.as_dict()}),
         }
 
     def __str__(self) -> str:
-        stats = self.ring.stats()
         notes = "".join(f"; {note}" for note in self.notes)
         notes = ("" if self._spool is None else f"; {self._spool}") + notes
         return (
             f"{self.published:,} readings in {self.messages:,} messages, {self.bytes / 1e6:,.1f} MB, at "
-            f"{self._address}; {stats.dropped:,} dropped, puts waited {stats.put_waits:,} times "
-            f"({stats.put_wait_seconds:.3f} s){notes}"
+            f"{self._address}; {losses_and_waits_text(self.ring.stats())}{notes}"
         )
 
 
