@@ -26,6 +26,7 @@ _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/r
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATIENCE = 5.0  # [s] for the first connection
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
+_FIRST_ANSWER = 30.0  # [s] before anything starts, where a request is made once: a disk may be busy with others' fsyncs
 _CLOSING = 2.0  # [s] for what is still to be sent
 _BETWEEN = 0.1  # [s] between attempts to connect
 OVERHEAD = 1024  # [bytes] more than the headers of a message: the server counts them towards its largest payload
@@ -134,6 +135,8 @@ class Link:
         How often the connection was made or lost: what was on its way before may have been lost.
     trouble : str
         Why there is no connection, or what the server said last; empty while all is well.
+    answer_s : float
+        How long to wait for an answer [s].
     """
 
     def __init__(self, address: StreamAddress) -> None:
@@ -141,6 +144,7 @@ class Link:
         self.client: Client = _Client()
         self.generation = 0
         self.trouble = ""
+        self.answer_s = _FIRST_ANSWER
         self.on_change: Callable[[], None] = lambda: None
 
     async def request(self, subject: str, **body: Any) -> dict[str, Any]:
@@ -154,7 +158,7 @@ class Link:
             It does not answer.
         """
         said = json.dumps(body).encode() if body else b""
-        answer = json.loads((await self.client.request(f"$JS.API.{subject}", said, timeout=_ANSWER)).data)
+        answer = json.loads((await self.client.request(f"$JS.API.{subject}", said, timeout=self.answer_s)).data)
         if "error" in answer:
             error = answer["error"]
             raise RefusedError(error.get("err_code", 0), error.get("description", "an error without a description"))
@@ -165,7 +169,7 @@ class Link:
         from nats.js.errors import NotFoundError
 
         try:
-            message = await self.client.jetstream(timeout=_ANSWER).get_msg(self.address.stream, seq=sequence)
+            message = await self.client.jetstream(timeout=self.answer_s).get_msg(self.address.stream, seq=sequence)
         except NotFoundError:
             return None
         return message.headers or {}
@@ -246,6 +250,7 @@ async def connected_in_time(address: StreamAddress, note_away: Callable[[str], N
         context = connected(address)
         try:
             link = await context.__aenter__()
+            link.answer_s = _ANSWER
             break
         except StreamError as error:
             note_away(str(error))
