@@ -697,7 +697,8 @@ class _Outbox:
         if stored < self._first:
             raise StreamError(
                 f"{self._address}: the stream ends at message {last:,}, and {self._base + self._first:,} had been "
-                "stored: the server has lost some, as after a power cut; begin another stream"
+                "stored: the server has lost some, as after a power cut: begin another stream; or it is of version 2.10 "
+                "and its disk was full: start it again"
             )
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)

@@ -139,7 +139,8 @@ class Reader:
                 return
         raise StreamError(
             f"{self._link.address}: the stream has gone back behind message {self._last.sequence:,}, which was read "
-            "already: the server has lost some, as after a power cut; read it anew (--from)"
+            "already: the server has lost some, as after a power cut: read it anew (--from); or it is of version 2.10 and "
+            "its disk was full: start it again"
         )
 
     # -- the consumer -------------------------------------------------------------------------------------------------
