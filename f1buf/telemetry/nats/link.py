@@ -19,7 +19,16 @@ from nats.aio.client import Client
 from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.text import one_line
 
-__all__ = ["Link", "RefusedError", "StreamAddress", "check_stream", "connected", "connected_in_time", "prepared"]
+__all__ = [
+    "Link",
+    "RefusedError",
+    "StreamAddress",
+    "check_stream",
+    "connected",
+    "connected_in_time",
+    "prepared",
+    "went_back",
+]
 
 _T = TypeVar("_T")
 _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
@@ -293,6 +302,18 @@ def _told(address: StreamAddress) -> dict[str, Any]:
     except OSError as error:
         name = error.filename or address.options["ca"]
         raise StreamError(f"{address}: {name}: {error.strerror or one_line(error)}") from error
+
+
+def went_back(what_to_do: str) -> str:
+    """Say why a stream may end before a message that was stored, and what to do.
+
+    A server of 2.10 whose disk is full says that its streams are empty until it is started again
+    (`findings/nats_server_full_disk.sh`).
+    """
+    return (
+        f"the server has lost some, as after a power cut: {what_to_do}; or it is of version 2.10 and its disk was full: "
+        "start it again"
+    )
 
 
 def _why(error: BaseException, said: str) -> str:

@@ -52,6 +52,7 @@ from f1buf.telemetry.nats.link import (
     connected_in_time,
     explained,
     prepared,
+    went_back,
 )
 from f1buf.telemetry.nats.messages import CHECKSUM, Packer, Unpacker, checksum
 from f1buf.telemetry.nats.spool import REACHED, Place, Spool
@@ -697,8 +698,7 @@ class _Outbox:
         if stored < self._first:
             raise StreamError(
                 f"{self._address}: the stream ends at message {last:,}, and {self._base + self._first:,} had been "
-                "stored: the server has lost some, as after a power cut: begin another stream; or it is of version 2.10 "
-                "and its disk was full: start it again"
+                f"stored: {went_back('begin another stream')}"
             )
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import nats.errors
 
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import Link, RefusedError
+from f1buf.telemetry.nats.link import Link, RefusedError, went_back
 from f1buf.telemetry.nats.publisher import NUMBER, PUBLISHER
 
 __all__ = ["Message", "Place", "Reader"]
@@ -139,8 +139,7 @@ class Reader:
                 return
         raise StreamError(
             f"{self._link.address}: the stream has gone back behind message {self._last.sequence:,}, which was read "
-            "already: the server has lost some, as after a power cut: read it anew (--from); or it is of version 2.10 and "
-            "its disk was full: start it again"
+            f"already: {went_back('read it anew (--from)')}"
         )
 
     # -- the consumer -------------------------------------------------------------------------------------------------
