@@ -311,8 +311,8 @@ def went_back(what_to_do: str) -> str:
     (`findings/nats_server_full_disk.sh`).
     """
     return (
-        f"the server has lost some, as after a power cut: {what_to_do}; or it is of version 2.10 and its disk was full: "
-        "start it again"
+        f"the server has lost some, as after a power cut: {what_to_do}; or it is of version 2.10, and its disk was "
+        "full: start it again"
     )
 
 
