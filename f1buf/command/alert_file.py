@@ -1,6 +1,7 @@
 """Alerts as JSON lines, in a file or on standard output."""
 
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -44,12 +45,20 @@ class AlertFile:
         self._attempt(lambda: self._file.flush())
 
     def bring_to_disk(self) -> int:
-        """Return how many bytes of the file are on the disk, all that was written; 0 of standard output."""
+        """Return how many bytes of the file are on the disk: all that was written.
+
+        Raises
+        ------
+        OSError
+            Some alerts could not be written, now or before.
+        """
         self.flush()
-        if self._file is sys.stdout or self.error is not None:
-            return 0
-        self._attempt(lambda: os.fsync(self._file.fileno()))
-        return os.fstat(self._file.fileno()).st_size
+        there = os.fstat(self._file.fileno())
+        if stat.S_ISREG(there.st_mode):
+            self._attempt(lambda: os.fsync(self._file.fileno()))
+        if self.error is not None:
+            raise self.error
+        return there.st_size
 
     def close(self) -> str | None:
         """Close the file; return what went wrong so far, or None."""
@@ -76,6 +85,7 @@ def opened_new(path: str) -> TextIO:
     """Open a file to write to: a new one, or one where there is nothing to lose (empty, a device, a pipe)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
+        lock(path, descriptor)
         refuse_what_holds_something(path, os.fstat(descriptor))
     except UsageError:
         os.close(descriptor)
@@ -85,16 +95,35 @@ def opened_new(path: str) -> TextIO:
 
 def opened_again(path: str, kept: int) -> TextIO:
     """Open an earlier run's file, to go on behind so many bytes."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    there = os.fstat(descriptor)
-    if stat.S_ISREG(there.st_mode):
-        if there.st_size < kept:
-            os.close(descriptor)
-            sizes = f"has {there.st_size:,} bytes; expected the file to which an earlier run wrote {kept:,}"
-            raise UsageError(f"--alerts {path}: {sizes}")
-        os.ftruncate(descriptor, kept)
-        os.lseek(descriptor, kept, os.SEEK_SET)
+    expected = f"expected the file to which an earlier run wrote {kept:,} bytes: bring it back, or choose another name"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | (0 if kept else os.O_CREAT), 0o666)
+    except FileNotFoundError:
+        raise UsageError(f"--alerts {path}: is not there; {expected}") from None
+    try:
+        lock(path, descriptor)
+        there = os.fstat(descriptor)
+        if stat.S_ISREG(there.st_mode):
+            if there.st_size < kept:
+                raise UsageError(f"--alerts {path}: has {there.st_size:,} bytes; {expected}")
+            os.ftruncate(descriptor, kept)
+            os.lseek(descriptor, kept, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return open(descriptor, "w", encoding="utf-8")
+
+
+def lock(path: str, descriptor: int) -> None:
+    """Refuse a file to which another run writes; the lock lasts as long as the file is open."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"--alerts {path}: another run writes to it; choose another file") from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def refuse_what_holds_something(path: str, there: os.stat_result) -> None:

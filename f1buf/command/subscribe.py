@@ -2,6 +2,8 @@
 
 import argparse
 import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from f1buf.command.feed import Feed, added_up
 from f1buf.command.game import session_details
@@ -9,6 +11,9 @@ from f1buf.command.parser import add_common_options, number
 from f1buf.command.runner import Runner
 from f1buf.command.status import UsageError
 from f1buf.telemetry.errors import StreamError
+
+if TYPE_CHECKING:
+    from f1buf.telemetry.nats.subscriber import Subscriber
 
 HELP = "what another machine publishes by --publish"
 EXAMPLES = """\
@@ -25,13 +30,15 @@ def beginning(text: str) -> str | int | datetime.datetime:
     if text in ("start", "new"):
         return text
     try:
-        if text.isdigit():
+        if text.isdigit() and int(text) < 1 << 64:
             return max(1, int(text))
-        return datetime.datetime.fromisoformat(text)
-    except ValueError:
+        moment = datetime.datetime.fromisoformat(text)
+        moment.astimezone(datetime.UTC)  # is it there, too?
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected start, new, a message's number, or a time such as 2026-11-29T14:00+01:00"
         ) from None
+    return moment
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +62,8 @@ def execute(args: argparse.Namespace) -> int:
         from f1buf.telemetry.nats.subscriber import Subscriber
     except ImportError:
         raise UsageError("needs nats-py and pyarrow: pip install 'f1buf[nats]'") from None
+    if args.durable is not None and args.publish is not None:
+        raise UsageError("--durable is of no use with --publish: after a crash some readings would be published twice")
     if (args.durable is not None and args.overflow != "block") or args.record_overflow not in (None, "block"):
         raise UsageError("--durable is of no use with readings that are dropped; expected --overflow block")
     try:
@@ -68,9 +77,43 @@ def execute(args: argparse.Namespace) -> int:
         [source],
         source.describe,
         rejected=lambda: added_up(source.rejected),
-        lost_elsewhere=lambda: {"in the stream": source.missed},
+        lost_elsewhere=lambda: losses(source),
         details=lambda: {"position": source.position, **session_details(source.sessions)},
         lines=lambda: [f"position   message {source.position:,}"],
+        notices=Notices(source, args.thresholds is None).notices,
         durable=None if args.durable is None else source,
     )
     return Runner(args).run(feed)
+
+
+def losses(source: "Subscriber") -> dict[str, int]:
+    """How many readings are known to be lost in the stream; and how many messages, whatever they held."""
+    whole = {"messages that the stream forgot": source.forgotten} if source.forgotten else {}
+    return {"in the stream": source.missed, **whole}
+
+
+class Notices:
+    """What people should see of a stream: why nothing comes, and where the publisher's thresholds have changed."""
+
+    def __init__(self, source: "Subscriber", checks_publishers: bool) -> None:
+        self._source = source
+        self._checked = source.thresholds if checks_publishers else None
+        self._trouble = ""
+        self._waits = True
+
+    def notices(self) -> Iterator[str]:
+        """Yield lines for what is new."""
+        source, trouble = self._source, self._source.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            yield f"f1buf: waiting for the server: {trouble}" if trouble else "f1buf: reading again"
+        if self._waits:
+            self._waits = False
+            if source.waits_for_new:
+                yield "f1buf: nothing has come yet behind the place to begin; waiting for what is published next"
+        if self._checked not in (None, source.thresholds):
+            yield (
+                f"f1buf: from message {source.position:,} on the publisher has other thresholds; expected those with "
+                "which this subscriber has begun, which it goes on with"
+            )
+            self._checked = None

@@ -13,6 +13,7 @@ How it stops
     nothing but itself.
 """
 
+import hashlib
 import operator
 import os
 import threading
@@ -422,7 +423,7 @@ class _Run:
         self._slots = rings[0] if in_place else None  # of which readings are written straight into
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
-        self._thresholds = dumps(system.thresholds)
+        self._thresholds = hashlib.sha256(dumps(system.thresholds).encode()).hexdigest()[:16]
         self._earlier = 0  # readings of the runs that this one goes on with
         self._merged = threading.Condition()  # told after each merge
         self._settled = 0  # readings whose batch was merged, and its alerts handed over

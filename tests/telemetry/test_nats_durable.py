@@ -247,7 +247,8 @@ def in_group(url, test, members=2, shards=4, lease=60.0):
     async def run():
         address = StreamAddress(url)
         async with connected(address) as link:
-            await test(link, *(Group(address.stream, "wall", shards, lease) for _ in range(members)))
+            stream = {"config": {"name": address.stream}, "created": "today"}
+            await test(link, *(Group(stream, "wall", shards, lease) for _ in range(members)))
 
     asyncio.run(run())
 

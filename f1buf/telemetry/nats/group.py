@@ -6,13 +6,13 @@ two that are made at once one is made again on top of the other.
 
 A shard has one owner at a time. A member says several times in its lease that it is alive, by a number in the record
 that grows; one whose number has stood still for its lease, by the clock of whoever looks, is no member any more, and
-its shards are free. (No clocks are compared.) What an owner has done with counts once it is in the record. An owner
-that was only slow finds itself no owner when it next writes: nothing of what it did since its last step is kept, here
-or in its recording, and another one does it again.
+its shards are free. (No clocks are compared, and the time in which the server did not answer does not count.)
+What an owner has done with counts once it is in the record. An owner that was only slow finds itself no owner when it
+next writes: nothing of what it did since its last step is kept, here or in its recording, and another one does it
+again.
 """
 
 import asyncio
-import contextlib
 import copy
 import json
 import math
@@ -32,6 +32,7 @@ _STREAM = "f1buf-progress"
 _PAUSE = 0.05  # [s] between attempts
 _ANSWER = 2.0  # [s] for an answer
 _FILES = 256  # of which the record tells: those that were changed last
+_OTHER_CONFIG = 10058  # there is such a stream, and it is another one
 _WRONG_NUMBER = (10071, 10164)  # how servers refuse what expects another last number
 _EMPTY: dict[str, Any] = {"members": {}, "shards": {}, "files": {}}
 
@@ -41,8 +42,10 @@ class Group:
 
     Parameters
     ----------
-    stream, name : str
-        Of the stream that is read, and of the group.
+    stream : dict
+        What the server says of the stream that is read.
+    name : str
+        Of the group.
     shards : int
         Into how many the stream is divided.
     lease : float
@@ -56,11 +59,13 @@ class Group:
         As it was read or written last.
     """
 
-    def __init__(self, stream: str, name: str, shards: int, lease: float) -> None:
+    def __init__(self, stream: dict[str, Any], name: str, shards: int, lease: float) -> None:
         self.owned: list[int] = []
         self.record = copy.deepcopy(_EMPTY)
-        self._subject = f"{_STREAM}.{stream}.{name}"
-        self._said = f"the durable name {name!r} of the stream {stream!r}"
+        stream_name = stream["config"]["name"]
+        self._subject = f"{_STREAM}.{stream_name}.{name}"
+        self._said = f"the durable name {name!r} of the stream {stream_name!r}"
+        self._created, self._replicas = str(stream["created"]), int(stream["config"].get("num_replicas", 1))
         self._shards, self._lease = [str(shard) for shard in range(shards)], lease
         self._me = os.urandom(8).hex()
         self._number = 0  # of the message that holds the record
@@ -73,6 +78,21 @@ class Group:
         return kept
 
     @property
+    def last_place(self) -> int:
+        """The number of the last message that was done with; 0 before the first one."""
+        return max(self._places(), default=0)
+
+    @property
+    def first_place(self) -> int:
+        """The number of the message behind which the shard stands that is least far; 0 where one has not begun."""
+        places = self._places()
+        return min(places) if len(places) == len(self._shards) else 0
+
+    def _places(self) -> list[int]:
+        kept = [self.progress(int(shard)) for shard in self._shards]
+        return [int(each["place"][0]) for each in kept if each]
+
+    @property
     def has_ended(self) -> bool:
         """Whether all shards were read to their publisher's end."""
         kept = [self.progress(int(shard)) for shard in self._shards]
@@ -82,16 +102,35 @@ class Group:
 
     async def join(self, link: Link) -> None:
         """Become a member, and the owner of shards that are free."""
-        config = {"name": _STREAM, "subjects": [f"{_STREAM}.>"], "storage": "file", "max_msgs_per_subject": 1}
-        try:
-            await link.request(f"STREAM.CREATE.{_STREAM}", **config)
-        except RefusedError as error:
-            if error.code != 10058:  # it is there already, perhaps with more replicas
-                raise StreamError(f"{link.address}: the server keeps no progress: {error}") from error
+
+        def step(record: dict[str, Any]) -> None:
+            if record.get("created") != self._created:  # what was kept is of another stream of this name
+                record["created"], record["shards"] = self._created, {}
+            self._divide(record, gives_back=False)
+
+        await self._make_stream(link)
         self._number, self.record = await self._read(link)
         self._watch(self.record)
-        await self._change(link, lambda record: self._divide(record, gives_back=False))
+        await self._change(link, step)
         self._adopt()
+
+    async def _make_stream(self, link: Link) -> None:
+        """Have a stream for the record, on as many servers as the one that is read: it lives as long."""
+        config = {
+            "name": _STREAM, "subjects": [f"{_STREAM}.>"], "storage": "file", "max_msgs_per_subject": 1,
+            "num_replicas": self._replicas,
+        }  # fmt: skip
+        try:
+            try:
+                await link.request(f"STREAM.CREATE.{_STREAM}", **config)
+            except RefusedError as error:
+                if error.code != _OTHER_CONFIG:
+                    raise
+                config = (await link.request(f"STREAM.INFO.{_STREAM}"))["config"]
+                if config["num_replicas"] < self._replicas:
+                    await link.request(f"STREAM.UPDATE.{_STREAM}", **config | {"num_replicas": self._replicas})
+        except RefusedError as error:
+            raise StreamError(f"{link.address}: the server keeps no progress: {error}") from error
 
     async def give_sign(self, link: Link) -> None:
         """Say that this member is alive; StreamError where others have given it up."""
@@ -190,17 +229,27 @@ class Group:
                 if await self._write(link, record):
                     return
                 await asyncio.sleep(_PAUSE)
-                with contextlib.suppress(TimeoutError, nats.errors.Error, RefusedError):
+                try:
                     self._number, self.record = await self._read(link)
-                    self._watch(self.record)
-                    if self.record["members"].get(self._me, {}).get("once") == once:
-                        return  # it had been written, though no answer came
+                except (TimeoutError, nats.errors.Error, RefusedError):
+                    self._signs.clear()  # nobody could give a sign
+                    continue
+                self._watch(self.record)
+                if self.record["members"].get(self._me, {}).get("once") == once:
+                    return  # it had been written, though no answer came
 
     async def _write(self, link: Link, record: dict[str, Any]) -> bool:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(self._number)}
+        data = json.dumps(record).encode()
         try:
-            answer = await link.client.request(self._subject, json.dumps(record).encode(), _ANSWER, headers=headers)
+            answer = await link.client.request(self._subject, data, _ANSWER, headers=headers)
+        except nats.errors.MaxPayloadError as error:
+            raise StreamError(
+                f"{link.address}: what is to be kept for {self._said} is {len(data):,} bytes, and the server takes at "
+                f"most {link.client.max_payload:,}; expected a server with a larger max_payload"
+            ) from error
         except (TimeoutError, nats.errors.Error):
+            self._signs.clear()  # nor could the others give a sign
             return False
         said = json.loads(answer.data)
         if "error" in said:

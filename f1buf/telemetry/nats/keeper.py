@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from f1buf.telemetry.errors import StreamError
 from f1buf.telemetry.recorder import Recorder
 from f1buf.telemetry.system import F1TelemetrySystem
 
@@ -33,7 +34,7 @@ class Keeper:
     alerts : str or path-like, optional
         The file of alerts, if there is one.
     bring_to_disk : callable, optional
-        Brings what was written to that to the disk, and returns how many bytes it is.
+        Brings what was written to that to the disk, and returns how many bytes it is; may raise an OSError.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Keeper:
         self._folder = "" if recorder is None else file_name(recorder.folder)
         self.alerts_size: int | None = files.get(self._alerts) if self._alerts is not None else None
         if recorder is not None and recorder.pending is not None:
-            if files.get(self._folder) == recorder.pending["cut"]:
+            if recorder.pending["cut"] in files.values():  # however this machine is called by now
                 recorder.keep_cut()
             else:
                 recorder.drop_cut()
@@ -71,13 +72,26 @@ class Keeper:
         -------
         (dict, dict) or None
             How the analysis stands, and what is to be known of this member's files; None where the run is failing.
+
+        Raises
+        ------
+        StreamError
+            Alerts cannot be brought to the disk.
+        RecorderError
+            The recorder has failed.
         """
         analysis = self._system.settle()
         if analysis is None:
             return None
         files: dict[str, Any] = {}
         if self._alerts is not None:
-            files[self._alerts] = self._bring_to_disk()
+            try:
+                files[self._alerts] = self._bring_to_disk()
+            except OSError as error:
+                raise StreamError(
+                    f"alerts cannot be written: {error.strerror}; what came since then is not done with: make room and "
+                    "start again"
+                ) from error
         if self._recorder is not None:
             self._recorder.is_last = is_last
             files[self._folder] = cut = os.urandom(8).hex()

@@ -33,7 +33,8 @@ __all__ = [
 _T = TypeVar("_T")
 _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PATIENCE = 5.0  # [s] for the first connection
+_PATIENCE = 15.0  # [s] for the first connection; over a satellite a round trip takes 0.8 s, and TLS several of them
+_CONNECTING = 5.0  # [s] for each later one
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
 _FIRST_ANSWER = 10.0  # [s] before anything starts, where a request is made once: a disk may be busy with others' fsyncs
 _CLOSING = 2.0  # [s] for what is still to be sent
@@ -50,8 +51,9 @@ FORMAT = "1"
 class StreamAddress:
     """Where a stream is: ``nats://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/STREAM[?creds=FILE&ca=FILE]``.
 
-    With ``tls://`` the connection is encrypted. ``creds`` is a file of credentials as NATS makes them, ``ca`` a file of
-    certificates to trust in place of the system's.
+    What is no letter or digit in USER and PASSWORD stands as in every URL: ``%40`` for ``@``. With ``tls://`` the
+    connection is encrypted. ``creds`` is a file of credentials as NATS makes them, ``ca`` a file of certificates to
+    trust in place of the system's, for an encrypted connection.
 
     Parameters
     ----------
@@ -68,47 +70,54 @@ class StreamAddress:
     servers: tuple[str, ...] = field(init=False, repr=False)
     stream: str = field(init=False)
     options: dict[str, str] = field(init=False, repr=False)
+    _user: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
-        options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
-        name = parts.path.removeprefix("/")
-        user, at, hosts = parts.netloc.rpartition("@")
-        if parts.scheme not in ("nats", "tls") or not hosts or parts.fragment or set(options) - {"creds", "ca"}:
-            raise StreamError(f"{self._shown(parts)}: no address of a stream; {_EXPECTED}")
-        if not _NAME.fullmatch(name):
-            raise StreamError(
-                f"{self._shown(parts)}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ "
-                "behind the host, as in nats://127.0.0.1:4222/race"
-            )
-        servers = tuple(f"{parts.scheme}://{user}{at}{host}" for host in hosts.split(","))
         try:
+            parts = urllib.parse.urlsplit(self.url)
+            user, _, hosts = parts.netloc.rpartition("@")
+            servers = tuple(f"{parts.scheme}://{host}" for host in hosts.split(","))
             valid = all(urllib.parse.urlsplit(server).hostname for server in servers)
             _ = [urllib.parse.urlsplit(server).port for server in servers]
         except ValueError:
             valid = False
         if not valid:
-            raise StreamError(f"{self._shown(parts)}: no address of a stream; {_EXPECTED}")
-        for name_, value in (("servers", servers), ("stream", name), ("options", options)):
-            object.__setattr__(self, name_, value)
-
-    @staticmethod
-    def _shown(parts: urllib.parse.SplitResult) -> str:
-        return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+            raise StreamError(f"{self}: no address of a stream; {_EXPECTED}")
+        options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+        name = parts.path.removeprefix("/")
+        if parts.scheme not in ("nats", "tls") or parts.fragment or set(options) - {"creds", "ca"}:
+            raise StreamError(f"{self}: no address of a stream; {_EXPECTED}")
+        if not _NAME.fullmatch(name):
+            raise StreamError(
+                f"{self}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ behind the host, "
+                "as in nats://127.0.0.1:4222/race"
+            )
+        for attribute, value in (("servers", servers), ("stream", name), ("options", options), ("_user", user)):
+            object.__setattr__(self, attribute, value)
 
     def __str__(self) -> str:
-        return self._shown(urllib.parse.urlsplit(self.url))
+        return re.sub(r"(?<=//).*@", "", self.url).partition("?")[0]  # whatever it is, without a password
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether a connection in the clear would not do."""
+        return self.servers[0].startswith("tls:") or "ca" in self.options
 
     def arguments(self) -> dict[str, Any]:
         """Return what `nats.connect` is to be told beside how to go on."""
         told: dict[str, Any] = {"servers": list(self.servers)}
+        user, separator, password = map(urllib.parse.unquote, self._user.partition(":"))
+        if separator:  # not in the servers' addresses: those that a cluster tells of later have the same users
+            told |= {"user": user, "password": password}
+        elif user:
+            told["token"] = user
         if "creds" in self.options:
             importlib.import_module("nkeys")  # which nats-py needs once the server asks for them
 
             with open(self.options["creds"], "rb"):  # nor does it look at the file before
                 told["user_credentials"] = self.options["creds"]
-        if "ca" in self.options:
-            told["tls"] = ssl.create_default_context(cafile=self.options["ca"])
+        if self.is_encrypted:
+            told["tls"] = ssl.create_default_context(cafile=self.options.get("ca"))
         return told
 
 
@@ -123,9 +132,12 @@ class RefusedError(Exception):
 class _Client(Client):
     """nats-py's, which goes on without encryption where a server offers none, and sends it the password."""
 
+    def __init__(self, is_encrypted: bool) -> None:
+        super().__init__()
+        self._is_encrypted = is_encrypted
+
     def _connect_command(self) -> bytes:  # made once the server has told what it offers, and before anything is sent
-        server = self._current_server
-        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+        if self._is_encrypted and not self._server_info.get("tls_required"):
             raise nats.errors.Error("the server offers no TLS")
         command: bytes = super()._connect_command()
         return command
@@ -150,7 +162,7 @@ class Link:
 
     def __init__(self, address: StreamAddress) -> None:
         self.address = address
-        self.client: Client = _Client()
+        self.client: Client = _Client(address.is_encrypted)
         self.generation = 0
         self.trouble = ""
         self.answer_s = _FIRST_ANSWER
@@ -166,11 +178,13 @@ class Link:
         asyncio.TimeoutError, nats.errors.Error
             It does not answer.
         """
-        said = json.dumps(body).encode() if body else b""
-        answer = json.loads((await self.client.request(f"$JS.API.{subject}", said, timeout=self.answer_s)).data)
-        if "error" in answer:
-            error = answer["error"]
-            raise RefusedError(error.get("err_code", 0), error.get("description", "an error without a description"))
+        asked = json.dumps(body).encode() if body else b""
+        try:
+            answer = json.loads((await self.client.request(f"$JS.API.{subject}", asked, timeout=self.answer_s)).data)
+        except TimeoutError as error:
+            raise TimeoutError(self.trouble or "no answer") from error  # it may be for want of permission
+        if said := answer.get("error"):
+            raise RefusedError(said.get("err_code", 0), said.get("description", "an error without a description"))
         return dict(answer)
 
     async def message_at(self, sequence: int) -> dict[str, str] | None:
@@ -209,10 +223,12 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     StreamError
         No server answers, it refuses the credentials, or the connection cannot be encrypted.
     """
-    link, told, first = Link(address), _told(address), _Client()
+    link, told, first = Link(address), _told(address), _Client(address.is_encrypted)
     # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
     once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
-    for_ever: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": 1}
+    for_ever: dict[str, Any] = {
+        "max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": _CONNECTING
+    }  # fmt: skip
     watched: dict[str, Any] = {
         "error_cb": link.note_error, "disconnected_cb": link.note_loss, "reconnected_cb": link.note_return
     }  # fmt: skip
@@ -321,6 +337,8 @@ def _why(error: BaseException, said: str) -> str:
     text = f"{one_line(error)} {said}"
     if "uthorization" in text or "uthentication" in text:
         return "the server refuses these credentials; give them in the address (nats://USER:PASSWORD@HOST/STREAM)"
+    if "ostname mismatch" in text or "not valid for" in text:
+        return f"no encrypted connection: {one_line(error) or said}; expected a name that the certificate has"
     if "certificate" in text.lower() or "ssl" in text.lower() or "tls" in text.lower():
         return f"no encrypted connection: {one_line(error) or said}; see ?ca=FILE, and tls:// in place of nats://"
     reason = "" if isinstance(error, asyncio.TimeoutError | nats.errors.NoServersError) else f": {one_line(error)}"
@@ -330,7 +348,7 @@ def _why(error: BaseException, said: str) -> str:
 # Streams --------------------------------------------------------------------------------------------------------------
 
 
-async def check_stream(link: Link, info: dict[str, Any]) -> int:
+def check_stream(link: Link, info: dict[str, Any]) -> int:
     """Return how many shards a stream has, of which STREAM.INFO says this.
 
     Raises

@@ -230,7 +230,7 @@ class Publisher:
                     info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
                 except RefusedError as error:
                     raise StreamError(f"{address}: the server makes no such stream: {error}") from error
-            shards = await check_stream(link, info)
+            shards = check_stream(link, info)
             if self._spool is not None:
                 self._base, headers = await _end_of_stream(link, info)
                 said = headers or {}

@@ -77,6 +77,8 @@ class Reader:
         The connection.
     done : dict of int to Place
         The shards, which are subjects of the stream, and behind which message to begin with each.
+    is_whole : bool
+        Whether these are all shards of the stream: then every number comes.
 
     Attributes
     ----------
@@ -84,14 +86,19 @@ class Reader:
         The number of the last message that was yielded; 0 before the first one.
     anew : int
         How many times a consumer was made again.
+    forgotten : int
+        How many messages behind the place to begin at the stream had, and dropped before they were read.
     """
 
-    def __init__(self, link: Link, done: Mapping[int, Place]) -> None:
+    def __init__(self, link: Link, done: Mapping[int, Place], *, is_whole: bool = False) -> None:
         self._done = dict(done)
+        self._is_whole = is_whole
+        self.forgotten = 0
         # Behind the shard that is least far; of the others what is known already is passed over.
         self.position = min(place.sequence for place in done.values())
         self.anew = -1
         self._last = max((place for place in done.values() if place.publisher), default=None)
+        self._known = max(place.sequence for place in done.values())  # up to there some were read before
         self._link, self._stream = link, link.address.stream
         self._subjects = [f"{self._stream}.{shard}" for shard in done]
         self._came: deque[Any] = deque()
@@ -131,8 +138,9 @@ class Reader:
         """After a power cut a stream may end before the position; its numbers are then given again."""
         if self._last is None:
             return
-        info = await self._link.request(f"STREAM.INFO.{self._stream}")
-        if int(info["state"]["last_seq"]) >= self._last.sequence:
+        state = (await self._link.request(f"STREAM.INFO.{self._stream}"))["state"]
+        if int(state["last_seq"]) >= self._last.sequence:
+            self._note_forgotten(int(state["first_seq"]))
             there = await self._link.message_at(self._last.sequence)
             # None: the stream's limits have removed it.
             if there is None or (there.get(PUBLISHER, ""), there.get(NUMBER, "")) == self._last[1:]:
@@ -141,6 +149,11 @@ class Reader:
             f"{self._link.address}: the stream has gone back behind message {self._last.sequence:,}, which was read "
             f"already: {went_back('read it anew (--from)')}"
         )
+
+    def _note_forgotten(self, first: int) -> None:
+        """The stream has no message between the position and this number any more."""
+        self.forgotten += max(0, first - 1 - max(self.position, self._known))
+        self.position = max(self.position, first - 1)
 
     # -- the consumer -------------------------------------------------------------------------------------------------
 
@@ -197,6 +210,8 @@ class Reader:
                 raise _Odd
             if came.reply.startswith("$JS.ACK."):
                 message = self._message(came)
+                if self._is_whole and self._last is not None:
+                    self._note_forgotten(message.sequence)
                 if message.sequence > self._done[message.shard].sequence:
                     yield message
                     self._last = max(self._last or message.place, message.place)
@@ -210,15 +225,13 @@ class Reader:
     def _message(self, came: Any) -> Message:
         # $JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.DELIVERED.SEQUENCE.COUNT.TIME.PENDING[.RANDOM]
         parts = came.reply.split(".")
-        sequence, count, _time, pending = parts[7:11] if len(parts) >= 12 else parts[5:9]
+        sequence, count, _time, pending = parts[7:11] if len(parts) >= 11 else parts[5:9]
         if int(count) != self._delivered_so_far + 1 or int(sequence) <= self.position:
             raise _Odd
         self._delivered_so_far += 1
         self._asked -= 1
-        shard = came.subject.rpartition(".")[2]
-        if not shard.isdigit():
-            raise StreamError(f"{self._link.address}: has messages of {came.subject!r}, which f1buf did not publish")
-        return Message(int(sequence), int(shard), came.headers or {}, came.data, int(pending))
+        shard = int(came.subject.rpartition(".")[2])  # it is one of the subjects that were asked for
+        return Message(int(sequence), shard, came.headers or {}, came.data, int(pending))
 
     def _note_status(self, headers: dict[str, str]) -> None:
         """A sign of life; or the end of a request, which says how many of its messages did not come."""

@@ -30,6 +30,7 @@ from f1buf.telemetry.nats.link import (
     connected_in_time,
     explained,
     prepared,
+    went_back,
 )
 from f1buf.telemetry.nats.messages import CHECKSUM, About, MessageError, Unpacked, Unpacker
 from f1buf.telemetry.nats.publisher import FIRST, LAST, PUBLISHER
@@ -46,6 +47,7 @@ _POLL = 0.1  # [s] how often it looks for a stream
 _T = TypeVar("_T")
 _KEEP_IDLE = 0.5  # [s] the same where all was read
 _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
+_JOINING = 15.0  # [s] until the server has kept that there is one more subscriber of a durable name
 _PATIENCE = 5.0  # [s] for a server that is away at the end
 _FOLLOWED = 256  # publishers and shards whose counts are kept: the latest
 _DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -102,7 +104,10 @@ class Subscriber(DescribingSource):
     ended : bool
         Whether the publisher has ended, and all was read.
     missed : int
-        How many readings the stream had, and dropped before they were read: its limits were reached.
+        How many readings the stream had, and dropped before they were read, as far as publishers' later messages tell.
+    forgotten : int
+        How many messages the stream had, and dropped before they were read: its limits were reached. (A durable
+        subscriber that shares the stream notices that only where it begins to read, or begins anew.)
     rejected : collections.Counter
         How many messages could not be read, by reason.
 
@@ -133,7 +138,10 @@ class Subscriber(DescribingSource):
         self.name = f"subscribed to {self._address}"
         self.source = ""
         self.thresholds: tuple[Threshold, ...] | None = None
-        self.position = self.missed = 0
+        self.position = self.missed = self._last = 0
+        self._away = ""  # why there is no connection
+        self._reader: Reader | None = None
+        self._forgotten = 0  # of earlier readers
         self.keeper: Keeper | None = None
         self.ended = False
         self._durable, self._lease = durable, lease
@@ -173,15 +181,33 @@ class Subscriber(DescribingSource):
                         "wait longer for it (--timeout)"
                     )
                 await asyncio.sleep(_POLL)
-            last = int(info["state"]["last_seq"])
+            self._last = last = int(info["state"]["last_seq"])
             # By its number: what begins later, or anew, must not begin anywhere else.
             self._behind = await self._number_before(link, last)
-            shards = await check_stream(link, info)
-            await self._learn(link, last)
+            shards = check_stream(link, info)
             if self._durable is not None:
-                self._group = Group(address.stream, self._durable, shards, self._lease)
-                await self._group.join(link)
+                self._group = Group(info, self._durable, shards, self._lease)
+                await self._join(link, self._group, last)
+            await self._learn(link)
             return shards
+
+    async def _join(self, link: Link, group: Group, last: int) -> None:
+        """Become a member of the group, unless the stream, which ends at message `last`, has gone back."""
+        try:
+            async with asyncio.timeout(_JOINING):
+                await group.join(link)
+        except TimeoutError as error:
+            why = link.trouble or "no answer"
+            raise StreamError(f"{self._address}: the server does not keep what is done: {why}") from error
+        if (place := group.last_place) > last:
+            await group.leave(link)
+            raise self._gone_back(place)
+
+    def _gone_back(self, place: int) -> StreamError:
+        return StreamError(
+            f"{self._address}: the stream has gone back behind message {place:,}, which was read already: "
+            f"{went_back('take another durable name to read it anew')}"
+        )
 
     async def _number_before(self, link: Link, last: int) -> int:
         """Return the number of the message behind which to begin."""
@@ -205,15 +231,37 @@ class Subscriber(DescribingSource):
         except RefusedError:
             return None
 
-    async def _learn(self, link: Link, last: int) -> None:
+    async def _learn(self, link: Link) -> None:
+        """Learn from the first message that will be read; where there is none yet, from the last one."""
         from nats.js.errors import NotFoundError
 
-        with contextlib.suppress(NotFoundError, MessageError, TimeoutError, nats.errors.Error):
-            message = await link.client.jetstream().get_msg(self._address.stream, seq=last)
-            about: About = self._unpacker.unpack(message.data or b"", (message.headers or {}).get(CHECKSUM, "")).about
-            self.source, self.thresholds = about.source, about.thresholds
+        begin = self._behind if self._group is None else max(self._behind, self._group.first_place)
+        stream, subjects = self._address.stream, f"{self._address.stream}.*"
+        manager = link.client.jetstream(timeout=link.answer_s)
+        for which in ({"seq": begin + 1, "subject": subjects, "next": True}, {"subject": subjects}):
+            with contextlib.suppress(NotFoundError, MessageError, TimeoutError, nats.errors.Error):
+                message = await manager.get_msg(stream, **which)
+                checksum = (message.headers or {}).get(CHECKSUM, "")
+                about: About = self._unpacker.unpack(message.data or b"", checksum).about
+                self.source, self.thresholds = about.source, about.thresholds
+                return
 
     # -- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def forgotten(self) -> int:
+        """How many messages the stream had, and dropped before they were read."""
+        return self._forgotten + (0 if self._reader is None else self._reader.forgotten)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can come now; empty while all is well."""
+        return self._away if self._link is None else self._link.trouble
+
+    @property
+    def waits_for_new(self) -> bool:
+        """Whether the stream had nothing to be read when this subscriber was made, nor has been read anything since."""
+        return self.position == 0 and self._last <= min((place.sequence for place in self._places.values()), default=0)
 
     def batches(self, stop: threading.Event | None = None) -> Iterator[NDArray[Any]]:
         """Yield arrays of READING as they come, until the publisher has ended or `stop` is set.
@@ -254,7 +302,11 @@ class Subscriber(DescribingSource):
             self._ahead.shutdown(immediate=True)  # ends the thread where it waits for room
             thread.join(10)
 
-    def _accepted(self, message: Message, unpacked: Unpacked) -> Iterator[NDArray[Any]]:
+    def _accepted(self, message: Message, unpacked: Unpacked | None) -> Iterator[NDArray[Any]]:
+        if unpacked is None:  # what cannot be read is passed over
+            self._places[message.shard] = message.place
+            self.position = message.sequence
+            return
         self._sensors.remember(unpacked.described)
         self.source, self.thresholds = unpacked.about.source, unpacked.about.thresholds
         shard, first = message.shard, int(message.headers.get(FIRST, 0))
@@ -335,12 +387,27 @@ class Subscriber(DescribingSource):
         """Whether nothing has come behind what the subscribers of the durable name have read."""
         assert self._group is not None
         try:
-            info = await self._info(link)
-        except StreamError:  # the server is away: it is looked at again
+            if (info := await self._info(link)) is None:
+                return False
+            if (place := self._group.last_place) > int(info["state"]["last_seq"]):
+                raise self._gone_back(place)
+            for shard in range(self._shards):
+                place = (self._group.progress(shard) or {"place": [0]})["place"][0]
+                if await self._last_of(link, shard) > place:
+                    return False
+        except (TimeoutError, nats.errors.Error, RefusedError):  # the server is away: it is looked at again
             return False
-        kept = [self._group.progress(shard) for shard in range(self._shards)]
-        last = max(each["place"][0] for each in kept if each)
-        return info is not None and int(info["state"]["last_seq"]) <= last
+        return True
+
+    async def _last_of(self, link: Link, shard: int) -> int:
+        """The number of the last message of a shard; 0 where there is none."""
+        from nats.js.errors import NotFoundError
+
+        try:
+            subject = f"{self._address.stream}.{shard}"
+            return (await link.client.jetstream().get_last_msg(self._address.stream, subject)).seq or 0
+        except NotFoundError:
+            return 0
 
     def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
         """What is to be kept of a shard."""
@@ -371,12 +438,12 @@ class Subscriber(DescribingSource):
                 doing = asyncio.run_coroutine_threadsafe(act(self._link), self._loop)
             if doing is not None:
                 wait((doing,), _LOOK)
-                if doing.done():
+                if doing.done() and not doing.cancelled():
                     return doing.result()
+            if self._failure is not None:  # the other thread has ended, and cancelled what it was to do
+                raise self._failure
             if stop is not None and stop.is_set():
                 until = min(until, time.monotonic() + _PATIENCE)
-            if self._failure is not None:
-                raise self._failure
             if time.monotonic() > until:
                 raise StreamError(
                     f"{self._address}: the server is away, and does not know what was done last: the next subscriber "
@@ -402,10 +469,13 @@ class Subscriber(DescribingSource):
         await self._first_of(self._work(), self._until_left())
 
     async def _work(self) -> None:
-        async with connected_in_time(self._address, lambda _: None) as link:
+        async with connected_in_time(self._address, self._note_away) as link:
             self._loop, self._link = asyncio.get_running_loop(), link
             self._linked.set()
             await self._first_of(self._read(link), self._give_signs(link))
+
+    def _note_away(self, why: str) -> None:
+        self._away = why.removeprefix(f"{self._address}: ")
 
     async def _first_of(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         """Run them until one has ended, and raise what it raised; cancel the others."""
@@ -451,16 +521,17 @@ class Subscriber(DescribingSource):
         if not now.places:
             await asyncio.get_running_loop().create_future()  # until this is cancelled
         ends = set(now.ends)
-        reader = Reader(link, now.places)
-        held: list[tuple[Message, Unpacked]] = []
+        self._forgotten = self.forgotten
+        self._reader = reader = Reader(link, now.places, is_whole=len(now.places) == self._shards)
+        held: list[tuple[Message, Unpacked | None]] = []
         async with contextlib.aclosing(reader.messages()) as messages:
             async for message in messages:
-                if (unpacked := self._opened(message)) is not None:
-                    held.append((message, unpacked))
-                if held and (not message.pending or len(held) >= _TOGETHER):
+                held.append((message, unpacked := self._opened(message)))
+                if not message.pending or len(held) >= _TOGETHER:
                     await self._ahead.aput((now.number, held))
                     held = []
-                (ends.add if LAST in message.headers else ends.discard)(message.shard)
+                if unpacked is not None:
+                    (ends.add if LAST in message.headers else ends.discard)(message.shard)
                 is_end = len(ends) == self._shards and not message.pending
                 if is_end and self._group is None and not self._follow:
                     return
@@ -475,6 +546,11 @@ class Subscriber(DescribingSource):
 
 
 def _check_start(start: object) -> None:
-    is_number = isinstance(start, int) and start >= 1
+    is_number = isinstance(start, int) and 1 <= start < 1 << 64
     if not (is_number or isinstance(start, datetime.datetime) or start in ("start", "new")):
         raise ValueError(f"start is {start!r}; expected 'start', 'new', a message's number from 1, or a datetime")
+    if isinstance(start, datetime.datetime):
+        try:
+            start.astimezone(datetime.UTC)
+        except OverflowError:
+            raise ValueError(f"start is {start}; expected a time that there is in UTC, too") from None
