@@ -68,7 +68,12 @@ def greeting(args: argparse.Namespace, folder: Path, size: int) -> str:
     """Return what people have to know, in one line."""
     host = socket.gethostname() if args.host in ("0.0.0.0", "::") else args.host
     url = f"nats://{joined(host, args.port)}"
+    asked = (
+        ""
+        if args.config is None
+        else f" (USER:PASSWORD@ before the host, and tls://, where {args.config} asks for them)"
+    )
     return (
         f"{args.prog}: listens at {url}, keeps up to {size / 1e9:,.3g} GB in {folder} (its log: {folder / 'log'}); "
-        f"f1buf run --publish {url}/race, f1buf subscribe {url}/race; Ctrl-C stops"
+        f"f1buf run --publish {url}/race, f1buf subscribe {url}/race{asked}; Ctrl-C stops"
     )

@@ -242,18 +242,35 @@ def test_settings_are_read_again(documented, tmp_path):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-@pytest.mark.parametrize("settings", [None, "max_payload: 1MB\n# authorization {}\n"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        "max_payload: 1MB\n# authorization {}\n",
+        "authorization { timeout: 2 }\n",
+        "authorization { users: [{ user: car, password: change-me }] }\nno_auth_user: car\n",
+    ],
+    ids=["none", "others", "nobody", "a user for everybody"],
+)
 def test_other_machines_only_if_it_is_said_who_may_connect(tmp_path, host, settings):
     options = ()
     if settings is not None:
         (tmp_path / "more.conf").write_text(settings)
         options = ("--config", tmp_path / "more.conf")
-    found = "none was given" if settings is None else f"{tmp_path}/more.conf has neither"
+    let_in = f"with {tmp_path}/more.conf NATS lets in who gives no password"
+    found = "none was given" if settings is None else let_in
     assert refused("--dir", tmp_path / "kept", "--host", host, *options) == (
         f"--host {host}: whoever reaches this machine could read and publish; expected a --config FILE with "
         f"`authorization` or `accounts`, which say who may, but {found}"
     )
     assert not (tmp_path / "kept").exists()
+
+
+def test_who_may_connect_may_stand_in_another_file(documented, tmp_path):
+    Path("more.conf").write_text('include "users.conf"\n')
+    with broker(tmp_path / "kept", "--host", "0.0.0.0", "--config", "more.conf") as (_, port):
+        assert publish(f"nats://car:change-me-1@127.0.0.1:{port}") == 1
+        assert "Authorization Violation" in why_not(f"nats://127.0.0.1:{port}")
 
 
 # Bad usage ------------------------------------------------------------------------------------------------------------

