@@ -158,9 +158,15 @@ def stalling_signals(handler=lambda *_: None):
             while True:
                 os.write(writer, filling)
     os.set_blocking(writer, True)
+    # Without the GIL the thread may be held where it has one of CPython's own locks, and then nobody here can read.
+    rescue = [sys.executable, "-I", "-S", "-c", "import os, time; time.sleep(20); os.read(0, 1 << 16)"]
+    rescuer = None if WITH_GIL else subprocess.Popen(rescue, stdin=reader)
     try:
         yield reader
     finally:
+        if rescuer is not None:
+            rescuer.kill()
+            rescuer.wait()
         signal.set_wakeup_fd(descriptor_before)
         signal.signal(signal.SIGUSR1, handler_before)
         os.close(reader)
