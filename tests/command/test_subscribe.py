@@ -206,7 +206,7 @@ def both_refuse(url, said):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "race", "http://127.0.0.1/race", "nats://a:b:c/race", "nats://a/b?c=d", "nats://a/b#c"],
+    ["", "race", "http://127.0.0.1/race", "nats://a:b:c/race", "nats://a/b?c=d", "nats://a/b#c", "nats://[::1/race"],
 )
 def test_what_is_no_address(wrong):
     both_refuse(wrong, f"{wrong.partition('?')[0]}: no address of a stream; expected nats://HOST[:PORT]/STREAM, ")
@@ -216,6 +216,54 @@ def test_what_is_no_address(wrong):
 def test_what_is_no_name_of_a_stream(name):
     url = f"nats://127.0.0.1/{name}"
     both_refuse(url, f"{url}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ behind the")
+
+
+def test_people_are_told_why_nothing_comes(tmp_path, crossed):
+    with Server(tmp_path / "nats") as server:
+        url = f"{server.url}/race"
+        published(url, numbered(1000))
+        with running(
+            "subscribe", url, "--follow", "--from", "new", "--plain", env={"PYTHONFAULTHANDLER": "0"}
+        ) as process:
+            read_until(
+                process.stderr, "nothing has come yet behind the place to begin; waiting for what is published next"
+            )
+            server.kill()
+            read_until(process.stderr, "f1buf: waiting for the server: ")
+            server.start()
+            read_until(process.stderr, "f1buf: reading again")
+            process.send_signal(signal.SIGINT)
+            finish(process).ended()
+
+
+def test_people_are_told_of_other_thresholds(url, crossed):
+    call("run", *MANY, "--publish", url).ended()
+    call("run", *MANY, "--thresholds", crossed, "--publish", url).ended()
+    with running("subscribe", url, "--follow", "--plain", env={"PYTHONFAULTHANDLER": "0"}) as process:
+        read_until(
+            process.stderr, "on the publisher has other thresholds; expected those with which this subscriber has"
+        )
+        process.send_signal(signal.SIGINT)
+        finish(process).ended()
+
+
+def test_a_password_with_any_characters(tmp_path):
+    with Server(tmp_path / "nats", 'authorization { users: [{ user: "c@r", password: "p/w#?%:@" }] }') as server:
+        url = server.url.replace("//", "//c%40r:p%2Fw%23%3F%25%3A%40@") + "/race"
+        call("run", *MANY, "--publish", url).ended()
+        assert call("subscribe", url, "--json").ended().summary["analysed"] == 10_000
+
+
+def test_a_token(tmp_path):
+    with Server(tmp_path / "nats", 'authorization { token: "s3cret" }') as server:
+        call("run", *MANY, "--publish", server.url.replace("//", "//s3cret@") + "/race").ended()
+
+
+@pytest.mark.parametrize("secret", ["pa#ss", "p?x", "p/w"])
+def test_a_password_that_was_not_written_as_in_urls_is_not_shown(secret):
+    said = refused("subscribe", f"nats://car:{secret}@127.0.0.1:4222/race")
+    assert "ss" not in said.split(":")[0]
+    assert f"car:{secret[0]}" not in said
 
 
 def test_a_password_is_not_shown():
@@ -307,9 +355,16 @@ def test_nothing_has_been_published(url, timeout):
     )
 
 
-def test_a_beginning_that_makes_no_sense(url):
-    said = refused_by_parser("subscribe", url, "--from", "yesterday")
-    assert "argument --from: 'yesterday': expected start, new, a message's number, or a time such as 2026-" in said
+@pytest.mark.parametrize("place", ["yesterday", "9" * 20, "0001-01-01T00:00+23:00", "9999-12-31T23:59:59-23:00"])
+def test_a_beginning_that_makes_no_sense(url, place):
+    said = refused_by_parser("subscribe", url, "--from", place)
+    assert f"argument --from: '{place}': expected start, new, a message's number, or a time such as 2026-" in said
+
+
+def test_a_durable_subscriber_does_not_publish(url):
+    assert refused("subscribe", url, "--durable", "wall", "--publish", url).startswith(
+        "--durable is of no use with --pub"
+    )
 
 
 def refused_by_parser(*args):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cli_helpers import mixed_stream, watchdog
 from helpers import FULL, WATCHDOG, Task, wait_until
-from nats_helpers import Server, StreamError, Subscriber, Taker, are_numbered, numbered, published, publishing
+from nats_helpers import Server, StreamError, Subscriber, Taker, are_numbered, asked, numbered, published, publishing
 
 from f1buf import READING
 from f1buf.command.alert_file import AlertFile
@@ -236,6 +236,40 @@ def test_a_file_of_alerts_goes_on_behind_what_counts(tmp_path):
     with pytest.raises(UsageError, match="has 15 bytes; expected the file to which an earlier run wrote 99"):
         AlertFile(str(path), 99)
     assert path.read_text() == "counts\ngoes on\n"
+    with pytest.raises(
+        UsageError, match="gone: is not there; expected the file to which an earlier run wrote 99 bytes: "
+    ):
+        AlertFile(str(tmp_path / "gone"), 99)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_file_of_alerts_belongs_to_one_run(tmp_path):
+    first = AlertFile(str(tmp_path / "alerts"))
+    for kept in (None, 0):
+        with pytest.raises(UsageError, match="another run writes to it; choose another file"):
+            AlertFile(str(tmp_path / "alerts"), kept)
+    first.close()
+    AlertFile(str(tmp_path / "alerts")).close()
+
+
+def test_alerts_that_cannot_be_written_keep_nothing():
+    system = F1TelemetrySystem(64, thresholds=LIMITS)
+    file = AlertFile("/dev/full")
+    keeper = Keeper(system, {}, alerts="/dev/full", bring_to_disk=file.bring_to_disk)
+
+    class Asks(Pieces):
+        """Asks in between, as a subscriber does."""
+
+        def batches(self, stop):
+            yield from super().batches(stop)
+            assert set(keeper.settle(False)[1].values()) == {0}  # nothing is to be written yet
+            file._file.write("an alert\n")
+            with pytest.raises(StreamError, match="alerts cannot be written: No space left on device; what came since"):
+                keeper.settle(False)
+
+    system.start([Asks(system, [mixed_stream(100)])])
+    system.run()
+    assert "No space left on device" in file.close()
 
 
 # Groups ---------------------------------------------------------------------------------------------------------------
@@ -299,6 +333,37 @@ def test_a_member_that_gives_no_sign_loses_its_shards_and_is_told(url):
     in_group(url, test, lease=0.2)
 
 
+def test_a_server_that_is_away_makes_nobody_stand_still(tmp_path):
+    with Server(tmp_path) as server:
+
+        async def test(link, first, second):
+            await first.join(link)
+            await second.join(link)
+            for member in (first, second):
+                while len(member.owned) != 2:
+                    await member.keep(link, {}, {})
+            server.kill()
+            signs = [asyncio.create_task(member.give_sign(link)) for member in (first, second)]
+            await asyncio.sleep(1.0)  # far longer than the lease
+            await asyncio.to_thread(server.start)
+            await asyncio.gather(*signs)
+            for member in (first, second, first):
+                await member.keep(link, {}, {})
+            assert (len(first.owned), len(second.owned)) == (2, 2)
+
+        in_group(f"{server.url}/race", test, lease=0.5)
+
+
+def test_a_record_that_the_server_does_not_take(url):
+    async def test(link, first):
+        await first.join(link)
+        progress = {0: {"ended": False, "analysis": "x" * link.client.max_payload}}
+        with pytest.raises(StreamError, match=r"what is to be kept for the durable name 'wall' .* is 8,\d+,\d+ bytes"):
+            await first.keep(link, progress, {})
+
+    in_group(url, test, members=1)
+
+
 def test_a_step_of_which_no_answer_came_is_made_once(url, monkeypatch):
     async def test(link, first, second):
         await first.join(link)
@@ -358,6 +423,79 @@ def test_a_shard_that_had_nothing_yet_does_not_change_where_the_others_go_on(url
     first.end()
     published(url, numbered(40, 50, sensors=2), shards=2)
     assert len(Taker(Subscriber(url, durable="wall", start="new")).result()) == 40
+
+
+def test_a_stream_that_was_made_anew_is_read_anew(url):
+    name = url.rpartition("/")[2]
+    published(url, numbered(5000), batch=100)
+    assert len(Taker(Subscriber(url, durable="wall")).result()) == 5000
+    asked(url, lambda _, stream: stream.delete_stream(name))
+    published(url, numbered(700), batch=100)
+    assert are_numbered(Taker(Subscriber(url, durable="wall")).result(), 700)
+
+
+def test_a_stream_that_went_back_is_said(url):
+    """The record is behind the end of the stream, as after a power cut."""
+    published(url, numbered(500), batch=100)
+    Taker(Subscriber(url, durable="wall")).result()
+    subject = f"f1buf-progress.{url.rpartition('/')[2]}.wall"
+
+    async def put_ahead(client, stream):
+        record = json.loads((await stream.get_last_msg("f1buf-progress", subject)).data)
+        record["shards"]["0"]["progress"]["place"][0] = 99
+        await stream.publish(subject, json.dumps(record).encode())
+
+    asked(url, put_ahead)
+    for _ in range(2):
+        with pytest.raises(
+            StreamError, match="has gone back behind message 99, .*: take another durable name to read it"
+        ):
+            Subscriber(url, durable="wall")
+
+
+def test_messages_that_the_stream_forgot_are_counted(url):
+    """Also where no message of their publisher is left."""
+    name = url.rpartition("/")[2]
+    published(url, numbered(1000), batch=100)
+    assert len(Taker(Subscriber(url, durable="wall")).result()) == 1000
+    published(url, numbered(2000, 1000), batch=100)
+    make = {"name": name, "max_msgs": 3, "discard": "old"}
+    asked(url, lambda client, stream: limited(stream, make))
+    published(url, numbered(300, 3000), batch=100)
+    source = Subscriber(url, durable="wall")
+    came = Taker(source).result()
+    assert came["value"].tolist() == list(range(3100, 3300))
+    assert (
+        source.forgotten == 21 + 2
+    )  # of the second publisher all, of the third its first two: it begins with an empty one
+
+
+async def limited(stream, limits):
+    """Give a stream other limits."""
+    config = (await stream.stream_info(limits["name"])).config
+    await stream.update_stream(config.evolve(max_msgs=limits["max_msgs"], discard=limits["discard"]))
+
+
+@pytest.mark.parametrize("durable", [None, "wall"])
+@pytest.mark.parametrize("subject", ["0", "other"])
+def test_a_message_of_others_at_the_end(url, durable, subject):
+    name = url.rpartition("/")[2]
+    published(url, numbered(300))
+    asked(url, lambda _, stream: stream.publish(f"{name}.{subject}", b"hello"))
+    source = Subscriber(url, durable=durable)
+    assert source.thresholds == ()  # the publisher's
+    assert are_numbered(Taker(source).result(), 300)
+    assert source.rejected.total() == (subject == "0")
+
+
+def test_it_begins_with_the_thresholds_of_what_it_reads_first(url):
+    published(url, numbered(100), thresholds=LIMITS)
+    published(url, numbered(100, 100), thresholds=LIMITS[:1])
+    source = Subscriber(url, durable="wall")
+    assert source.thresholds == LIMITS
+    Taker(source).result()
+    assert source.thresholds == LIMITS[:1]
+    assert Subscriber(url, durable="wall").thresholds == LIMITS[:1]
 
 
 def test_a_name_that_cannot_be(url):

@@ -319,6 +319,35 @@ class Cluster:
 
 
 @thorough
+def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
+    """On as many servers as the stream; also where a stream for it was there before, on one."""
+    with Cluster(tmp_path) as cluster:
+        url, made = cluster.url("race"), []
+
+        def make():
+            with contextlib.suppress(StreamError):  # until they have found each other
+                made.append(Publisher(url, batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
+            return made
+
+        wait_until(make, "a cluster", every=0.2)
+        single = {"name": "f1buf-progress", "subjects": ["f1buf-progress.>"], "max_msgs_per_subject": 1}
+        asked(cluster.servers[0].url, lambda _, stream: stream.add_stream(**single))
+        [publisher] = made
+        thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)
+        taker = Taker(Subscriber(url, timeout=WATCHDOG, durable="wall"))
+        for name in ("race", "f1buf-progress"):
+            taker.wait_for(taker.count + 2000)
+            wait_until(lambda name=name: cluster.is_whole(name), "three servers", every=0.2)
+            leader = cluster.leader(name)
+            leader.kill()
+            taker.wait_for(taker.count + 5000)  # longer than from one time that is kept to the next
+            leader.start()
+        count = feeder.end()
+        thread.result()
+        assert are_numbered(taker.result(), count)
+
+
+@thorough
 def test_a_cluster_loses_its_leader(tmp_path):
     with Cluster(tmp_path) as cluster:
         url, made = cluster.url("race"), []
