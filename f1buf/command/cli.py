@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from f1buf.command import attach, broker, can, listen, replay, run, subscribe, thresholds
+from f1buf.command import attach, broker, can, export, listen, replay, run, subscribe, thresholds
 from f1buf.command.parser import Parser, Version
 from f1buf.command.status import BAD_USAGE, INTERRUPTED, UsageError
 from f1buf.command.streams import at_end, say_error
@@ -19,6 +19,7 @@ from f1buf.telemetry.errors import CanError
 COMMANDS = {
     "run": run,
     "replay": replay,
+    "export": export,
     "listen": listen,
     "can": can,
     "attach": attach,

@@ -5,6 +5,7 @@ from typing import Any
 
 __all__ = [
     "CanError",
+    "ExportError",
     "ListenError",
     "RecorderError",
     "RecordingError",
@@ -59,6 +60,20 @@ class ThresholdError(ValueError):
 
 class RecorderError(RuntimeError):
     """A recording cannot be begun or written; the message is one line that names the file or folder."""
+
+
+class ExportError(RuntimeError):
+    """A file cannot be exported; the message is one line that names the file or the package.
+
+    Attributes
+    ----------
+    while_writing : bool
+        Whether it failed while it wrote; else it could not begin.
+    """
+
+    def __init__(self, message: str, *, while_writing: bool = False) -> None:
+        super().__init__(message)
+        self.while_writing = while_writing
 
 
 class SharingError(RuntimeError):

@@ -40,8 +40,9 @@ from f1buf import __version__
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel, known_channels
 from f1buf.telemetry.sources import RecordingError
-from f1buf.telemetry.text import one_line
+from f1buf.telemetry.text import faithful_text, one_line
 from f1buf.telemetry.thresholds import Threshold, loads
+from f1buf.telemetry.unseen import open_unseen, remove_unseen, show_unseen
 
 __all__ = ["KEY", "SCHEMA", "VERSION", "Descriptions", "Footer", "PartWriter", "Rows", "read_footer", "read_rows"]
 
@@ -186,14 +187,6 @@ def _faithful(values: list[Any], kind: Any) -> Any:
     return column
 
 
-_SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
-
-
-def faithful_text(text: str) -> str:
-    """Return the text with replacement characters for what UTF-8 cannot hold."""
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
@@ -246,13 +239,7 @@ class PartWriter:
 
     def show(self) -> None:
         """Give the complete part its name."""
-        if self._temporary is None:
-            # os.link follows the link in /proc only if it is also given a descriptor, which an absolute path ignores.
-            number = self._file.fileno()
-            os.link(f"/proc/self/fd/{number}", self._path, src_dir_fd=number, follow_symlinks=True)
-        else:
-            self._temporary.rename(self._path)
-        self._file.close()
+        show_unseen(self._file, self._temporary, self._path)
 
     def discard(self) -> None:
         """Close and remove it, as far as that can be done."""
@@ -260,24 +247,7 @@ class PartWriter:
         self._remove()
 
     def _remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
-
-
-def open_unseen(path: Path) -> tuple[io.BufferedIOBase, Path | None]:
-    """Open a new file in the folder of `path`, without a name; return it, and its hidden name if it needs one.
-
-    Not all programs that read whole folders pass over hidden files, and a crash would leave one behind.
-    """
-    if os.path.isdir("/proc/self/fd"):  # without it the file could not be given a name
-        with contextlib.suppress(OSError):  # not all file systems can; any other error comes again below
-            return open(os.open(path.parent, os.O_RDWR | os.O_TMPFILE, 0o666), "w+b"), None
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)  # one that a crash left behind
-    return temporary.open("x+b"), temporary  # x follows no link, which another user may have put there
+        remove_unseen(self._file, self._temporary)
 
 
 def channel_said(channel: Channel) -> dict[str, Any]:

@@ -1,13 +1,22 @@
 """Texts for people, made of names, errors and times."""
 
+import re
 import time
 
-__all__ = ["clean", "clock", "one_line"]
+__all__ = ["clean", "clock", "faithful_text", "one_line"]
 
 
 def clean(text: str) -> str:
     """Return it with what cannot be printed, such as a terminal's control characters, replaced."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # what a Python str can hold, and UTF-8 cannot
+
+
+def faithful_text(text: str) -> str:
+    """Return the text with replacement characters for what UTF-8 cannot hold."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(error: BaseException) -> str:

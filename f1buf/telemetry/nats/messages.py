@@ -34,9 +34,8 @@ from f1buf.telemetry.parts import (
     channel_said,
     described_columns,
     described_rows,
-    faithful_text,
 )
-from f1buf.telemetry.text import one_line
+from f1buf.telemetry.text import faithful_text, one_line
 from f1buf.telemetry.thresholds import Threshold, dumps, loads
 
 __all__ = ["CHECKSUM", "DESCRIBED", "SCHEMA", "VERSION", "About", "MessageError", "Packer", "Unpacker", "checksum"]
