@@ -15,7 +15,10 @@ from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
 from f1buf.telemetry.sources.game.recording import Recording, open_recording
 from f1buf.telemetry.sources.game.replay import Replay
+from f1buf.telemetry.sources.mcap import McapRecording, open_mcap
+from f1buf.telemetry.sources.mf4 import Mf4Recording, open_mf4
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
+from f1buf.telemetry.sources.played import FileReplay
 from f1buf.telemetry.text import one_line
 
 # -- opening ----------------------------------------------------------------------------------------------------------
@@ -25,7 +28,7 @@ def add_recorded_options(parser: argparse.ArgumentParser, metavar: str) -> None:
     """Add the file or folder, and the options for each kind."""
     played = (
         "an SQLite recording of the F1 game in the schema of f1-2020-telemetry; a CAN log, with --dbc; "
-        "a folder that --record has made, or a part of it"
+        "a folder that --record has made, or a part of it; an .mcap; an .mf4 with ordinary signals"
     )
     parser.add_argument("file", type=path_name, metavar=metavar, help=played)
     add_game_options(parser)
@@ -46,7 +49,7 @@ def opened(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]:
         elif (kind := kind_of(path)) == "CAN log":
             raise UsageError(f"{path}: a CAN log needs a database that names its signals: --dbc FILE")
         check_options(args, kind)
-        with {"game": opened_game, "CAN log": opened_can_log, "recorded": opened_parquet}[kind](args, speed) as feed:
+        with OPENED[kind](args, speed) as feed:
             yield feed
     except RecordingError as error:
         raise UsageError(str(error)) from None
@@ -54,16 +57,38 @@ def opened(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]:
 
 # -- the kinds --------------------------------------------------------------------------------------------------------
 
-KINDS = {"game": "a recording of the game", "CAN log": "a CAN log", "recorded": "what --record has made"}
-OPTIONS = {"game": ("cars", "session"), "recorded": ("session",), "CAN log": ("j1939", "channels", "ids")}  # of a kind
+KINDS = {
+    "game": "a recording of the game",
+    "CAN log": "a CAN log",
+    "recorded": "what --record has made",
+    "mcap": "an MCAP file",
+    "signals": "a measurement file without --dbc",
+}
+OPTIONS: dict[str, tuple[str, ...]] = {  # of a kind
+    "game": ("cars", "session"),
+    "recorded": ("session",),
+    "CAN log": ("j1939", "channels", "ids"),
+    "mcap": (),
+    "signals": (),
+}
 # The first bytes of a file tell its kind: of a Parquet file, an SQLite database, a .blf, an .mf4, an unfinished .mf4.
-FILES = {b"PAR1": "recorded", b"SQLite": "game", **dict.fromkeys((b"LOGG", b"MDF ", b"UnFinMF"), "CAN log")}
+FILES = {
+    b"PAR1": "recorded",
+    b"SQLite": "game",
+    b"LOGG": "CAN log",
+    b"\x89MCAP0\r\n": "mcap",
+    **dict.fromkeys((b"MDF ", b"UnFinMF"), "signals"),  # with --dbc it is a log, or has one in it
+}
 CAN_LOGS = (".asc", ".blf", ".log", ".mf4", ".trc")  # not .csv and .db, which may be anything
-NO_CAN_LOGS = {"recorded": "a part that --record has made", "game": "an SQLite database, such as the game's recordings"}
+NO_CAN_LOGS = {
+    "recorded": "a part that --record has made",
+    "game": "an SQLite database, such as the game's recordings",
+    "mcap": "an MCAP file",
+}
 OTHER_FILES = {b"PK\3\4": "a zip archive, unpack it", b"\x1f\x8b": "compressed, unpack it"}
 EXPECTED = (
-    "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
-    "--dbc FILE"
+    "expected an SQLite recording of the game, a folder that --record has made or a part of it, an .mcap, an .mf4, or "
+    "a CAN log with --dbc FILE"
 )
 
 
@@ -180,3 +205,41 @@ def opened_parquet(args: argparse.Namespace, speed: float | None) -> Iterator[Fe
         notes=lambda: recording.notes,
         unusable=lambda: None if args.session is None else why_unusable("reading", source.rejected),
     )
+
+
+@contextmanager
+def opened_mcap(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]:
+    """Open an MCAP file."""
+    recording = open_mcap(args.file)
+    args.default_thresholds = recording.thresholds or ()
+    yield measurement_feed(recording, speed, "message")
+
+
+@contextmanager
+def opened_mf4(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]:
+    """Open a measurement file with ordinary signals."""
+    args.default_thresholds = ()
+    yield measurement_feed(open_mf4(args.file), speed, "signal")
+
+
+def measurement_feed(recording: Mf4Recording | McapRecording, speed: float | None, item: str) -> Feed:
+    """Return what such a file gives."""
+    source = FileReplay(recording, speed)
+    return Feed(
+        source.name,
+        [source],
+        source.describe,
+        rejected=lambda: added_up(recording.rejected),
+        details=lambda: session_details(recording.sensors.sessions),
+        notes=lambda: list(recording.notes),
+        unusable=lambda: why_unusable(item, recording.rejected),
+    )
+
+
+OPENED = {
+    "game": opened_game,
+    "CAN log": opened_can_log,
+    "recorded": opened_parquet,
+    "mcap": opened_mcap,
+    "signals": opened_mf4,
+}

@@ -3,8 +3,10 @@
 can/       CAN buses and logs, whose frames a CAN database explains
 game/      the F1 games' datagrams, live over UDP or recorded
 paced      sensors of this process, at a rate
+mcap, mf4  files of other programs
 parquet    what `f1buf.telemetry.recorder.Recorder` has recorded
 shared     what another process shares by `f1buf.telemetry.Sharer`
+played     what the files of other programs have in common
 schedule   when what was recorded is due
 """
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
+from f1buf.telemetry.sources.merging import merged
 
-__all__ = ["mf4_frames"]
+__all__ = ["kind_of", "mf4_frames", "open_mdf"]
 
 Array = NDArray[Any]
 
@@ -28,21 +29,14 @@ _EXTENDED_ID, _ID_BITS, _STANDARD_IDS = 0x8000_0000, 0x1FFF_FFFF, 0x800
 
 def mf4_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], None]) -> Iterator[Frames]:
     """Read an .mf4 log by time, each channel group in its order; one without frames of CAN is an error."""
-    from asammdf import MDF
-
-    try:
-        log: Any = MDF(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file.name)
-    except Exception as error:
-        _close_half_made(error)
-        raise
-    with log:
+    with open_mdf(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file.name) as log:
         log.configure(read_fragment_size=PIECE)
         groups = []
         signals = 0
         for number, group in enumerate(log.groups):
             names = {channel.name for channel in group.channels}
             count = group.channel_group.cycles_nr
-            kind = next((name for name in _KINDS if name in names), None)
+            kind = kind_of(group)
             if kind is not None:
                 groups.append(_Group(log, number, kind, names, count, rejected))
             elif count:
@@ -55,7 +49,24 @@ def mf4_frames(file: BinaryIO, rejected: Counter[str], note: Callable[[str], Non
         if signals:
             note(f"{signals:,} signals in the log that are not frames of CAN are not read")
         if groups := [group for group in groups if group.left]:
-            yield from merged(groups)
+            yield from merged(groups, Frames.joined, lambda frames: frames.timestamp)
+
+
+def open_mdf(file: Any) -> Any:
+    """Open a measurement file by asammdf; a context manager that closes it."""
+    from asammdf import MDF
+
+    try:
+        return MDF(file)
+    except Exception as error:
+        _close_half_made(error)
+        raise
+
+
+def kind_of(group: Any) -> str | None:
+    """Return the name of the frames that a channel group holds; None where it holds none of CAN."""
+    names = {channel.name for channel in group.channels}
+    return next((name for name in _KINDS if name in names), None)
 
 
 def _close_half_made(error: Exception) -> None:
@@ -130,29 +141,3 @@ class _Group:
         if name not in self._has:
             return np.zeros(len(records), dtype)
         return records[f"{self._kind}.{name}"].astype(dtype)
-
-
-def merged(groups: list[_Group]) -> Iterator[Frames]:
-    """Yield the frames of all groups by time, those of the first group first where they are equal.
-
-    A frame whose time is before that of the one before it in its group comes right behind that one.
-    """
-    nothing = Frames.joined([])
-    held = [nothing] * len(groups)
-    times = [np.empty(0)] * len(groups)  # that of each frame held, or of one before it that is later
-    known = -np.inf
-    while True:
-        for i, group in enumerate(groups):
-            if group.left and (not len(times[i]) or times[i][-1] <= known):
-                held[i] = Frames.joined([held[i], group.next()])
-                times[i] = np.maximum.accumulate(held[i].timestamp)
-                times[i] = np.maximum(times[i], known)
-        known = min((time[-1] for time, group in zip(times, groups, strict=True) if group.left), default=np.inf)
-        # What is earlier comes before all that is still to be read.
-        counts = [int(np.searchsorted(time, known)) for time in times]
-        order = np.argsort(np.concatenate([time[:n] for time, n in zip(times, counts, strict=True)]), kind="stable")
-        yield Frames.joined([frames[:n] for frames, n in zip(held, counts, strict=True)])[order]
-        held = [frames[n:] for frames, n in zip(held, counts, strict=True)]
-        times = [time[n:] for time, n in zip(times, counts, strict=True)]
-        if known == np.inf:
-            return

@@ -1,0 +1,256 @@
+"""MCAP files as a source: those that `f1buf export` has written, and others whose messages are JSON with numbers.
+
+In a file of f1buf's own each field is the sensor that it was, with its channel, car, driver, part and lap, at its exact
+time, in the file's order. Of another file each field of a message that is a number, also inside of other objects
+(``pose.x``), is a sensor whose channel has the field's name; its part is the message's topic, its time the log time, in
+whose order they come.
+
+Checksums are compared, where the file has them. Of a file that was not finished (it has no index) all that is there is
+read, in its order, and that is said. Neither needs more memory than a few of the file's chunks.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.ring.reading import READING
+from f1buf.telemetry.channels import Channel
+from f1buf.telemetry.parts import channel_from
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.played import Sensors
+from f1buf.telemetry.text import one_line
+from f1buf.telemetry.thresholds import Threshold, loads
+
+__all__ = ["McapRecording", "open_mcap"]
+
+Array = NDArray[Any]
+Row = tuple[float, int, int, int, float]
+
+_BATCH = 4096  # readings put together
+_KEY, _TIME, _LAP = "f1buf", "time", "lap"  # as `f1buf.telemetry.exports.mcap` writes them
+_MAGIC = b"\x89MCAP0\r\n"
+
+
+class McapRecording:
+    """An MCAP file, opened by `open_mcap`; it holds no file open while nobody iterates.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file, as it was given.
+    thresholds : tuple of Threshold or None
+        What the readings of a file of f1buf's own were checked against; None of another file.
+    rejected : collections.Counter
+        How many messages ("message in cdr", "message that is no JSON object") and fields ("field that is no number",
+        "integer that float64 does not hold") were not used; "missing end" is 1 where the file was not finished.
+    notes : list of str
+        Lines for people on what else there is to know.
+    sensors : Sensors
+        What is known of the sensors whose readings have been yielded.
+
+    Notes
+    -----
+    One thread at a time may iterate.
+    """
+
+    def __init__(self, path: Path, thresholds: tuple[Threshold, ...] | None, *, indexed: bool, finished: bool) -> None:
+        self.path = path
+        self.thresholds = thresholds
+        self.rejected: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.sensors = Sensors()
+        self._indexed = indexed
+        self._finished = finished
+        self._fields: dict[int, _Fields] = {}  # by the number of the file's channel
+
+    def batches(self) -> Iterator[Array]:
+        """Iterate over the file.
+
+        Yields
+        ------
+        ndarray of READING
+            Some thousand readings.
+
+        Raises
+        ------
+        RecordingError
+            The file turns out to be damaged; the message says after which message. What came before was yielded.
+        """
+        self.rejected.clear()
+        self.notes.clear()
+        self._fields.clear()
+        rows: list[Row] = []
+        count = 0
+        failure: Exception | None = None
+        with self.path.open("rb") as file:
+            messages = self._messages(file)
+            while True:
+                try:
+                    channel, message = next(messages)
+                    rows += self._readings(channel, message)
+                except StopIteration:
+                    break
+                except Exception as error:  # the library fails in many ways
+                    failure = error
+                    break
+                count += 1
+                if len(rows) >= _BATCH:
+                    yield np.array(rows, READING)
+                    rows = []
+            cut_off = not self._finished and not file.read(1)
+        if rows:
+            yield np.array(rows, READING)
+        if failure is not None and not cut_off:
+            raise RecordingError(
+                f"{self.path}: damaged (after message {count:,}): {one_line(failure)}; copy it again"
+            ) from failure
+        if not self._finished:
+            self.rejected["missing end"] = 1
+            self.notes.append("the file is cut off, or its writer was stopped: what is there was read")
+
+    def _messages(self, file: BinaryIO) -> Iterator[tuple[Any, Any]]:
+        """Yield channels and messages: by log time, those of a file of f1buf's own or without an index as they come."""
+        from mcap.reader import NonSeekingReader, SeekingReader
+
+        # A seeking reader compares no checksums of a file without an index, whatever it is told.
+        reader: Any = (SeekingReader if self._indexed else NonSeekingReader)(file, validate_crcs=True)
+        by_time = self._indexed and self.thresholds is None
+        for _, channel, message in reader.iter_messages(log_time_order=by_time):
+            yield channel, message
+
+    def _readings(self, channel: Any, message: Any) -> list[Row]:
+        if channel.message_encoding != "json":
+            self.rejected[f"message in {channel.message_encoding or 'no encoding'}"] += 1
+            return []
+        try:
+            said = json.loads(message.data)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            self.rejected["message that is no JSON object"] += 1
+            return []
+        fields = self._fields.get(channel.id)
+        if fields is None:
+            own = self.thresholds is not None and _KEY in channel.metadata
+            fields = self._fields[channel.id] = (_OwnFields if own else _OtherFields)(channel, self.sensors)
+        return fields.readings(said, message.log_time, self.rejected)
+
+
+class _Fields:
+    """The fields of one of the file's channels."""
+
+    def __init__(self, channel: Any, sensors: Sensors) -> None:
+        self._channel = channel
+        self._sensors = sensors
+        self._known: dict[tuple[str, int | None], tuple[int, int, int]] = {}
+
+    def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
+        """Return the readings in a message, and count what is none."""
+        raise NotImplementedError
+
+
+class _OwnFields(_Fields):
+    """Of a channel that `f1buf export` has written: its metadata says what they are."""
+
+    def __init__(self, channel: Any, sensors: Sensors) -> None:
+        super().__init__(channel, sensors)
+        about = json.loads(channel.metadata[_KEY])
+        self._common = {name: about[name] for name in ("session", "car", "driver")}
+        self._about: dict[str, Any] = about["fields"]
+
+    def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
+        time, lap = float(said.pop(_TIME)), said.pop(_LAP, None)
+        return [(time, *self._meaning(field, lap), float(value)) for field, value in said.items()]
+
+    def _meaning(self, field: str, lap: int | None) -> tuple[int, int, int]:
+        """Return the sensor's number, the channel's, and the flags that stand for what is known."""
+        found = self._known.get((field, lap))
+        if found is None:
+            about = self._about[field]
+            number = channel_from(about["channel"], about["unit"], about["range"]).number if about["channel"] else 0
+            sensor_id = about["sensor"]
+            flags = self._sensors.flags(sensor_id, {**self._common, "part": about["part"], "lap": lap})
+            found = self._known[field, lap] = sensor_id, number, flags
+        return found
+
+
+class _OtherFields(_Fields):
+    """Of another program's channel: each number is a sensor."""
+
+    def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
+        time = log_time / 1_000_000_000
+        return [(time, *self._meaning(field), value) for field, value in _numbers("", said, rejected)]
+
+    def _meaning(self, field: str) -> tuple[int, int, int]:
+        found = self._known.get((field, None))
+        if found is None:
+            sensor_id = self._sensors.new({"part": self._channel.topic})
+            number = Channel(field.strip() or "value", self._channel.metadata.get(field, "")).number
+            found = self._known[field, None] = sensor_id, number, 0
+        return found
+
+
+def _numbers(above: str, said: dict[str, Any], rejected: Counter[str]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers in an object, and in those inside of it, by their names."""
+    for name, value in said.items():
+        if isinstance(value, dict):
+            yield from _numbers(f"{above}{name}.", value, rejected)
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            rejected["field that is no number"] += 1
+        elif isinstance(value, int) and not -(1 << 53) <= value <= 1 << 53:
+            rejected["integer that float64 does not hold"] += 1
+        else:
+            yield above + name, float(value)
+
+
+def open_mcap(path: str | os.PathLike[str]) -> McapRecording:
+    """Open an MCAP file for reading.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It may be one that was not finished.
+
+    Raises
+    ------
+    RecordingError
+        There is no such file, it is no MCAP file, its end is damaged, or mcap is not installed.
+    """
+    path = Path(path)
+    try:
+        from mcap.reader import SeekingReader
+    except ImportError as error:
+        raise RecordingError(f"{path}: reading it needs mcap ({error}): pip install 'f1buf[export]'") from None
+    try:
+        with path.open("rb") as file:
+            finished = _is_finished(path, file)
+            file.seek(0)
+            reader = SeekingReader(file, validate_crcs=True)
+            own = reader.get_header().profile == _KEY
+            summary = reader.get_summary() if finished else None
+            thresholds: tuple[Threshold, ...] | None = () if own else None
+            if own and summary is not None:
+                about = next((each.metadata for each in reader.iter_metadata() if each.name == _KEY), {})
+                thresholds = loads(about.get("thresholds", ""))
+            return McapRecording(path, thresholds, indexed=bool(summary and summary.chunk_indexes), finished=finished)
+    except RecordingError:
+        raise
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}; expected an MCAP file") from error
+    except Exception as error:  # the library fails in many ways
+        raise RecordingError(f"{path}: damaged: {one_line(error)}; copy it again") from error
+
+
+def _is_finished(path: Path, file: BinaryIO) -> bool:
+    """Return whether a file ends as its writer ends it; refuse one that begins otherwise."""
+    if file.read(len(_MAGIC)) != _MAGIC:
+        raise RecordingError(f"{path}: no MCAP file")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(len(_MAGIC), size - len(_MAGIC)))
+    return file.read() == _MAGIC

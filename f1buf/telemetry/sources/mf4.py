@@ -1,0 +1,208 @@
+"""ASAM's measurement files (``.mf4``) with ordinary signals as a source, by asammdf.
+
+Each signal that is a number is a sensor, whose channel has the signal's name and unit; its part is the name of the
+signal's source, or of its group. Times are the file's start and the sample's time together: Unix time, or what it was
+in a file that `f1buf export` has written. Frames of a CAN bus in it are not read: `f1buf.telemetry.sources.can.log`.
+
+Of each signal a piece is in memory at a time: a fragment of `PIECE` bytes, and the block of the file that it is of.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from f1buf.ring.reading import READING
+from f1buf.telemetry.channels import Channel
+from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.sources.can.database import reason_of
+from f1buf.telemetry.sources.can.formats.mf4 import kind_of, open_mdf
+from f1buf.telemetry.sources.can.libraries import Libraries
+from f1buf.telemetry.sources.merging import merged
+from f1buf.telemetry.sources.played import Sensors
+
+__all__ = ["Mf4Recording", "open_mf4"]
+
+Array = NDArray[Any]
+
+PIECE = 1 << 16  # bytes of a channel group read at once; tests make it smaller
+_EXACT = 1 << 53  # float64 holds every whole number up to it
+
+
+class Mf4Recording:
+    """A measurement file, opened by `open_mf4`; it holds no file open while nobody iterates.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file, as it was given.
+    rejected : collections.Counter
+        How many samples were not used, by reason: "absurd timestamp", "sample that is marked invalid", "integer that
+        float64 does not hold".
+    notes : list of str
+        Lines for people on what else there is to know: signals that are no numbers, and what asammdf said.
+    sensors : Sensors
+        What is known of the sensors whose readings have been yielded.
+
+    Notes
+    -----
+    One thread at a time may iterate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rejected: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.sensors = Sensors()
+
+    def batches(self) -> Iterator[Array]:
+        """Iterate over the file, by time.
+
+        Yields
+        ------
+        ndarray of READING
+            Some thousand readings; there may be none.
+
+        Raises
+        ------
+        RecordingError
+            The file turns out to be damaged, or to hold no signals that are numbers. What came before was yielded.
+        """
+        self.rejected.clear()
+        self.notes.clear()
+        libraries = Libraries(measurement=True)
+        try:
+            with closing(self._read()) as reader:
+                while True:
+                    with libraries:
+                        readings = next(reader, None)
+                    if readings is None:
+                        return
+                    yield readings
+        except RecordingError:
+            raise
+        except Exception as error:  # the library fails in many ways
+            raise RecordingError(f"{self.path}: damaged or no measurement file: {reason_of(error)}") from error
+        finally:
+            self.notes += libraries.said()
+
+    def _read(self) -> Generator[Array, None, None]:
+        with open_mdf(self.path) as file:
+            file.configure(read_fragment_size=PIECE)
+            signals, others, frames = [], 0, 0
+            for number, group in enumerate(file.groups):
+                count = group.channel_group.cycles_nr
+                if kind_of(group) is not None:
+                    frames += count
+                    continue
+                places = set(range(len(group.channels))) - {file.masters_db.get(number)} if count else ()
+                for index in sorted(places):
+                    signal = _Signal(file, number, index, self.rejected)
+                    if signal.is_number:
+                        signal.tell(self.sensors)
+                        signals.append(signal)
+                    else:
+                        others += 1
+            if frames:
+                self.notes.append(f"{frames:,} frames of CAN in it are not read: they need a database, --dbc FILE")
+            if others:
+                self.notes.append(f"{others:,} signals that are no numbers, but texts or arrays, are not read")
+            if signals:
+                yield from merged(signals, _joined, lambda readings: readings["timestamp"])
+
+
+def _joined(pieces: list[Array]) -> Array:
+    return np.concatenate([np.empty(0, READING), *pieces])
+
+
+class _Signal:
+    """A signal, read piece by piece; `left` is 0 once all was returned."""
+
+    def __init__(self, file: Any, group: int, index: int, rejected: Counter[str]) -> None:
+        self.left: int = file.groups[group].channel_group.cycles_nr
+        self._count = self.left  # samples
+        self._has_invalid = file.groups[group].channel_group.invalidation_bytes_nr > 0
+        self._pieces = file.iter_get(group=group, index=index)
+        self._held = next(self._pieces)
+        self._origin = getattr(self._held.source, "name", "") or file.groups[group].channel_group.acq_name
+        self._start = file.header.start_time.timestamp()
+        self._rejected = rejected
+        self._seen = 0
+        self._sensor_id = self._channel = 0
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its samples are numbers."""
+        samples = self._held.samples
+        return samples.dtype.kind in "buif" and samples.ndim == 1
+
+    def tell(self, sensors: Sensors) -> None:
+        """Become a sensor."""
+        self._sensor_id = sensors.new({"part": self._origin or None})
+        self._channel = Channel(self._held.name.strip() or "signal", self._held.unit).number
+
+    def next(self) -> Array:
+        """Return the next readings; none at the end."""
+        while (signal := self._held) is not None:
+            self._held = next(self._pieces, None)
+            self._seen += len(signal)
+            readings = self._readings(signal)
+            if len(readings):
+                return readings
+        missing, self.left = self._count - self._seen, 0
+        if missing and not self._has_invalid:
+            raise ValueError(f"it says {self._count:,} samples, {self._seen:,} are there; copy it again")
+        self._reject("sample that is marked invalid", missing)
+        return np.empty(0, READING)
+
+    def _readings(self, signal: Any) -> Array:
+        times, values = signal.timestamps + self._start, signal.samples
+        sound = np.isfinite(times)
+        self._reject("absurd timestamp", int((~sound).sum()))
+        if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+            exact = (values <= _EXACT) & (values >= -_EXACT if values.dtype.kind == "i" else True)
+            self._reject("integer that float64 does not hold", int((sound & ~exact).sum()))
+            sound &= exact
+        readings = np.zeros(int(sound.sum()), READING)
+        readings["timestamp"] = times[sound]
+        readings["value"] = values[sound]
+        readings["sensor_id"] = self._sensor_id
+        readings["channel"] = self._channel
+        return readings
+
+    def _reject(self, reason: str, count: int) -> None:
+        if count:
+            self._rejected[reason] += count
+
+
+def open_mf4(path: str | os.PathLike[str]) -> Mf4Recording:
+    """Open a measurement file for reading.
+
+    Parameters
+    ----------
+    path : path-like
+        An MDF file, of version 3 or 4.
+
+    Raises
+    ------
+    RecordingError
+        There is no such file, it is none, or asammdf is not installed.
+    """
+    path = Path(path)
+    try:
+        import asammdf  # noqa: F401
+    except ImportError as error:
+        raise RecordingError(f"{path}: reading it needs asammdf ({error}): pip install 'f1buf[export]'") from None
+    try:
+        with path.open("rb") as file:
+            begin = file.read(8)
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}; expected a measurement file") from error
+    if not begin.startswith((b"MDF ", b"UnFinMF")):
+        raise RecordingError(f"{path}: no measurement file")
+    return Mf4Recording(path)
