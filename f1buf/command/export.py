@@ -58,7 +58,7 @@ def execute(args: argparse.Namespace) -> int:
                 feed.describe,
                 source=feed.name,
                 thresholds=args.default_thresholds,
-                is_wanted=lambda exported: bool(exported.readings) or not why_nothing(feed, exported),
+                is_wanted=lambda exported: bool(exported.readings) or not (exported.failure or feed.unusable()),
             )
             return report(args, feed, exported)
     except ExportError as error:
@@ -67,11 +67,6 @@ def execute(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say_error(f"{args.prog}: stopped; {args.out} was not made")
         return INTERRUPTED
-
-
-def why_nothing(feed: Feed, exported: Exported) -> str | None:
-    """Say why there is no reading to export; None where there was none to be expected."""
-    return exported.failure or feed.unusable()
 
 
 def report(args: argparse.Namespace, feed: Feed, exported: Exported) -> int:
@@ -94,10 +89,10 @@ def report(args: argparse.Namespace, feed: Feed, exported: Exported) -> int:
 
 def problems_of(args: argparse.Namespace, feed: Feed, exported: Exported) -> Iterator[str]:
     """Yield what is missing from the file, or why there is none."""
-    if exported.failure:
-        yield exported.failure
     if not exported.bytes:
-        yield f"{args.file}: {why_nothing(feed, exported)}; {args.out} was not made"
+        yield f"{exported.failure or f'{args.file}: {feed.unusable()}'}; {args.out} was not made"
+    elif exported.failure:
+        yield exported.failure
     if exported.rejected:
         yield f"{exported.rejected.total():,} readings are not in {args.out}, which cannot hold them"
 

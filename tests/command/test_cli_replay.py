@@ -12,8 +12,8 @@ from recorder_helpers import numbered, part_names, record, recording_to, wait_un
 from f1buf.telemetry import Threshold
 
 EXPECTED = (
-    "expected an SQLite recording of the game, a folder that --record has made or a part of it, or a CAN log with "
-    "--dbc FILE"
+    "expected an SQLite recording of the game, a folder that --record has made or a part of it, an .mcap, an .mf4, or "
+    "a CAN log with --dbc FILE"
 )
 A_CAN_LOG = "a CAN log needs a database that names its signals: --dbc FILE"
 
@@ -45,8 +45,6 @@ MADE = {
     "asc.gz": ("drive.asc.gz", lambda path: path.write_bytes(gzip.compress(b"date")), A_CAN_LOG),
     "blf": ("drive", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
     "blf as a part": ("drive.parquet", lambda path: path.write_bytes(b"LOGG" + bytes(140)), A_CAN_LOG),
-    "mf4 not finished": ("drive.mdf", lambda path: path.write_bytes(b"UnFinMF 4.10    "), A_CAN_LOG),
-    "mf4": ("drive.mdf", lambda path: path.write_bytes(b"MDF     4.10    "), A_CAN_LOG),
     "db": (
         "drive.db",
         database,

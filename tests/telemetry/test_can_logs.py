@@ -25,10 +25,10 @@ from f1buf.telemetry import F1TelemetrySystem, Threshold
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.can.decoder import CanDecoder
 from f1buf.telemetry.sources.can.formats.blf import walk
-from f1buf.telemetry.sources.can.formats.mf4 import merged
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames, row_of
 from f1buf.telemetry.sources.can.libraries import Libraries
 from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
+from f1buf.telemetry.sources.merging import merged
 
 FORMATS = "f1buf.telemetry.sources.can.formats."
 
@@ -1274,7 +1274,8 @@ def test_groups_are_merged_by_time():
         [[1, 5, 2, 3, 7, 1, 9], [2, 4, 6, 8]],
         [[1.0]],
     ):
-        found = Frames.joined(list(merged([Group(*each) for each in enumerate(times)])))
+        groups = [Group(*each) for each in enumerate(times)]
+        found = Frames.joined(list(merged(groups, Frames.joined, lambda frames: frames.timestamp)))
         # As if a time that is before the one before it in its group were that one's.
         keyed = [
             (key, number, time)

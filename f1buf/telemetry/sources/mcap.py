@@ -10,6 +10,7 @@ read, in its order, and that is said. Neither needs more memory than a few of th
 """
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
 from f1buf.telemetry.channels import Channel
-from f1buf.telemetry.parts import channel_from
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.played import Sensors
 from f1buf.telemetry.text import one_line
@@ -173,11 +173,15 @@ class _OwnFields(_Fields):
         found = self._known.get((field, lap))
         if found is None:
             about = self._about[field]
-            number = channel_from(about["channel"], about["unit"], about["range"]).number if about["channel"] else 0
-            sensor_id = about["sensor"]
+            sensor_id, number = about["sensor"], _channel_number(**about) if about["channel"] else 0
             flags = self._sensors.flags(sensor_id, {**self._common, "part": about["part"], "lap": lap})
             found = self._known[field, lap] = sensor_id, number, flags
         return found
+
+
+def _channel_number(channel: str, unit: str, range: list[float | None], **_: Any) -> int:
+    low, high = range
+    return Channel(channel, unit, (-math.inf if low is None else low, math.inf if high is None else high)).number
 
 
 class _OtherFields(_Fields):

@@ -108,6 +108,10 @@ class Mf4Recording:
                         signals.append(signal)
                     else:
                         others += 1
+            if frames and not signals:
+                raise RecordingError(
+                    f"{self.path}: frames of CAN, and no signals; expected a database that names them: --dbc FILE"
+                )
             if frames:
                 self.notes.append(f"{frames:,} frames of CAN in it are not read: they need a database, --dbc FILE")
             if others:

@@ -1,0 +1,352 @@
+"""Files of other programs as sources: MCAP and MDF 4, f1buf's own and others; what is counted, what is refused."""
+
+import json
+import sys
+import threading
+
+import numpy as np
+import pytest
+from cli_helpers import watchdog
+from export_helpers import SESSION, as_text, by_series, described_by, odd_readings, rows_of, with_odd_times
+from helpers import WATCHDOG
+
+from f1buf import READING
+from f1buf.telemetry import Threshold
+from f1buf.telemetry.channels import channel_by_number
+from f1buf.telemetry.exports.write import export
+from f1buf.telemetry.sources import RecordingError, mf4
+from f1buf.telemetry.sources.mcap import open_mcap
+from f1buf.telemetry.sources.mf4 import open_mf4
+from f1buf.telemetry.sources.played import FileReplay
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    with watchdog(WATCHDOG):
+        yield
+
+
+@pytest.fixture
+def mcap():
+    return pytest.importorskip("mcap", reason="mcap is not installed")
+
+
+@pytest.fixture
+def asammdf():
+    return pytest.importorskip("asammdf", reason="asammdf is not installed")
+
+
+def read(recording):
+    """All readings, what was known of them, and what went wrong."""
+    source = FileReplay(recording, None)
+    batches, failure = [np.empty(0, READING)], None
+    try:
+        batches += source.batches(threading.Event())
+    except RecordingError as error:
+        failure = str(error)
+        assert "\n" not in failure
+    return np.concatenate(batches), source.describe, failure
+
+
+def found_in(recording):
+    """(time, channel, unit, value, part) of each reading."""
+    readings, describe, failure = read(recording)
+    assert failure is None
+    found = []
+    for time, sensor_id, number, flags, value in readings.tolist():
+        channel = channel_by_number(number)
+        found.append((time, channel.name, channel.unit, value, describe(sensor_id, flags).get("part")))
+    return found
+
+
+# MCAP of f1buf's own --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path, mcap):
+    """A file, and the readings in it."""
+    stream = with_odd_times(odd_readings(30_000))
+    threshold = Threshold("SPEED", above=1, message="fast")
+    export(np.array_split(stream, 9), tmp_path / "own.mcap", "mcap", described_by, thresholds=[threshold])
+    return tmp_path / "own.mcap", stream
+
+
+def check_own(readings, describe, stream):
+    def known(sensor_id, flags):
+        return {name: value for name, value in describe(sensor_id, flags).items() if name != "several"}
+
+    assert by_series(rows_of(readings, known)) == by_series(rows_of(stream))
+
+
+def test_what_was_exported_comes_back(own):
+    path, stream = own
+    recording = open_mcap(path)
+    readings, describe, failure = read(recording)
+    assert failure is None
+    check_own(readings, describe, stream)
+    assert recording.thresholds == (Threshold("SPEED", above=1, message="fast"),)
+    assert (recording.rejected, recording.notes) == ({}, [])
+    assert set(recording.sensors.sessions) == {SESSION, SESSION + 1}
+    again, _, _ = read(recording)
+    assert len(again) == len(readings)
+
+
+def test_a_replay_at_a_pace(tmp_path, mcap):
+    stream = odd_readings(30)
+    stream["timestamp"] = np.arange(30) / 1e4
+    export([stream], tmp_path / "own.mcap", "mcap", described_by)
+    batches = list(FileReplay(open_mcap(tmp_path / "own.mcap"), 1.0).batches(threading.Event()))
+    assert len(batches) > 1
+    assert sum(map(len, batches)) == 30
+    stop = threading.Event()
+    stop.set()
+    assert list(FileReplay(open_mcap(tmp_path / "own.mcap"), 1.0).batches(stop)) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_file_that_is_cut_off(own, share):
+    path, stream = own
+    data = path.read_bytes()
+    path.write_bytes(data[: 60 + round(share * (len(data) - 61))])
+    recording = open_mcap(path)
+    readings, describe, failure = read(recording)
+    assert failure is None
+    assert recording.rejected == {"missing end": 1}
+    assert recording.notes == ["the file is cut off, or its writer was stopped: what is there was read"]
+    expected, found = by_series(rows_of(stream)), by_series(rows_of(readings, described_of(describe)))
+    assert all(rows == expected[series][: len(rows)] for series, rows in found.items())
+    assert (len(readings) > 0) >= (share > 0.5)
+    if share > 0.99:
+        assert len(readings) == len(stream)
+
+
+def described_of(describe):
+    return lambda sensor, flags: {name: value for name, value in describe(sensor, flags).items() if name != "several"}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_bit_that_is_flipped(own, finished):
+    path, stream = own
+    data = bytearray(path.read_bytes())
+    if not finished:
+        del data[-8:]
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    readings, _, failure = read(open_mcap(path))
+    assert failure is not None
+    assert failure.startswith(f"{path}: damaged (after message ")
+    assert failure.endswith("; copy it again")
+    assert len(readings) < len(stream)
+
+
+def test_no_mcap(tmp_path, mcap):
+    for content in (b"", b"MDF     4.10", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n" * 2, b"\x89MCAP0\r\n" + bytes(100)):
+        path = tmp_path / "a.mcap"
+        path.write_bytes(content)
+        with pytest.raises(RecordingError, match=r"a\.mcap: (no MCAP file|damaged: .*; copy it again)$"):
+            open_mcap(path)
+    with pytest.raises(RecordingError, match="No such file or directory; expected an MCAP file"):
+        open_mcap(tmp_path / "missing")
+
+
+def test_without_mcap(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcap.reader", None)
+    with pytest.raises(RecordingError, match=r"reading it needs mcap \(.*\): pip install 'f1buf\[export\]'"):
+        open_mcap(tmp_path / "a.mcap")
+
+
+# Other MCAP -----------------------------------------------------------------------------------------------------------
+
+
+def write_mcap(path, messages, **options):
+    """Write (topic, log time, data, encoding) of another program."""
+    from mcap.writer import Writer
+
+    with open(path, "wb") as file:
+        writer = Writer(file, **options)
+        writer.start()
+        channels = {}
+        for topic, log_time, data, encoding in messages:
+            if topic not in channels:
+                channels[topic] = writer.register_channel(topic, encoding, 0, {"v": "m/s"})
+            data = data if isinstance(data, bytes) else json.dumps(data).encode()
+            writer.add_message(channels[topic], log_time, data, log_time)
+        writer.finish()
+    return open_mcap(path)
+
+
+def test_numbers_of_another_program(tmp_path, mcap):
+    recording = write_mcap(
+        tmp_path / "a.mcap",
+        [
+            (
+                "/car",
+                3_000_000_000,
+                {"v": 3.5, "pose": {"x": 1, "at": {"y": -2}}, "time": 9, "name": "a", "on": True},
+                "json",
+            ),
+            ("/other", 1_000_000_000, {"v": 2**53, "big": 2**53 + 1, "list": [1, 2], "none": None}, "json"),
+            ("/car", 2_500_000_000, {"v": float("nan"), "": 1}, "json"),
+            ("/broken", 4, b'{"v": ', "json"),
+            ("/broken", 5, b"[1]", "json"),
+            ("/broken", 6, b"\xff", "json"),
+            ("/image", 7, b"\0\1", "cdr"),
+            ("/car", 1_764_460_800_123_456_789, {"v": 1}, "json"),
+        ],
+    )
+    found = found_in(recording)
+    assert str(found[1][3]) == "nan"
+    assert [(time, name, unit, part) for time, name, unit, _, part in found] == [
+        (1.0, "v", "m/s", "/other"),
+        (2.5, "v", "m/s", "/car"),
+        (2.5, "value", "", "/car"),
+        (3.0, "v", "m/s", "/car"),
+        (3.0, "pose.x", "", "/car"),
+        (3.0, "pose.at.y", "", "/car"),
+        (3.0, "time", "", "/car"),
+        (1_764_460_800.1234567, "v", "m/s", "/car"),
+    ]
+    assert [value for *_, value, _ in found if value == value] == [2.0**53, 1.0, 3.5, 1.0, -2.0, 9.0, 1.0]
+    assert recording.rejected == {
+        "field that is no number": 4,
+        "integer that float64 does not hold": 1,
+        "message that is no JSON object": 3,
+        "message in cdr": 1,
+    }
+
+
+def test_a_file_without_an_index_is_read_as_it_comes_and_checked(tmp_path, mcap):
+    from mcap.writer import IndexType
+
+    times = [5, 3, 4]
+    messages = [("/a", time * 10**9, {"v": time}, "json") for time in times]
+    for options in ({"index_types": IndexType.NONE}, {"use_chunking": False}):
+        assert [each[0] for each in found_in(write_mcap(tmp_path / "a.mcap", messages, **options))] == times
+    path = tmp_path / "a.mcap"
+    write_mcap(
+        path, messages * 1000, index_types=IndexType.NONE, chunk_size=1000, compression=mcap.writer.CompressionType.NONE
+    )
+    data = path.read_bytes()
+    assert data.count(b'{"v": 4}') == 1000
+    at = data.index(b'{"v": 4}', len(data) // 2) + 6
+    path.write_bytes(data[:at] + b"7" + data[at + 1 :])
+    _, _, failure = read(open_mcap(path))
+    assert failure is not None
+    assert "crc validation failed in Chunk" in failure
+
+
+# MDF ------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_exported_as_mdf_comes_back_by_time(tmp_path, monkeypatch, asammdf):
+    monkeypatch.setattr(mf4, "PIECE", 160)  # ten samples
+    stream = odd_readings()
+    stream["timestamp"] += 1_764_460_800.25
+    export([stream], tmp_path / "a.mf4", "mdf", lambda sensor, _: {"part": f"part {sensor}"})
+    found = found_in(open_mf4(tmp_path / "a.mf4"))
+    assert len(found) == len(stream)
+    assert [each[0] for each in found] == stream["timestamp"].tolist()
+    values = [(each[0], as_text(each[3])) for each in found]
+    expected = zip(stream["timestamp"].tolist(), map(as_text, stream["value"]), strict=True)
+    assert sorted(values) == sorted(expected)
+    assert {name.split("/")[0] for _, name, *_ in found} == {f"part {sensor}" for sensor in range(36)}
+    assert {unit for name, _, unit, *_ in found} >= {"bar", "km/h"}
+
+
+def saved(path, asammdf, *groups):
+    """A measurement file of another program's, with these groups of (name, samples, unit, invalid)."""
+    with asammdf.MDF(version="4.10") as file:
+        for times, *signals in groups:
+            file.append(
+                [
+                    asammdf.Signal(samples, times, name=name, unit=unit, invalidation_bits=invalid, encoding="utf-8")
+                    for name, samples, unit, invalid in signals
+                ],
+                acq_name="ecu",
+            )
+        file.save(path)
+    return open_mf4(path)
+
+
+@pytest.mark.parametrize("piece", [16, 1 << 16])
+def test_signals_of_every_kind(tmp_path, monkeypatch, asammdf, piece):
+    monkeypatch.setattr(mf4, "PIECE", piece)
+    whole, fast, odd = np.arange(5.0), np.arange(10) / 4, np.array([0.0, np.nan, 3.0])
+    recording = saved(
+        tmp_path / "a.mf4",
+        asammdf,
+        (
+            whole,
+            ("int", np.arange(5, dtype="i2"), "rpm", None),
+            ("big", np.array([1, 2**53, 2**53 + 1, 2**63, 5], "u8"), "", None),
+            ("low", np.array([1, -(2**53), -(2**53) - 2, 2**62, 5], "i8"), "", None),
+            ("bool", np.array([True, False] * 2 + [True]), "", None),
+            ("text", np.array([b"a", b"b", b"c", b"d", b"e"]), "", None),
+            ("array", np.rec.fromarrays([np.zeros((5, 3))], dtype=[("array", "(3,)f8")]), "", None),
+            ("partly", whole * 2, "V", np.array([False, True, False, True, False])),
+        ),
+        (fast, ("float", fast.astype("f4"), "s", None)),
+        (odd, ("odd", odd, "", None)),
+        (np.empty(0), ("none", np.empty(0), "", None)),
+    )
+    found = found_in(recording)
+    start = found[0][0]
+    by_name = {}
+    for time, name, unit, value, part in found:
+        assert part == "ecu"
+        by_name.setdefault((name, unit), []).append((round(time - start, 3), value))
+    assert by_name == {
+        ("int", "rpm"): [(n, n) for n in range(5)],
+        ("big", ""): [(0, 1), (1, 2**53), (4, 5)],
+        ("low", ""): [(0, 1), (1, -(2**53)), (4, 5)],
+        ("bool", ""): [(0, 1), (1, 0), (2, 1), (3, 0), (4, 1)],
+        ("partly", "V"): [(0, 0), (2, 4), (4, 8)],
+        ("float", "s"): [(n / 4, n / 4) for n in range(10)],
+        ("odd", ""): [(0, 0), (3, 3)],
+        **{(f"array[{i}]", ""): [(n, 0) for n in range(5)] for i in range(3)},  # asammdf has these beside the whole
+    }
+    assert [each[0] for each in found] == sorted(each[0] for each in found)
+    assert recording.rejected == {
+        "sample that is marked invalid": 2,
+        "integer that float64 does not hold": 4,
+        "absurd timestamp": 1,
+    }
+    assert recording.notes == ["2 signals that are no numbers, but texts or arrays, are not read"]
+
+
+def test_frames_of_can_in_a_measurement(tmp_path, asammdf):
+    can = pytest.importorskip("can", reason="python-can is not installed")
+    path = tmp_path / "a.mf4"
+    with can.Logger(path) as log:
+        log(can.Message(timestamp=1.0, arbitration_id=1, data=[1]))
+    _, _, failure = read(open_mf4(path))
+    assert failure == f"{path}: frames of CAN, and no signals; expected a database that names them: --dbc FILE"
+    with asammdf.MDF(path) as file:
+        file.append([asammdf.Signal(np.arange(3.0), np.arange(3.0), name="RPM")])
+        file.save(tmp_path / "both.mf4")
+    recording = open_mf4(tmp_path / "both.mf4")
+    assert len(found_in(recording)) == 3
+    assert recording.notes == ["1 frames of CAN in it are not read: they need a database, --dbc FILE"]
+
+
+def test_damaged_measurements(tmp_path, asammdf):
+    export([odd_readings()], tmp_path / "a.mf4", "mdf")
+    data = (tmp_path / "a.mf4").read_bytes()
+    path = tmp_path / "b.mf4"
+    for content in (data[:64], data[:1000], data[: len(data) // 2], data[:-300]):
+        path.write_bytes(content)
+        _, _, failure = read(open_mf4(path))
+        assert failure is not None
+        assert failure.startswith(f"{path}: damaged or no measurement file: ")
+    for content in (b"", b"PAR1"):
+        path.write_bytes(content)
+        with pytest.raises(RecordingError, match=r"b\.mf4: no measurement file$"):
+            open_mf4(path)
+    with pytest.raises(RecordingError, match="No such file or directory; expected a measurement file"):
+        open_mf4(tmp_path / "missing")
+
+
+def test_without_asammdf(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asammdf", None)
+    with pytest.raises(RecordingError, match=r"reading it needs asammdf \(.*\): pip install 'f1buf\[export\]'"):
+        open_mf4(tmp_path / "a.mf4")
