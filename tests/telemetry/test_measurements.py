@@ -1,12 +1,14 @@
 """Files of other programs as sources: MCAP and MDF 4, f1buf's own and others; what is counted, what is refused."""
 
+import itertools
 import json
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
-from cli_helpers import watchdog
+from cli_helpers import readings, watchdog
 from export_helpers import SESSION, as_text, by_series, described_by, odd_readings, rows_of, with_odd_times
 from helpers import WATCHDOG
 
@@ -53,9 +55,9 @@ def found_in(recording):
     readings, describe, failure = read(recording)
     assert failure is None
     found = []
-    for time, sensor_id, number, flags, value in readings.tolist():
+    for at, sensor_id, number, flags, value in readings.tolist():
         channel = channel_by_number(number)
-        found.append((time, channel.name, channel.unit, value, describe(sensor_id, flags).get("part")))
+        found.append((at, channel.name, channel.unit, value, describe(sensor_id, flags).get("part")))
     return found
 
 
@@ -65,7 +67,7 @@ def found_in(recording):
 @pytest.fixture
 def own(tmp_path, mcap):
     """A file, and the readings in it."""
-    stream = with_odd_times(odd_readings(30_000))
+    stream = with_odd_times(odd_readings(20_000))
     threshold = Threshold("SPEED", above=1, message="fast")
     export(np.array_split(stream, 9), tmp_path / "own.mcap", "mcap", described_by, thresholds=[threshold])
     return tmp_path / "own.mcap", stream
@@ -196,7 +198,7 @@ def test_numbers_of_another_program(tmp_path, mcap):
     )
     found = found_in(recording)
     assert str(found[1][3]) == "nan"
-    assert [(time, name, unit, part) for time, name, unit, _, part in found] == [
+    assert [(at, name, unit, part) for at, name, unit, _, part in found] == [
         (1.0, "v", "m/s", "/other"),
         (2.5, "v", "m/s", "/car"),
         (2.5, "value", "", "/car"),
@@ -219,7 +221,7 @@ def test_a_file_without_an_index_is_read_as_it_comes_and_checked(tmp_path, mcap)
     from mcap.writer import IndexType
 
     times = [5, 3, 4]
-    messages = [("/a", time * 10**9, {"v": time}, "json") for time in times]
+    messages = [("/a", at * 10**9, {"v": at}, "json") for at in times]
     for options in ({"index_types": IndexType.NONE}, {"use_chunking": False}):
         assert [each[0] for each in found_in(write_mcap(tmp_path / "a.mcap", messages, **options))] == times
     path = tmp_path / "a.mcap"
@@ -292,9 +294,9 @@ def test_signals_of_every_kind(tmp_path, monkeypatch, asammdf, piece):
     found = found_in(recording)
     start = found[0][0]
     by_name = {}
-    for time, name, unit, value, part in found:
+    for at, name, unit, value, part in found:
         assert part == "ecu"
-        by_name.setdefault((name, unit), []).append((round(time - start, 3), value))
+        by_name.setdefault((name, unit), []).append((round(at - start, 3), value))
     assert by_name == {
         ("int", "rpm"): [(n, n) for n in range(5)],
         ("big", ""): [(0, 1), (1, 2**53), (4, 5)],
@@ -327,6 +329,30 @@ def test_frames_of_can_in_a_measurement(tmp_path, asammdf):
     recording = open_mf4(tmp_path / "both.mf4")
     assert len(found_in(recording)) == 3
     assert recording.notes == ["1 frames of CAN in it are not read: they need a database, --dbc FILE"]
+
+
+def test_asammdf_prints_nothing(tmp_path, monkeypatch, asammdf, capfd):
+    """It would, once a channel group has taken ten seconds."""
+    from asammdf.blocks import mdf_v4
+
+    monkeypatch.setattr(exports_mdf(), "_BLOCK", 1600)
+    monkeypatch.setattr(mf4, "PIECE", 1600)
+    monkeypatch.setattr(time, "perf_counter", itertools.count(0.0, 11.0).__next__)
+    export([readings(np.arange(1000.0))], tmp_path / "a.mf4", "mdf")
+    assert len(found_in(open_mf4(tmp_path / "a.mf4"))) == 1000
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.delattr(mdf_v4, "print")  # as it is by itself
+    with asammdf.MDF(tmp_path / "a.mf4") as file:
+        file.configure(read_fragment_size=1600)
+        assert sum(map(len, file.iter_get("SPEED"))) == 1000
+    if asammdf.__version__ == "8.8.28":
+        assert "MB/s" in capfd.readouterr().out
+
+
+def exports_mdf():
+    from f1buf.telemetry.exports import mdf
+
+    return mdf
 
 
 def test_damaged_measurements(tmp_path, asammdf):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from f1buf.telemetry.exports import About
 from f1buf.telemetry.exports.series import NO_LAP, Batch, Series, places_by
+from f1buf.telemetry.sources.can.libraries import keep_asammdf_quiet
 from f1buf.telemetry.text import clean, faithful_text
 from f1buf.telemetry.thresholds import Threshold
 
@@ -34,6 +35,7 @@ _NO_TIME = "time that is no number"
 _UNIX_TIMES = 1e9, 1.8e10  # [s] what is taken for one: from 2001 to the end of 64 bits of nanoseconds
 _TRANSPOSED_DEFLATE = 2
 _NO_CAR = -1
+_BLOCK = 1 << 18  # bytes of a channel that are compressed together: a reader holds one of each channel
 _REPLACED = str.maketrans(dict.fromkeys(".\\[", "_"))
 
 Car = tuple[int | None, str]  # session, driver and car
@@ -46,7 +48,9 @@ class MdfExport:
         self.rejected: Counter[str] = Counter()
         self._file = file
         self._about = about
+        keep_asammdf_quiet()
         self._mdf: Any = MDF(version="4.10", temporary_folder=str(about.folder))
+        self._mdf.configure(write_fragment_size=_BLOCK)
         self._start: float | None = None
         self._groups: dict[int, int] = {}  # by the place of a series the number of its channel group
         self._latest: dict[int, float] = {}  # by the same the time of its last sample

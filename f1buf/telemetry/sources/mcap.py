@@ -118,9 +118,10 @@ class McapRecording:
         """Yield channels and messages: by log time, those of a file of f1buf's own or without an index as they come."""
         from mcap.reader import NonSeekingReader, SeekingReader
 
-        # A seeking reader compares no checksums of a file without an index, whatever it is told.
-        reader: Any = (SeekingReader if self._indexed else NonSeekingReader)(file, validate_crcs=True)
+        # In the file's order a seeking reader would first load all of it; and it compares no checksums of a file
+        # without an index, whatever it is told.
         by_time = self._indexed and self.thresholds is None
+        reader: Any = (SeekingReader if by_time else NonSeekingReader)(file, validate_crcs=True)
         for _, channel, message in reader.iter_messages(log_time_order=by_time):
             yield channel, message
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from f1buf.telemetry.text import clean
 
-__all__ = ["Libraries"]
+__all__ = ["Libraries", "keep_asammdf_quiet"]
 
 _LONGEST_NOTE = 200  # characters
 
@@ -81,3 +81,13 @@ class Libraries(logging.Handler):
     def said(self) -> list[str]:
         """Return what was said, each text once with how many times: up to 20 texts, and then "and more"."""
         return [line if count == 1 else f"{line} ({count:,} times)" for line, count in self._counts.items()]
+
+
+def keep_asammdf_quiet() -> None:
+    """Have asammdf print nothing on standard output, which is for data.
+
+    Where a channel group takes longer than ten seconds to be read or saved, it prints how fast it is.
+    """
+    from asammdf.blocks import mdf_v4
+
+    mdf_v4.print = lambda *_, **__: None  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.can.frames import ERROR, EXTENDED, REMOTE, Frames
+from f1buf.telemetry.sources.can.libraries import keep_asammdf_quiet
 from f1buf.telemetry.sources.merging import merged
 
 __all__ = ["kind_of", "mf4_frames", "open_mdf"]
@@ -56,6 +57,7 @@ def open_mdf(file: Any) -> Any:
     """Open a measurement file by asammdf; a context manager that closes it."""
     from asammdf import MDF
 
+    keep_asammdf_quiet()
     try:
         return MDF(file)
     except Exception as error:
