@@ -112,7 +112,7 @@ class McapExport:
 
     def __init__(self, file: BinaryIO, about: About) -> None:
         self.rejected: Counter[str] = Counter()
-        self._writer = Writer(file)
+        self._writer = Writer(file, enable_data_crcs=True)
         self._writer.start(profile=KEY)
         said = {"source": faithful_text(about.source), "thresholds": dumps(about.thresholds)}
         self._writer.add_metadata(KEY, said)
