@@ -29,7 +29,7 @@ class Exported:
     """What became of an export."""
 
     format: str
-    """As `FORMATS` names it."""
+    """As it was given."""
     readings: int = 0
     """How many are in the file."""
     series: int = 0
@@ -69,7 +69,7 @@ def export(
     path : path-like
         A name that no file has.
     format : str
-        One of `FORMATS`.
+        ``"mdf"``, ``"mcap"``, ``"csv"`` or ``"arrow"``.
     describe : callable, optional
         What is known of a sensor, from its id and the reading's flags: ``car``, ``driver``, ``lap``, ``part``,
         ``session``.
