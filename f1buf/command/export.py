@@ -30,12 +30,13 @@ examples:
   f1buf export recorded/ laps.data --format arrow --json
 """
 
+SUFFIXES = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `export`."""
     add_recorded_options(parser, "FILE|DIR")
-    suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
-    new = f"a new file; its name says the format: {suffixes}"
+    new = f"a new file; its name says the format: {SUFFIXES}"
     parser.add_argument("out", type=path_name, metavar="OUT", help=new)
     parser.add_argument("--format", choices=tuple(FORMATS), help="the format, whatever the name (needs f1buf[export])")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
@@ -46,13 +47,13 @@ def execute(args: argparse.Namespace) -> int:
     """Export the file or folder; return the exit status."""
     format = args.format or format_of(Path(args.out))
     if format is None:
-        suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
-        raise UsageError(f"{args.out}: names no format; expected {suffixes}, or --format {' or '.join(FORMATS)}")
+        raise UsageError(f"{args.out}: names no format; expected {SUFFIXES}, or --format {' or '.join(FORMATS)}")
+    if Path(args.out).resolve().parent == Path(args.file).resolve():
+        raise UsageError(f"{args.out}: is in a folder of recorded parts; choose another one")
     try:
         with stopping_at_signals(), opened(args, None) as feed:
-            batches = cast("Iterator[NDArray[Any]]", feed.sources[0].batches(Event()))
             exported = export(
-                batches,
+                cast("Iterator[NDArray[Any]]", feed.sources[0].batches(Event())),
                 args.out,
                 format,
                 feed.describe,
@@ -60,13 +61,13 @@ def execute(args: argparse.Namespace) -> int:
                 thresholds=args.default_thresholds,
                 is_wanted=lambda exported: bool(exported.readings) or not (exported.failure or feed.unusable()),
             )
-            return report(args, feed, exported)
     except ExportError as error:
         say_error(f"{args.prog}: error: {error}")
         return FAILED if error.while_writing else BAD_USAGE
     except KeyboardInterrupt:
         say_error(f"{args.prog}: stopped; {args.out} was not made")
         return INTERRUPTED
+    return report(args, feed, exported)
 
 
 def report(args: argparse.Namespace, feed: Feed, exported: Exported) -> int:

@@ -1,4 +1,4 @@
-"""What `replay` and `export` read: a recording of the game, a CAN log, or a folder that ``--record`` has made."""
+"""What `replay` and `export` read: recordings of the game, CAN logs, what ``--record`` has made, MCAP and MDF files."""
 
 import argparse
 import stat

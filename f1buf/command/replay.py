@@ -1,4 +1,4 @@
-"""`f1buf replay`: a recording of the game, a CAN log, or a folder that ``--record`` has made."""
+"""`f1buf replay`: a recording, at its own speed or another one."""
 
 import argparse
 
@@ -16,6 +16,7 @@ examples:
   f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on
   f1buf replay drive.log --dbc can0=engine.dbc --dbc can1=body.dbc --ids 100-1FF,18FEF100
   f1buf replay recorded/                         what --record recorded, against the same thresholds
+  f1buf replay race.mcap --thresholds f1game     numbers of other programs, in JSON; or an .mf4 with signals
 """
 
 
@@ -24,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     speed, factor = number(0, exclusive=True, word="max"), "times as fast as recorded, or max (default: 1)"
     parser.add_argument("--speed", type=speed, default=1.0, metavar="X", help=factor)
     add_recorded_options(parser, "FILE|DIR")
-    said = "f1game; of a CAN log none; of a folder those that it was recorded with"
+    said = "f1game; of a folder or an exported .mcap those that it was recorded with; of other files none"
     add_common_options(parser, 8192, "f1game", said)
 
 

@@ -227,6 +227,15 @@ def test_what_names_no_format_or_no_recording(tmp_path, race):
     assert names(tmp_path) == ["race.sqlite3"]
 
 
+def test_a_folder_of_recorded_parts_is_kept_clean(tmp_path):
+    """Programs that read a whole folder would read the file, too."""
+    record(tmp_path / "rec", numbered(10))
+    out = tmp_path / "rec" / "out.csv"
+    done = call("export", tmp_path / "rec", out).ended(2)
+    assert done.error == f"f1buf export: error: {out}: is in a folder of recorded parts; choose another one"
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_package_that_is_missing(tmp_path, race, format):
     package = FORMATS[format].package

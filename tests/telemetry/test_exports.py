@@ -368,6 +368,12 @@ def test_what_was_read_before_a_source_failed_is_in_the_file(tmp_path, format):
     check(tmp_path / "out", format, stream)
 
 
+def test_a_source_that_cannot_read_is_not_taken_for_a_file_that_cannot_be_written(tmp_path, format):
+    error = OSError(errno.EIO, os.strerror(errno.EIO), "a.log")
+    said = export(until(error, odd_readings()), tmp_path / "out", format, described_by)
+    assert (said.readings, said.failure) == (600, str(error))
+
+
 @pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, MemoryError])
 def test_nothing_is_left_where_anything_else_fails(tmp_path, format, error):

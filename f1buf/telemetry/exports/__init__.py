@@ -49,28 +49,53 @@ class Export(Protocol):
         """Let go of everything but the file, whether or not it was finished."""
 
 
+Maker = Callable[[BinaryIO, About], Export]
+
+
 @dataclass(frozen=True)
 class Format:
-    """A format: the names that its files have, the package that it needs, and what makes an `Export` of it."""
+    """A format: the suffixes of its files' names, and the package that it needs."""
 
     suffixes: tuple[str, ...]
     package: str
-    maker: str
+    find: Callable[[], Maker]
 
-    def load(self) -> Callable[[BinaryIO, About], Export]:
+    def load(self) -> Maker:
         """Return what makes an `Export`; an ImportError says that the package is missing."""
         import_module(self.package)
-        module, name = self.maker.split(":")
-        maker: Callable[[BinaryIO, About], Export] = getattr(import_module(module), name)
-        return maker
+        return self.find()
+
+
+def _mdf() -> Maker:
+    from f1buf.telemetry.exports.mdf import MdfExport
+
+    return MdfExport
+
+
+def _mcap() -> Maker:
+    from f1buf.telemetry.exports.mcap import McapExport
+
+    return McapExport
+
+
+def _csv() -> Maker:
+    from f1buf.telemetry.exports.table import csv_export
+
+    return csv_export
+
+
+def _arrow() -> Maker:
+    from f1buf.telemetry.exports.table import arrow_export
+
+    return arrow_export
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "mdf": Format((".mf4",), "asammdf", f"{__name__}.mdf:MdfExport"),
-        "mcap": Format((".mcap",), "mcap", f"{__name__}.mcap:McapExport"),
-        "csv": Format((".csv",), "pyarrow", f"{__name__}.table:csv_export"),
-        "arrow": Format((".arrow", ".feather"), "pyarrow", f"{__name__}.table:arrow_export"),
+        "mdf": Format((".mf4",), "asammdf", _mdf),
+        "mcap": Format((".mcap",), "mcap", _mcap),
+        "csv": Format((".csv",), "pyarrow", _csv),
+        "arrow": Format((".arrow", ".feather"), "pyarrow", _arrow),
     }
 )
 """By the name that the command gives them."""

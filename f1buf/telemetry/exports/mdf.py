@@ -6,7 +6,8 @@ channel, and the sensor's number where it would not be the only one of its name.
 of each car are one more channel, with a sample where a lap begins.
 
 Times count from the file's start: the whole second of the first reading where that is Unix time, else 1970, for then
-nobody knows when it was; so the start and a sample's time together are the reading's time, exactly.
+nobody knows when it was. The start and a sample's time together are the reading's time: exactly, unless that is years
+before the first one.
 
 asammdf keeps the samples of each channel in a temporary file, 16 bytes a reading, and copies it piece by piece when the
 file is saved: memory is bounded, whatever comes.
@@ -108,7 +109,7 @@ class MdfExport:
 
     def _name_of(self, series: Series) -> str:
         said = "/".join(filter(None, (series.who, series.part, series.name or "no channel")))
-        name = _fit(said).translate(_REPLACED)
+        name = _plain(said)
         self._renamed += name != said
         return self._unique(name, f"sensor {series.sensor_id}")
 
@@ -135,11 +136,9 @@ class MdfExport:
 
     def finish(self) -> list[str]:
         """Write what is left."""
-        if self._start is None:
-            self._start = 0.0
         for (session, who), place in self._cars.items():
             self._append_laps(session, who, self._laps.get(place, []))
-        self._mdf.header.start_time = datetime.datetime.fromtimestamp(self._start, datetime.UTC)
+        self._mdf.header.start_time = datetime.datetime.fromtimestamp(self._start or 0.0, datetime.UTC)
         self._mdf.header.comment = _fit(f"f1buf: {self._about.source}")
         # asammdf wants a file whose name is a text; one without a name has a number.
         with open(f"/proc/self/fd/{self._file.fileno()}", "w+b") as file:
@@ -150,7 +149,7 @@ class MdfExport:
         laps = [lap for lap in laps if lap[1] != NO_LAP]
         if laps:
             times, numbers = np.array(laps).T
-            name = self._unique(_fit(f"{who}/LAP").translate(_REPLACED), f"session {session}")
+            name = self._unique(_plain(f"{who}/LAP"), f"session {session}")
             nobody = Series(0, None, session, None, None, who)
             self._new_group(name, "", np.ascontiguousarray(times), np.ascontiguousarray(numbers), "lap", nobody)
 
@@ -173,6 +172,11 @@ def _start_of(first: float) -> float:
     """Return what times count from [s]."""
     low, high = _UNIX_TIMES
     return float(math.floor(first)) if low <= first < high else 0.0
+
+
+def _plain(text: str) -> str:
+    """Return a text that can be a channel's name."""
+    return clean(faithful_text(text)).translate(_REPLACED)
 
 
 def _fit(text: str) -> str:

@@ -95,7 +95,7 @@ def export(
         raise ExportError(f"--format {format} needs {package} ({error}): pip install 'f1buf[export]'") from None
     with _new_file(path) as (file, show):
         about = About(path.parent, source, tuple(thresholds))
-        with contextlib.closing(cast(Any, make(file, about))) as writer:
+        with contextlib.closing(make(file, about)) as writer:
             finder = SeriesFinder(describe)
             for batch in _together(map(finder.batch, batches), exported):
                 writer.write(batch)
@@ -125,7 +125,7 @@ def _together(batches: Iterator[Batch], exported: Exported) -> Iterator[Batch]:
             if count >= _TOGETHER:
                 yield joined(held)
                 held, count = [], 0
-    except RecordingError as error:
+    except (RecordingError, OSError) as error:
         exported.failure = str(error)
     if count:
         yield joined(held)
