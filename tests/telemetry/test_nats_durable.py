@@ -30,7 +30,16 @@ from nats_helpers import (
 from f1buf import READING
 from f1buf.command.alert_file import AlertFile
 from f1buf.command.status import UsageError
-from f1buf.telemetry import F1TelemetrySystem, Recorder, RecorderError, Threshold, ThresholdTable, Tracker
+from f1buf.telemetry import (
+    SPEED,
+    Channel,
+    F1TelemetrySystem,
+    Recorder,
+    RecorderError,
+    Threshold,
+    ThresholdTable,
+    Tracker,
+)
 from f1buf.telemetry.nats.group import Group
 from f1buf.telemetry.nats.keeper import Keeper, file_name
 from f1buf.telemetry.nats.link import StreamAddress, connected
@@ -66,6 +75,7 @@ def url(shared):
 
 
 def test_a_tracker_goes_on_where_another_one_was():
+    Channel(SPEED.name, SPEED.unit, (0.0, 1.0))  # shares its name and unit
     table, stream = ThresholdTable(LIMITS), mixed_stream(4000)
     whole = Tracker(table, samples=True)
     events = whole.merge(table.check(stream), 0)

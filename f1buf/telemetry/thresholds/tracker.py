@@ -212,8 +212,9 @@ class Tracker:
 
 
 def _name(rule: Rule) -> str:
-    """How a rule's channel is called in any process."""
-    return str(channel_by_number(rule.channel))
+    """How a rule's channel is called in any process; channels may share their name and unit."""
+    channel = channel_by_number(rule.channel)
+    return f"{channel} {channel.range}"
 
 
 def _present(readings: Readings, channel: int, sensors: set[int]) -> set[int]:
