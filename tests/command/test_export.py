@@ -86,9 +86,8 @@ def test_a_format_whatever_the_name(tmp_path, race):
     assert {row[4] for row in rows} == {"BOB"}
 
 
+@pytest.mark.parametrize("format", ["mdf", "mcap"], indirect=True)
 def test_thresholds_of_the_recording_are_in_the_file(tmp_path, race, format):
-    if format not in ("mdf", "mcap"):
-        pytest.skip("the format has no room for thresholds")
     out = tmp_path / f"out{SUFFIXES[format]}"
     call("export", race, out).ended()
     if format == "mdf":
@@ -99,9 +98,8 @@ def test_thresholds_of_the_recording_are_in_the_file(tmp_path, race, format):
         assert [each["above"] for each in done.summary["thresholds"] if each["channel"] == "SPEED"] == [340.0]
 
 
+@pytest.mark.parametrize("format", ["mdf", "mcap"], indirect=True)
 def test_what_was_exported_can_be_replayed_and_exported_again(tmp_path, race, format):
-    if format not in ("mdf", "mcap"):
-        pytest.skip("the format is none that is replayed")
     first, second = tmp_path / f"first{SUFFIXES[format]}", tmp_path / "second.csv"
     call("export", race, first).ended()
     done = call("replay", first, "--speed", "max", "--json").ended()
