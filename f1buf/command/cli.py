@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from f1buf.command import attach, broker, can, export, listen, replay, run, subscribe, thresholds
+from f1buf.command import attach, broker, can, export, listen, replay, report, run, subscribe, thresholds
 from f1buf.command.parser import Parser, Version
 from f1buf.command.status import BAD_USAGE, INTERRUPTED, UsageError
 from f1buf.command.streams import at_end, say_error
@@ -20,6 +20,7 @@ COMMANDS = {
     "run": run,
     "replay": replay,
     "export": export,
+    "report": report,
     "listen": listen,
     "can": can,
     "attach": attach,

@@ -38,6 +38,27 @@ if TYPE_CHECKING:
     from f1buf.telemetry.nats.publisher import Publisher
 
 
+def new_system(args: argparse.Namespace, buffer_size: int, **options: Any) -> F1TelemetrySystem:
+    """Make a system with the thresholds that the arguments ask for, and these options."""
+    thresholds = args.default_thresholds if args.thresholds is None else args.thresholds
+    try:
+        return F1TelemetrySystem(buffer_size, thresholds=thresholds, **options)
+    except (ThresholdError, MemoryError) as error:
+        option = "--thresholds" if isinstance(error, ThresholdError) else "--buffer-size"
+        raise UsageError(f"{option}: {one_line(error)}") from None
+    except OSError as error:
+        raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
+
+
+def check_channels(args: argparse.Namespace, system: F1TelemetrySystem) -> None:
+    """Refuse thresholds of channels that do not exist."""
+    try:
+        ThresholdTable(system.thresholds)
+    except ThresholdError as error:
+        where = getattr(args, "file", "") if args.thresholds is None else args.thresholds
+        raise UsageError(f"--thresholds {where}: {one_line(error)}") from None
+
+
 class Runner:
     """Runs a system until it ends or is told to stop, and reports; `args` has the options that all sub-commands share.
 
@@ -81,23 +102,17 @@ class Runner:
         self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
-        try:
-            self.system = F1TelemetrySystem(
-                args.buffer_size or args.default_buffer_size,
-                overflow=args.overflow,
-                thresholds=args.default_thresholds if args.thresholds is None else args.thresholds,
-                on_alert=self._on_alert,
-                alert_samples=args.alert_samples,
-                analyzer_delay=args.analyzer_delay,
-                on_step=self._on_step,
-                on_failure=self._on_failure,
-                display=self.console.display,
-            )
-        except (ThresholdError, MemoryError) as error:
-            option = "--thresholds" if isinstance(error, ThresholdError) else "--buffer-size"
-            raise UsageError(f"{option}: {one_line(error)}") from None
-        except OSError as error:
-            raise UsageError(f"--thresholds {args.thresholds}: {error.strerror}") from None
+        self.system = new_system(
+            args,
+            args.buffer_size or args.default_buffer_size,
+            overflow=args.overflow,
+            on_alert=self._on_alert,
+            alert_samples=args.alert_samples,
+            analyzer_delay=args.analyzer_delay,
+            on_step=self._on_step,
+            on_failure=self._on_failure,
+            display=self.console.display,
+        )
 
     def run(self, feed: Feed) -> int:
         """Run the system with this feed, for the main thread; return the exit status."""
@@ -124,11 +139,7 @@ class Runner:
     def _prepare(self) -> None:
         """Check what can be checked before the run, then make the files to write to."""
         args = self.args
-        try:
-            ThresholdTable(self.system.thresholds)  # do their channels exist?
-        except ThresholdError as error:
-            where = getattr(args, "file", "") if args.thresholds is None else args.thresholds
-            raise UsageError(f"--thresholds {where}: {one_line(error)}") from None
+        check_channels(args, self.system)
         if args.alerts not in (None, "-"):
             self._keep_other_files()
         if args.record is not None:

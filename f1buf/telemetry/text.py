@@ -3,7 +3,7 @@
 import re
 import time
 
-__all__ = ["clean", "clock", "faithful_text", "one_line"]
+__all__ = ["clean", "clock", "faithful_text", "is_unix_time", "one_line"]
 
 
 def clean(text: str) -> str:
@@ -26,7 +26,12 @@ def one_line(error: BaseException) -> str:
 
 def clock(seconds: float) -> str:
     """Return a reading's time: session time [s], or the time of day where it is Unix time."""
-    if not 1e9 <= seconds < 1e11:
+    if not is_unix_time(seconds):
         return f"{seconds:.3f}"
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     return time.strftime("%H:%M:%S", time.localtime(whole)) + f".{milliseconds:03}"
+
+
+def is_unix_time(seconds: float) -> bool:
+    """Whether a reading's time is the time of day, and no session time."""
+    return 1e9 <= seconds < 1e11
