@@ -3,6 +3,7 @@
 import argparse
 import datetime
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from f1buf.command.feed import Feed, added_up
@@ -83,7 +84,12 @@ def execute(args: argparse.Namespace) -> int:
         notices=Notices(source, args.thresholds is None).notices,
         durable=None if args.durable is None else source,
     )
-    return Runner(args).run(feed)
+    try:
+        return Runner(args).run(feed)
+    except UsageError:
+        with suppress(StreamError):
+            source.close()
+        raise
 
 
 def losses(source: "Subscriber") -> dict[str, int]:

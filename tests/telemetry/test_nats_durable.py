@@ -514,6 +514,14 @@ def test_it_begins_with_the_thresholds_of_what_it_reads_first(url):
     assert Subscriber(url, durable="wall").thresholds == LIMITS[:1]
 
 
+def test_one_that_will_not_read_leaves(url):
+    published(url, numbered(10))
+    first = Subscriber(url, durable="wall")
+    assert first._owned == [0]
+    first.close()
+    assert Subscriber(url, durable="wall")._owned == [0]
+
+
 def test_a_name_that_cannot_be(url):
     published(url, numbered(1))
     with pytest.raises(StreamError, match=r"the durable name is 'a\.b'; expected up to 64 letters, digits, - and _"):

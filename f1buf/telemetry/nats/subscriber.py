@@ -246,6 +246,17 @@ class Subscriber(DescribingSource):
                 self.source, self.thresholds = about.source, about.thresholds
                 return
 
+    def close(self) -> None:
+        """Leave the durable name, for one that will not read: others need not wait for its lease."""
+        group = self._group
+        if group is not None:
+
+            async def leave() -> None:
+                async with connected(self._address) as link:
+                    await group.leave(link)
+
+            prepared(self._address, leave())
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     @property
