@@ -10,6 +10,7 @@ import f1buf
 
 MODULES = [module.name for module in pkgutil.walk_packages(f1buf.__path__, "f1buf.") if "__main__" not in module.name]
 NEEDS = {"f1buf.command.view.": "rich", "f1buf.telemetry.parts": "pyarrow", "f1buf.telemetry.recorder": "pyarrow"}
+NEEDS |= {"f1buf.web.server": "uvicorn"}
 BUFFERS = ["LifoQueue", "PeekedBlock", "PriorityQueue", "Queue", "ReservedBlock", "RingBuffer", "Tee"]
 
 

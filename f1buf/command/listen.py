@@ -22,6 +22,7 @@ examples:
   f1buf listen --forward 127.0.0.1:20778         another program wants the datagrams, too
   f1buf listen --session 0282                    of several games in the network the one whose number ends so
   f1buf listen --record race/ --alerts race.jsonl
+  f1buf listen --host 0.0.0.0 --web 0.0.0.0:8000    a page for the tablet in the garage, too
 """
 
 

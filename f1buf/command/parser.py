@@ -71,6 +71,17 @@ def path_name(text: str) -> str:
     return text
 
 
+def web_address(text: str) -> tuple[str, int]:
+    """Convert ``[HOST:]PORT``, an IPv6 address in brackets; loopback where no host is given."""
+    host, colon, port = text.rpartition(":")
+    in_brackets = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if in_brackets else host
+    is_number = port.isascii() and port.isdecimal() and int(port[:9]) < 65536
+    if not is_number or bool(host) != bool(colon) or in_brackets != (":" in host):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected [HOST:]PORT, such as 8000, 0.0.0.0:8000 or [::1]:8000")
+    return host or "127.0.0.1", int(port)
+
+
 def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresholds: Any, said: str = "") -> None:
     """Add the common options; `said` tells people what the default thresholds are, where their name does not."""
     option, policies = parser.add_argument, ("block", "drop_oldest", "drop_newest")
@@ -111,6 +122,8 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     option("--publish-spool", type=path_name, metavar="DIR", help=spool)
     copies = "of a new stream: on how many servers of a cluster it is kept (default: 1)"
     option("--replicas", type=number(1, 5, whole=True), metavar="N", help=copies)
+    page = "show the run in browsers, at http://127.0.0.1:PORT/ (needs f1buf[web]); 0 for a port that is free"
+    option("--web", type=web_address, metavar="[HOST:]PORT", help=f"{page}; beyond this machine the link has a token")
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")
     option("--json", action="store_true", help="print the summary as one JSON object on standard output")
     parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)

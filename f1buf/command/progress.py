@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from f1buf.telemetry import Alert, F1TelemetrySystem
 
@@ -36,6 +36,12 @@ class Progress(NamedTuple):
     recorder: tuple[str, str] = ("", "")  # what the recorder does, and rich's style to say it in
     draining: int | None = None  # how many readings are left, once the run is to stop
     said: Said = Said()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON, without what was said."""
+        fields = self._asdict()
+        del fields["said"]
+        return {**fields, "recorder": self.recorder[0]}
 
 
 @dataclass

@@ -11,6 +11,7 @@ EXAMPLES = """\
 examples:
   f1buf replay race.sqlite3                      as fast as it was recorded
   f1buf replay race.sqlite3 --speed max --json
+  f1buf replay race.sqlite3 --speed 5 --web 8000    a page for browsers: http://127.0.0.1:8000/
   f1buf replay race.sqlite3 --speed 20 --cars player --alerts -
   f1buf replay league.sqlite3 --session 0282     of several games the one whose number ends so
   f1buf replay drive.log --dbc car.dbc           a CAN log: candump, .asc, .blf, .mf4 and so on

@@ -14,20 +14,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from f1buf.command.alert_file import AlertFile, refuse_what_holds_something
 from f1buf.command.console import Console
 from f1buf.command.feed import Feed
-from f1buf.command.progress import Watched
+from f1buf.command.progress import Said, Watched
 from f1buf.command.status import ALERTED, BAD_USAGE, FAILED, INTERRUPTED, OK, UsageError
 from f1buf.command.streams import stdout_knows_unicode, write_stdout
 from f1buf.command.summary import summary_lines
 from f1buf.telemetry import Alert, F1TelemetrySystem, Summary, TelemetryError, ThresholdError
 from f1buf.telemetry.consumers import Consumer
-from f1buf.telemetry.errors import StreamError
+from f1buf.telemetry.errors import PageError, StreamError
 from f1buf.telemetry.recorder import Recorder, RecorderError
 from f1buf.telemetry.sharing import Sharer, SharingError
 from f1buf.telemetry.sources import RecordingError
@@ -36,6 +36,7 @@ from f1buf.telemetry.thresholds import ThresholdTable
 
 if TYPE_CHECKING:
     from f1buf.telemetry.nats.publisher import Publisher
+    from f1buf.web.server import WebPage
 
 
 def new_system(args: argparse.Namespace, buffer_size: int, **options: Any) -> F1TelemetrySystem:
@@ -98,10 +99,12 @@ class Runner:
         self._recorder: Recorder | None = None
         self._sharer: Sharer | None = None
         self._publisher: Publisher | None = None
+        self._page: WebPage | None = None
         self._trouble = ""  # of the publisher, as people were told
         self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
+        self._is_draining = False
         self.system = new_system(
             args,
             args.buffer_size or args.default_buffer_size,
@@ -118,7 +121,7 @@ class Runner:
         """Run the system with this feed, for the main thread; return the exit status."""
         self._feed = feed
         self._prepare()
-        with self._minding_signals():
+        with self._minding_signals(), self._page or nullcontext():
             name, capacity = feed.name, self.system.ring.capacity
             self.console.line(f"{name}, {self.args.analyzers} analyzers, a buffer of {capacity:,}; Ctrl-C stops")
             if self._sharer is not None:
@@ -127,7 +130,9 @@ class Runner:
             if self._publisher is not None:
                 stream = self._publisher.address
                 self.console.line(f"published at {stream}: f1buf subscribe {shlex.quote(stream)}")
-            watched = Watched(self.system, name, self._losses, feed.rejected, self._recording)
+            if self._page is not None:
+                self.console.line(f"the page is at {self._page.address}")
+            watched = self._watched()
             with self.console.watching(watched):
                 self._start()
                 try:
@@ -135,6 +140,9 @@ class Runner:
                 finally:  # after any failure, too, accepted readings are drained, and the recording is completed
                     problems = self._shut_down()
             return self._report(problems)
+
+    def _watched(self) -> Watched:
+        return Watched(self.system, self._feed.name, self._losses, self._feed.rejected, self._recording)
 
     def _prepare(self) -> None:
         """Check what can be checked before the run, then make the files to write to."""
@@ -171,6 +179,8 @@ class Runner:
                 )
             except (SharingError, ValueError) as error:
                 raise UsageError(f"--share {one_line(error)}") from None
+        if args.web is not None:
+            self._page = self._new_page()
 
     def _go_on(self) -> int | None:
         """Have a durable source go on behind what was done; return how much of the file of alerts counts."""
@@ -210,6 +220,30 @@ class Runner:
         except StreamError as error:
             raise UsageError(f"--publish {one_line(error)}") from None
 
+    def _new_page(self) -> "WebPage":
+        try:
+            from f1buf.web.server import WebPage
+        except ImportError:
+            raise UsageError("--web needs starlette and uvicorn: pip install 'f1buf[web]'") from None
+        watched = self._watched()
+
+        def status() -> dict[str, Any]:
+            progress = watched.progress(time.monotonic(), Said(), self._is_draining).as_dict()
+            return progress | {"publisher": f"waiting: {self._trouble}" if self._trouble else ""}
+
+        host, port = self.args.web
+        try:
+            return WebPage(
+                host,
+                port,
+                self.system.describe,
+                source=self._feed.name,
+                thresholds=self.system.thresholds,
+                status=status,
+            )
+        except PageError as error:
+            raise UsageError(f"--web {one_line(error)}") from None
+
     def _keep_other_files(self) -> None:
         """Refuse to write alerts where that would destroy what is read, or older alerts."""
         args, alerts = self.args, self.args.alerts
@@ -241,7 +275,8 @@ class Runner:
             raise UsageError(f"cannot start all threads: {error}; ask for fewer sensors or analyzers") from None
 
     def _consumers(self) -> list[Consumer]:
-        return [each for each in (self._recorder, self._sharer, self._publisher) if each is not None]
+        known = self._recorder, self._sharer, self._publisher, self._page
+        return [each for each in known if each is not None]
 
     # -- at work --------------------------------------------------------------------------------------------------
 
@@ -265,6 +300,7 @@ class Runner:
                 problems.append(str(error))
                 self._input_failed = any(isinstance(each, RecordingError) for _, each in error.failures)
 
+        self._is_draining = True
         self.system.stop_sources()
         thread = threading.Thread(target=shut_down, name="shutdown")
         try:
@@ -305,6 +341,8 @@ class Runner:
     def _on_alert(self, alert: Alert) -> None:
         if self.args.alerts != "-":  # otherwise they are on standard output already
             self.console.alert(alert)
+        if self._page is not None:
+            self._page.alert(alert)
         if self._alert_file is not None:
             self._alert_file.write(alert)
 
@@ -372,6 +410,8 @@ class Runner:
                 result["sharing"] = self._sharer.as_dict()
             if self._publisher is not None:
                 result["publishing"] = {**self._publisher.as_dict(), "lost": not_published}
+            if self._page is not None:
+                result["page"] = self._page.as_dict()
             problem = write_stdout(json.dumps(result, ensure_ascii=not stdout_knows_unicode()) + "\n")
             problems += [f"the summary was not written: {problem}"] if problem else []
         if summary.dropped and not problems:
@@ -410,4 +450,6 @@ class Runner:
             lines.append(f"shared     {self._sharer}")
         if self._publisher is not None:
             lines.append(f"published  {self._publisher}")
+        if self._page is not None:
+            lines.append(f"shown      {self._page}")
         return [*lines, *self._feed.lines()]

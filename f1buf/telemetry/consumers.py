@@ -14,6 +14,10 @@ class Consumer(Protocol):
     that falls behind makes the sources wait where its ring blocks, and loses readings where its ring drops.
 
     Readings of different sources may come in another order than the analyzers see; those of one source do not.
+
+    One that has an attribute ``may_miss`` that is true, and a ring that drops the oldest, is for looking only. A
+    simulated sensor at full speed writes straight into the analyzers' ring as long as there are no other consumers than
+    these. They get some of such readings, by a tap as the display does, since to copy all would slow it down.
     """
 
     name: str

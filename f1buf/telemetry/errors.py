@@ -7,6 +7,7 @@ __all__ = [
     "CanError",
     "ExportError",
     "ListenError",
+    "PageError",
     "RecorderError",
     "RecordingError",
     "SharingError",
@@ -82,6 +83,10 @@ class SharingError(RuntimeError):
 
 class StreamError(RuntimeError):
     """A stream of a NATS server cannot be published to or read; the message is one line that names it and says why."""
+
+
+class PageError(OSError):
+    """The live page cannot be served at an address; the message is one line that names it."""
 
 
 class RecordingError(ValueError):

@@ -418,8 +418,10 @@ class _Run:
         rings = [ring] if num_analyzers else []
         rings += [consumer.ring for consumer in consumers]
         self._inlet = Tee(*rings) if len(rings) > 1 else rings[0]
+        self._looking = [each.ring for each in consumers if getattr(each, "may_miss", False)]
         # A reservation drops nothing, goes to one ring, and costs more than a put where it is short.
-        in_place = len(rings) == 1 and rings[0].overflow == "block" and rings[0].capacity >= 2 * _LEAST_BLOCK
+        alone = len(rings) - len(self._looking) == 1
+        in_place = alone and rings[0].overflow == "block" and rings[0].capacity >= 2 * _LEAST_BLOCK
         self._slots = rings[0] if in_place else None  # of which readings are written straight into
         self._table = ThresholdTable(system.thresholds)
         self._tracker = Tracker(self._table, samples=system.alert_samples)
@@ -460,10 +462,12 @@ class _Run:
         timer = PutTimer(self.latency)
         display = self._system.display
         tap = None if display is None else Tap(display, len(self._feeders))
+        taps = [Tap(ring, len(self._feeders)) for ring in self._looking]  # for what is written in place
+        taps += [] if tap is None else [tap]
         try:
             for batch in source.batches(self.stop):
                 if isinstance(batch, Unwritten):
-                    self._write(index, batch, timer, tap)
+                    self._write(index, batch, timer, tap, taps)
                 else:
                     self._put(index, batch, timer, tap)
         except ShutDown:
@@ -480,11 +484,11 @@ class _Run:
         if tap is not None:
             tap.offer(readings)
 
-    def _write(self, index: int, due: Unwritten, timer: PutTimer, tap: Tap | None) -> None:
+    def _write(self, index: int, due: Unwritten, timer: PutTimer, tap: Tap | None, taps: Sequence[Tap]) -> None:
         """Have readings written into the ring's slots, or else into arrays, until all are there or it is to stop."""
         left = due.count
         while left and not self.stop.is_set():
-            written = self._write_in_place(index, due, left, timer, tap)
+            written = self._write_in_place(index, due, left, timer, taps)
             if not written:
                 written = min(left, FULL_SPEED_BATCH)
                 readings = np.empty(written, READING)
@@ -492,7 +496,7 @@ class _Run:
                 self._put(index, readings, timer, tap)
             left -= written
 
-    def _write_in_place(self, index: int, due: Unwritten, most: int, timer: PutTimer, tap: Tap | None) -> int:
+    def _write_in_place(self, index: int, due: Unwritten, most: int, timer: PutTimer, taps: Sequence[Tap]) -> int:
         """Return how many; 0 where that cannot be, or there was no room for long: other sources' puts took it."""
         ring, n = self._slots, 0
         if ring is None:
@@ -503,7 +507,7 @@ class _Run:
                 n = len(block)
                 due.write(block.array)
                 self._made[index] += n
-                if tap is not None:
+                for tap in taps:
                     tap.offer(block.array)
         except Full:
             if n:

@@ -1,10 +1,12 @@
 """Taps: what the sources offer to a ring for display, and how seldom they do where they are fast."""
 
+import threading
 import time
 
 import numpy as np
 import pytest
-from cli_helpers import Clock, Given, readings
+from cli_helpers import Clock, Given, readings, watchdog
+from helpers import wait_until
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import F1TelemetrySystem
@@ -76,3 +78,63 @@ def test_a_system_offers_what_its_sources_make():
     assert system.describe(16, 5) == {"car": 16, "lap": 5}
     assert system.latency_s == system.summary.latency_s
     assert system.latency_s["p50"] > 0
+
+
+class Looking:
+    """A consumer that only looks: it takes nothing, so that its ring tells what came."""
+
+    name, may_miss = "looking", True
+
+    def __init__(self):
+        self.ring = RingBuffer(1 << 20, READING, overflow="drop_oldest")
+        self.ended = threading.Event()
+
+    def run(self):
+        assert self.ended.wait(60)
+
+
+def ran(consumer, start):
+    """Run a system, with a consumer beside the analyzers."""
+    system = F1TelemetrySystem(65_536, thresholds=())
+    start(system)
+    system.wait()
+    consumer.ended.set()
+    return system, system.shutdown()
+
+
+def test_a_consumer_that_only_looks_leaves_full_speed_as_it_is():
+    consumer, system = Looking(), F1TelemetrySystem(65_536, thresholds=())
+    with watchdog():
+        system.start_telemetry(rate=None, consumers=[consumer])
+        assert system._run._slots is system.ring  # readings are written straight into it
+        wait_until(lambda: system.readings > 10_000_000)
+        consumer.ended.set()
+        summary = system.shutdown()
+    assert summary.readings == summary.analysed
+    assert 0 < consumer.ring.stats().offered < summary.readings / 2  # the ends of some blocks
+
+
+def test_it_gets_all_readings_that_come_in_arrays():
+    consumer, stream = Looking(), readings(np.arange(5000.0))
+    _, summary = ran(consumer, lambda system: system.start([Given(stream[:4000], stream[4000:])], consumers=[consumer]))
+    assert summary.analysed == 5000
+    assert consumer.ring.stats().offered == 5000
+
+
+def test_beside_a_consumer_that_must_see_everything_it_gets_everything():
+    class Taking(Looking):
+        may_miss = False
+
+        def __init__(self):
+            self.ring = RingBuffer(65_536, READING)
+
+        def run(self):
+            for _ in self.ring.batches():
+                pass
+
+    looking, taking = Looking(), Taking()
+    system, summary = ran(
+        looking, lambda system: system.start_telemetry(rate=None, count=20_000, consumers=[looking, taking])
+    )
+    assert system._run._slots is None
+    assert summary.readings == looking.ring.stats().offered == taking.ring.stats().taken == 100_000
