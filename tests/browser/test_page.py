@@ -171,6 +171,22 @@ def test_cars_and_channels_are_chosen_and_the_link_says_which(browser, page):
     browser.until(f"{titles}.join() === 'FUEL_LEVEL' && {boxes}.join() === 'c FUEL_LEVEL,g 5678:1'")
 
 
+def test_a_name_that_becomes_known_later_is_shown(browser):
+    def known_later(sensor, flags):
+        return {**describe(sensor, flags), "driver": f"DRIVER {sensor // 16}" if flags else None}
+
+    with served(known_later) as page:
+        shown(browser, page, "#car=5678:1&of=SPEED", lap(0, 1, cars=2))
+        names = "['#charts li span', '#drawings h3', 'table.cars tr:last-child label span:nth-of-type(2)']"
+        said = f"{names}.map(name => document.querySelector(name)?.textContent).join()"
+        browser.until(f"{said} === 'Car 1,Car 1,Car 1'")
+        later = lap(1, 1, cars=2)
+        later["flags"] = 1
+        page.ring.put_many(later)
+        browser.until(f"{said} === 'DRIVER 1,DRIVER 1,DRIVER 1'")
+        browser.driver.get("about:blank")
+
+
 def test_drawings_show_the_wheels_and_the_forces(browser, page):
     shown(browser, page, "#car=5678:3&of=SPEED")
     at = 5 - 1 / 20

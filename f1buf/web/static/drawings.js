@@ -93,7 +93,7 @@ class Forces {
   }
 }
 
-// The drawings of the cars whose series these are: `cars` maps a car's name to its series.
+// The drawings of the cars whose series these are: `cars` maps each car to its series.
 export class Drawings {
   constructor(place) {
     this.place = place;
@@ -107,7 +107,7 @@ export class Drawings {
     this.key = key;
     this.parts = [];
     const boxes = [];
-    for (const [name, its] of cars) {
+    for (const its of cars.values()) {
       const byChannel = new Map();
       for (const series of its) {
         if (series.part) byChannel.set(series.channel, {...byChannel.get(series.channel), [series.part]: series});
@@ -120,7 +120,7 @@ export class Drawings {
       if (!parts.length) continue;
       const box = document.createElement("figure");
       const title = document.createElement("figcaption");
-      title.append(Object.assign(document.createElement("h3"), {textContent: name}));
+      title.append(Object.assign(document.createElement("h3"), {textContent: its[0].groupName}));
       box.append(title, ...parts.map((part) => part.box));
       boxes.push(box);
       this.parts.push(...parts);

@@ -113,7 +113,7 @@ function chosen() {
   const cars = new Map();
   for (const car of choice.cars.slice(0, MOST_DRAWN)) {
     const its = [...run.series.values()].filter((each) => each.kind === "car" && each.group === car);
-    if (its.length) cars.set(its[0].groupName, its);
+    if (its.length) cars.set(car, its);
   }
   drawings.choose(run, cars);
   if (frozen) frozen.shown = false;

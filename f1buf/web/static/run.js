@@ -18,7 +18,7 @@ export class Run {
     this.alerts = []; // the newest last
     this.alertCount = 0;
     this.ended = false;
-    this.changes = 0; // of what series there are
+    this.changes = 0; // of what series there are, and their names
   }
 
   // Take in a message; return the rows whose latest value it told.
@@ -36,11 +36,10 @@ export class Run {
     for (const [row, known] of message.series) {
       const before = this.series.get(row);
       const after = named(known);
-      if (before && before.key === after.key) Object.assign(before, after);
-      else {
-        this.series.set(row, {...after, row, value: NaN});
-        this.changes += 1;
-      }
+      const isSame = before && before.key === after.key;
+      if (!isSame || before.groupName !== after.groupName) this.changes += 1;
+      if (isSame) Object.assign(before, after);
+      else this.series.set(row, {...after, row, value: NaN});
     }
     if (message.gone.length) this.changes += 1;
     const [rows, values] = message.values;
