@@ -1,33 +1,13 @@
-"""A real Chromium for the tests of the pages: Debian's, driven by selenium."""
+"""A page in a Chromium that changes while one looks at it."""
 
 import contextlib
 import json
-import shutil
 import time
 
-import pytest
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="these tests drive a browser with selenium")
+from report_helpers import chromium
 
 PATIENCE = 30.0  # [s]
 DESKTOP, PHONE = (1280, 900), (390, 844)
-_OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",  # for root
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-)
-
-
-def chromium():
-    """The paths of Chromium and its driver; the test is left out where there is none."""
-    found = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in found:
-        pytest.skip("there is no Chromium here: apt-get install chromium chromium-driver")
-    return found
 
 
 class Browser:
@@ -70,16 +50,7 @@ class Browser:
 @contextlib.contextmanager
 def browsing(size=DESKTOP):
     """A browser while the block lasts."""
-    binary, driver = chromium()
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for option in (*_OPTIONS, f"--window-size={size[0]},{size[1]}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        browser = Browser(opened)
+    with chromium() as driver:
+        browser = Browser(driver)
         browser.resize(size)
         yield browser
-    finally:
-        opened.quit()

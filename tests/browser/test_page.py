@@ -9,6 +9,7 @@ import pytest
 from browser_helpers import DESKTOP, PHONE, browsing
 from cli_helpers import readings
 
+pytest.importorskip("selenium", reason="a browser is driven by selenium")
 pytest.importorskip("uvicorn", reason="the live page needs uvicorn")
 pytest.importorskip("starlette", reason="the live page needs starlette")
 
