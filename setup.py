@@ -1,15 +1,41 @@
 """The extension modules. Everything else about the package is in pyproject.toml.
 
-Two switches in the environment:
+Three switches in the environment:
 
 F1BUF_DEBUG=1         bounds checks, invariants checked after every operation; no line tracing, which takes the GIL
                       under locks
 F1BUF_SANITIZE=NAME   gcc's or clang's -fsanitize=NAME: thread, address, undefined, ...
+F1BUF_UNTRIED=1       build also where nobody has tried it
 """
 
 import os
 import platform
 import struct
+import sys
+
+
+def why_not() -> str:
+    """Why f1buf is not built here, in a sentence that says what to do; empty where it is."""
+    bits = struct.calcsize("P") * 8
+    machine = platform.machine()
+    family = "x86" if machine in ("x86_64", "AMD64") or machine.endswith("86") else machine
+    wsl = "; on Windows, use WSL" if sys.platform in ("win32", "cygwin") else ""
+    if sys.platform != "linux":
+        return f"runs on Linux alone (futexes, eventfd, locks of open files), and this is {sys.platform}{wsl}"
+    if platform.python_implementation() != "CPython":
+        return f"runs on CPython alone, and this is {platform.python_implementation()}: use CPython 3.11 or newer"
+    if os.environ.get("F1BUF_UNTRIED", "0") not in ("", "0"):
+        return ""
+    anyway = "to build it all the same, set F1BUF_UNTRIED=1, and run its tests"
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        return f"has been tried with glibc alone, and this is another C library (musl?); {anyway}"
+    if (family, bits) not in {("x86", 64), ("x86", 32), ("aarch64", 64)}:
+        return f"has been tried on x86_64, aarch64 and i386, and this is {machine} with {bits} bits; {anyway}"
+    return ""
+
+
+if refusal := why_not():
+    sys.exit(f'f1buf {refusal}. CONTRIBUTING.md, "A port", lists what it would take.')
 
 import numpy
 from Cython.Build import cythonize
