@@ -338,7 +338,7 @@ def audited(wheel: Path, tools: str) -> str:
 
 
 def check_symbols(wheel: Path, work: Path) -> None:
-    """Refuse what needs a symbol of unknown origin: one without a version must be Python's. auditwheel reads versions."""
+    """Refuse a symbol of unknown origin: one without a version must be Python's. auditwheel reads versions alone."""
     folder = work / "symbols"
     shutil.unpack_archive(wheel, folder, "zip")
     for module in sorted(folder.rglob("*.so")):

@@ -1,0 +1,282 @@
+"""Install each wheel where it is meant for, and run its main job and a part of the tests there.
+
+    python tools/try_wheels.py dist                                  all wheels of dist/, the sdist, and every root
+    python tools/try_wheels.py dist --root trixie-amd64              this root; may be given several times
+    python tools/try_wheels.py dist --root trixie-arm64 --wheels     the wheels alone: under emulation g++ takes an hour
+
+A root is a Debian of its own, made by debootstrap and kept in --cache (~/.cache/f1buf-roots; each 300 to 900 MB):
+
+    trixie-amd64     Debian 13, glibc 2.41, its CPython 3.13
+    bookworm-amd64   Debian 12, glibc 2.36, its CPython 3.11: numpy 1.26 and the newest with one wheel
+    bullseye-amd64   Debian 11, glibc 2.31, with a CPython 3.11 that is compiled there first, from Debian 12's source;
+                     of what Debian's own archive has, the oldest C library
+    trixie-arm64     Debian 13 for aarch64, under qemu-user (Debian: qemu-user-static, binfmt-support)
+    trixie-i386      Debian 13 for 32 bits: the sdist alone, on Debian's own numpy
+
+The wheels are tried where there is no compiler, which is looked at first; the sdist in a copy of the root with one.
+Each trial: install into a fresh virtual environment; `f1buf run --duration 5 --json`, all of whose readings must have
+been analysed; tests of rings, shared rings and queues, of the sdist, against what is installed. A wheel for another
+Python than a root has is left out there, and named. Needs root, for mounts that are gone when it ends, and the network.
+
+Prints a line for each trial; what it ran is in the cache, beside the root (ROOT.log). Exit status: 1 where one failed.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+MIRROR = "http://deb.debian.org/debian"
+PASSED_ON = ("PIP_", "F1BUF_", "SSL_", "http_proxy", "https_proxy", "no_proxy")
+TESTS = (
+    "tests/ring/test_ring.py",
+    "tests/ring/test_shared_processes.py",
+    "tests/queue/test_queue.py",
+    "tests/core/test_stress.py",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Root:
+    suite: str
+    arch: str  # Debian's
+    python: str
+    machine: str  # as wheels have it
+    packages: str = "python3-venv"
+    numpys: tuple[str, ...] = ("numpy",)  # each in a trial of its own
+    compiled_python: bool = False
+    own_numpy: bool = False  # Debian's: PyPI has no wheels
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite}-{self.arch}"
+
+
+BOTH_NUMPYS = ("numpy==1.26.*", "numpy")
+ROOTS = {
+    root.name: root
+    for root in (
+        Root("trixie", "amd64", "3.13", "x86_64"),
+        Root("bookworm", "amd64", "3.11", "x86_64", numpys=BOTH_NUMPYS),
+        Root("bullseye", "amd64", "3.11", "x86_64", packages="", compiled_python=True, numpys=BOTH_NUMPYS),
+        Root("trixie", "arm64", "3.13", "aarch64"),
+        Root(
+            "trixie",
+            "i386",
+            "3.13",
+            "i686",
+            packages="python3-venv,python3-numpy,python3-pytest,python3-hypothesis",
+            own_numpy=True,
+        ),
+    )
+}
+
+# In bullseye: CPython from Debian 12's source package, into /opt, and then no compiler any more.
+COMPILE_PYTHON = f"""
+echo 'deb-src {MIRROR} bookworm main' >/etc/apt/sources.list.d/bookworm-source.list
+apt-get -qq update
+apt-get -qq install -y --no-install-recommends dpkg-dev gcc make libc6-dev libssl-dev zlib1g-dev libffi-dev xz-utils
+cd /tmp
+apt-get -qq source --download-only -o APT::Sandbox::User=root python3.11
+tar -xf python3.11_*.orig.tar.*
+cd Python-3.11*
+./configure -q --prefix=/opt/python --disable-test-modules
+make -s -j2
+make -s install
+cd /
+rm -rf /tmp/*
+apt-get -qq purge -y dpkg-dev gcc make libc6-dev
+apt-get -qq autoremove -y
+apt-get -qq install -y --no-install-recommends libssl1.1 zlib1g libffi7
+"""
+
+TRIAL = """
+cd "$(mktemp -d)"
+"$1" -m venv {options} v
+. v/bin/activate
+if {compilerless}; then
+  for one in cc gcc g++ c++ clang; do ! command -v $one || {{ echo "there is a compiler: $one"; exit 1; }}; done
+fi
+{install}
+cp -r "$3/tests" "$3/tools" "$3/pyproject.toml" .
+python -c 'import f1buf.ring.ring as it, numpy, platform
+print("TOLD numpy", numpy.__version__, "Python", platform.python_version(), *platform.libc_ver(), it.__file__)'
+f1buf run --duration 5 --json >told.json
+python -c 'import json
+told = json.load(open("told.json"))
+assert 0 < told["readings"] == told["analysed"] and not told["dropped"], told
+print("TOLD", told["readings"], "readings, all analysed")'
+pytest -q -p no:cacheprovider -p no:xdist {tests} >tests.log 2>&1 || {{ tail -n 60 tests.log; exit 1; }}
+echo "TOLD $(tail -n 1 tests.log)"
+"""
+
+
+class Failed(Exception):  # noqa: N818
+    """What was expected, and what to do."""
+
+
+# -- roots ------------------------------------------------------------------------------------------------------------
+
+
+def logged(command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    with open(log, "ab") as out:
+        done = subprocess.run(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+    if done.returncode != 0:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        raise Failed(f"{command[0]}: exit status {done.returncode}; the end of {log}:\n{last}")
+
+
+def in_root(folder: Path, root: Root, script: str, arguments: list[str], shared: Path, log: Path) -> None:
+    """Run bash in the root, in mounts and processes of its own; `shared` is there under the same path."""
+    for name in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"):
+        if Path("/", name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).unlink(missing_ok=True)
+            shutil.copy(Path("/", name), folder / name)
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    environment |= {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    (folder / str(shared).lstrip("/")).mkdir(parents=True, exist_ok=True)
+    mounts = f"""
+set -e
+mount --make-rprivate /
+mount -t proc proc '{folder}/proc'
+mount --rbind /dev '{folder}/dev'
+mount --bind '{shared}' '{folder}{shared}'
+exec chroot '{folder}' /bin/bash -euc "$@"
+"""
+    command = ["unshare", "--mount", "--pid", "--fork", "bash", "-c", mounts, "try_wheels", script, "bash", *arguments]
+    if root.arch == "i386":
+        command = ["setarch", "linux32", *command]
+    logged(command, log, environment)
+
+
+def made_root(root: Root, cache: Path, log: Path) -> Path:
+    """The root without a compiler, made where it is missing."""
+    folder = cache / root.name
+    if (folder / "ready").exists():
+        return folder
+    for name in ("debootstrap", "unshare"):
+        if shutil.which(name) is None:
+            raise Failed(f"there is no {name}; install Debian's package debootstrap, and util-linux")
+    foreign = root.arch == "arm64"
+    if foreign and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        raise Failed("nothing runs programs of aarch64; install Debian's qemu-user-static and binfmt-support")
+    shutil.rmtree(folder, ignore_errors=True)
+    packages = ",".join(name for name in ("ca-certificates", root.packages) if name)
+    options = ["--variant=minbase", f"--arch={root.arch}", f"--include={packages}", *["--foreign"] * foreign]
+    script = "/usr/share/debootstrap/scripts/sid"  # one for all suites: an older debootstrap knows no newer ones
+    logged(["debootstrap", *options, root.suite, str(folder), MIRROR, script], log)
+    if foreign:
+        logged(["chroot", str(folder), "/debootstrap/debootstrap", "--second-stage"], log)
+    if root.compiled_python:
+        in_root(folder, root, COMPILE_PYTHON, [], cache, log)
+    (folder / "ready").touch()
+    return folder
+
+
+def with_compiler(root: Root, folder: Path, cache: Path, log: Path) -> Path:
+    """A copy of the root that has g++ and Python's headers."""
+    copy = cache / f"{root.name}-compiler"
+    if not (copy / "ready").exists():
+        subprocess.run(["rm", "-rf", "--one-file-system", copy], check=True)
+        subprocess.run(["cp", "-a", folder, copy], check=True)
+        (copy / "ready").unlink()
+        names = "g++" if root.compiled_python else "g++ python3-dev"
+        script = f"apt-get -qq update; apt-get -qq install -y --no-install-recommends {names}"
+        in_root(copy, root, script, [], cache, log)
+        (copy / "ready").touch()
+    return copy
+
+
+# -- trials -----------------------------------------------------------------------------------------------------------
+
+
+def try_one(what: str, folder: Path, root: Root, made: Path, tests: Path, numpy: str, log: Path) -> bool:
+    """One trial; prints what came of it."""
+    is_sdist = made.name.endswith(".tar.gz")
+    if root.own_numpy:  # Debian's, and its pytest and hypothesis
+        install = 'pip install -q "setuptools>=77" "Cython>=3.3"\npip install -q --no-build-isolation "$2"'
+    else:
+        install = f'pip install -q {"" if is_sdist else "--only-binary :all: "}"$2" "{numpy}" pytest hypothesis'
+    script = TRIAL.format(
+        options="--system-site-packages" if root.own_numpy else "",
+        compilerless="false" if is_sdist else "true",
+        install=install,
+        tests=" ".join(TESTS),
+    )
+    python = "/opt/python/bin/python3" if root.compiled_python else "python3"
+    mark = log.stat().st_size if log.exists() else 0
+    try:
+        in_root(folder, root, script, [python, str(made), str(tests)], made.parent, log)
+    except Failed as error:
+        print(f"FAILED  {what}\n{error}", flush=True)
+        return False
+    with open(log, errors="replace") as text:
+        text.seek(mark)
+        told = [line.removeprefix("TOLD ").strip() for line in text if line.startswith("TOLD")]
+    print(f"passed  {what}: {'; '.join(told)}", flush=True)
+    return True
+
+
+def try_root(root: Root, dist: Path, tests: Path, cache: Path, kinds: set[str]) -> bool:
+    log = cache / f"{root.name}.log"
+    folder = made_root(root, cache, log)
+    tag = f"-cp{root.python.replace('.', '')}-cp{root.python.replace('.', '')}-"
+    good = True
+    for made in sorted(dist.glob("*.whl")) if "wheels" in kinds else []:
+        if tag in made.name and made.name.endswith(f"_{root.machine}.whl"):
+            for numpy in root.numpys:
+                good &= try_one(f"{root.name}: {made.name}, {numpy}", folder, root, made, tests, numpy, log)
+        elif made.name.endswith(f"_{root.machine}.whl"):
+            print(f"left out  {root.name}: {made.name}: the root has Python {root.python}")
+    for made in dist.glob("*.tar.gz") if "sdist" in kinds else []:
+        compiler = with_compiler(root, folder, cache, log)
+        good &= try_one(f"{root.name}: {made.name}, with g++", compiler, root, made, tests, "numpy", log)
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dist", type=Path, help="the folder that tools/wheels.py has filled")
+    parser.add_argument("--root", action="append", choices=ROOTS, help="default: all")
+    parser.add_argument("--wheels", action="store_true", help="wheels alone")
+    parser.add_argument("--sdist", action="store_true", help="the sdist alone")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/f1buf-roots", metavar="DIR")
+    arguments = parser.parse_args()
+    dist, cache = arguments.dist.absolute(), arguments.cache.absolute()
+    kinds = {name for name in ("wheels", "sdist") if getattr(arguments, name)} or {"wheels", "sdist"}
+    sdists = list(dist.glob("*.tar.gz"))
+    if len(sdists) != 1:
+        parser.error(f"{dist} has {len(sdists)} sdists; expected the folder that tools/wheels.py has filled")
+    if os.geteuid() != 0:
+        parser.error("not root: expected root's rights, for chroot and mounts")
+    cache.mkdir(parents=True, exist_ok=True)
+    good = True
+    with tempfile.TemporaryDirectory(dir=dist) as work:
+        with tarfile.open(sdists[0]) as archive:
+            archive.extractall(work, filter="data")
+        (tests,) = Path(work).iterdir()
+        for name in arguments.root or ROOTS:
+            try:
+                good &= try_root(ROOTS[name], dist, tests, cache, kinds)
+            except Failed as error:
+                print(f"FAILED  {name}: {error}", flush=True)
+                good = False
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
