@@ -1,0 +1,261 @@
+"""What a release is made of: what the sdist holds, what a wheel is called and says, where f1buf refuses to be built.
+
+That the wheels run where they are meant for is for `tools/try_wheels.py`, which needs other systems.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers import LONG_WATCHDOG, WATCHDOG, thorough
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PINNED = dict(
+    re.findall(r"^([\w.-]+)==(\S+?)(?:;|$)", (ROOT / "tools/build-constraints.txt").read_text(), re.MULTILINE)
+)
+
+
+# -- where it is not meant for ----------------------------------------------------------------------------------------
+
+
+def setup_where(tmp_path, faked, **environment):
+    """What `setup.py --version` says where `faked`, a line of Python, has run first; its status and standard error."""
+    (tmp_path / "sitecustomize.py").write_text(faked)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+    )
+    return done.returncode, done.stderr
+
+
+REFUSED = {
+    "macOS": ("import sys; sys.platform = 'darwin'", "runs on Linux alone .*, and this is darwin"),
+    "Windows": ("import sys; sys.platform = 'win32'", "and this is win32; on Windows, use WSL"),
+    "PyPy": ("import platform; platform.python_implementation = lambda: 'PyPy'", "and this is PyPy: use CPython 3.11"),
+    "musl": ("import os; os.confstr_names.pop('CS_GNU_LIBC_VERSION')", r"another C library \(musl\?\); to build it"),
+    "ARM of 32 bits": (
+        "import platform, struct; platform.machine = lambda: 'armv7l'; struct.calcsize = lambda _: 4",
+        "this is armv7l with 32 bits; to build it all the same, set F1BUF_UNTRIED=1",
+    ),
+    "aarch64's kernel, a Python of 32 bits": (
+        "import platform, struct; platform.machine = lambda: 'aarch64'; struct.calcsize = lambda _: 4",
+        "this is aarch64 with 32 bits",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", REFUSED)
+def test_where_f1buf_is_not_meant_for_its_setup_ends_with_a_sentence(tmp_path, where):
+    faked, sentence = REFUSED[where]
+    status, told = setup_where(tmp_path, faked)
+    assert status == 1
+    assert told.count("\n") == 1
+    assert re.match(rf'f1buf .*{sentence}.*\. CONTRIBUTING\.md, "A port", lists what it would take\.$', told)
+
+
+def test_what_is_only_untried_can_be_built_all_the_same(tmp_path):
+    musl, arm = (REFUSED[name][0] for name in ("musl", "ARM of 32 bits"))
+    reached = "import types; sys = __import__('sys'); sys.modules['numpy'] = None"  # setup.py imports it next
+    for faked in (musl, arm):
+        _, told = setup_where(tmp_path, f"{faked}\n{reached}", F1BUF_UNTRIED="1")
+        assert "import of numpy halted" in told
+    status, told = setup_where(tmp_path, REFUSED["macOS"][0], F1BUF_UNTRIED="1")
+    assert (status, told.count("\n")) == (1, 1)
+
+
+def test_contributing_lists_what_a_port_needs():
+    assert "\n### A port\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+# -- versions move together -------------------------------------------------------------------------------------------
+
+
+def test_the_changelog_begins_with_the_version():
+    import f1buf
+
+    heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    version = PROJECT["project"]["version"]
+    released = rf"{re.escape(version)} \((unreleased|\d{{4}}-\d\d-\d\d)\)"
+    assert heading == "Unreleased" or re.fullmatch(released, heading)
+    assert f1buf.__version__ == version
+
+
+def test_who_reads_the_pinned_versions_is_there():
+    """Each is one that pyproject.toml allows; and Cython is among them."""
+    lower = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["build-system"]["requires"])))
+    assert lower.keys() <= PINNED.keys()
+    for name, least in lower.items():
+        assert [*map(int, PINNED[name].split("."))] >= [*map(int, least.split("."))]
+    hosted = PROJECT["tool"]["cibuildwheel"]
+    assert (ROOT / hosted["environment"]["PIP_CONSTRAINT"]).exists()
+    assert "-c tools/build-constraints.txt" in hosted["before-build"]
+
+
+def without_comments(text):
+    return re.sub(r"\s+", " ", re.sub(r"(#|//).*", "", text))
+
+
+def test_the_number_of_the_c_calls_is_counted_up_with_their_layout():
+    """Where this fails: count up `c_api_N__` in `f1buf/ring/ring.pxd`, then write the new pair here."""
+    declarations = (ROOT / "f1buf/ring/ring.pxd").read_text(encoding="utf-8")
+    number = re.search(r"c_api_(\d+)__build_this_module_anew", declarations)[1]
+    data = (ROOT / "f1buf/core/sync.hpp").read_text(encoding="utf-8")
+    data = data[data.index("struct Waiter {") : data.index("inline void lock(Monitor")]
+    layout = without_comments(declarations[declarations.index("cdef class RingBuffer") :]) + without_comments(data)
+    layout = layout.replace(f"c_api_{number}__", "")
+    assert (number, hashlib.sha256(layout.encode()).hexdigest()[:12]) == ("1", "6e3770187297")
+
+
+# -- the sdist, and a wheel -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def commit(tmp_path_factory):
+    """A copy of what git has, with what is changed."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git here, or no repository: nothing says which files are the project's")
+    folder = tmp_path_factory.mktemp("commit") / "f1buf"
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, names.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(commit):
+    command = [sys.executable, "setup.py", "-q", "sdist"]
+    done = subprocess.run(command, cwd=commit, capture_output=True, text=True, timeout=LONG_WATCHDOG)
+    assert done.returncode == 0, done.stderr
+    (made,) = (commit / "dist").glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        return {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+
+
+def test_the_sdist_has_all_that_builds_and_tests_it(commit, sdist):
+    here = {str(path.relative_to(commit)) for path in commit.rglob("*") if path.is_file()}
+    needed = {name for name in here if name.startswith(("f1buf/", "tests/", "tools/", "bench/"))}
+    needed = {name for name in needed if not name.endswith((".cpp", ".so", ".pyc"))}
+    assert needed - sdist == set()
+    assert {"setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"} <= sdist
+    assert not {
+        name for name in sdist if name.endswith((".cpp", ".so", ".pyc")) or name.startswith("docs/_static/plots")
+    }
+
+
+def test_every_licence_of_what_is_shipped_is_named():
+    shipped = {str(path.relative_to(ROOT)) for path in (ROOT / "f1buf").rglob("*LICENSE*")}
+    assert {*PROJECT["project"]["license-files"]} == {"LICENSE", *shipped}
+
+
+def test_a_dry_wheel_is_called_and_built_as_told(tmp_path):
+    """What tools/wheels.py tells setuptools for another processor, without compiling anything."""
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    python = wheels.ask(sys.executable)
+    assert python.series.rstrip("t") == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if python.machine != "x86_64":
+        pytest.skip(f"this machine is {python.machine}; the cross-build is one from x86_64")
+    compilers = tmp_path / "bin"
+    compilers.mkdir()
+    for name in ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"):
+        (compilers / name).touch(mode=0o755)
+    path, os.environ["PATH"] = os.environ["PATH"], str(compilers)
+    try:
+        told = wheels.build_variables(python, "aarch64", tmp_path / "include", tmp_path)
+        with pytest.raises(wheels.Failed, match=r"no x86_64-linux-gnu-nm.*g\+\+-x86_64-linux-gnu"):
+            wheels.tool("x86_64", "nm", "other")
+    finally:
+        os.environ["PATH"] = path
+    assert told["EXT_SUFFIX"] == sysconfig.get_config_var("EXT_SUFFIX").replace("x86_64", "aarch64")
+    assert told["LDCXXSHARED"].startswith(str(compilers / "aarch64-linux-gnu-g++"))
+    assert "-march" not in " ".join(str(told[name]) for name in ("CC", "CXX", "CFLAGS", "LDSHARED", "LDCXXSHARED"))
+    assert wheels.platform_tag("aarch64") == "manylinux_2_28_aarch64"
+
+
+def test_a_wheel_that_needs_a_newer_glibc_is_no_result(tmp_path, monkeypatch):
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    told = {
+        "overall_tag": "manylinux_2_34_x86_64",
+        "external_libs": {},
+        "unsupported_isa": False,
+        "versioned_symbols": {"libc.so.6": ["GLIBC_2.17", "GLIBC_2.34"]},
+    }
+    monkeypatch.setattr(wheels, "run", lambda *_, **__: json.dumps(told))
+    with pytest.raises(wheels.Failed, match=r"says manylinux_2_34_x86_64 .* expected manylinux_2_28.*GLIBC_2\.34"):
+        wheels.audited(tmp_path / "f1buf.whl", "python")
+    told["overall_tag"] = "manylinux_2_17_x86_64"
+    assert wheels.audited(tmp_path / "f1buf.whl", "python") == "manylinux_2_17_x86_64"
+    told["unsupported_isa"] = True
+    with pytest.raises(wheels.Failed, match="newer instructions: True"):
+        wheels.audited(tmp_path / "f1buf.whl", "python")
+
+
+def test_an_sdist_is_the_same_bytes_whenever_it_is_made(tmp_path):
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    for name, time, order in (("first", 1_000_000_000, ("a", "b")), ("second", 1_500_000_000, ("b", "a"))):
+        with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
+            for member in order:
+                (tmp_path / member).write_text(member)
+                os.utime(tmp_path / member, (time, time))
+                archive.add(tmp_path / member, f"f1buf/{member}")
+        wheels.plain_tar(tmp_path / f"{name}.tar.gz", tmp_path / f"{name}.plain", 1_700_000_000)
+    assert (tmp_path / "first.plain").read_bytes() == (tmp_path / "second.plain").read_bytes()
+    with tarfile.open(tmp_path / "first.plain") as archive:
+        assert [(one.name, one.mtime, one.uid, one.uname) for one in archive] == [
+            ("f1buf/a", 1_700_000_000, 0, ""),
+            ("f1buf/b", 1_700_000_000, 0, ""),
+        ]
+
+
+@thorough
+def test_the_bill_names_what_others_wrote(tmp_path):
+    pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is for who makes wheels")
+    pytest.importorskip("wheel", reason="wheel is for who makes wheels")
+    import sbom
+
+    folder = tmp_path / "f1buf-1.2.3"
+    shutil.copytree(ROOT / "f1buf/web", folder / "f1buf/web")
+    told = json.loads(sbom.bill(Path("f1buf-1.2.3-cp311-cp311-any.whl"), folder, 1_700_000_000))
+    assert (told["bomFormat"], told["metadata"]["component"]["version"]) == ("CycloneDX", "1.2.3")
+    parts = {part["name"]: part for part in told["components"]}
+    script = (ROOT / "f1buf/web/static/uPlot.iife.min.js").read_bytes()
+    assert parts["uPlot"]["purl"] == f"pkg:npm/uplot@{parts['uPlot']['version']}"
+    assert f"(v{parts['uPlot']['version']})".encode() in script
+    assert parts["uPlot"]["hashes"][0]["content"] == hashlib.sha256(script).hexdigest()
+    assert parts["Cython"]["version"] == PINNED["Cython"]
+
+
+# -- the workflow -----------------------------------------------------------------------------------------------------
+
+
+def test_the_workflow_s_actions_are_pinned_by_version():
+    text = (ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@v\d+\.\d+\.\d+", action), action
+
+
+def test_the_workflow_publishes_what_all_other_jobs_have_made_and_nothing_else_may_sign():
+    yaml = pytest.importorskip("yaml", reason="the workflow is YAML, which Python does not read by itself (PyYAML)")
+    told = yaml.safe_load((ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8"))
+    jobs = told["jobs"]
+    assert told["permissions"] == {"contents": "read"}
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["publish"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert {*jobs["publish"]["needs"]} == jobs.keys() - {"publish"}
