@@ -729,11 +729,11 @@ def end_of(output):
     return "\n".join(output.splitlines()[-300:])
 
 
-def run_setup(folder):
-    """Run the setup.py in a folder, with all output in its `built`, against the f1buf that these tests use."""
+def run_setup(folder, package=None):
+    """Run the setup.py in a folder, with all output in its `built`, against `package`, else the f1buf under test."""
     command = [sys.executable, "setup.py", "build_ext", "--build-lib", "built"]
     # Cython looks for .pxd files along the path only, where an editable install is not
-    path = [str(Path(f1buf.get_include()).parent), *sys.path]
+    path = [str(Path(package or f1buf.get_include()).parent), *sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_WATCHDOG)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -741,12 +741,12 @@ def run_setup(folder):
     return folder / "built"
 
 
-def compile_module(folder, name, source):
+def compile_module(folder, name, source, package=None):
     """Compile one module with the setup.py of the example; the folder that it is in then."""
     setup = (Path(__file__).parent / "examples/nogil_producer/setup.py").read_text()
     (folder / "setup.py").write_text(setup.replace("nogil_producer", name))
     (folder / f"{name}.pyx").write_text(source)
-    return run_setup(folder)
+    return run_setup(folder, package)
 
 
 def end_in_children(scenario):

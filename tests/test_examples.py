@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import WATCHDOG, Task, compile_module, parked, run_python, run_setup, thorough
 
+import f1buf
 from f1buf import READING, RingBuffer
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -90,6 +91,22 @@ def use_sample():
     assert send_from_python(ring, np.arange(4, dtype="i8"))
     assert not send_from_python(ring, np.arange(4, dtype="i8"))
     assert ring.get_many().tolist() == [0, 1, 2, 3, 0]
+
+
+def test_what_was_built_for_other_c_calls_is_refused_at_its_import(tmp_path):
+    """Built against an f1buf whose number is another one."""
+    other = tmp_path / "other/f1buf"
+    shutil.copytree(Path(f1buf.get_include()), other, ignore=shutil.ignore_patterns("*.cpp", "__pycache__"))
+    declarations = other / "ring/ring.pxd"
+    text = declarations.read_text(encoding="utf-8")
+    assert text.count("cdef int c_api_1__") == 1
+    declarations.write_text(text.replace("cdef int c_api_1__", "cdef int c_api_0__"), encoding="utf-8")
+    source = "from f1buf cimport RingBuffer\n\ndef end(RingBuffer ring): ring.shut_down(True)\n"
+    built = compile_module(tmp_path, "stale", source, package=other)
+    told = run_python(
+        f"import sys; sys.path.append({str(built)!r})\ntry: import stale\nexcept ImportError as error: print(error)\n"
+    )
+    assert told.strip() == "f1buf.ring.ring does not export expected C variable c_api_0__build_this_module_anew"
 
 
 def test_where_the_headers_are_is_told_without_numpy():

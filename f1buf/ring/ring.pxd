@@ -83,8 +83,7 @@ cdef class RingBuffer:
     # and call PyErr_CheckSignals in between.
     #
     # Their order, and the layout of the class, are the ABI, and not to be relied on: build your module anew for each
-    # minor version of f1buf. (Where the class has another size, Cython refuses it or warns, at the import.) Its source
-    # need not change.
+    # minor version of f1buf. (At its import Cython compares the number below.) Its source need not change.
 
     cdef Outcome try_push(self, const void* record) noexcept nogil
     cdef Outcome push(self, const void* record, int64_t deadline_ns) noexcept nogil
@@ -128,6 +127,12 @@ cdef class RingBuffer:
     cdef void count_up(self, Counters* c) noexcept
     cdef const char* broken(self) noexcept nogil
 
+
+# Which C calls, and which layout, a module was built for. Cython looks for each variable of this file when a module is
+# imported that cimports it: where the number is another one, that is an ImportError, and the name is its message:
+# "f1buf.ring.ring does not export expected C variable c_api_1__build_this_module_anew". Count the number up with each
+# change of the class, of what it is made of, and of the order of its calls; `tests/test_wheels.py` notices.
+cdef int c_api_1__build_this_module_anew
 
 # The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is
 # negative, and NaN: do not wait.
