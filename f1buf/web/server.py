@@ -8,8 +8,9 @@ How it is divided
     connection.
 
 What it costs
-    After a round that took t seconds of the processor, browsers included, there is none for 50 t: it takes 2 % of one
-    processor, however many browsers there are. With many of them the page moves less often.
+    After a round that took t seconds of the processor, with the messages to browsers, there is none for 50 t, but for a
+    second at most: that is 2 % of one processor, with very many browsers somewhat more. With many of them the page
+    moves less often. What requests cost is not counted: whoever sends many must not stop the page for others.
 
 Who may read it
     The ``Host`` of a request must be an address, or a name that is this machine's: a foreign name that was made to
@@ -18,6 +19,7 @@ Who may read it
 """
 
 import asyncio
+import errno
 import hmac
 import importlib.resources
 import ipaddress
@@ -26,7 +28,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,19 +42,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry.alerts import Alert
-from f1buf.telemetry.errors import PageError
-from f1buf.telemetry.sources.game.sockets import local_addresses
+from f1buf.telemetry.errors import ListenError, PageError
+from f1buf.telemetry.sources.game.sockets import joined, local_addresses, resolved
 from f1buf.telemetry.thresholds import Threshold
 from f1buf.web.watcher import Watcher
 
 __all__ = ["PageError", "WebPage"]
 
-_INBOX = 65_536  # readings between two looks
+_INBOX = 262_144  # readings between two looks: all of a second at 262,000 a second
 _PERIOD = 0.1  # [s] between two looks, at least
 _REST = 50.0  # times as long as a round took
+_LONGEST_REST = 1.0  # [s]
 _SLICE = 0.05  # [s] how often it looks meanwhile whether the run has ended
 _MOST_PAGES = 64  # browsers' pages that are open at once
 _MOST_CONNECTIONS = 256
+_SILENT = 10.0  # [s] in which a connection has to send a request
 _MOST_TRACES = 128  # that one page shows
 _LAST = 0.25  # [s] how long browsers may take to get the last state
 _PATIENCE = 5.0  # [s] for the thread to end
@@ -161,6 +166,8 @@ class WebPage:
         self._failure: BaseException | None = None
         self._news = asyncio.Event()  # set at the end of a round, and replaced
         self._pages = 0  # that are open
+        self._cost = 0.0  # [s] of the processor, of this round
+        self._silent: dict[Any, float] = {}  # connections that have sent no request, and since when
 
     def alert(self, alert: Alert) -> None:
         """Show an alert; from any thread, as ``on_alert`` of the system."""
@@ -222,11 +229,12 @@ class WebPage:
     async def _watch(self, serving: "asyncio.Task[None]") -> None:
         """Take what has come, and let the browsers have it, until this is closed."""
         while not self._closing and not serving.done():
-            began, worked = time.monotonic(), time.thread_time()
+            began, self._cost = time.monotonic(), 0.0
             self._look()
             if self._watcher.ended:
                 self._drained.set()
-            await self._rest(began, worked)
+            self._drop_silent(began)
+            await self._rest(began)
         self._is_last = True
         self._look()
         until = time.monotonic() + _LAST
@@ -234,14 +242,29 @@ class WebPage:
             await asyncio.sleep(0.005)
 
     def _look(self) -> None:
-        self._watcher.look()
+        with self._counting_cost():
+            self._watcher.look()
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _rest(self, began: float, worked: float) -> None:
+    @contextmanager
+    def _counting_cost(self) -> Iterator[None]:
+        before = time.thread_time()
+        yield
+        self._cost += time.thread_time() - before
+
+    def _drop_silent(self, now: float) -> None:
+        """Cut connections that have sent no request for long: they are counted, and others would not be let in."""
+        silent = [each for each in self._server.server_state.connections if getattr(each, "cycle", self) is None]
+        self._silent = {each: self._silent.get(each, now) for each in silent}
+        for connection, since in self._silent.items():
+            if now - since > _SILENT and connection.transport is not None:
+                connection.transport.abort()
+
+    async def _rest(self, began: float) -> None:
         """Wait until the next round; not where the run has just ended."""
         while not self._closing:
-            until = began + max(_PERIOD, _REST * (time.thread_time() - worked))
+            until = began + min(max(_PERIOD, _REST * self._cost), _LONGEST_REST)
             if (left := until - time.monotonic()) <= 0 or (self.ring.is_shutdown and not self._watcher.ended):
                 return
             await asyncio.sleep(min(left, _SLICE))
@@ -300,12 +323,15 @@ class WebPage:
 
     async def _events(self, rows: list[int]) -> AsyncIterator[str]:
         revision = alerts = 0
+        if self._pages >= _MOST_PAGES:  # others have come at the same moment
+            return
         self._pages += 1
         try:
             yield "retry: 1000\n\n"
             while True:
                 news, is_last = self._news, self._is_last
-                text, revision, alerts = self._watcher.message(revision, alerts, rows)
+                with self._counting_cost():
+                    text, revision, alerts = self._watcher.message(revision, alerts, rows)
                 yield f"data: {text}\n\n"
                 if is_last:
                     return
@@ -338,16 +364,25 @@ def _number(text: str) -> int:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    name = joined(host, port)
+    try:
+        family, address = resolved(host, port, name)
+    except ListenError as error:
+        raise PageError(str(error)) from None
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
-    except socket.gaierror as error:
-        raise PageError(f"{host}:{port}: {error.strerror}") from None
+        return socket.create_server(address, family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
-        raise PageError(f"{host}:{port}: {os.strerror(error.errno) if error.errno else error}") from None
-    except UnicodeError:
-        raise PageError(f"{host}:{port}: no name that a host can have") from None
+        advice = "; choose another port, or 0 for one that is free" if error.errno == errno.EADDRINUSE else ""
+        raise PageError(f"{name}: {os.strerror(error.errno) if error.errno else error}{advice}") from None
+
+
+def _netloc(origin: str) -> str | None:
+    """The host and port of an origin; None of one that is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 class _Guard:
@@ -381,7 +416,7 @@ class _Guard:
             return "The page is not known by this name: use the address that f1buf printed."
         origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
         opened = request.url.path == "/" and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and _netloc(origin) != host.lower()
         if foreign or (site not in ("same-origin", "none") and not opened):
             return "Other sites may not read this page."
         is_static = request.url.path.startswith("/static/")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.ma  # np.unique asks for it at its first call, which would take 40 ms of a run
 from numpy.typing import NDArray
 
 from f1buf.telemetry.channels import Channel, channel_by_number

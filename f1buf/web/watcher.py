@@ -13,6 +13,7 @@ import numpy as np
 
 from f1buf import Empty, RingBuffer, ShutDown
 from f1buf.telemetry.alerts import Alert
+from f1buf.telemetry.text import clean
 from f1buf.telemetry.thresholds import Threshold
 from f1buf.web.traces import PER_SECOND, Series, Traces
 
@@ -22,6 +23,7 @@ WINDOW = 60 * PER_SECOND  # buckets of a trace that a browser gets at first: a m
 _ALERTS = 200  # that are kept
 _STATUS_SECONDS = 0.5  # [s] between two looks at how the run does
 _QUIET = 5.0  # [s] without a reading
+_LONGEST = 100  # characters of a name
 
 
 class Watcher:
@@ -168,13 +170,19 @@ def _described(series: Series) -> dict[str, Any]:
     low, high = series.channel.range
     about = {key: series.about.get(key) for key in ("car", "driver", "lap", "part")}
     return {
-        **{key: value for key, value in about.items() if value is not None},
+        **{key: _fit(value) if isinstance(value, str) else value for key, value in about.items() if value is not None},
         "sensor": series.sensor_id,
         "session": _session(series.session),
         "channel": series.channel.name,
-        "unit": series.channel.unit,
+        "unit": _fit(series.channel.unit),
         "range": [low, high] if math.isfinite(low) and math.isfinite(high) else None,
     }
+
+
+def _fit(text: str) -> str:
+    """Return a text that can be shown, and has room."""
+    text = clean(text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _alert(alert: Alert) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         error = call("run", "--web", port, "--count", 1).ended(2).error
-        assert error == f"f1buf run: error: --web 127.0.0.1:{port}: Address already in use"
+        said = f"--web 127.0.0.1:{port}: Address already in use; choose another port, or 0 for one that is free"
+        assert error == f"f1buf run: error: {said}"
 
 
 @pytest.mark.parametrize("package", ["uvicorn", "starlette"])

@@ -293,6 +293,7 @@ def test_addresses_and_this_machines_name_are_not(still, host):
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://["},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site", "sec_fetch_mode": "cors"},
     ],
@@ -374,14 +375,62 @@ def test_so_are_the_pages_that_are_open(page, monkeypatch):
 # Where it listens -----------------------------------------------------------------------------------------------------
 
 
+def test_as_many_come_at_once_as_one_after_another(page, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_PAGES", 2)
+    connections = [http.client.HTTPConnection("127.0.0.1", page.port, timeout=30) for _ in range(12)]
+    for connection in connections:
+        connection.request("GET", "/events")
+    answers = [connection.getresponse() for connection in connections]
+    served = [answer for answer in answers if answer.status == 200 and answer.readline()]
+    assert len(served) == 2
+    for connection in connections:
+        connection.close()
+
+
+def test_connections_that_say_nothing_are_cut(page, monkeypatch):
+    monkeypatch.setattr(module, "_SILENT", 0.2)
+    browser = Browser(page)
+    with (
+        socket.create_connection(("127.0.0.1", page.port), 30) as silent,
+        contextlib.suppress(ConnectionResetError),
+    ):
+        assert silent.recv(1) == b""
+    page.ring.put_many(readings([1.0]))
+    browser.read_until(lambda b: b.values)  # it has sent a request
+    browser.close()
+
+
+def test_the_page_never_rests_for_long(page, monkeypatch):
+    """However much a round has cost: here it would be for hours."""
+    monkeypatch.setattr(module, "_REST", 1e9)
+    monkeypatch.setattr(module, "_LONGEST_REST", 0.01)
+    browser = Browser(page)
+    for value in (1.0, 2.0, 3.0):
+        page.ring.put_many(readings([value]))
+        browser.read_until(lambda b, value=value: value in b.values.values())
+    browser.close()
+
+
+def test_names_are_made_fit_to_be_shown():
+    sensor = {"part": "a\nb\u202e" + "x" * 3000}
+    with shown(WebPage(describe=lambda *_: sensor)) as page:
+        page.ring.put_many(readings([1.0]))
+        browser = Browser(page).read_until(lambda b: b.series)
+        ((known),) = browser.series.values()
+        assert len(known["part"]) == 100
+        assert known["part"].isprintable()
+        browser.close()
+
+
 def test_a_port_that_is_taken_is_told_in_one_line(still):
-    with pytest.raises(PageError, match=rf"^127\.0\.0\.1:{still.port}: Address already in use$"):
+    said = "Address already in use; choose another port, or 0 for one that is free"
+    with pytest.raises(PageError, match=rf"^127\.0\.0\.1:{still.port}: {said}$"):
         WebPage(port=still.port)
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "192.0.2.1", "a" * 300])
 def test_so_is_a_host_that_is_not_ours(host):
-    with pytest.raises(PageError, match=f"^{host}:0: .+"):
+    with pytest.raises(PageError, match=rf"^{host}:0: (?!.*Unknown).+"):
         WebPage(host)
 
 

@@ -18,6 +18,8 @@ let events = null;
 let asked = ""; // which rows' traces the server sends
 let frozen = null; // {clocks, traces}: what is shown while the page is paused
 let heardAt = performance.now();
+let lost = ""; // what is wrong between the server and this page
+let moved = false; // the token is another run's
 let due = false;
 
 // -- what is chosen, and the link that says so -------------------------------------------------------------------------
@@ -217,7 +219,11 @@ function showAlerts() {
   $("alerts-title").textContent = `${whole(run.alertCount)} alert${run.alertCount === 1 ? "" : "s"}`;
 }
 
-function say(text, kind) {
+function showState() {
+  let [text, kind] = frozen ? ["Paused", "paused"] : ["Live", "live"];
+  if (run?.ended) [text, kind] = ["The run has ended; this is its last state", "ended"];
+  else if (lost) [text, kind] = [lost, "lost"];
+  if (moved) [text, kind] = ["f1buf was started again: open the address that it prints now", "lost"];
   const state = $("state");
   if (state.textContent !== text) state.textContent = text;
   state.className = kind;
@@ -238,9 +244,20 @@ function listen() {
   };
   mine.onerror = () => {
     if (mine !== events) return;
-    say(run?.ended ? "The run has ended; this is its last state" : "Connection lost; trying again", run?.ended ? "ended" : "lost");
-    if (mine.readyState === EventSource.CLOSED) setTimeout(() => mine === events && listen(), 1000);
+    lost = "Connection lost; trying again";
+    showState();
+    if (run?.ended) mine.close(); // it would try each second
+    if (mine.readyState === EventSource.CLOSED) again(mine);
   };
+}
+
+// Connect again, unless the token is another run's: events do not say why they were refused.
+async function again(mine) {
+  await new Promise((resolve) => setTimeout(resolve, run?.ended ? 5000 : 1000));
+  if (token && (await fetch(`events?${new URLSearchParams({token})}`, {method: "HEAD"}).catch(() => null))?.status === 403) {
+    moved = true;
+    showState();
+  } else if (mine === events) listen();
 }
 
 function take(message) {
@@ -250,7 +267,8 @@ function take(message) {
   const changes = run.changes;
   run.take(message);
   if (run.changes !== changes) chosen();
-  say(run.ended ? "The run has ended; this is its last state" : frozen ? "Paused" : "Live", run.ended ? "ended" : frozen ? "paused" : "live");
+  lost = "";
+  showState();
   show();
 }
 
@@ -268,7 +286,10 @@ function begin(message) {
 }
 
 setInterval(() => {
-  if (run && !run.ended && performance.now() - heardAt > QUIET) say("Nothing comes from the server", "lost");
+  if (run && !lost && performance.now() - heardAt > QUIET) {
+    lost = "Nothing comes from the server";
+    showState();
+  }
 }, 1000);
 
 // -- pause and scroll back ---------------------------------------------------------------------------------------------
@@ -279,13 +300,12 @@ function pause(on) {
   if (on && run) {
     frozen = {clocks: {...run.clocks}, traces: new Map([...run.traces].map(([row, trace]) => [row, structuredClone(trace)]))};
     $("back").max = Math.max(0, Math.floor(run.depth / run.perSecond) - WINDOW);
-    say("Paused", "paused");
   } else {
     frozen = null;
     $("back").value = 0;
     $("when").textContent = "";
-    if (run && !run.ended) say("Live", "live");
   }
+  if (run) showState();
   show();
 }
 
@@ -309,7 +329,8 @@ async function lookBack() {
       if (!answer.ok) throw new Error(answer.statusText);
       for (const [row, trace] of Object.entries((await answer.json()).traces)) traces.set(Number(row), trace);
     } catch {
-      say("The server does not answer; what is shown may be older", "lost");
+      lost = "The server does not answer; what is shown may be older";
+      showState();
       return;
     }
   }

@@ -12,6 +12,7 @@ export class Run {
     this.perSecond = about.per_second;
     this.depth = about.depth;
     this.series = new Map(); // by row
+    this.firsts = new Map(); // by name the row that has had it first
     this.traces = new Map(); // by row
     this.clocks = {}; // by session the number of the newest bucket
     this.status = null;
@@ -35,7 +36,7 @@ export class Run {
     }
     for (const [row, known] of message.series) {
       const before = this.series.get(row);
-      const after = named(known);
+      const after = this.#toldApart(row, named(known));
       const isSame = before && before.key === after.key;
       if (!isSame || before.groupName !== after.groupName) this.changes += 1;
       if (isSame) Object.assign(before, after);
@@ -52,6 +53,18 @@ export class Run {
       else merge(this.traces.get(Number(row)), news, WINDOW * this.perSecond);
     }
     return rows;
+  }
+
+  // Of several with one name all but the first have the sensor's number in it, too.
+  #toldApart(row, series) {
+    const name = series.kind === "sensor" ? series.column : series.key;
+    const first = this.firsts.get(name);
+    if (first === undefined || first === row || !this.series.has(first)) {
+      this.firsts.set(name, row);
+      return series;
+    }
+    const key = series.kind === "sensor" ? series.key : `${series.key}/${series.sensor}`;
+    return {...series, key, column: `${series.column} (${series.sensor})`};
   }
 
   limits(series) {
