@@ -115,7 +115,7 @@ python -c 'import json
 told = json.load(open("told.json"))
 assert 0 < told["readings"] == told["analysed"] and not told["dropped"], told
 print("TOLD", told["readings"], "readings, all analysed")'
-pytest -q -p no:cacheprovider -p no:xdist {tests} >tests.log 2>&1 || {{ tail -n 60 tests.log; exit 1; }}
+python -m pytest -q -p no:cacheprovider -p no:xdist {tests} >tests.log 2>&1 || {{ tail -n 60 tests.log; exit 1; }}
 echo "TOLD $(tail -n 1 tests.log)"
 """
 
