@@ -1,7 +1,7 @@
 """Build what a release uploads: the sdist, and from it a wheel for each Python and processor.
 
     python tools/wheels.py                                   every Python found, x86_64 and aarch64, into dist/
-    python tools/wheels.py --python python3.11 --arch x86_64 --output /tmp/wheels
+    python tools/wheels.py --python python3.11 --arch x86_64 --output build/wheels
     python tools/wheels.py --sdist                           that alone
     python tools/wheels.py --check-reproducible              builds it twice, in two folders, and compares the bytes
 
