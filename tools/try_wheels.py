@@ -83,7 +83,8 @@ ROOTS = {
 COMPILE_PYTHON = f"""
 echo 'deb-src {MIRROR} bookworm main' >/etc/apt/sources.list.d/bookworm-source.list
 apt-get -qq update
-apt-get -qq install -y --no-install-recommends dpkg-dev gcc make libc6-dev libssl-dev zlib1g-dev libffi-dev xz-utils
+apt-get -qq install -y --no-install-recommends dpkg-dev gcc make libc6-dev libssl-dev zlib1g-dev \
+  libffi-dev libsqlite3-dev xz-utils
 work=$(mktemp -d)
 cd "$work"
 apt-get -qq source --download-only -o APT::Sandbox::User=root python3.11
@@ -96,7 +97,7 @@ cd /
 rm -rf "$work"
 apt-get -qq purge -y dpkg-dev gcc make libc6-dev
 apt-get -qq autoremove -y
-apt-get -qq install -y --no-install-recommends libssl1.1 zlib1g libffi7
+apt-get -qq install -y --no-install-recommends libssl1.1 zlib1g libffi7 libsqlite3-0
 """
 
 TRIAL = """
