@@ -13,7 +13,7 @@ from export_helpers import SESSION, as_text, by_series, described_by, odd_readin
 from helpers import WATCHDOG
 
 from f1buf import READING
-from f1buf.telemetry import Threshold
+from f1buf.telemetry import Threshold, channels
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.exports.write import export
 from f1buf.telemetry.sources import RecordingError, mf4
@@ -143,6 +143,135 @@ def test_a_bit_that_is_flipped(own, finished, share):
     assert failure.endswith("; copy it again")
     assert len(readings) <= len(stream)
     assert (len(readings) > 0) >= (share > 0.7)
+
+
+def write_own(path, messages, fields=None, finished=True, **about):
+    """Write a file that says it is f1buf's own, with one field unless told otherwise."""
+    from mcap.writer import Writer
+
+    field = {"sensor": 7, "channel": "OWN", "unit": "V", "range": [None, 5], "part": None}
+    fields = {"A": field | (fields or {})} if fields is None or isinstance(fields, dict) else fields
+    with open(path, "wb") as file:
+        writer = Writer(file)
+        writer.start(profile="f1buf")
+        said = {"session": None, "car": None, "driver": None, "fields": fields} | about
+        channel = writer.register_channel("/x", "json", 0, {"f1buf": json.dumps(said)})
+        for at, message in enumerate(messages):
+            writer.add_message(channel, at, json.dumps(message).encode(), at)
+        writer.finish()
+    if not finished:
+        path.write_bytes(path.read_bytes()[:-8])
+    return path
+
+
+SOUND = {"time": 1, "lap": 3, "A": 2}
+WHOLE = "expected a whole number from -9,223,372,036,854,775,808 to 9,223,372,036,854,775,807"
+ODD_OWN = {
+    "sensor -1": (
+        [SOUND],
+        {"fields": {"sensor": -1}},
+        "field 'A': the sensor is -1: expected a whole number from 0 to ",
+    ),
+    "sensor large": ([SOUND], {"fields": {"sensor": 2**40}}, "field 'A': the sensor is 1099511627776: expected "),
+    "sensor text": ([SOUND], {"fields": {"sensor": "x"}}, "field 'A': the sensor is 'x': expected "),
+    "sensor none": ([SOUND], {"fields": {"sensor": None}}, "field 'A': the sensor is missing"),
+    "sensor true": ([SOUND], {"fields": {"sensor": True}}, "field 'A': the sensor is True: expected "),
+    "part": ([SOUND], {"fields": {"part": {}}}, "field 'A': the part is an object: expected a text"),
+    "unit": ([SOUND], {"fields": {"unit": 1}}, "field 'A': the unit is 1: expected a text"),
+    "channel": ([SOUND], {"fields": {"channel": [1]}}, "field 'A': the channel is a list: expected a text"),
+    "range": ([SOUND], {"fields": {"range": [1]}}, "field 'A': the range is no list of two limits"),
+    "limit": ([SOUND], {"fields": {"range": [10**400, 1]}}, "field 'A': field 'range' is 1000"),
+    "limits": ([SOUND], {"fields": {"range": [2, 1]}}, "field 'A': channel OWN: the range is (2.0, 1.0): expected "),
+    "fields": ([SOUND], {"fields": [1]}, "its metadata is no object with fields"),
+    "lap text": ([SOUND, SOUND | {"lap": "x"}], {}, f"the lap is 'x': {WHOLE}"),
+    "lap large": ([SOUND, SOUND | {"lap": 10**30}], {}, f"the lap is {10**30}: {WHOLE}"),
+    "lap list": ([SOUND, SOUND | {"lap": [1]}], {}, f"the lap is a list: {WHOLE}"),
+    "driver": ([SOUND], {"driver": 5}, "the driver is 5: expected a text"),
+    "car": ([SOUND], {"car": "x" * 99}, f"the car is '{'x' * 39}...: {WHOLE}"),
+    "session": (
+        [SOUND],
+        {"session": -5},
+        "the session is -5: expected a whole number from 0 to 18,446,744,073,709,551,6",
+    ),
+    "session text": ([SOUND], {"session": "s"}, "the session is 's': expected "),
+    "time": ([SOUND, {"A": 1}], {}, "field 'time' is None: expected a number"),
+    "value": ([SOUND, SOUND | {"A": "x"}], {}, "field 'A' is 'x': expected a number"),
+    "other field": ([SOUND, SOUND | {"B": 1}], {}, "field 'B': its metadata is no object"),
+}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("name", ODD_OWN)
+def test_odd_metadata_and_laps(tmp_path, mcap, name, finished):
+    messages, about, why = ODD_OWN[name]
+    path = write_own(tmp_path / "a.mcap", messages, finished=finished, **about)
+    found, _, failure = read(open_mcap(path))
+    assert len(found) == len(messages) - 1
+    assert failure is not None
+    assert failure.startswith(f"{path}: damaged (after message {len(found)}): topic '/x': {why}")
+    assert failure.endswith("; copy it again")
+
+
+def test_the_largest_numbers_of_a_file_of_f1bufs_own(tmp_path, mcap):
+    most = {"session": 2**64 - 1, "car": 2**63 - 1, "driver": "d"}
+    path = write_own(tmp_path / "a.mcap", [SOUND | {"lap": -(2**63)}], fields={"sensor": 2**32 - 1}, **most)
+    recording = open_mcap(path)
+    found, describe, failure = read(recording)
+    assert failure is None
+    assert found["sensor_id"].tolist() == [2**32 - 1]
+    assert describe(2**32 - 1, found["flags"][0]) == most | {"lap": -(2**63)}
+    for suffix in ("csv", "arrow", "mcap"):
+        export(recording.batches(), tmp_path / f"b.{suffix}", suffix, recording.sensors.describe)
+
+
+def test_laps_without_end(tmp_path, monkeypatch, mcap):
+    monkeypatch.setattr("f1buf.telemetry.sources.mcap._KEPT", 10)
+    monkeypatch.setattr("f1buf.telemetry.sources.played._KEPT", 20)
+    laps = list(range(100)) * 2
+    recording = open_mcap(write_own(tmp_path / "a.mcap", [SOUND | {"lap": lap} for lap in laps]))
+    found, describe, failure = read(recording)
+    assert failure is None
+    assert [describe(*each)["lap"] for each in found[["sensor_id", "flags"]].tolist()] == laps
+    (fields,) = recording._fields.values()
+    assert len(fields._known) <= 10
+    assert len(recording.sensors._flags) <= 20
+
+
+@pytest.fixture
+def three_channels_left(monkeypatch):
+    monkeypatch.setattr(channels, "MAX_CHANNELS", len(channels.known_channels()) + 3)
+
+
+def test_more_fields_than_there_are_channels(tmp_path, mcap, three_channels_left):
+    messages = [("/a", 10**9, {f"limited {at}": at}, "json") for at in range(5)]
+    for finished in (True, False):
+        recording = write_mcap(tmp_path / "a.mcap", messages)
+        if not finished:
+            recording.path.write_bytes(recording.path.read_bytes()[:-8])
+            recording = open_mcap(recording.path)
+        found, _, failure = read(recording)
+        assert found["value"].tolist() == [0, 1, 2]
+        assert failure == (
+            f"{recording.path}: more than 65,535 different fields, the most that f1buf can tell apart; copy the topics "
+            "that are needed to a file of their own, and read that (after message 3)"
+        )
+
+
+def test_more_signals_than_there_are_channels(tmp_path, asammdf, three_channels_left):
+    samples = np.arange(3.0)
+    recording = saved(tmp_path / "a.mf4", asammdf, *[(samples, (f"bounded {n}", samples, "", None)) for n in range(5)])
+    _, _, failure = read(recording)
+    assert failure == (
+        f"{recording.path}: more than 65,535 different signals, the most that f1buf can tell apart; save the signals "
+        "that are needed in a file of their own, and read that"
+    )
+
+
+def test_messages_that_are_nested_too_deep(tmp_path, mcap):
+    deep = [b'{"a":' * depth + b"1" + b"}" * depth for depth in (1, 980, 100_000)]
+    recording = write_mcap(tmp_path / "a.mcap", [("/a", 1, data, "json") for data in deep])
+    assert len(found_in(recording)) == 1
+    assert recording.rejected.total() == 2
 
 
 def test_no_mcap(tmp_path, mcap):
@@ -318,7 +447,58 @@ def test_signals_of_every_kind(tmp_path, monkeypatch, asammdf, piece):
         "integer that float64 does not hold": 4,
         "absurd timestamp": 1,
     }
-    assert recording.notes == ["2 signals that are no numbers, but texts or arrays, are not read"]
+    assert recording.notes == ["2 signals that are no numbers, but texts or arrays, are not read: text, array"]
+
+
+@pytest.mark.parametrize("piece", [16, 1 << 16])
+def test_numbers_with_texts(tmp_path, monkeypatch, asammdf, piece):
+    """Raw ones, where there are only texts for them; where most are converted to others, the texts are left out."""
+    monkeypatch.setattr(mf4, "PIECE", piece)
+    linear = {"a": 0.5, "b": -10.0}
+    gears = {f"val_{n}": n for n in range(6)} | {f"text_{n}": f"G{n}".encode() for n in range(6)}
+    one = {"val_0": 5, "text_0": b"none"}
+    ranges = {"lower_0": 0, "upper_0": 3, "text_0": linear, "lower_1": 4, "upper_1": 5, "text_1": b"none"}
+    conversions = {"plain": linear, "gear": gears, "one": one, "sensor": one | {"default_addr": linear}}
+    conversions["range"] = ranges | {"default": b""}
+    raw, times = np.array([0, 1, 2, 3, 4, 5, 5, 5, 5], "u1"), np.arange(9.0)
+    for version in ("4.10", "3.30"):
+        names = conversions if version == "4.10" else ["plain", "gear"]
+        with asammdf.MDF(version=version) as file:
+            for name in names:
+                file.append([asammdf.Signal(raw, times, name=name, unit="V", conversion=conversions[name])])
+            file.append([asammdf.Signal(np.array([b"a"] * 9), times, name=name, encoding="utf-8") for name in "xyzw"])
+            path = file.save(tmp_path / f"{version}.mf4")
+        recording = open_mf4(path)
+        by_name = {}
+        for _, name, unit, value, _ in found_in(recording):
+            assert unit == "V"
+            by_name.setdefault(name, []).append(value)
+        expected = {
+            "plain": [-10, -9.5, -9, -8.5, -8, -7.5, -7.5, -7.5, -7.5],
+            "gear": [0, 1, 2, 3, 4, 5, 5, 5, 5],
+            "one": [0, 1, 2, 3, 4, 5, 5, 5, 5],
+            "sensor": [-10, -9.5, -9, -8.5, -8],
+            "range": [-10, -9.5, -9, -8.5],
+        }
+        assert by_name == {name: expected[name] for name in names}
+        assert recording.rejected == ({"sample that is a text": 9} if version == "4.10" else {})
+        assert recording.notes == ["4 signals that are no numbers, but texts or arrays, are not read: x, y, z, ..."]
+
+
+@pytest.mark.parametrize("kind", [2, 3, 4])
+def test_signals_that_go_by_no_time(tmp_path, asammdf, kind):
+    samples = np.arange(3.0)
+    with asammdf.MDF(version="4.10") as file:
+        file.append([asammdf.Signal(samples, samples, name="timed")])
+        file.append([asammdf.Signal(samples, samples * 9, name=name) for name in ("a\nb", "c" * 50)])
+        file.groups[1].channels[0].sync_type = kind
+        path = file.save(tmp_path / "a.mf4")
+    recording = open_mf4(path)
+    assert {name for _, name, *_ in found_in(recording)} == {"timed"}
+    assert recording.notes == [
+        "2 signals that go by an angle, a distance or an index, and not by time, are not read: "
+        f"a\N{REPLACEMENT CHARACTER}b, {'c' * 40}..."
+    ]
 
 
 def test_frames_of_can_in_a_measurement(tmp_path, asammdf):

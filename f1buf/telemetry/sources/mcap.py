@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
-from f1buf.telemetry.channels import Channel
+from f1buf.telemetry.channels import MAX_CHANNELS, Channel
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.played import Sensors
 from f1buf.telemetry.text import one_line
@@ -33,7 +33,9 @@ Array = NDArray[Any]
 Row = tuple[float, int, int, int, float]
 
 _BATCH = 4096  # readings put together
+_KEPT = 1 << 16  # meanings kept of each channel in a file of f1buf's own; tests make it smaller
 _KEY, _TIME, _LAP = "f1buf", "time", "lap"  # as `f1buf.telemetry.exports.mcap` writes them
+_SHOWN = 40  # characters of a name or value
 _MAGIC = b"\x89MCAP0\r\n"
 
 
@@ -47,8 +49,9 @@ class McapRecording:
     thresholds : tuple of Threshold or None
         What the readings of a file of f1buf's own were checked against; None of another file.
     rejected : collections.Counter
-        How many messages ("message in cdr", "message that is no JSON object") and fields ("field that is no number",
-        "integer that float64 does not hold") were not used; "missing end" is 1 where the file was not finished.
+        How many messages ("message in cdr", "message that is no JSON object", "message that is nested too deep") and
+        fields ("field that is no number", "integer that float64 does not hold") were not used; "missing end" is 1 where
+        the file was not finished.
     notes : list of str
         Lines for people on what else there is to know.
     sensors : Sensors
@@ -80,39 +83,48 @@ class McapRecording:
         Raises
         ------
         RecordingError
-            The file turns out to be damaged; the message says after which message. What came before was yielded.
+            The file turns out to be damaged, or has more different channels than f1buf can tell apart; the message says
+            after which message. What came before was yielded.
         """
         self.rejected.clear()
         self.notes.clear()
         self._fields.clear()
         rows: list[Row] = []
         count = 0
-        failure: Exception | None = None
+        failure: RecordingError | None = None
         with self.path.open("rb") as file:
             messages = self._messages(file)
             while True:
                 try:
                     channel, message = next(messages)
-                    rows += self._readings(channel, message)
                 except StopIteration:
                     break
                 except Exception as error:  # the library fails in many ways
-                    failure = error
+                    if self._finished or file.read(1):
+                        failure = self._damaged(count, one_line(error))
+                    break
+                try:
+                    rows += self._readings(channel, message)
+                except OverflowError as error:
+                    failure = RecordingError(f"{self.path}: {error} (after message {count:,})")
+                    break
+                except ValueError as error:
+                    failure = self._damaged(count, f"topic {_shown(channel.topic)}: {error}")
                     break
                 count += 1
                 if len(rows) >= _BATCH:
                     yield np.array(rows, READING)
                     rows = []
-            cut_off = not self._finished and not file.read(1)
         if rows:
             yield np.array(rows, READING)
-        if failure is not None and not cut_off:
-            raise RecordingError(
-                f"{self.path}: damaged (after message {count:,}): {one_line(failure)}; copy it again"
-            ) from failure
+        if failure is not None:
+            raise failure
         if not self._finished:
             self.rejected["missing end"] = 1
             self.notes.append("the file is cut off, or its writer was stopped: what is there was read")
+
+    def _damaged(self, count: int, why: str) -> RecordingError:
+        return RecordingError(f"{self.path}: damaged (after message {count:,}): {why}; copy it again")
 
     def _messages(self, file: BinaryIO) -> Iterator[tuple[Any, Any]]:
         """Yield channels and messages: by log time, those of a file of f1buf's own or without an index as they come."""
@@ -144,7 +156,10 @@ class McapRecording:
 
 
 class _Fields:
-    """The fields of one of the file's channels."""
+    """The fields of one of the file's channels.
+
+    What a file of f1buf's own cannot say is a ValueError; more channels than f1buf can tell apart, an OverflowError.
+    """
 
     def __init__(self, channel: Any, sensors: Sensors) -> None:
         self._channel = channel
@@ -161,28 +176,95 @@ class _OwnFields(_Fields):
 
     def __init__(self, channel: Any, sensors: Sensors) -> None:
         super().__init__(channel, sensors)
-        about = json.loads(channel.metadata[_KEY])
-        self._common = {name: about[name] for name in ("session", "car", "driver")}
+        try:
+            about = json.loads(channel.metadata[_KEY])
+        except (ValueError, RecursionError):
+            raise ValueError("its metadata is no JSON") from None
+        if not isinstance(about, dict) or not isinstance(about.get("fields"), dict):
+            raise ValueError("its metadata is no object with fields")
+        self._common = {
+            "session": _whole("the session", about.get("session"), 0, 2**64 - 1),
+            "car": _whole("the car", about.get("car")),
+            "driver": _text("the driver", about.get("driver")),
+        }
         self._about: dict[str, Any] = about["fields"]
 
     def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
-        time, lap = float(said.pop(_TIME)), said.pop(_LAP, None)
-        return [(time, *self._meaning(field, lap), float(value)) for field, value in said.items()]
+        time, lap = _float(_TIME, said.pop(_TIME, None)), _whole("the lap", said.pop(_LAP, None))
+        return [(time, *self._meaning(field, lap), _float(field, value)) for field, value in said.items()]
 
     def _meaning(self, field: str, lap: int | None) -> tuple[int, int, int]:
         """Return the sensor's number, the channel's, and the flags that stand for what is known."""
         found = self._known.get((field, lap))
         if found is None:
-            about = self._about[field]
-            sensor_id, number = about["sensor"], _channel_number(**about) if about["channel"] else 0
-            flags = self._sensors.flags(sensor_id, {**self._common, "part": about["part"], "lap": lap})
+            about = self._about.get(field)
+            if not isinstance(about, dict):
+                raise ValueError(f"field {_shown(field)}: its metadata is no object")
+            try:
+                sensor_id = _whole("the sensor", about.get("sensor"), 0, 2**32 - 1)
+                if sensor_id is None:
+                    raise ValueError("the sensor is missing")
+                part = _text("the part", about.get("part"))
+                number = _channel_number(about)
+            except ValueError as error:
+                raise ValueError(f"field {_shown(field)}: {error}") from None
+            flags = self._sensors.flags(sensor_id, {**self._common, "part": part, "lap": lap})
+            if len(self._known) >= _KEPT:  # a file may say laps without end
+                self._known.clear()
             found = self._known[field, lap] = sensor_id, number, flags
         return found
 
 
-def _channel_number(channel: str, unit: str, range: list[float | None], **_: Any) -> int:
-    low, high = range
-    return Channel(channel, unit, (-math.inf if low is None else low, math.inf if high is None else high)).number
+def _channel_number(about: dict[str, Any]) -> int:
+    """Return the number of the channel that metadata say; 0 for none."""
+    name, unit = _text("the channel", about.get("channel")), _text("the unit", about.get("unit"))
+    if not name:
+        return 0
+    match about.get("range"):
+        case [low, high]:
+            least = -math.inf if low is None else _float("range", low)
+            most = math.inf if high is None else _float("range", high)
+            return _number_of(name, unit or "", (least, most))
+    raise ValueError("the range is no list of two limits")
+
+
+def _number_of(name: str, unit: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> int:
+    """Return the number of a channel."""
+    try:
+        return Channel(name, unit, limits).number
+    except OverflowError:
+        raise OverflowError(
+            f"more than {MAX_CHANNELS:,} different fields, the most that f1buf can tell apart; copy the topics that "
+            "are needed to a file of their own, and read that"
+        ) from None
+
+
+def _whole(name: str, value: Any, low: int = -(2**63), high: int = 2**63 - 1) -> int | None:
+    """Check a whole number of a file of f1buf's own; None is what is not known."""
+    if value is None or (type(value) is int and low <= value <= high):
+        return value
+    raise ValueError(f"{name} is {_shown(value)}: expected a whole number from {low:,} to {high:,}")
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{name} is {_shown(value)}: expected a text")
+
+
+def _float(field: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"field {_shown(field)} is {_shown(value)}: expected a number") from None
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a file as a few characters."""
+    if isinstance(value, str | int | float) or value is None:
+        said = repr(value)
+        return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}..."
+    return "a list" if isinstance(value, list) else "an object"
 
 
 class _OtherFields(_Fields):
@@ -190,13 +272,18 @@ class _OtherFields(_Fields):
 
     def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
         time = log_time / 1_000_000_000
-        return [(time, *self._meaning(field), value) for field, value in _numbers("", said, rejected)]
+        try:
+            numbers = list(_numbers("", said, rejected))
+        except RecursionError:
+            rejected["message that is nested too deep"] += 1
+            return []
+        return [(time, *self._meaning(field), value) for field, value in numbers]
 
     def _meaning(self, field: str) -> tuple[int, int, int]:
         found = self._known.get((field, None))
         if found is None:
+            number = _number_of(field.strip() or "value", self._channel.metadata.get(field, ""))
             sensor_id = self._sensors.new({"part": self._channel.topic})
-            number = Channel(field.strip() or "value", self._channel.metadata.get(field, "")).number
             found = self._known[field, None] = sensor_id, number, 0
         return found
 

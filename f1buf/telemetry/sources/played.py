@@ -16,6 +16,7 @@ __all__ = ["FileReplay", "Measurement", "Sensors"]
 Array = NDArray[Any]
 
 _FLAGS = 1 << 16
+_KEPT = 1 << 20  # answers kept: a file may say laps without end
 
 
 class Sensors:
@@ -44,6 +45,8 @@ class Sensors:
         key = sensor_id, *described.items()
         flags = self._flags.get(key)
         if flags is None:
+            if len(self._flags) >= _KEPT:
+                self._flags.clear()
             flags = self._flags[key] = self._count[sensor_id] % _FLAGS
             self._count[sensor_id] += 1
             self._described[sensor_id, flags] = {name: value for name, value in described.items() if value is not None}
