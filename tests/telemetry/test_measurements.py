@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_helpers import readings, watchdog
+from cli_helpers import call, readings, watchdog
 from export_helpers import SESSION, as_text, by_series, described_by, odd_readings, rows_of, with_odd_times
 from helpers import WATCHDOG
 
@@ -210,6 +210,20 @@ def test_odd_metadata_and_laps(tmp_path, mcap, name, finished):
     assert failure is not None
     assert failure.startswith(f"{path}: damaged (after message {len(found)}): topic '/x': {why}")
     assert failure.endswith("; copy it again")
+
+
+@pytest.mark.parametrize("name", ["sensor -1", "lap text", "lap large", "driver", "session text"])
+def test_each_command_says_so(tmp_path, mcap, name):
+    messages, about, why = ODD_OWN[name]
+    path = write_own(tmp_path / "a.mcap", messages, **about)
+    for command in (
+        ("replay", path, "--speed", "max"),
+        ("export", path, tmp_path / "a.csv", "--format", "mcap"),
+        ("report", path, "-o", tmp_path / "a.html"),
+    ):
+        done = call(*command).ended(2)
+        (line,) = [line for line in done.err.splitlines() if "damaged" in line]
+        assert f"{path}: damaged (after message {len(messages) - 1}): topic '/x': {why}" in line
 
 
 def test_the_largest_numbers_of_a_file_of_f1bufs_own(tmp_path, mcap):
@@ -485,19 +499,27 @@ def test_numbers_with_texts(tmp_path, monkeypatch, asammdf, piece):
         assert recording.notes == ["4 signals that are no numbers, but texts or arrays, are not read: x, y, z, ..."]
 
 
-@pytest.mark.parametrize("kind", [2, 3, 4])
-def test_signals_that_go_by_no_time(tmp_path, asammdf, kind):
+@pytest.mark.parametrize("kind", ["angle", "distance", "index", "no master"])
+@pytest.mark.parametrize("version", ["4.10", "4.20"])
+def test_signals_that_go_by_no_time(tmp_path, asammdf, version, kind):
+    """From version 4.20 on each signal has a group of its own, whose master is that of another one."""
     samples = np.arange(3.0)
-    with asammdf.MDF(version="4.10") as file:
-        file.append([asammdf.Signal(samples, samples, name="timed")])
+    with asammdf.MDF(version=version) as file:
+        file.append([asammdf.Signal(samples, samples, name=name) for name in ("timed", "too")])
+        number = len(file.groups)
         file.append([asammdf.Signal(samples, samples * 9, name=name) for name in ("a\nb", "c" * 50)])
-        file.groups[1].channels[0].sync_type = kind
+        master = file.groups[number].channels[0]
+        if kind == "no master":
+            master.channel_type = master.sync_type = 0
+        else:
+            master.sync_type = {"angle": 2, "distance": 3, "index": 4}[kind]
         path = file.save(tmp_path / "a.mf4")
     recording = open_mf4(path)
-    assert {name for _, name, *_ in found_in(recording)} == {"timed"}
+    assert {name for _, name, *_ in found_in(recording)} == {"timed", "too"}
+    count, first = (3, "time, ") if kind == "no master" else (2, "")
     assert recording.notes == [
-        "2 signals that go by an angle, a distance or an index, and not by time, are not read: "
-        f"a\N{REPLACEMENT CHARACTER}b, {'c' * 40}..."
+        f"{count} signals that go by an angle, a distance or an index, and not by time, are not read: "
+        f"{first}a\N{REPLACEMENT CHARACTER}b, {'c' * 40}..."
     ]
 
 
