@@ -474,6 +474,9 @@ def test_numbers_with_texts(tmp_path, monkeypatch, asammdf, piece):
     ranges = {"lower_0": 0, "upper_0": 3, "text_0": linear, "lower_1": 4, "upper_1": 5, "text_1": b"none"}
     conversions = {"plain": linear, "gear": gears, "one": one, "sensor": one | {"default_addr": linear}}
     conversions["range"] = ranges | {"default": b""}
+    conversions["some"] = one | {"default_addr": {"a": 1.0, "b": 0.0}}
+    conversions["bits"] = {"mask_0": 1, "text_0": gears}
+    conversions["nested"] = one | {"default_addr": gears}
     raw, times = np.array([0, 1, 2, 3, 4, 5, 5, 5, 5], "u1"), np.arange(9.0)
     for version in ("4.10", "3.30"):
         names = conversions if version == "4.10" else ["plain", "gear"]
@@ -492,6 +495,9 @@ def test_numbers_with_texts(tmp_path, monkeypatch, asammdf, piece):
             "gear": [0, 1, 2, 3, 4, 5, 5, 5, 5],
             "one": [0, 1, 2, 3, 4, 5, 5, 5, 5],
             "sensor": [-10, -9.5, -9, -8.5, -8],
+            "some": [0, 1, 2, 3, 4, 5, 5, 5, 5],
+            "bits": [0, 1, 2, 3, 4, 5, 5, 5, 5],
+            "nested": [0, 1, 2, 3, 4, 5, 5, 5, 5],
             "range": [-10, -9.5, -9, -8.5],
         }
         assert by_name == {name: expected[name] for name in names}

@@ -37,6 +37,7 @@ _EXACT = 1 << 53  # float64 holds every whole number up to it
 _NAMED, _SHOWN = 3, 40  # signals that a note names, and characters of each name
 _TIMES = 0, 1  # what a master channel is synchronized with: not said, time. Others: angle, distance, index.
 _REMOTE_MASTER = 8  # flag of a channel group whose master is another group's
+_NONE, _LINEAR, _BITS = 0, 1, 11  # conversions of version 4, the last one to a text for each bit
 _TO_TEXT = {"3": (11, 12), "4": (7, 8, 11)}  # by the format's version the conversions of numbers to texts
 
 
@@ -169,6 +170,16 @@ def _joined(pieces: list[Array]) -> Array:
     return np.concatenate([np.empty(0, READING), *pieces])
 
 
+def _is_number(samples: Array) -> bool:
+    return samples.dtype.kind in "buif" and samples.ndim == 1
+
+
+def _is_unity(conversion: Any) -> bool:
+    """Return whether a conversion that another one refers to leaves numbers as they are."""
+    kind = conversion.conversion_type
+    return kind == _NONE or (kind == _LINEAR and (conversion.a, conversion.b) == (1, 0))
+
+
 class _Signal:
     """A signal, read piece by piece; `left` is 0 once all was returned."""
 
@@ -190,8 +201,7 @@ class _Signal:
     @property
     def is_number(self) -> bool:
         """Whether its samples are numbers."""
-        samples = self._held.samples
-        return samples.dtype.kind in "buif" and samples.ndim == 1
+        return _is_number(self._held.samples)
 
     def tell(self, sensors: Sensors) -> None:
         """Become a sensor."""
@@ -203,9 +213,9 @@ class _Signal:
         conversion = signal.conversion
         if conversion is None:
             return signal
-        if conversion.conversion_type not in self._to_text:
+        if not self._is_to_text(conversion):
             signal.samples = conversion.convert(signal.samples)
-        elif any(hasattr(block, "convert") for block in (conversion.referenced_blocks or {}).values()):
+        elif _is_number(signal.samples) and not self._has_only_texts(conversion):
             # Some of the numbers become others: as they are stored, the rest would be of another unit.
             meant = conversion.convert(signal.samples, as_object=True).tolist()
             is_number = np.array([not isinstance(each, bytes | str) for each in meant], bool)
@@ -215,6 +225,16 @@ class _Signal:
             self._seen += texts
             self._reject("sample that is a text", texts)
         return signal
+
+    def _has_only_texts(self, conversion: Any) -> bool:
+        """Return whether a conversion to texts makes no other number of a number."""
+        if conversion.conversion_type == _BITS:
+            return True
+        others = [each for each in (conversion.referenced_blocks or {}).values() if hasattr(each, "convert")]
+        return all(_is_unity(each) or (self._is_to_text(each) and self._has_only_texts(each)) for each in others)
+
+    def _is_to_text(self, conversion: Any) -> bool:
+        return conversion.conversion_type in self._to_text
 
     def next(self) -> Array:
         """Return the next readings; none at the end."""
