@@ -9,7 +9,7 @@ from recorder_helpers import record
 from report_cases import HTML, page_of, short_race
 from report_helpers import chromium, drawn, logged, show, tab_to
 
-from f1buf.telemetry import Threshold
+from f1buf.telemetry import Channel, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,39 @@ def test_the_pointer_reads_values(browser, race):
     label, at = texts(browser, "#charts .legend li")
     assert label == " 1 BOB 210 km/h"
     assert at.startswith("at 22.")
+
+
+def test_a_table_wider_than_a_phone_scrolls_within_itself_and_shows_it(browser, race):
+    show(browser, race[0], width=390)
+    wide = browser.execute_script("""
+        const wide = [...document.querySelectorAll(".scroll")].filter((each) => each.scrollWidth > each.clientWidth);
+        return wide.map((each) => {
+            each.scrollLeft = each.scrollWidth;
+            const last = each.querySelector("thead th:last-child").getBoundingClientRect();
+            const shadows = getComputedStyle(each).backgroundImage.split("linear-gradient").length - 1;
+            return [each.tabIndex, last.right <= innerWidth, shadows];
+        });""")
+    assert wide
+    assert wide == [[0, True, 4]] * len(wide)
+
+
+def test_sensors_that_share_a_label_are_told_apart_by_number(browser, tmp_path):
+    """Of one part, as signals of an .mf4 with one source are: two in volts, one of the same name in millivolts."""
+    pytest.importorskip("pyarrow", reason="recording needs pyarrow")
+    volts, millivolts = Channel("a", "V"), Channel("a", "mV")
+    stream = readings(np.arange(90.0), volts, sensors=3)
+    stream["channel"][stream["sensor_id"] == 1] = millivolts.number
+    record(tmp_path / "same", stream, describe=lambda sensor, flags: {"part": "ECU"})
+    page_of(tmp_path / "same", tmp_path / "page.html")
+    address = (tmp_path / "page.html").as_uri()
+    show(browser, address)
+    names = [text.strip() for text in texts(browser, "#charts .legend li")]
+    assert [name for name in names if name] == ["ECU, sensor 0", "ECU, sensor 2", "ECU"]
+    assert ticked(browser, "channels") == ["a [V]", "a [mV]"]
+    assert texts(browser, "#ranges ~ details tbody th") == ["ECU, sensor 0", "ECU, sensor 2", "ECU"]
+    show(browser, f"{address}#channels=a%20[mV]")
+    assert texts(browser, "#charts figcaption strong") == ["a [mV]"]
+    assert_nothing_wrong(browser, address)
 
 
 def test_names_with_html_are_shown_and_not_run(browser, tmp_path):

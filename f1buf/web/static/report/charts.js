@@ -262,10 +262,17 @@ function figure(title, faint, said) {
   return [made, place];
 }
 
-const labelOf = (series) => {
+const shortLabelOf = (series) => {
   const subject = data.subjects.items[series.subject].label;
   return series.part ? `${subject} ${series.part}` : subject;
 };
+
+const ofChannel = (series) => `${series.channel} ${shortLabelOf(series)}`;
+const labelled = tally(data.series.map(ofChannel));
+
+/** What a channel's series is called; with its sensor's number where others would be called the same. */
+const labelOf = (series) =>
+  labelled.get(ofChannel(series)) > 1 ? `${shortLabelOf(series)}, sensor ${series.sensor}` : shortLabelOf(series);
 
 const partsOf = (channel) => [
   ...new Set(data.series.filter((each) => each.channel === channel).map((each) => each.part || "")),

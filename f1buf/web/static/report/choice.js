@@ -12,9 +12,10 @@ function keysOf(labels) {
 }
 
 const lapNumbers = [...new Set(data.laps.filter((lap) => lap.begin_heard).map((lap) => lap.lap))].sort((a, b) => a - b);
+const named = tally(data.channels.map((channel) => channel.name)); // several have one name where their units differ
 const keys = {
   [kinds]: keysOf(data.subjects.items.map((item) => item.label)),
-  channels: keysOf(data.channels.map((channel) => channel.name)),
+  channels: keysOf(data.channels.map((each) => (named.get(each.name) > 1 ? titleOf(each) : each.name))),
   laps: lapNumbers.map(String),
 };
 const chosen = { [kinds]: new Set(), channels: new Set(), laps: new Set(), over: 0, by: "distance" };

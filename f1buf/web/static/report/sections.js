@@ -326,7 +326,7 @@ function lostSection() {
           "The longest pauses between two readings of a series",
           [["Channel", "text"], [Kind, "text"], ["Pause"], ["After"]],
           longest.map((those) => [
-            data.channels[those[0].channel].name,
+            keys.channels[those[0].channel],
             those.length === 1 ? labelOf(those[0]) : `${those.length} series`,
             lasting(those[0].pause.seconds),
             when(those[0].pause.time),

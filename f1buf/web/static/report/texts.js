@@ -24,6 +24,7 @@ const count = (number) => number.toLocaleString("en-US");
 const many = (number, what) => `${count(number)} ${number === 1 ? what.replace(/s$/, "") : what}`;
 const show = (number) => (typeof number === "number" ? String(Number(number.toPrecision(6))) : String(number));
 const listed = (texts) => texts.join(", ");
+const tally = (texts) => texts.reduce((counts, text) => counts.set(text, (counts.get(text) || 0) + 1), new Map());
 
 /** A reading's time; a text stands for one that is no number. */
 function when(time) {
