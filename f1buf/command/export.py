@@ -2,19 +2,17 @@
 
 import argparse
 import json
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from f1buf.command.feed import Feed, added_up
 from f1buf.command.parser import path_name
 from f1buf.command.recorded import add_recorded_options, opened
-from f1buf.command.status import BAD_USAGE, FAILED, INTERRUPTED, OK, UsageError
+from f1buf.command.status import BAD_USAGE, FAILED, INTERRUPTED, OK, UsageError, stopping_at_signals
 from f1buf.command.streams import say_error, stdout_knows_unicode, write_stdout
 from f1buf.telemetry.errors import ExportError
 from f1buf.telemetry.exports import FORMATS, format_of
@@ -111,17 +109,3 @@ def summary_lines(
         yield "rejected   " + ", ".join(f"{count:,} x {reason}" for reason, count in rejected.items())
     yield from (f"note       {note}" for note in notes)
     yield from feed.lines()
-
-
-@contextmanager
-def stopping_at_signals() -> Iterator[None]:
-    """Have signals that would end the process end it as Ctrl-C does, so that nothing half-made is left."""
-
-    def stop(signum: int, frame: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    with ExitStack() as previous:
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(each) == signal.SIG_DFL:
-                previous.callback(signal.signal, each, signal.signal(each, stop))
-        yield

@@ -65,7 +65,9 @@ def number(
 
 
 def path_name(text: str) -> str:
-    """Refuse ``-``, which stands for a stream everywhere else and for none here."""
+    """Refuse ``-``, which stands for a stream everywhere else and for none here, and an empty name."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; expected one")
     if text == "-":
         raise argparse.ArgumentTypeError("'-': expected a name, no stream; ./- for what is called so")
     return text

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,13 @@ from f1buf.command.feed import Feed
 from f1buf.command.parser import path_name
 from f1buf.command.recorded import add_recorded_options, opened
 from f1buf.command.runner import check_channels, new_system
-from f1buf.command.status import ALERTED, BAD_USAGE, FAILED, OK, UsageError
+from f1buf.command.status import ALERTED, BAD_USAGE, FAILED, INTERRUPTED, OK, UsageError, stopping_at_signals
 from f1buf.command.streams import say_error, stdout_knows_unicode, write_stdout
 from f1buf.telemetry import PROFILES, F1TelemetrySystem, TelemetryError
+from f1buf.telemetry.errors import ExportError
 from f1buf.telemetry.report import Gatherer, KeptAlerts, report_data
 from f1buf.telemetry.sources import RecordingError
+from f1buf.telemetry.unseen import new_file
 from f1buf.web.report import page
 
 HELP = "a page on a recorded session, to look at and to hand on"
@@ -51,22 +51,12 @@ def execute(args: argparse.Namespace) -> int:
     """Read the file or folder to its end, and write the page; return the exit status."""
     if args.output is None and not args.json:
         raise UsageError("nothing to write: expected -o PAGE, such as -o report.html, or --json")
-    if args.output is not None:
-        check_output(args)
-    with opened(args, None) as feed:
-        data, status = read_all(args, feed)
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = text.encode(errors="replace").decode()  # a file's name may hold what UTF-8 cannot
-    for problem in data["problems"]:
-        say_error(f"f1buf: {problem}")
-    failures = []
-    if args.output is not None:
-        try:
-            size = write_new(Path(args.output), page(text))
-        except OSError as error:
-            failures.append(f"-o {args.output}: cannot be written: {error.strerror}")
-        else:
-            say_error(f"{args.output}: {found(data)}, {size / 1e6:.1f} MB")
+    try:
+        with stopping_at_signals():
+            text, status, failures = make(args)
+    except KeyboardInterrupt:
+        say_error(f"{args.prog}: stopped; {args.output or 'the report'} was not made")
+        return INTERRUPTED
     if args.json:
         if not stdout_knows_unicode():
             text = json.dumps(json.loads(text), separators=(",", ":"))
@@ -75,6 +65,25 @@ def execute(args: argparse.Namespace) -> int:
     for failure in failures:
         say_error(f"{args.prog}: error: {failure}")
     return FAILED if failures and status != BAD_USAGE else status
+
+
+def make(args: argparse.Namespace) -> tuple[str, int, list[str]]:
+    """Read all and write the page, if there is to be one; return the JSON, the status, and what failed."""
+    if args.output is not None:
+        check_output(args)
+    with opened(args, None) as feed:
+        data, status = read_all(args, feed)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = text.encode(errors="replace").decode()  # a file's name may hold what UTF-8 cannot
+    for problem in data["problems"]:
+        say_error(f"f1buf: {problem}")
+    if args.output is not None:
+        try:
+            size = write_new(Path(args.output), page(text))
+        except ExportError as error:
+            return text, status, [f"-o {error}"]
+        say_error(f"{args.output}: {found(data)}, {size / 1e6:.1f} MB")
+    return text, status, []
 
 
 def found(data: dict[str, Any]) -> str:
@@ -144,42 +153,17 @@ def file_details(path: Path) -> dict[str, Any]:
 def check_output(args: argparse.Namespace) -> None:
     """Refuse, before anything is read, a page that would replace something, or that cannot be written."""
     path, source = Path(args.output), Path(args.file)
-    refuse_what_is_there(path)
     if source.is_dir() and path.resolve().parent == source.resolve():
         raise UsageError(f"-o {path}: is in a folder of recorded parts; choose another one")
     try:
-        temporary = open_beside(path)
-    except OSError as error:
-        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
-    temporary.unlink()
-
-
-def refuse_what_is_there(path: Path) -> None:
-    """Refuse a file with something in it, and what is no file."""
-    with suppress(FileNotFoundError):
-        there = os.stat(path)
-        if not stat.S_ISREG(there.st_mode):
-            raise UsageError(f"-o {path}: no regular file; expected the name of a new file")
-        if there.st_size > 0:
-            raise UsageError(f"-o {path}: holds something already; choose another file, or remove that one")
-
-
-def open_beside(path: Path) -> Path:
-    """Make a new, hidden file in the folder of `path`, and return its path."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    return temporary
+        with new_file(path):
+            pass  # it is not written yet
+    except ExportError as error:
+        raise UsageError(f"-o {error}") from None
 
 
 def write_new(path: Path, text: str) -> int:
-    """Write the page under another name, then give it its own: a page that is there is whole. Return its size."""
-    temporary = open_beside(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        size = temporary.stat().st_size
-        refuse_what_is_there(path)  # something may have come meanwhile
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return size
+    """Write the page to a new file, which appears when it is whole; return its size."""
+    with new_file(path) as (file, show):
+        file.write(text.encode())
+        return show()

@@ -64,7 +64,7 @@ class RecorderError(RuntimeError):
 
 
 class ExportError(RuntimeError):
-    """A file cannot be exported; the message is one line that names the file or the package.
+    """A new file cannot be made; the message is one line that names the file or the package.
 
     Attributes
     ----------

@@ -220,6 +220,8 @@ def test_what_names_no_format_or_no_recording(tmp_path, race):
     assert done.error == f"f1buf export: error: {tmp_path / 'missing'}: No such file or directory; {recorded.EXPECTED}"
     done = call("export", race, "-").ended(2)
     assert "'-': expected a name" in done.error
+    done = call("export", race, "", "--format", "csv").ended(2)
+    assert "OUT: the name is empty; expected one" in done.error
     done = call("export", race, tmp_path / "out.csv", "--channels", "can0").ended(2)
     assert "--channels is for a CAN log" in done.error
     assert names(tmp_path) == ["race.sqlite3"]

@@ -1,22 +1,32 @@
 """`f1buf report`: what is in the page and in the JSON, that it is what `replay` finds, and what is refused."""
 
 import base64
-import errno
 import hashlib
 import os
 import re
+import signal
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import call, command, json_lines, participants, telemetry, write_recording, write_thresholds
+from cli_helpers import (
+    call,
+    command,
+    finish,
+    json_lines,
+    participants,
+    running,
+    telemetry,
+    write_recording,
+    write_thresholds,
+)
 from recorder_helpers import numbered, part_names, record, recording_to, wait_until
 from report_cases import HTML, embedded, page_of, report, short_race, traces, without_times
 
 from f1buf.command import report as module
-from f1buf.telemetry import F1TelemetrySystem, Threshold, channel_by_number
+from f1buf.telemetry import F1TelemetrySystem, Threshold, channel_by_number, unseen
 from f1buf.telemetry.sources.game.decoder import Decoder
 from f1buf.telemetry.sources.game.recording import open_recording
 from f1buf.telemetry.sources.game.replay import Replay
@@ -264,17 +274,13 @@ def refused(*args):
 
 def test_wrong_usage(race, tmp_path, three_parts):
     page = tmp_path / "page.html"
-    full = tmp_path / "full.html"
-    full.write_text("mine")
     assert refused(race) == "nothing to write: expected -o PAGE, such as -o report.html, or --json"
-    there = "holds something already; choose another file, or remove that one"
-    assert refused(race, "-o", full) == f"-o {full}: {there}"
-    assert full.read_text() == "mine"
-    assert refused(race, "-o", race) == f"-o {race}: {there}"
-    assert refused(race, "-o", tmp_path) == f"-o {tmp_path}: no regular file; expected the name of a new file"
     missing = tmp_path / "missing" / "page.html"
     assert refused(race, "-o", missing) == f"-o {missing}: cannot be written: No such file or directory"
     assert "'-': expected a name, no stream" in refused(race, "-o", "-")
+    assert "-o/--output: the name is empty; expected one" in refused(race, "-o", "")
+    long = tmp_path / ("x" * 256)
+    assert refused(race, "-o", long) == f"-o {long}: cannot be written: File name too long"
     inside = three_parts / "page.html"
     assert refused(three_parts, "-o", inside) == f"-o {inside}: is in a folder of recorded parts; choose another one"
     gone = tmp_path / "gone.sqlite3"
@@ -287,25 +293,40 @@ def test_wrong_usage(race, tmp_path, three_parts):
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
-def test_an_empty_file_is_written_over(race, tmp_path):
-    page = tmp_path / "page.html"
-    page.touch()
-    assert page_of(race, page)[1]["readings"] == 2160
+EXISTS = "exists; expected a new file: choose another name, or remove it"
+
+
+def test_what_is_there_is_left_alone(race, tmp_path):
+    folder, full, empty, link = (tmp_path / name for name in ("folder", "full.html", "empty.html", "link.html"))
+    folder.mkdir()
+    full.write_text("mine")
+    empty.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    before = sorted(os.listdir(tmp_path))
+    for there in (folder, full, empty, link, race, Path("/dev/full")):
+        assert refused(race, "-o", there) == f"-o {there}: {EXISTS}"
+    assert (full.read_text(), empty.read_text(), link.is_symlink()) == ("mine", "", True)
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_a_page_that_came_meanwhile_stays(race, tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     monkeypatch.setattr(module, "page", lambda text: page.write_text("another's") and text)
-    assert refused(race, "-o", page).endswith("holds something already; choose another file, or remove that one")
+    assert call("report", race, "-o", page).ended(1).error == f"f1buf report: error: -o {page}: {EXISTS}"
     assert page.read_text() == "another's"
     assert sorted(os.listdir(tmp_path)) == ["page.html", "race.sqlite3"]
 
 
 def test_a_disk_that_is_full(race, tmp_path, monkeypatch):
-    def full(path, *args, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    opened = unseen.open_unseen
 
-    monkeypatch.setattr(Path, "write_text", full)
+    def open_full(path):
+        file, temporary = opened(path)
+        with Path("/dev/full").open("wb") as full:
+            os.dup2(full.fileno(), file.fileno())
+        return file, temporary
+
+    monkeypatch.setattr(unseen, "open_unseen", open_full)
     done = report(race, "-o", tmp_path / "page.html").ended(1)
     why = "cannot be written: No space left on device"
     assert done.error == f"f1buf report: error: -o {tmp_path / 'page.html'}: {why}"
@@ -328,12 +349,21 @@ def test_how_far_it_has_come_is_said(race, monkeypatch):
     assert all(re.fullmatch(r"[\d,]+ readings so far; Ctrl-C stops", line) for line in lines)
 
 
-def test_ctrl_c_leaves_no_page(race, tmp_path, monkeypatch):
-    def interrupted(system, timeout=None):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(F1TelemetrySystem, "wait", interrupted)
-    call("report", race, "-o", tmp_path / "page.html").ended(130)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_no_page(race, tmp_path, number):
+    """Of a source that waits."""
+    waits = (
+        "import sys\nfrom f1buf.telemetry.sources.game.replay import Replay\n"
+        "def batches(self, stop):\n    print('begun', file=sys.stderr, flush=True)\n"
+        "    stop.wait(1000)\n    yield from ()\n"
+        "Replay.batches = batches\nfrom f1buf.command.cli import main\nsys.exit(main())\n"
+    )
+    page = tmp_path / "page.html"
+    with running("report", race, "-o", page, program=("-c", waits)) as process:
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(number)
+        done = finish(process)
+    assert done.ended(130).error == f"f1buf report: stopped; {page} was not made"
     assert os.listdir(tmp_path) == ["race.sqlite3"]
 
 

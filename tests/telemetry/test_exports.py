@@ -27,6 +27,7 @@ from helpers import WATCHDOG
 from recorder_helpers import names
 
 from f1buf.telemetry import TIRE_PRESSURE, Threshold
+from f1buf.telemetry import unseen as unseen_files
 from f1buf.telemetry.errors import ExportError
 from f1buf.telemetry.exports import FORMATS, format_of, write
 from f1buf.telemetry.exports.write import export
@@ -315,6 +316,15 @@ def test_a_file_that_is_there_is_left_alone(tmp_path, format):
 
 
 @pytest.mark.usefixtures("unseen")
+def test_the_longest_name(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    assert exported(tmp_path / ("x" * 255), format="csv").bytes > 0
+    assert os.listdir(tmp_path) == ["x" * 255]
+    expected = f"{tmp_path / ('x' * 256)}: cannot be written: File name too long"
+    assert refusal(tmp_path / ("x" * 256), format="csv") == (expected, False)
+
+
+@pytest.mark.usefixtures("unseen")
 def test_a_file_that_comes_meanwhile_is_left_alone(tmp_path):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     path = tmp_path / "a.csv"
@@ -341,7 +351,7 @@ def test_places_that_cannot_be_written_to(tmp_path, format):
 
 def test_a_disk_that_is_full(tmp_path, monkeypatch, format):
     """Nothing is left."""
-    opened = write.open_unseen
+    opened = unseen_files.open_unseen
 
     def open_it(path):
         file, temporary = opened(path)
@@ -349,7 +359,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch, format):
             os.dup2(full.fileno(), file.fileno())
         return file, temporary
 
-    monkeypatch.setattr(write, "open_unseen", open_it)
+    monkeypatch.setattr(unseen_files, "open_unseen", open_it)
     message, while_writing = refusal(tmp_path / "out", odd_readings(), format=format)
     assert message == f"{tmp_path / 'out'}: cannot be written: {os.strerror(errno.ENOSPC)}"
     assert while_writing

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -15,7 +15,7 @@ from f1buf.telemetry.errors import ExportError, RecordingError
 from f1buf.telemetry.exports import FORMATS, About, Export
 from f1buf.telemetry.exports.series import Batch, SeriesFinder, joined
 from f1buf.telemetry.thresholds import Threshold
-from f1buf.telemetry.unseen import open_unseen, remove_unseen, show_unseen
+from f1buf.telemetry.unseen import new_file
 
 __all__ = ["Exported", "export"]
 
@@ -93,7 +93,7 @@ def export(
     except ImportError as error:
         package = FORMATS[format].package
         raise ExportError(f"--format {format} needs {package} ({error}): pip install 'f1buf[export]'") from None
-    with _new_file(path) as (file, show):
+    with new_file(path) as (file, show):
         about = About(path.parent, source, tuple(thresholds))
         with contextlib.closing(make(file, about)) as writer:
             finder = SeriesFinder(describe)
@@ -129,38 +129,3 @@ def _together(batches: Iterator[Batch], exported: Exported) -> Iterator[Batch]:
         exported.failure = str(error)
     if count:
         yield joined(held)
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
-    """Open a file that nobody sees; the function gives it its name, and returns its size. Else it is removed."""
-    with _failure_explained(path, while_writing=False):
-        if os.path.lexists(path):
-            raise FileExistsError
-        file, temporary = open_unseen(path)
-
-    def show() -> int:
-        file.flush()
-        os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
-        if os.path.lexists(path):  # where it has a hidden name, the new one would replace the other file
-            raise FileExistsError
-        show_unseen(file, temporary, path)
-        return size
-
-    try:
-        with _failure_explained(path, while_writing=True):
-            yield cast(BinaryIO, file), show
-    finally:
-        remove_unseen(file, temporary)
-
-
-@contextlib.contextmanager
-def _failure_explained(path: Path, *, while_writing: bool) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}"
-        if isinstance(error, FileExistsError):
-            reason = "exists; expected a new file: choose another name, or remove it"
-        raise ExportError(f"{path}: {reason}", while_writing=while_writing) from error
