@@ -140,7 +140,7 @@ def test_a_name_that_is_taken(attachable):
     ("options", "said"),
     [
         (("--share", "a/b"), "--share name is 'a/b', of 3 bytes; expected 1 to 200, and neither a slash nor NUL"),
-        (("--share", ""), "--share name is '', of 0 bytes; expected 1 to 200"),
+        (("--share", ""), "argument --share: the name is empty; expected one"),
         (("--share", "x", "--share-size", 10**14), "--share x: cannot allocate a shared ring of 100000000000000 rec"),
         (("--share", "x", "--share-size", 10**30), "--share x: "),
         (("--share-size", 5), "--share-overflow and --share-size are of no use without --share NAME"),

@@ -286,7 +286,7 @@ def test_wrong_usage(race, tmp_path, three_parts):
     gone = tmp_path / "gone.sqlite3"
     assert refused(gone, "-o", page).startswith(f"{gone}: No such file or directory; expected an SQLite recording")
     assert "neither a file nor a profile" in refused(race, "-o", page, "--thresholds", "fast")
-    limits = write_thresholds(tmp_path / "mine.toml", {"channel": "OIL", "above": 5})
+    limits = write_thresholds(tmp_path / "mine.toml", {"channel": "OIL_OF_NOBODY", "above": 5})
     assert refused(race, "-o", page, "--thresholds", limits).startswith(f"--thresholds {limits}: ")
     assert refused(three_parts, "-o", page, "--cars", "1").startswith("--cars is for a recording of the game; ")
     assert not page.exists()
