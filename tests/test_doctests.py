@@ -10,7 +10,8 @@ import f1buf
 
 MODULES = [module.name for module in pkgutil.walk_packages(f1buf.__path__, "f1buf.") if "__main__" not in module.name]
 NEEDS = {"f1buf.command.view.": "rich", "f1buf.telemetry.parts": "pyarrow", "f1buf.telemetry.recorder": "pyarrow"}
-NEEDS |= {"f1buf.web.server": "uvicorn"}
+NEEDS |= {"f1buf.web.server": "uvicorn", "f1buf.telemetry.exports.table": "pyarrow"}
+NEEDS |= {"f1buf.telemetry.exports.mcap": "mcap", "f1buf.telemetry.exports.mdf": "asammdf"}
 BUFFERS = ["LifoQueue", "PeekedBlock", "PriorityQueue", "Queue", "ReservedBlock", "RingBuffer", "Tee"]
 
 

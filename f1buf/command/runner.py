@@ -69,8 +69,6 @@ class Runner:
     def __init__(self, args: argparse.Namespace) -> None:
         if args.json and args.alerts == "-":
             raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
-        if args.record == "":
-            raise UsageError("--record: the name is empty; expected a folder")
         if args.record is None and args.record_overflow is not None:
             raise UsageError("--record-overflow is of no use without --record DIR")
         if args.share is None and (args.share_overflow, args.share_size) != (None, None):
@@ -79,8 +77,6 @@ class Runner:
         if args.publish is None and any(each is not None for each in publishing):
             options = "--publish-overflow, --publish-shards, --publish-spool and --replicas"
             raise UsageError(f"{options} are of no use without --publish URL")
-        if args.publish_spool == "":
-            raise UsageError("--publish-spool: the name is empty; expected a folder")
         if args.analyzers == 0:
             if args.share is None and args.publish is None and args.record is None:
                 ways = "--share NAME, --publish URL or --record DIR"

@@ -533,8 +533,9 @@ def test_damaged_parts(server, url, folder, hasty):
 def test_the_command(url, folder, capsys):
     assert main(["run", "--publish-spool", str(folder)]) == 2
     assert "--publish-spool and --replicas are of no use without --publish URL" in capsys.readouterr().err
-    assert main(["run", "--publish", url, "--publish-spool", ""]) == 2
-    assert "--publish-spool: the name is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--publish", url, "--publish-spool", ""])
+    assert "--publish-spool: the name is empty; expected one" in capsys.readouterr().err
     folder.mkdir()
     (folder / "notes.txt").touch()
     assert main(["run", "--publish", url, "--publish-spool", str(folder)]) == 2
