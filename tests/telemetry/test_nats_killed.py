@@ -302,6 +302,18 @@ class Cluster:
         wait_until(led, "a leader", every=0.1)
         return self.servers[int(found[0][1])]
 
+    def publisher(self):
+        """A publisher of a stream on all three, once they have found each other."""
+        made = []
+
+        def make():
+            with contextlib.suppress(StreamError):
+                made.append(Publisher(self.url("race"), batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
+            return made
+
+        wait_until(make, "a cluster", every=0.2)
+        return made[0]
+
     def is_whole(self, name):
         info = self.info(name)
         others = (info.cluster.replicas or []) if info is not None and info.cluster.leader else []
@@ -322,17 +334,9 @@ class Cluster:
 def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
     """On as many servers as the stream; also where a stream for it was there before, on one."""
     with Cluster(tmp_path) as cluster:
-        url, made = cluster.url("race"), []
-
-        def make():
-            with contextlib.suppress(StreamError):  # until they have found each other
-                made.append(Publisher(url, batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
-            return made
-
-        wait_until(make, "a cluster", every=0.2)
+        url, publisher = cluster.url("race"), cluster.publisher()
         single = {"name": "f1buf-progress", "subjects": ["f1buf-progress.>"], "max_msgs_per_subject": 1}
         asked(cluster.servers[0].url, lambda _, stream: stream.add_stream(**single))
-        [publisher] = made
         thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)
         taker = Taker(Subscriber(url, timeout=WATCHDOG, durable="wall"))
         for name in ("race", "f1buf-progress"):
@@ -350,15 +354,7 @@ def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
 @thorough
 def test_a_cluster_loses_its_leader(tmp_path):
     with Cluster(tmp_path) as cluster:
-        url, made = cluster.url("race"), []
-
-        def make():
-            with contextlib.suppress(StreamError):  # until they have found each other
-                made.append(Publisher(url, batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
-            return made
-
-        wait_until(make, "a cluster", every=0.2)
-        [publisher] = made
+        url, publisher = cluster.url("race"), cluster.publisher()
         thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)  # slow enough for two to catch up
         taker = Taker(Subscriber(url, timeout=WATCHDOG))
         for _ in range(max(2, ROUNDS // 10)):

@@ -1,5 +1,6 @@
 """The live page's server: what it tells browsers, whom it tells nothing, and that nobody waits for it."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -375,16 +376,14 @@ def test_so_are_the_pages_that_are_open(page, monkeypatch):
 # Where it listens -----------------------------------------------------------------------------------------------------
 
 
-def test_as_many_come_at_once_as_one_after_another(page, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_PAGES", 2)
-    connections = [http.client.HTTPConnection("127.0.0.1", page.port, timeout=30) for _ in range(12)]
-    for connection in connections:
-        connection.request("GET", "/events")
-    answers = [connection.getresponse() for connection in connections]
-    served = [answer for answer in answers if answer.status == 200 and answer.readline()]
-    assert len(served) == 2
-    for connection in connections:
-        connection.close()
+def test_as_many_come_at_once_as_one_after_another(still, monkeypatch):
+    """Requests that come together are all let in before the first is answered: the answer looks again."""
+    monkeypatch.setattr(still, "_pages", module._MOST_PAGES)
+
+    async def told():
+        return [text async for text in still._events([])]
+
+    assert asyncio.run(told()) == []
 
 
 def test_connections_that_say_nothing_are_cut(page, monkeypatch):
