@@ -210,6 +210,15 @@ def make_stream(url, name="race", shards=1, **limits):
     asked(url, lambda client, stream: stream.add_stream(config))
 
 
+def limit_stream(url, name="race", **limits):
+    """Give a stream other limits."""
+
+    async def limit(client, stream):
+        await stream.update_stream((await stream.stream_info(name)).config.evolve(**limits))
+
+    asked(url, limit)
+
+
 def state(url, name="race"):
     """What a server says of a stream: messages, bytes, first_seq, last_seq."""
 

@@ -21,6 +21,7 @@ from nats_helpers import (
     Taker,
     are_numbered,
     asked,
+    limit_stream,
     numbered,
     published,
     publishing,
@@ -477,19 +478,12 @@ def test_messages_that_the_stream_forgot_are_counted(url):
     first = Taker(Subscriber(url, durable="wall"))
     assert len(first.result()) == 1000
     published(url, numbered(2000, 1000), batch=100)
-    make = {"name": name, "max_msgs": 3, "discard": "old"}
-    asked(url, lambda client, stream: limited(stream, make))
+    limit_stream(url, name, max_msgs=3, discard="old")
     published(url, numbered(300, 3000), batch=100)
     source = Subscriber(url, durable="wall")
     came = Taker(source).result()
     assert came["value"].tolist() == list(range(3100, 3300))
     assert source.forgotten == state(url, name).first_seq - 1 - first.subscriber.position > 20
-
-
-async def limited(stream, limits):
-    """Give a stream other limits."""
-    config = (await stream.stream_info(limits["name"])).config
-    await stream.update_stream(config.evolve(max_msgs=limits["max_msgs"], discard=limits["discard"]))
 
 
 @pytest.mark.parametrize("durable", [None, "wall"])

@@ -19,12 +19,14 @@ from helpers import REPEATS, WATCHDOG, Task, seeded, wait_until
 pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
-from nats_helpers import Server, publishing
+from nats_helpers import Server, limit_stream, published, publishing
 
 from f1buf import READING, ShutDown
 from f1buf.command.cli import main
 from f1buf.telemetry import SPEED
 from f1buf.telemetry.nats import link, spool
+from f1buf.telemetry.nats import publisher as publisher_module
+from f1buf.telemetry.nats.messages import Packer, checksum
 from f1buf.telemetry.nats.publisher import Publisher, StreamError
 from f1buf.telemetry.nats.subscriber import Subscriber
 from f1buf.telemetry.parts import read_footer, read_rows
@@ -250,6 +252,65 @@ def test_what_is_left_has_its_own_source_and_thresholds(server, url, folder, has
         sources += [source.source] * len(batch)
     assert sources == ["the race"] * 500 + ["the next one"] * 10
     assert second.published == 510
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("late", [1, None], ids=["some", "all"])
+def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty, late, monkeypatch):
+    """Its connection may hold messages while the next publisher looks where the stream ends."""
+    first = Publisher(url, spool=folder, **SMALL, **hasty)
+    task = Task(first.run)
+    put(first, 300)
+    wait_until(lambda: first.published == 300, "the first readings to be stored")
+    server.kill()
+    put(first, 4700, 300)
+    first.ring.shutdown()
+    task.result()
+    server.start()
+    parts = sorted(map(read_footer, folder.glob("spool-*")), key=lambda part: (part.number, part.progress["first"]))
+    looked, coming = publisher_module._end_of_stream, [parts[:late]]
+
+    async def end_of_stream(link, info):
+        last, headers = await looked(link, info)
+        number, count = int(headers["F1buf-Number"]), 300
+        for part in coming.pop() if coming else ():
+            [rows] = read_rows(part, 1 << 20)
+            number += 1
+            message = Packer().pack(rows.readings)
+            more = {"F1buf-Number": f"{number}", "F1buf-First": f"{count}", "F1buf-Crc32": checksum(message)}
+            more["F1buf-Publisher"] = headers["F1buf-Publisher"]
+            more[spool.REACHED] = f"{part.number}:{part.progress['first'] + len(rows.readings)}"
+            answer = await link.client.request(f"{link.address.stream}.0", message, headers=more)
+            assert b"error" not in answer.data
+            count += len(rows.readings)
+        return last, headers
+
+    monkeypatch.setattr(publisher_module, "_end_of_stream", end_of_stream)
+    with publishing(url, spool=folder, **SMALL) as second:
+        assert second.as_dict()["spool"]["found"] == sum(part.rows for part in parts[late:] if late)
+        put(second, 1000, 5000)
+    check(taken(url), 6000)
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_next_one_waits_for_room_in_a_full_stream(server, url, folder, hasty):
+    name = url.rpartition("/")[2]
+    first = Publisher(url, spool=folder, **SMALL, **hasty)
+    server.kill()
+    task = Task(first.run)
+    put(first, 5000)
+    first.ring.shutdown()
+    task.result()
+    server.start()
+    published(url, numbered(100))  # by one without a spool: a message of readings, and one before and behind it
+    (folder / "publisher.json").unlink()  # "send all of them all the same"
+    limit_stream(url, name, max_msgs=3)
+    with publishing(url, spool=folder, **SMALL) as second:
+        wait_until(lambda: "maximum messages exceeded" in second.trouble, "the stream to refuse")
+        limit_stream(url, name, max_msgs=-1)
+    assert taken(url)["value"].tolist() == [*range(100), *range(5000)]
+    assert os.listdir(folder) == []
 
 
 def put_for_ever(url, folder):

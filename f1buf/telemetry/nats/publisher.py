@@ -10,7 +10,10 @@ number and message, forgets what is stored, and sends the rest again. A message 
 its number is not expected any more.
 
 The first message has no readings and expects nothing: it takes the stream over, and its answer tells behind which
-number the others are to come. (A publisher that goes on with the spool of an earlier one expects what that has left.)
+number the others are to come. A publisher that goes on with the spool of an earlier one takes the stream over before
+anything else: its first message expects the end at which it has looked how much of the spool is stored. The earlier one
+may have been killed, and messages of its own may still come out of its connection: then the first message is refused,
+and the later publisher looks anew.
 
 A message's headers name its publisher and its number, so that a publisher sees whether the last one is its own. If
 another one has published, it took the stream over: the older one fails.
@@ -70,6 +73,7 @@ _ANSWERED = 5.0  # [s] in which a message that was sent is answered; a cluster t
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that does not answer, or refuses
 _LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
 _DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
+_EXPECTED_LAST = "Nats-Expected-Last-Sequence"
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -191,14 +195,14 @@ class Publisher:
         self._waits_since = time.monotonic()
         self._who = os.urandom(8).hex()
         self._base: int | None = None  # the stream's number before message 0, where a spool must go on behind it
+        self._has_begun = False  # whether message 0 is stored before the thread runs
         self._spool = None if spool is None else Spool(spool, describe, source=source, thresholds=thresholds)
         try:
-            self._shards = prepared(self._address, self._prepare(shards, replicas))
+            prepared(self._address, self._prepare(shards, replicas))
         except BaseException:
             if self._spool is not None:
                 self._spool.close()
             raise
-        self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
 
     @property
     def address(self) -> str:
@@ -214,8 +218,8 @@ class Publisher:
     def trouble(self, why: str) -> None:
         self._trouble = why
 
-    async def _prepare(self, shards: int, replicas: int) -> int:
-        """Make the stream where it is missing; return how many shards it has."""
+    async def _prepare(self, shards: int, replicas: int) -> None:
+        """Make the stream where it is missing, and see where it ends."""
         address = self._address
         async with connected(address) as link:
             try:
@@ -230,14 +234,30 @@ class Publisher:
                     info = await explained(address, link.request(f"STREAM.CREATE.{address.stream}", **config))
                 except RefusedError as error:
                     raise StreamError(f"{address}: the server makes no such stream: {error}") from error
-            shards = check_stream(link, info)
+            self._shards = check_stream(link, info)
+            self._firsts = [0] * self._shards  # how many readings of each shard were put into messages
             if self._spool is not None:
-                self._base, headers = await _end_of_stream(link, info)
-                said = headers or {}
-                self._spool.begin(self._who, info, said.get(PUBLISHER, ""), said.get(REACHED, ""), shards)
-                if not self._spool.found:
-                    self._base = None  # nothing has to come right behind what is there
-            return shards
+                await self._begin_spool(link, self._spool)
+
+    async def _begin_spool(self, link: Link, spool: Spool) -> None:
+        """Find out what of the spool is stored; if it holds more, take the stream over right behind that."""
+        while True:
+            info = await explained(self._address, link.request(f"STREAM.INFO.{self._address.stream}"))
+            last, headers = await _end_of_stream(link, info)
+            said = headers or {}
+            spool.begin(self._who, info, said.get(PUBLISHER, ""), said.get(REACHED, ""), self._shards)
+            if not spool.found:
+                self._base = None  # nothing has to come right behind what is there
+                return
+            if last == self._base:
+                return  # it was refused for another reason, as by a full stream: the thread tries again
+            self._base = last
+            [first] = self._messages(_largest(link), 0, np.empty(0, READING))
+            headers = first.headers | _numbered(first, self._who, 0) | {_EXPECTED_LAST: str(last)}
+            answer = await link.client.request(first.subject, first.data, timeout=link.answer_s, headers=headers)
+            if "error" not in json.loads(answer.data):
+                self._has_begun = True
+                return
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -316,7 +336,8 @@ class Publisher:
         """Make messages of what comes into the ring, until that ends, or the outbox takes no more."""
         sorter, clock = _Sorter(self._shards, self._batch), asyncio.get_running_loop().time
         due: float | None = None  # when what waits is to be sent
-        await self._send(outbox, 0, np.empty(0, READING))  # tells subscribers of the thresholds, before any reading
+        if not self._has_begun:
+            await self._send(outbox, 0, np.empty(0, READING))  # tells subscribers of the thresholds, before any reading
         while not outbox.is_left:
             if self._spool is not None and self._spool.holds:
                 await self._send_rest(outbox, sorter)  # it came before what the spool holds
@@ -362,14 +383,26 @@ class Publisher:
         packer: Packer | None = None,
     ) -> None:
         """Put the readings of one shard into the outbox, in as many messages as they need."""
-        for piece, data in self._packed(readings, outbox.largest, packer or self._packer):
+        for message in self._messages(outbox.largest, shard, readings, more, packer):
+            await outbox.put(message)
+
+    def _messages(
+        self,
+        largest: int,
+        shard: int,
+        readings: Array,
+        more: dict[str, str] | None = None,
+        packer: Packer | None = None,
+    ) -> Iterator[_Message]:
+        """Make as many messages of the readings of one shard as they need; of none, one."""
+        for piece, data in self._packed(readings, largest, packer or self._packer):
             headers = {FIRST: str(self._firsts[shard]), **(more or {})}
             self._firsts[shard] += len(piece)
             place = None
             if self._spool is not None:
                 place = self._spool.place(len(piece))
                 headers[REACHED] = f"{place.number}:{place.end}"
-            await outbox.put(_Message(f"{self._address.stream}.{shard}", data, headers, len(piece), place))
+            yield _Message(f"{self._address.stream}.{shard}", data, headers, len(piece), place)
 
     def _packed(self, readings: Array, largest: int, packer: Packer) -> Iterator[tuple[Array, bytes]]:
         """Yield the readings in pieces of one message each, with that; none is a message, too."""
@@ -530,8 +563,8 @@ class _Outbox:
         self._who = publisher._who
         self._window: deque[_Message] = deque()
         self._bytes = 0  # of the window
-        self._first = 0  # the number of the window's first message
-        self._put = 0  # the number of the next message
+        self._first = int(publisher._has_begun)  # the number of the window's first message
+        self._put = self._first  # the number of the next message
         self._sent = 0  # how many of the window have been sent since the stream was looked at last
         self._base = publisher._base  # the stream's number before message 0
         self._look = True  # the stream is to be looked at: it is not known what of the window is stored
@@ -542,14 +575,14 @@ class _Outbox:
         self._changed, self._room = asyncio.Event(), asyncio.Event()
         self._stored_at = time.monotonic()  # when the last message was stored
         self._ending_since = math.inf  # since when it is known that nothing more will be put
-        self.largest = max(1, link.client.max_payload - OVERHEAD)
+        self.largest = _largest(link)
 
     async def put(self, message: _Message) -> None:
         """Have a message sent; waits while as many are under way as may be."""
         while (len(self._window) >= IN_FLIGHT or self._bytes >= _IN_FLIGHT_BYTES) and not self.is_left:
             self._room.clear()
             await self._publisher._wait_for(self._room)
-        message.headers |= {PUBLISHER: self._who, NUMBER: str(self._put), CHECKSUM: checksum(message.data)}
+        message.headers |= _numbered(message, self._who, self._put)
         self._put += 1
         self._bytes += len(message.data)
         self._window.append(message)
@@ -595,13 +628,13 @@ class _Outbox:
         """Send what of the window has not been sent."""
         while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
             message, number = self._window[self._sent], self._first + self._sent
-            expected = {"Nats-Msg-Id": f"{self._who}-{number}"}
+            expected = {}
             if self._base is not None:
-                expected["Nats-Expected-Last-Sequence"] = str(self._base + number)
+                expected[_EXPECTED_LAST] = str(self._base + number)
             elif number:
                 return  # the first message, which expects nothing, takes the stream over: its answer says where it is
             if self._sent:  # else the message before is the one that was looked at, or whose number was answered
-                expected["Nats-Expected-Last-Msg-Id"] = f"{self._who}-{number - 1}"
+                expected["Nats-Expected-Last-Msg-Id"] = _id(self._who, number - 1)
             reply = f"{self._inbox}.{self._epoch}-{number}"
             self._sent += 1
             await self._link.client.publish(
@@ -716,6 +749,22 @@ class _Outbox:
         self._ending_since = min(self._ending_since, now)  # a pause before that does not count
         if now - max(self._stored_at, self._ending_since) > self._patience:
             raise _AwayError(self._publisher.trouble or f"{self._address}: the server stores nothing")
+
+
+def _largest(link: Link) -> int:
+    """Return how many bytes a message may have at most."""
+    return max(1, link.client.max_payload - OVERHEAD)
+
+
+def _id(who: str, number: int) -> str:
+    return f"{who}-{number}"
+
+
+def _numbered(message: _Message, who: str, number: int) -> dict[str, str]:
+    """Return the headers that a message has once it has a number."""
+    return {
+        PUBLISHER: who, NUMBER: str(number), CHECKSUM: checksum(message.data), "Nats-Msg-Id": _id(who, number)
+    }  # fmt: skip
 
 
 async def _end_of_stream(link: Link, info: dict[str, Any]) -> tuple[int, dict[str, str] | None]:

@@ -232,7 +232,7 @@ class Spool:
             ) from error
 
     def begin(self, who: str, info: dict[str, Any], publisher: str, reached: str, shards: int) -> None:
-        """Find out what of it is stored, and note down who goes on.
+        """Find out what of it is stored, and note down who goes on; again, where the stream has gone on meanwhile.
 
         Parameters
         ----------
@@ -262,8 +262,9 @@ class Spool:
         self._next = max(numbers) + 1
         self.found = self.left = sum(part.rows - self._stored_rows(part) for part in self._waiting)
         self._shards = shards
+        publishers = [*(each for each in publishers if each != who), who][-_PUBLISHERS:]
         self._state = {
-            "stream": stream, "created": created, "shards": shards, "publishers": [*publishers, who][-_PUBLISHERS:],
+            "stream": stream, "created": created, "shards": shards, "publishers": publishers,
             "base": last, "position": self._made,
         }  # fmt: skip
         if self._waiting:
