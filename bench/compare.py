@@ -666,7 +666,14 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
-    add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
+    add(
+        "--only",
+        nargs="+",
+        action="extend",
+        choices=SECTIONS,
+        metavar="SECTION",
+        help=f"some of: {', '.join(SECTIONS)}",
+    )
     add("--runs", type=positive, metavar="N", help="of each case (default: 3 to 9, by section; with --quick 2)")
     add("--output", type=Path, default=OUTPUT, metavar="DIR", help="for the raw results (default: build/bench)")
     args = parser.parse_args()

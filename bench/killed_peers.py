@@ -161,7 +161,9 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--rounds", type=positive, default=50, metavar="N", help="kills of each (default: 50)")
     parser.add_argument("--batch", type=positive, default=256, metavar="N", help="records (default: 256)")
-    parser.add_argument("--only", nargs="+", choices=list(PEERS), metavar="PEER", help=f"some of: {', '.join(PEERS)}")
+    parser.add_argument(
+        "--only", nargs="+", action="extend", choices=list(PEERS), metavar="PEER", help=f"some of: {', '.join(PEERS)}"
+    )
     args = parser.parse_args()
     missing = left_out()
     for name, reason in missing.items():

@@ -502,7 +502,14 @@ def main() -> None:
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="little of everything, in less than a minute: does it work?")
-    add("--only", nargs="+", choices=list(PEERS)[1:], metavar="PEER", help=f"some of: {', '.join(list(PEERS)[1:])}")
+    add(
+        "--only",
+        nargs="+",
+        action="extend",
+        choices=list(PEERS)[1:],
+        metavar="PEER",
+        help=f"some of: {', '.join(list(PEERS)[1:])}",
+    )
     add("--runs", type=positive, metavar="N", help="of each case (default: 7; with --quick 2)")
     add("--output", type=Path, default=OUTPUT, metavar="DIR", help="for the raw results (default: build/bench)")
     args = parser.parse_args()

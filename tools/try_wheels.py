@@ -10,7 +10,9 @@ A root is a Debian of its own, made by mmdebstrap and kept in --cache (~/.cache/
     bookworm-amd64   Debian 12, glibc 2.36, its CPython 3.11: numpy 1.26 and the newest with one wheel
     bullseye-amd64   Debian 11, glibc 2.31, with a CPython 3.11 that is compiled there first, from Debian 12's source;
                      of what Debian's own archive has, the oldest C library
+    forky-amd64      Debian testing, its CPython 3.14 and 3.15
     trixie-arm64     Debian 13 for aarch64, under qemu-user (Debian: qemu-user-static, binfmt-support)
+    bookworm-arm64   Debian 12 for aarch64
     trixie-i386      Debian 13 for 32 bits: the sdist alone, on Debian's own numpy
 
 The wheels are tried where there is no compiler, which is looked at first; the sdist in a copy of the root with one.
@@ -41,15 +43,16 @@ TESTS = (
     "tests/queue/test_queue.py",
     "tests/core/test_stress.py",
 )
+EMULATED_TESTS = ("tests/ring/test_ring.py", "tests/core/test_stress.py")
 
 
 @dataclasses.dataclass(frozen=True)
 class Root:
     suite: str
     arch: str  # Debian's
-    python: str
+    pythons: tuple[str, ...]  # the sdist is tried on the first
     machine: str  # as wheels have it
-    packages: str = "python3-venv"
+    packages: tuple[str, ...] = ("python3-venv",)
     numpys: tuple[str, ...] = ("numpy",)  # each in a trial of its own
     compiled_python: bool = False
     own_numpy: bool = False  # Debian's: PyPI has no wheels
@@ -64,16 +67,18 @@ BOTH_NUMPYS = ("numpy==1.26.*", "numpy")
 ROOTS = {
     root.name: root
     for root in (
-        Root("trixie", "amd64", "3.13", "x86_64"),
-        Root("bookworm", "amd64", "3.11", "x86_64", numpys=BOTH_NUMPYS),
-        Root("bullseye", "amd64", "3.11", "x86_64", packages="", compiled_python=True, numpys=BOTH_NUMPYS),
-        Root("trixie", "arm64", "3.13", "aarch64", tests=("tests/ring/test_ring.py", "tests/core/test_stress.py")),
+        Root("trixie", "amd64", ("3.13",), "x86_64"),
+        Root("bookworm", "amd64", ("3.11",), "x86_64", numpys=BOTH_NUMPYS),
+        Root("bullseye", "amd64", ("3.11",), "x86_64", packages=(), compiled_python=True, numpys=BOTH_NUMPYS),
+        Root("forky", "amd64", ("3.14", "3.15"), "x86_64", packages=("python3.14-venv", "python3.15-venv")),
+        Root("trixie", "arm64", ("3.13",), "aarch64", tests=EMULATED_TESTS),
+        Root("bookworm", "arm64", ("3.11",), "aarch64", tests=EMULATED_TESTS),
         Root(
             "trixie",
             "i386",
-            "3.13",
+            ("3.13",),
             "i686",
-            packages="python3-venv,python3-numpy,python3-pytest,python3-hypothesis",
+            packages=("python3-venv", "python3-numpy", "python3-pytest", "python3-hypothesis"),
             own_numpy=True,
         ),
     )
@@ -180,7 +185,7 @@ def made_root(root: Root, cache: Path, log: Path) -> Path:
     if root.arch == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
         raise Failed("nothing runs programs of aarch64; install Debian's qemu-user-static and binfmt-support")
     subprocess.run(["rm", "-rf", "--one-file-system", folder], check=True)
-    packages = ",".join(name for name in ("ca-certificates", root.packages) if name)
+    packages = ",".join(("ca-certificates", *root.packages))
     options = ["--variant=minbase", f"--architectures={root.arch}", f"--include={packages}"]
     logged(["mmdebstrap", *options, root.suite, str(folder), MIRROR], log)
     if root.compiled_python:
@@ -196,7 +201,7 @@ def with_compiler(root: Root, folder: Path, cache: Path, log: Path) -> Path:
         subprocess.run(["rm", "-rf", "--one-file-system", copy], check=True)
         subprocess.run(["cp", "-a", folder, copy], check=True)
         (copy / "ready").unlink()
-        names = "g++" if root.compiled_python else "g++ python3-dev"
+        names = "g++" if root.compiled_python else f"g++ python{root.pythons[0]}-dev"
         script = f"apt-get -qq update; apt-get -qq install -y --no-install-recommends {names}"
         in_root(copy, root, script, [], ROOT, log)
         (copy / "ready").touch()
@@ -206,7 +211,7 @@ def with_compiler(root: Root, folder: Path, cache: Path, log: Path) -> Path:
 # -- trials -----------------------------------------------------------------------------------------------------------
 
 
-def try_one(what: str, folder: Path, root: Root, made: Path, tests: str, numpy: str, log: Path) -> bool:
+def try_one(what: str, folder: Path, root: Root, series: str, made: Path, tests: str, numpy: str, log: Path) -> bool:
     """One trial; prints what came of it."""
     is_sdist = made.name.endswith(".tar.gz")
     if root.own_numpy:  # Debian's, and its pytest and hypothesis
@@ -219,7 +224,7 @@ def try_one(what: str, folder: Path, root: Root, made: Path, tests: str, numpy: 
         install=install,
         tests=" ".join(root.tests),
     )
-    python = "/opt/python/bin/python3" if root.compiled_python else "python3"
+    python = f"/opt/python/bin/python{series}" if root.compiled_python else f"python{series}"
     mark = log.stat().st_size if log.exists() else 0
     try:
         in_root(folder, root, script, [python, f"{SHARED}/{made.name}", f"{SHARED}/{tests}"], made.parent, log)
@@ -236,18 +241,24 @@ def try_one(what: str, folder: Path, root: Root, made: Path, tests: str, numpy: 
 def try_root(root: Root, dist: Path, tests: str, cache: Path, kinds: set[str]) -> bool:
     log = cache / f"{root.name}.log"
     folder = made_root(root, cache, log)
-    tag = f"-cp{root.python.replace('.', '')}-cp{root.python.replace('.', '')}-"
     good = True
-    for made in sorted(dist.glob("*.whl")) if "wheels" in kinds else []:
-        if tag in made.name and made.name.endswith(f"_{root.machine}.whl"):
-            for numpy in root.numpys:
-                good &= try_one(f"{root.name}: {made.name}, {numpy}", folder, root, made, tests, numpy, log)
-        elif made.name.endswith(f"_{root.machine}.whl"):
-            print(f"left out  {root.name}: {made.name}: the root has Python {root.python}")
+    for made in sorted(dist.glob(f"*_{root.machine}.whl")) if "wheels" in kinds else []:
+        series = wheel_series(made)
+        if series not in root.pythons:
+            print(f"left out  {root.name}: {made.name}: the root has Python {', '.join(root.pythons)}")
+            continue
+        for numpy in root.numpys:
+            good &= try_one(f"{root.name}: {made.name}, {numpy}", folder, root, series, made, tests, numpy, log)
     for made in dist.glob("*.tar.gz") if "sdist" in kinds else []:
         compiler = with_compiler(root, folder, cache, log)
-        good &= try_one(f"{root.name}: {made.name}, with g++", compiler, root, made, tests, "numpy", log)
+        what = f"{root.name}: {made.name}, with g++"
+        good &= try_one(what, compiler, root, root.pythons[0], made, tests, "numpy", log)
     return good
+
+
+def wheel_series(wheel: Path) -> str:
+    """The Python that a wheel is for: 3.13 of cp313-cp313, 3.13t of cp313-cp313t."""
+    return "3." + wheel.stem.split("-")[3].removeprefix("cp3")
 
 
 def main() -> int:

@@ -402,23 +402,26 @@ def differences(first: list[Made], second: list[Made]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "dist", metavar="DIR", help="default: dist")
-    parser.add_argument("--python", nargs="+", metavar="PATH", help="interpreters; default: those that are found")
-    parser.add_argument("--arch", nargs="+", choices=COMPILERS, default=list(COMPILERS), help="default: both")
+    parser.add_argument(
+        "--python", nargs="+", action="extend", metavar="PATH", help="interpreters; default: those that are found"
+    )
+    parser.add_argument("--arch", nargs="+", action="extend", choices=COMPILERS, help="default: both")
     parser.add_argument("--sdist", action="store_true", help="the sdist alone")
     parser.add_argument("--check-reproducible", action="store_true", help="build all twice, and compare the bytes")
     arguments = parser.parse_args()
+    arches = arguments.arch or list(COMPILERS)
     try:
         refuse_what_is_there(arguments.output)
         refuse_changes()
         pythons = []
         if not arguments.sdist:
             pythons = given_pythons(arguments.python) if arguments.python else find_pythons()
-        made = build(pythons, arguments.arch, arguments.output.absolute())
+        made = build(pythons, arches, arguments.output.absolute())
         print(table(made))
         if arguments.check_reproducible:
             with contextlib.ExitStack() as stack:
                 again = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                different = differences(made, build(pythons, arguments.arch, again))
+                different = differences(made, build(pythons, arches, again))
             print(f"built twice: {', '.join(different) + ' differ' if different else 'the same bytes'}")
             return 1 if different else 0
     except Failed as error:
