@@ -187,6 +187,21 @@ def test_a_dry_wheel_is_called_and_built_as_told(tmp_path):
     assert wheels.platform_tag("aarch64") == "manylinux_2_28_aarch64"
 
 
+def test_headers_that_include_others_for_each_processor(tmp_path):
+    """As Debian has them: the cross compiler must not look for its own, which are not there."""
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    include = tmp_path / "include/python3.14"
+    for folder, text in ((include, "dispatch"), (tmp_path / "include/x86_64-linux-gnu/python3.14", "sizes")):
+        folder.mkdir(parents=True)
+        (folder / "pyconfig.h").write_text(text)
+    (include / "Python.h").touch()
+    for machine, text in (("x86_64-linux-gnu", "sizes"), ("", "dispatch")):
+        python = wheels.Python("", "3.14", "x86_64", include, include / "pyconfig.h", {"MULTIARCH": machine})
+        copy = wheels.own_headers(python, tmp_path / f"copy-{text}")
+        assert (copy / "Python.h").exists()
+        assert (copy / "pyconfig.h").read_text() == text
+
+
 def test_a_wheel_that_needs_a_newer_glibc_is_no_result(tmp_path, monkeypatch):
     wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
     told = {

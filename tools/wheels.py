@@ -81,7 +81,7 @@ class Python:
     series: str
     machine: str
     include: Path  # Python.h and the rest
-    config: Path  # pyconfig.h, which Debian keeps elsewhere
+    config: Path  # pyconfig.h
     names: dict  # sysconfig's
 
 
@@ -186,9 +186,10 @@ def tool(arch: str, name: str, machine: str) -> str:
 
 
 def own_headers(python: Python, folder: Path) -> Path:
-    """A copy of the headers with `pyconfig.h` among them: Debian's own names a folder for each processor."""
+    """A copy of the headers with this machine's `pyconfig.h`; Debian's includes that of each processor's own folder."""
     shutil.copytree(python.include, folder, symlinks=False)
-    shutil.copy(python.config, folder / "pyconfig.h")
+    debian = python.include.parent / str(python.names.get("MULTIARCH")) / python.include.name / "pyconfig.h"
+    shutil.copy(debian if debian.exists() else python.config, folder / "pyconfig.h")
     return folder
 
 
