@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from f1buf.command.can import add_can_options, can_decoder, can_feed
 from f1buf.command.feed import Feed, added_up, why_unusable
@@ -13,13 +14,15 @@ from f1buf.command.parser import path_name
 from f1buf.command.status import UsageError
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.can.log import CanReplay, can_log_format, open_can_log
-from f1buf.telemetry.sources.game.recording import Recording, open_recording
 from f1buf.telemetry.sources.game.replay import Replay
 from f1buf.telemetry.sources.mcap import McapRecording, open_mcap
 from f1buf.telemetry.sources.mf4 import Mf4Recording, open_mf4
 from f1buf.telemetry.sources.parquet import ParquetReplay, open_parquet
 from f1buf.telemetry.sources.played import FileReplay
 from f1buf.telemetry.text import one_line
+
+if TYPE_CHECKING:
+    from f1buf.telemetry.sources.game.recording import Recording
 
 # -- opening ----------------------------------------------------------------------------------------------------------
 
@@ -147,6 +150,12 @@ def check_options(args: argparse.Namespace, kind: str) -> None:
 @contextmanager
 def opened_game(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]:
     """Open a recording of the game."""
+    try:
+        from f1buf.telemetry.sources.game.recording import open_recording
+    except ImportError as error:
+        raise UsageError(
+            f"{args.file}: this Python was compiled without SQLite ({one_line(error)}); use one that has it"
+        ) from None
     decoder = game_decoder(args)
     with open_recording(args.file) as recording:
         source = Replay(recording, decoder, speed)
@@ -167,7 +176,7 @@ def opened_game(args: argparse.Namespace, speed: float | None) -> Iterator[Feed]
         )
 
 
-def gap_lines(recording: Recording) -> Iterable[str]:
+def gap_lines(recording: "Recording") -> Iterable[str]:
     """Yield which rows are missing from a recording."""
     if recording.gaps:
         gaps = [f"{first:,}" + (f" to {last:,}" if last > first else "") for first, last in recording.gaps]

@@ -25,6 +25,7 @@ from cli_helpers import (
     interrupted,
     json_lines,
     participants,
+    program_without,
     read_until,
     running,
     strict_json,
@@ -577,6 +578,14 @@ def test_replay_shares_the_options_of_run(race):
     done = call("replay", race, "--speed", "max", *options, "--fail-on-alert", "--json").ended(3)
     assert done.summary["analysed"] == RACE_READINGS
     assert done.summary["buffer"]["high_water"] <= 5
+
+
+def test_a_python_that_was_compiled_without_sqlite(race):
+    without = program_without("_sqlite3")
+    assert command("run", *FEW, "--json", program=without).ended().summary["analysed"] > 0
+    done = command("replay", race, program=without).ended(2)
+    assert done.error.startswith(f"f1buf replay: error: {race}: this Python was compiled without SQLite (")
+    assert done.error.endswith("; use one that has it")
 
 
 def test_an_empty_recording(tmp_path):

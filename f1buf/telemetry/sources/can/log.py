@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import os
-import sqlite3
 import stat
 import threading
 from collections import Counter
@@ -208,6 +207,8 @@ def _opened(path: Path) -> BinaryIO:
 
 def _sqlite_frames(path: Path, rejected: Counter[str]) -> Iterator[Frames]:
     """Read python-can's table of messages, row by row."""
+    import sqlite3  # not every Python has it; without it there is no python-can, either
+
     connection = sqlite3.connect(path, check_same_thread=False)  # a generator may be closed by another thread
     with contextlib.closing(connection):
         rows = connection.execute("SELECT * FROM messages")

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from f1buf.telemetry.sources.game.decoder import Decoder
-from f1buf.telemetry.sources.game.recording import Recording
 from f1buf.telemetry.sources.schedule import replayed
+
+if TYPE_CHECKING:  # it needs SQLite, which not every Python has
+    from f1buf.telemetry.sources.game.recording import Recording
 
 __all__ = ["Replay"]
 
@@ -27,7 +29,7 @@ class Replay:
         How many times as fast as recorded; None for as fast as it goes.
     """
 
-    def __init__(self, recording: Recording, decoder: Decoder, speed: float | None = 1.0) -> None:
+    def __init__(self, recording: "Recording", decoder: Decoder, speed: float | None = 1.0) -> None:
         self.name = f"replay of {recording.path.name}"
         self._recording = recording
         self._decoder = decoder
