@@ -362,13 +362,15 @@ def test_a_server_that_is_away_makes_nobody_stand_still(tmp_path):
             for member in (first, second):
                 while len(member.owned) != 2:
                     await member.keep(link, {}, {})
+            await first.keep(link, {}, {})  # it has seen the other one's latest sign
             server.kill()
-            signs = [asyncio.create_task(member.give_sign(link)) for member in (first, second)]
+            sign = asyncio.create_task(first.give_sign(link))
             await asyncio.sleep(1.0)  # far longer than the lease
             await asyncio.to_thread(server.start)
-            await asyncio.gather(*signs)
-            for member in (first, second, first):
-                await member.keep(link, {}, {})
+            await sign
+            await first.keep(link, {}, {})  # before the other one has said anything
+            assert (len(first.owned), len(second.owned)) == (2, 2)
+            await second.keep(link, {}, {})
             assert (len(first.owned), len(second.owned)) == (2, 2)
 
         in_group(f"{server.url}/race", test, lease=0.5)
