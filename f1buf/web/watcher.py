@@ -24,6 +24,7 @@ _ALERTS = 200  # that are kept
 _STATUS_SECONDS = 0.5  # [s] between two looks at how the run does
 _QUIET = 5.0  # [s] without a reading
 _LONGEST = 100  # characters of a name
+_SLICE = 8192  # readings: in slices of which all has room in a core's cache; half the time of 262,144 at once
 
 
 class Watcher:
@@ -57,6 +58,7 @@ class Watcher:
         self.traces = Traces(describe)
         self.shown = 0  # readings that were taken in
         self._ring = ring
+        self._slice = np.empty(_SLICE, ring.dtype)
         self._status_of = status
         self._status: dict[str, Any] = {}
         self._status_at = -math.inf
@@ -80,17 +82,9 @@ class Watcher:
 
     def look(self) -> None:
         """Take in what has come since the last time."""
-        now = time.monotonic()
-        readings = np.empty(0, self._ring.dtype)
-        try:
-            readings = self._ring.get_many(block=False)
-        except Empty:
-            pass
-        except ShutDown:
-            if not self.ended:
-                self.ended, self._status_at = True, -math.inf  # how it ended is told at once
-        self.shown += len(readings)
-        self.traces.take(readings, now)
+        now, left = time.monotonic(), self._ring.capacity
+        while (count := self._take_slice(now)) and (left := left - count) > 0:
+            time.sleep(0)  # the GIL is free for whoever waits for it: by itself Python keeps them waiting for 5 ms
         if now - self._status_at >= _STATUS_SECONDS:
             self.traces.refresh()
             self._status_at, self._status_revision = now, self.traces.revision
@@ -100,6 +94,20 @@ class Watcher:
             passed_over = self._ring.stats().dropped + self.traces.left_out
             self._status = {**self._status_of(), "shown": self.shown, "passed_over": passed_over, "quiet": quiet}
         self._shared.clear()
+
+    def _take_slice(self, now: float) -> int:
+        """Take in some of what has come; return how many readings."""
+        count = 0
+        try:
+            count = self._ring.get_into(self._slice, block=False)
+        except Empty:
+            pass
+        except ShutDown:
+            if not self.ended:
+                self.ended, self._status_at = True, -math.inf  # how it ended is told at once
+        self.shown += count
+        self.traces.take(self._slice[:count], now)
+        return count
 
     # -- messages -----------------------------------------------------------------------------------------------------
 

@@ -65,13 +65,13 @@ class MdfExport:
         sound = np.isfinite(batch.readings["timestamp"])
         if not sound.all():
             self.rejected[_NO_TIME] += int((~sound).sum())
-            batch = Batch(batch.readings[sound], batch.series, batch.which[sound], batch.lap[sound])
+            batch = Batch(batch.readings.compress(sound), batch.series, batch.which[sound], batch.lap[sound])
         if not len(batch.readings):
             return
         if self._start is None:
             self._start = _start_of(float(batch.readings["timestamp"][0]))
         for place, where in places_by(batch.which):
-            series, readings = batch.series[place], batch.readings[where]
+            series, readings = batch.series[place], batch.readings.take(where)
             times = readings["timestamp"] - self._start
             self._count_steps_back(place, times)
             self._append(place, series, times, np.ascontiguousarray(readings["value"]))

@@ -348,7 +348,7 @@ class Spool:
         """Take readings to the end of the queue; `write` brings them to the disk."""
         assert not self.is_behind
         if self._shards > 1:
-            readings = readings[np.argsort(readings["sensor_id"] % self._shards, kind="stable")]
+            readings = readings.take(np.argsort(readings["sensor_id"] % self._shards, kind="stable"))
         columns = self._descriptions.columns(self._descriptions.codes(readings))
         self._descriptions.clear()
         part = _Part(self._next, 0, len(readings), self._source, self._thresholds, held=(readings, columns))

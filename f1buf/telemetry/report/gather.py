@@ -268,5 +268,5 @@ def _groups(readings: NDArray[Any]) -> list[NDArray[Any]]:
     keys |= readings["channel"].astype(np.uint64) << np.uint64(16) | readings["flags"]
     order = np.argsort(keys, kind="stable")
     begins = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0))
-    groups = np.split(readings[order], begins[1:])
+    groups = np.split(readings.take(order), begins[1:])
     return [groups[place] for place in np.argsort(order[begins])]

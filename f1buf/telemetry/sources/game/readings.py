@@ -127,7 +127,7 @@ class _Extractor:
         sound = (values >= self._low) & (values <= self._high)  # NaN is neither
         if np.count_nonzero(sound) == sound.size:
             return readings, 0
-        kept = readings[sound.reshape(-1)]
+        kept = readings.compress(sound.reshape(-1))
         return kept, len(readings) - len(kept)
 
 
