@@ -8,10 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
-
-#if defined(__linux__)
 #include <errno.h>
 #include <fcntl.h>
+
+#if defined(__linux__)
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -21,11 +21,13 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstdio>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "core/sync.hpp"
 
@@ -206,6 +208,51 @@ inline void nap() noexcept {}
 constexpr bool SHARES = false;
 
 #endif
+
+// The files that are being opened: from `open` on until a place is taken in one (see `take_own_place`), or it is closed. A
+// thread of the parent's locks such a file, as a gate (segments.py). The child of a fork has it, too, and knows nothing of
+// it: the lock would outlive a parent that is killed. So the child closes them; those of the thread that forked, which goes
+// on in the child, are opened anew. All under the registry's lock (shared.pyx), so that no fork comes between the system's
+// `open` and the entry.
+class Openings {
+ public:
+  // -1 where that fails; errno says why.
+  int open(const char *path, int flags) noexcept {
+    const int file = ::open(path, flags | O_CLOEXEC, 0600);
+    if (file < 0) return file;
+    try {
+      list.push_back({file, std::this_thread::get_id()});
+    } catch (...) {
+      close_file(file);
+      errno = ENOMEM;
+      return -1;
+    }
+    return file;
+  }
+  void forget(int file) noexcept {
+    list.erase(std::remove_if(list.begin(), list.end(), [=](const Opening &one) { return one.file == file; }), list.end());
+  }
+  void become_childs() noexcept {
+    const std::thread::id me = std::this_thread::get_id();
+    for (const Opening &one : list) {
+      if (one.by == me) {
+        open_anew(one.file);
+      } else {
+        close_file(one.file);
+      }
+    }
+    list.erase(
+      std::remove_if(list.begin(), list.end(), [=](const Opening &one) { return one.by != me; }), list.end()
+    );
+  }
+
+ private:
+  struct Opening {
+    int file;
+    std::thread::id by;
+  };
+  std::vector<Opening> list;
+};
 
 // A thread that sleeps on a side in place of coroutines, which cannot; see "Coroutines" in shared.pyx.
 struct Watcher {

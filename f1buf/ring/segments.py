@@ -3,8 +3,8 @@
 A segment's file appears under its name in one step, when all is written and its maker is attached (`publish`): a
 process that finds the file finds it whole. A name belongs to a ring for as long as any process has that open. After
 that another process may take it over. That one holds the old file's gate alone, and processes that attach share the
-gate, so that none attaches to what is about to be replaced. (The gate is a flock on the whole file; the kernel drops it
-with its process.)
+gate, so that none attaches to what is about to be replaced. The gate is a flock on the whole file. The kernel drops it
+once the file is closed, also by the death of its process; for no child that a fork has made meanwhile has it (`Files`).
 
 Nothing here is trusted that stands in a file: see `read_header`.
 """
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -38,6 +38,8 @@ HEADER = 8192  # [bytes]
 TEXT = 4096  # [bytes] where the text begins that describes the dtype
 _FIELDS = struct.Struct("=8sIIQQQII16sI")  # as `Segment` begins in segment.hpp
 
+_AS_IT_IS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK  # through no link, and no pipe is waited for
+
 POLL_S = 0.005  # [s] how often `attach` looks for a name that is not there yet
 
 
@@ -51,6 +53,16 @@ class Header(NamedTuple):
     token: bytes  # no other segment has it
     retired: bool  # its name has been taken over
     dtype: np.dtype[Any]
+
+
+class Files(Protocol):
+    """Opens files that the child of a fork does not have, and closes them."""
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a file, which programs that are started do not have, either."""
+
+    def close(self, file: int) -> None:
+        """Close it. Until then, or until a place is taken in it, it is one that is being opened."""
 
 
 def checked_name(name: object) -> str:
@@ -80,17 +92,17 @@ def check_size(size: int, what: str) -> None:
         raise MemoryError(f"cannot allocate {what}; choose a smaller capacity")
 
 
-def allocate(size: int, what: str) -> int:
+def allocate(size: int, what: str, files: Files) -> int:
     """A new file without a name, of so many bytes that are there for certain; for this user alone."""
     try:
-        file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        file = files.open(FOLDER, os.O_TMPFILE | os.O_RDWR)
     except OSError as error:
         raise OSError(error.errno, f"no shared memory can be made in {FOLDER}: {error.strerror}") from error
     try:
         os.posix_fallocate(file, 0, size)  # else a full file system would end the process at some put
     except (OSError, OverflowError) as error:
         free = os.fstatvfs(file)
-        os.close(file)
+        files.close(file)
         raise MemoryError(
             f"cannot allocate {what}; {FOLDER} has {free.f_bavail * free.f_frsize} bytes free; "
             "choose a smaller capacity, or make that larger (Docker: --shm-size)"
@@ -98,7 +110,7 @@ def allocate(size: int, what: str) -> int:
     return file
 
 
-def publish(file: int, name: str, users: Callable[[int], list[int]]) -> None:
+def publish(file: int, name: str, users: Callable[[int], list[int]], files: Files) -> None:
     """Give a finished file its name, also where that is a dead ring's. `users` tells who has a file open."""
     while True:
         try:
@@ -106,21 +118,21 @@ def publish(file: int, name: str, users: Callable[[int], list[int]]) -> None:
             os.link(f"/proc/self/fd/{file}", path_of(name), src_dir_fd=file, follow_symlinks=True)
             return
         except FileExistsError:
-            _retire(name, users)
+            _retire(name, users, files)
 
 
-def _retire(name: str, users: Callable[[int], list[int]]) -> None:
+def _retire(name: str, users: Callable[[int], list[int]], files: Files) -> None:
     """Take the name of a ring that nobody has open any more from it."""
     taken = f"the name {name!r} is taken"
     try:
-        old = os.open(path_of(name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        old = files.open(path_of(name), _AS_IT_IS)
     except FileNotFoundError:
         return
     except OSError as error:
         raise FileExistsError(
             error.errno, f"{taken}, and its file cannot be opened ({error.strerror}); choose another name"
         ) from error
-    with _gate(old, fcntl.LOCK_EX):  # once nobody is attaching
+    with _gate(old, files):  # once nobody is attaching
         if not is_at(old, name):
             return
         if not is_segment(_start_of(old)):
@@ -137,14 +149,14 @@ def _retire(name: str, users: Callable[[int], list[int]]) -> None:
 
 
 @contextmanager
-def _gate(file: int, how: int) -> Iterator[None]:
-    """The file's gate, and its end. (Closing alone would leave it to a child that a fork has made meanwhile.)"""
+def _gate(file: int, files: Files) -> Iterator[None]:
+    """The file's gate, alone, and its end. (Closing alone would leave it to a program that is just being started.)"""
     try:
-        fcntl.flock(file, how)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
-        os.close(file)
+        files.close(file)
 
 
 def is_at(file: int, name: str) -> bool:
@@ -200,11 +212,11 @@ def header_bytes(header: Header) -> bytes:
 # -- attaching --------------------------------------------------------------------------------------------------------
 
 
-def find(name: str, timeout: float | None) -> tuple[int, Header]:
+def find(name: str, timeout: float | None, files: Files) -> tuple[int, Header]:
     """The open file of a ring, whose gate it shares until `fcntl.flock(file, LOCK_UN)`, and what its header says."""
     deadline = time.monotonic() + (timeout or 0.0)
     while True:
-        found = _look_for(name)
+        found = _look_for(name, files)
         if found is not None:
             return found
         left = deadline - time.monotonic()
@@ -216,10 +228,10 @@ def find(name: str, timeout: float | None) -> tuple[int, Header]:
         time.sleep(min(POLL_S, left))
 
 
-def _look_for(name: str) -> tuple[int, Header] | None:
+def _look_for(name: str, files: Files) -> tuple[int, Header] | None:
     """None where no ring has the name, or is about to lose it."""
     try:
-        file = os.open(path_of(name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = files.open(path_of(name), _AS_IT_IS)
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -237,7 +249,7 @@ def _look_for(name: str) -> tuple[int, Header] | None:
     finally:
         if header is None or header.retired:
             fcntl.flock(file, fcntl.LOCK_UN)
-            os.close(file)
+            files.close(file)
     return None
 
 

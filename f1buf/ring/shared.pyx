@@ -56,6 +56,7 @@ import secrets
 import sys
 import weakref
 
+from libc.errno cimport errno
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.atomic cimport atomic, memory_order, memory_order_acquire, memory_order_relaxed
@@ -129,6 +130,11 @@ cdef extern from "ring/segment.hpp" namespace "f1buf" nogil:
         SharedSide puts
         SharedSide gets
         Place* places
+
+    cppclass Openings:
+        int open(const char*, int) noexcept
+        void forget(int) noexcept
+        void become_childs() noexcept
 
     cppclass Thread "std::thread":
         pass
@@ -332,12 +338,12 @@ cdef class SharedRingBuffer(RingBuffer):
             segments.Header(whole, size, checked.itemsize, <int> policy, token, False, checked)
         )
         self.must_be_new()
-        file = segments.allocate(whole, what)
+        file = segments.allocate(whole, what, _files)
         try:
             self.map(file, whole, start)
             self.take_place()
             self.begin(size, checked, policy, <char*> self.here.segment + HEADER)
-            segments.publish(file, name, users_of)
+            segments.publish(file, name, users_of, _files)
         except BaseException:
             self.let_go(file)
             raise
@@ -379,7 +385,7 @@ cdef class SharedRingBuffer(RingBuffer):
     cdef int open_named(self, object name, object timeout, object token) except -1:
         must_be_linux()
         name = segments.checked_name(name)
-        file, header = segments.find(name, timeout)
+        file, header = segments.find(name, timeout, _files)
         try:
             self.must_be_new()
             if token is not None and header.token != token:
@@ -436,7 +442,7 @@ cdef class SharedRingBuffer(RingBuffer):
         self.here.id.store(0)
         self.begun.store(0)
         fcntl.flock(file, fcntl.LOCK_UN)
-        close_file(file)
+        _files.close(file)
 
     def __dealloc__(self):
         self.slots = NULL  # not `RingBuffer`'s to free
@@ -1071,6 +1077,34 @@ cdef int remember(SharedRingBuffer ring) except -1:
 
 cdef Mutex registry_lock
 cdef Attachment* registry = NULL
+cdef Openings* openings = new Openings()  # as long as any thread may open a file: for ever
+
+
+cdef class _Files:
+    """Opens the files of rings, so that the child of a fork has none that is being opened; `segments.Files`."""
+
+    def open(self, path, int flags):
+        cdef bytes encoded = os.fsencode(path)
+        cdef const char* its_path = encoded
+        cdef int file, error
+        with nogil:
+            registry_lock.lock()
+            file = openings.open(its_path, flags)
+            error = errno
+            registry_lock.unlock()
+        if file < 0:
+            raise OSError(error, os.strerror(error), path)
+        return file
+
+    def close(self, int file):
+        with nogil:
+            registry_lock.lock()
+            openings.forget(file)
+            registry_lock.unlock()
+            close_file(file)
+
+
+cdef _Files _files = _Files()
 
 
 cdef bint take_place_and_register(Attachment* here) noexcept nogil:
@@ -1080,6 +1114,7 @@ cdef bint take_place_and_register(Attachment* here) noexcept nogil:
     registry_lock.lock()
     taken = take_own_place(here)
     if taken:
+        openings.forget(here.file)
         here.next = registry
         if registry != NULL:
             registry.prev = here
@@ -1113,6 +1148,7 @@ cdef void after_fork_in_parent() noexcept nogil:
 cdef void after_fork_in_child() noexcept nogil:
     """(Where no file can be opened, the ring is closed here.)"""
     cdef Attachment* here = registry
+    openings.become_childs()
     while here != NULL:
         close_lists(here)
         here.locking.store(0)

@@ -869,6 +869,31 @@ def test_a_child_that_was_made_amid_opening_does_not_keep_its_parents_place(name
         os.kill(grandchild, signal.SIGKILL)
 
 
+def stay_at_the_gate(pipe, name, step):
+    """Hold the gate of the name's file for good, which is at a step; another thread has made a child meanwhile."""
+
+    def fork_and_stay(*_):
+        forked = []
+        thread = threading.Thread(target=lambda: forked.append(Child(stay)))
+        thread.start()
+        thread.join()
+        stay(pipe, forked[0].pid)
+
+    setattr(segments, step, fork_and_stay)
+    SharedRingBuffer.attach(name) if step == "read_header" else SharedRingBuffer(4, "i8", name=name)
+
+
+@pytest.mark.parametrize("step", ["read_header", "is_segment"], ids=["attaching", "taking over"])
+def test_a_gate_is_open_once_its_process_was_killed(name, step):
+    left_behind(name)
+    with child(stay_at_the_gate, name, step) as parent:
+        grandchild = parent.hear()
+        taking_over = Task(lambda: SharedRingBuffer(1, "i8", name=name).unlink())
+        parent.kill()
+        taking_over.result()
+        os.kill(grandchild, signal.SIGKILL)
+
+
 def test_a_fork_amid_attaching_leaves_the_name_free(name, monkeypatch):
     path, forked = left_behind(name), []
 
