@@ -184,7 +184,7 @@ class Recorder:
             for each in (self.folder, *made):  # the folder's name may not be on the disk yet even where it is there
                 bring_name_to_disk(each)
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            self._leave = weakref.finalize(self, os.close, self._descriptor)
+            self._leave = weakref.finalize(self, leave_folder, self._descriptor, os.getpid())
             names = os.listdir(self.folder)
         if not self._goes_on and any(name.endswith(".parquet") for name in names):
             raise RecorderError(
@@ -440,6 +440,14 @@ class Recorder:
             f"{self.written:,} readings in {self.parts:,} parts, {self.bytes / 1e6:,.1f} MB, in {self.folder}; "
             f"{losses_and_waits_text(self.ring.stats())}{notes}"
         )
+
+
+def leave_folder(descriptor: int, process: int) -> None:
+    """Give a folder free that this process has locked: closing alone would leave it to children of a fork."""
+    if os.getpid() == process:  # a child that forgets the object gives nothing free
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def bring_name_to_disk(folder: Path) -> None:

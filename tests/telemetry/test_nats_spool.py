@@ -20,6 +20,8 @@ pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
 from nats_helpers import Server, limit_stream, published, publishing
+from shared_helpers import child as forked
+from shared_helpers import stay
 
 from f1buf import READING, ShutDown
 from f1buf.command.cli import main
@@ -532,6 +534,23 @@ def test_folders_that_are_anything_else(url, folder, tmp_path):
     publisher.run()
     assert os.listdir(folder) == []
     Publisher(url, spool=folder)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_folder_is_free_again_whatever_was_forked_meanwhile(folder, forgets):
+    first = spool.Spool(folder)
+    with forked(stay_with, first, forgets) as its:
+        its.hear()
+        with pytest.raises(StreamError, match="another publisher or recorder has it"):
+            spool.Spool(folder)
+        first.close()
+        spool.Spool(folder).close()
+
+
+def stay_with(pipe, its, forgets):
+    if forgets:
+        its._leave()  # as the collector does
+    stay(pipe)
 
 
 def test_a_spool_whose_stream_another_one_has_taken_over(server, url, folder, hasty):

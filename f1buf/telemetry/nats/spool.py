@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from f1buf.telemetry.errors import RecordingError, StreamError
 from f1buf.telemetry.nats.messages import DESCRIBED, Packer
 from f1buf.telemetry.parts import Descriptions, Footer, PartWriter, described_rows, read_footer, read_rows
-from f1buf.telemetry.recorder import bring_name_to_disk
+from f1buf.telemetry.recorder import bring_name_to_disk, leave_folder
 from f1buf.telemetry.sources.parquet import PART_NAME
 from f1buf.telemetry.text import one_line
 from f1buf.telemetry.thresholds import Threshold, dumps
@@ -172,7 +172,7 @@ class Spool:
             for each in (self.folder, *made):
                 bring_name_to_disk(each)
             self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            self._leave = weakref.finalize(self, os.close, self._descriptor)
+            self._leave = weakref.finalize(self, leave_folder, self._descriptor, os.getpid())
             with contextlib.suppress(OSError):  # a file system without locks; below for one that is taken
                 self._lock()
             names = os.listdir(self.folder)
