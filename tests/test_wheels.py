@@ -15,6 +15,7 @@ import tarfile
 import tomllib
 from pathlib import Path
 
+import backend
 import pytest
 from helpers import LONG_WATCHDOG, WATCHDOG, thorough
 
@@ -81,6 +82,17 @@ def test_contributing_lists_what_a_port_needs():
     assert "\n### A port\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
+def test_whoever_asks_what_a_build_needs_is_told_first_where_it_is_none(monkeypatch):
+    """Before pip installs numpy, which may have no wheel there."""
+    assert backend.get_requires_for_build_wheel() == backend.get_requires_for_build_sdist() == backend.NEEDED
+    assert backend.get_requires_for_build_editable() == backend.NEEDED
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for ask in (backend.get_requires_for_build_wheel, backend.get_requires_for_build_editable):
+        with pytest.raises(SystemExit, match=r"^f1buf runs on Linux alone .*, and this is darwin"):
+            ask()
+    assert backend.get_requires_for_build_sdist() == backend.NEEDED  # it compiles nothing
+
+
 # -- versions move together -------------------------------------------------------------------------------------------
 
 
@@ -96,7 +108,8 @@ def test_the_changelog_begins_with_the_version():
 
 def test_who_reads_the_pinned_versions_is_there():
     """Each is one that pyproject.toml allows; and Cython is among them."""
-    lower = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(PROJECT["build-system"]["requires"])))
+    needed = [*PROJECT["build-system"]["requires"], *backend.NEEDED]
+    lower = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(needed)))
     assert lower.keys() <= PINNED.keys()
     for name, least in lower.items():
         assert [*map(int, PINNED[name].split("."))] >= [*map(int, least.split("."))]
@@ -149,7 +162,7 @@ def sdist(commit):
 
 def test_the_sdist_has_all_that_builds_and_tests_it(commit, sdist):
     here = {str(path.relative_to(commit)) for path in commit.rglob("*") if path.is_file()}
-    needed = {name for name in here if name.startswith(("f1buf/", "tests/", "tools/", "bench/"))}
+    needed = {name for name in here if name.startswith(("f1buf/", "tests/", "tools/", "bench/", "findings/", "."))}
     needed = {name for name in needed if not name.endswith((".cpp", ".so", ".pyc"))}
     assert needed - sdist == set()
     assert {"setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"} <= sdist
@@ -177,7 +190,7 @@ def test_a_dry_wheel_is_called_and_built_as_told(tmp_path):
     path, os.environ["PATH"] = os.environ["PATH"], str(compilers)
     try:
         told = wheels.build_variables(python, "aarch64", tmp_path / "include", tmp_path)
-        with pytest.raises(wheels.Failed, match=r"no x86_64-linux-gnu-nm.*g\+\+-x86_64-linux-gnu"):
+        with pytest.raises(wheels.Failed, match=r"no x86_64-linux-gnu-nm.*package g\+\+-x86-64-linux-gnu"):
             wheels.tool("x86_64", "nm", "other")
     finally:
         os.environ["PATH"] = path
@@ -202,12 +215,74 @@ def test_headers_that_include_others_for_each_processor(tmp_path):
         assert (copy / "pyconfig.h").read_text() == text
 
 
+def test_what_is_set_for_compilers_elsewhere_changes_nothing(monkeypatch):
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CC", "CPATH", "F1BUF_DEBUG", "PYTHONPATH", "GIT_TRACE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("PIP_CERT", "its")
+    told = wheels.environment(SOURCE_DATE_EPOCH="5")
+    assert told.keys() <= {*wheels.PASSED_ON, "PIP_CERT", "LC_ALL", "TZ", "SOURCE_DATE_EPOCH"} | {
+        name for name in os.environ if name.startswith("PIP_")
+    } | {"PIP_DISABLE_PIP_VERSION_CHECK"}
+    assert (told["PIP_CERT"], told["TZ"], told["SOURCE_DATE_EPOCH"]) == ("its", "UTC", "5")
+
+
+def test_a_compiler_that_is_set_up_for_newer_processors_is_refused(monkeypatch):
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    python = wheels.ask(sys.executable)
+    monkeypatch.setattr(wheels, "tool", lambda *_: "gcc")
+    monkeypatch.setattr(wheels, "run", lambda *_: "#define __SSE2__ 1\n")
+    wheels.check_compiler(python, "x86_64")
+    monkeypatch.setattr(wheels, "run", lambda *_: "#define __SSE2__ 1\n#define __AVX__ 1\n")
+    with pytest.raises(wheels.Failed, match=r"newer processors \(__AVX__\); expected the baseline"):
+        wheels.check_compiler(python, "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--python", "no-such-python"], "no CPython runs there; expected the path of one"),
+        (["--python", sys.executable, sys.executable], "expected one of each of 3.11, "),
+        (["--output", __file__], "File exists; expected a folder that can be made"),
+        (["--sdist", "--python", sys.executable], "expected it without --python and --arch"),
+    ],
+    ids=["no Python", "twice", "a file", "sdist"],
+)
+def test_bad_usage_is_one_line_before_anything_is_built(tmp_path, monkeypatch, capsys, args, said):
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    built = []
+    monkeypatch.setattr(
+        sys, "argv", ["wheels.py", *(["--output", str(tmp_path / "dist")] if args[0] != "--output" else []), *args]
+    )
+    monkeypatch.setattr(wheels, "refuse_changes", lambda: None)
+    monkeypatch.setattr(wheels, "check_compiler", lambda *_: None)
+    monkeypatch.setattr(wheels, "build", lambda *_: built.append(1) or [])
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(wheels.main())
+    finally:
+        os.umask(before)
+    assert ended.value.code in (1, 2)
+    told = capsys.readouterr()
+    assert (built, told.out) == ([], "")
+    assert said in told.err.splitlines()[-1]
+
+
+def test_what_is_not_built_for_want_of_a_python_is_a_failure():
+    wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
+    with pytest.raises(
+        wheels.Failed, match=r"^not built: Python 3\.11, 3\.12, .*; --python names what is to be built$"
+    ):
+        wheels.say_what_is_missing([])
+
+
 def test_a_wheel_that_needs_a_newer_glibc_is_no_result(tmp_path, monkeypatch):
     wheels = pytest.importorskip("wheels", reason="tools/ is on the path of these tests")
     told = {
         "overall_tag": "manylinux_2_34_x86_64",
         "external_libs": {},
-        "unsupported_isa": False,
         "versioned_symbols": {"libc.so.6": ["GLIBC_2.17", "GLIBC_2.34"]},
     }
     monkeypatch.setattr(wheels, "run", lambda *_, **__: json.dumps(told))
@@ -215,8 +290,8 @@ def test_a_wheel_that_needs_a_newer_glibc_is_no_result(tmp_path, monkeypatch):
         wheels.audited(tmp_path / "f1buf.whl", "python")
     told["overall_tag"] = "manylinux_2_17_x86_64"
     assert wheels.audited(tmp_path / "f1buf.whl", "python") == "manylinux_2_17_x86_64"
-    told["unsupported_isa"] = True
-    with pytest.raises(wheels.Failed, match="newer instructions: True"):
+    told["external_libs"] = {"libelse.so": None}
+    with pytest.raises(wheels.Failed, match=r"libraries: \['libelse\.so'\]"):
         wheels.audited(tmp_path / "f1buf.whl", "python")
 
 
@@ -258,19 +333,29 @@ def test_the_bill_names_what_others_wrote(tmp_path):
 # -- the workflow -----------------------------------------------------------------------------------------------------
 
 
-def test_the_workflow_s_actions_are_pinned_by_version():
+def test_the_workflow_s_actions_are_pinned_by_commit():
+    """A tag can be moved, and one of these jobs may sign."""
     text = (ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8")
-    used = re.findall(r"uses: (\S+)", text)
+    used = re.findall(r"uses: (.*)", text)
     assert used
     for action in used:
-        assert re.fullmatch(r"[\w.-]+/[\w./-]+@v\d+\.\d+\.\d+", action), action
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action), action
+
+
+def test_the_workflow_sets_no_option_of_cibuildwheel_to_nothing():
+    """An empty CIBW_BUILD would mean every Python that it knows, also those without the GIL that nobody has tried."""
+    text = (ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8")
+    assert re.findall(r"^ *(CIBW_\w+): (.*)$", text, re.MULTILINE) == [("CIBW_ARCHS", "${{ matrix.arch }}")]
+    assert 'echo "CIBW_BUILD=cp311-* cp313-*" >>"$GITHUB_ENV"' in text
 
 
 def test_the_workflow_publishes_what_all_other_jobs_have_made_and_nothing_else_may_sign():
-    yaml = pytest.importorskip("yaml", reason="the workflow is YAML, which Python does not read by itself (PyYAML)")
-    told = yaml.safe_load((ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8"))
-    jobs = told["jobs"]
-    assert told["permissions"] == {"contents": "read"}
-    assert [name for name, job in jobs.items() if "permissions" in job] == ["publish"]
-    assert jobs["publish"]["permissions"] == {"id-token": "write"}
-    assert {*jobs["publish"]["needs"]} == jobs.keys() - {"publish"}
+    text = (ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8")
+    assert re.findall(r"^( *)permissions:\n +(.*?)(?: +#.*)?$", text, re.MULTILINE) == [
+        ("", "contents: read"),
+        ("    ", "id-token: write"),
+    ]
+    jobs = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)*)", text.partition("\njobs:\n")[2], re.MULTILINE))
+    assert "id-token: write" in jobs["publish"]
+    needed = re.search(r"needs: \[(.*)\]", jobs["publish"])[1].split(", ")
+    assert {*needed} == jobs.keys() - {"publish"}

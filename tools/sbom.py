@@ -4,8 +4,8 @@
 
 It is CycloneDX 1.6 in JSON, at `f1buf-VERSION.dist-info/sboms/f1buf.cdx.json`: f1buf itself, uPlot, which the pages use
 (its version is read from the file), and Cython, whose own code is part of each module that it translates. What f1buf
-depends on at run time is not in the wheel: that is in its metadata. A library that auditwheel would graft is named in a
-file of auditwheel's own beside it; there is none so far.
+depends on at run time is not in the wheel: that is in its metadata. A library that auditwheel grafts is named in a file
+of auditwheel's own beside it: none where the C library is glibc; with musl, that of C++.
 
 Needs cyclonedx-python-lib and wheel (tools/build-constraints.txt has their versions), and SOURCE_DATE_EPOCH, the time
 that is written everywhere; without it, 1980.
@@ -25,6 +25,7 @@ from pathlib import Path
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.contact import OrganizationalContact
 from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
@@ -33,9 +34,15 @@ OLDEST = 315_532_800  # [s] 1980, before which a zip archive has no times
 PINNED = Path(__file__).with_name("build-constraints.txt")
 
 
-def built_by() -> str:
-    """The version of Cython with which releases are built."""
-    return re.search(r"^Cython==(\S+)", PINNED.read_text(), re.MULTILINE)[1]
+def built_by(folder: Path) -> str:
+    """The version of Cython with which releases are built; the modules that name theirs (not all do) must agree."""
+    version = re.search(r"^Cython==(\S+)", PINNED.read_text(), re.MULTILINE)[1]
+    named = {
+        name for module in folder.rglob("*.so") for name in re.findall(rb"_cython_(\d+_\d+_\d+)", module.read_bytes())
+    }
+    if others := named - {version.replace(".", "_").encode()}:
+        sys.exit(f"sbom: error: a module was made by Cython {others.pop().decode()}; {PINNED.name} says {version}")
+    return version
 
 
 def component(name: str, version: str, licence: str, kind: str, **more) -> Component:
@@ -61,11 +68,14 @@ def bill(wheel: Path, folder: Path, epoch: int) -> str:
     itself = component("f1buf", version, "MIT", "pypi")
     parts = [
         component("uPlot", uplot, "MIT", "npm", hashes=[digest], copyright=owner),
-        component("Cython", built_by(), "Apache-2.0", "pypi", description="its code for run time, in each module"),
+        component(
+            "Cython", built_by(folder), "Apache-2.0", "pypi", description="its code for run time, in each module"
+        ),
     ]
     bom = Bom(components=parts, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"pkg:pypi/{wheel.name}"))
     bom.metadata.timestamp = datetime.fromtimestamp(epoch, UTC)
     bom.metadata.component = itself
+    bom.metadata.authors.add(OrganizationalContact(name="The f1buf maintainers"))
     bom.register_dependency(itself, parts)
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
 

@@ -29,9 +29,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
+
+from wheels import unpack
 
 ROOT = Path(__file__).parents[1]
 MIRROR = "http://deb.debian.org/debian"
@@ -279,8 +280,7 @@ def main() -> int:
     cache.mkdir(parents=True, exist_ok=True)
     good = True
     with tempfile.TemporaryDirectory(dir=dist) as work:
-        with tarfile.open(sdists[0]) as archive:
-            archive.extractall(work, filter="data")
+        unpack(sdists[0], Path(work))
         tests = f"{Path(work).name}/{next(Path(work).iterdir()).name}"
         for name in arguments.root or ROOTS:
             try:

@@ -5,12 +5,13 @@
     python tools/wheels.py --sdist                           that alone
     python tools/wheels.py --check-reproducible              builds it twice, in two folders, and compares the bytes
 
-Pythons are looked for on PATH and in ~/.pyenv; what is not found is named. Each needs its headers (Debian:
-python3.X-dev). What is built is the commit: what is changed, and not committed, is refused. A wheel is a
-manylinux_2_28 one: for Debian 10, RHEL 8 and what is newer. It carries a bill of materials (tools/sbom.py). auditwheel
-checks it, and a wheel that does not keep its promise is no result. Each tool is of the version that
+Pythons are looked for on PATH and in ~/.pyenv; what is not found is named, and makes the exit status 1. Each needs its
+headers (Debian: python3.X-dev). What is built is the commit: what is changed, and not committed, is refused. A wheel is
+a manylinux_2_28 one: for Debian 10, RHEL 8 and what is newer. It carries a bill of materials (tools/sbom.py).
+auditwheel checks it, and a wheel that does not keep its promise is no result. Each tool is of the version that
 tools/build-constraints.txt says, in environments of their own; nothing is installed elsewhere. It takes a minute for
-each Python and processor. The same commit, compilers and Pythons give the same bytes: all times are the commit's.
+each Python and processor. The same commit, compilers and Pythons give the same bytes: all times are the commit's, and
+of the caller's environment only PASSED_ON counts (no CFLAGS, no F1BUF_DEBUG).
 
 It needs git, and Debian's compilers: g++, and g++-aarch64-linux-gnu for aarch64. No root, no container.
 
@@ -27,11 +28,11 @@ says of itself (`__aarch64__`). What their `configure` has written down are size
 x86_64 and on aarch64 agree in all that a module's memory depends on: 64-bit pointers and longs, little-endian, a `long
 double` of 16 bytes. The cross compiler compares all sizes that are written down with its own before anything is built.
 
-Prints a table: file, bytes, SHA-256, auditwheel's verdict. Exit status: 0 where all is built, 1 otherwise.
+Prints a table: file, bytes, SHA-256, auditwheel's verdict. Exit status: 0 where all is built, 1 otherwise; then only
+what is in the table is in the folder.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -39,6 +40,7 @@ import json
 import os
 import pprint
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,6 +55,12 @@ OLD_GLIBC = ROOT / "tools/old_glibc.hpp"
 GLIBC = (2, 28)
 SERIES = ("3.11", "3.12", "3.13", "3.13t", "3.14", "3.15")  # t: without the GIL, which has been tried on 3.13 alone
 COMPILERS = {"x86_64": "x86_64-linux-gnu-", "aarch64": "aarch64-linux-gnu-"}  # Debian's names; what comes before g++
+PACKAGES = {"x86_64": "g++-x86-64-linux-gnu", "aarch64": "g++-aarch64-linux-gnu"}
+# Of the environment. What else is there may change what is compiled, and how.
+PASSED_ON = (
+    *("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
 BUILD = ("setuptools", "Cython", "numpy", "wheel")
 TOOLS = ("auditwheel", "pyelftools", "cyclonedx-python-lib", "wheel")
 
@@ -94,19 +102,22 @@ class Made:
 # -- running others ---------------------------------------------------------------------------------------------------
 
 
-def run(*command, folder: Path | None = None, **environment: str) -> str:
+def environment(**more: str) -> dict[str, str]:
+    """Of those who are run."""
+    ours = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("PIP_")}
+    return {**ours, "LC_ALL": "C.UTF-8", "TZ": "UTC", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **more}
+
+
+def run(*command, folder: Path | None = None, **more: str) -> str:
     """Its standard output; where it fails, its last lines are the error."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, cwd=folder, env=environment(**more), capture_output=True, text=True)
+    except OSError as error:
+        raise Failed(f"{words[0]}: cannot be run ({error.strerror}); install it") from None
     if done.returncode != 0:
-        last = "\n".join(done.stdout.splitlines()[-20:])
-        raise Failed(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{last}")
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+        raise Failed(f"{' '.join(words)}: exit status {done.returncode}\n{last}")
     return done.stdout
 
 
@@ -128,7 +139,7 @@ def fresh_environment(python: str, folder: Path, packages: tuple[str, ...]) -> s
 def ask(path: str) -> Python | None:
     """The interpreter at `path`; None where nothing runs there, or no CPython on Linux does."""
     try:
-        answer = subprocess.run([path, "-c", ASK], capture_output=True, text=True, timeout=60)
+        answer = subprocess.run([path, "-c", ASK], env=environment(), capture_output=True, text=True, timeout=60)
         told = json.loads(answer.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
@@ -140,25 +151,22 @@ def ask(path: str) -> Python | None:
 
 def candidates(series: str) -> Iterator[str]:
     plain = series.rstrip("t")
-    for folder in sorted(Path.home().glob(f".pyenv/versions/{plain}.*"), reverse=True):
+    folders = Path.home().glob(f".pyenv/versions/{plain}.*")
+    for folder in sorted(folders, key=lambda one: [*map(int, re.findall(r"\d+", one.name))], reverse=True):
         yield str(folder / "bin" / f"python{series}")
     if found := shutil.which(f"python{series}"):
         yield found
 
 
 def find_pythons() -> list[Python]:
-    """One of each series, the first that has headers; says which have none."""
-    found, missing = [], []
+    """One of each series, the first that has headers."""
+    found = []
     for series in SERIES:
         for path in candidates(series):
             python = ask(path)
             if python and python.series == series and (python.include / "Python.h").exists():
                 found.append(python)
                 break
-        else:
-            missing.append(series)
-    if missing:
-        say(f"not found, on PATH or in ~/.pyenv, with headers: Python {', '.join(missing)}; --python takes a path")
     return found
 
 
@@ -170,6 +178,8 @@ def given_pythons(paths: list[str]) -> list[Python]:
             raise Failed(f"--python {path}: no CPython runs there; expected the path of one, of {', '.join(SERIES)}")
         if not (python.include / "Python.h").exists():
             raise Failed(f"--python {path}: {python.include} has no Python.h; install its headers (python3.X-dev)")
+        if python.series not in SERIES or python.series in (one.series for one in found):
+            raise Failed(f"--python {path}: is a Python {python.series}; expected one of each of {', '.join(SERIES)}")
         found.append(python)
     return found
 
@@ -182,7 +192,8 @@ def tool(arch: str, name: str, machine: str) -> str:
     for candidate in (COMPILERS[arch] + name, *([name] if arch == machine else [])):
         if found := shutil.which(candidate):
             return found
-    raise Failed(f"there is no {COMPILERS[arch]}{name}; install Debian's package g++-{COMPILERS[arch].rstrip('-')}")
+    package = "g++" if arch == machine else PACKAGES[arch]
+    raise Failed(f"there is no {COMPILERS[arch]}{name}; install Debian's package {package}, or choose with --arch")
 
 
 def own_headers(python: Python, folder: Path) -> Path:
@@ -193,7 +204,15 @@ def own_headers(python: Python, folder: Path) -> Path:
     return folder
 
 
-def check_sizes(python: Python, compiler: str, headers: Path, numpy: Path, folder: Path) -> None:
+def check_compiler(python: Python, arch: str) -> None:
+    """Refuse one that uses newer instructions by itself. (Its modules do not say so: gcc leaves no note in them.)"""
+    tool(arch, "g++", python.machine)
+    macros = run(tool(arch, "gcc", python.machine), "-dM", "-E", "-x", "c", os.devnull)
+    if newer := re.search(r"__SSE3__|__AVX__|__ARM_FEATURE_ATOMICS", macros):
+        raise Failed(f"the compiler for {arch} is set up for newer processors ({newer[0]}); expected the baseline")
+
+
+def check_sizes(compiler: str, headers: Path, numpy: Path, folder: Path) -> None:
     """Compare each size that Python's and numpy's headers have written down with the compiler's own."""
     types = {
         "SIZEOF_INT": "int",
@@ -230,7 +249,9 @@ def build_variables(python: Python, arch: str, headers: Path, tree: Path) -> dic
     The interpreter's own options are those of whoever built it; here they are the same for all.
     """
     gcc, gxx = tool(arch, "gcc", python.machine), tool(arch, "g++", python.machine)
-    options = f"-DNDEBUG -g0 -O3 -fwrapv -Wall -I{headers} -include {OLD_GLIBC} -ffile-prefix-map={tree}=."
+    paths = (f"-I{headers}", f"-ffile-prefix-map={tree}=.", "-include", str(OLD_GLIBC))
+    options = f"-DNDEBUG -g0 -O3 -fwrapv -Wall {shlex.join(paths)}"
+    gcc, gxx = shlex.quote(gcc), shlex.quote(gxx)
     link = "-shared -Wl,-s -Wl,--build-id=none"
     own = {
         "CC": gcc,
@@ -268,16 +289,21 @@ def build_sdist(output: Path, work: Path, epoch: str) -> Path:
     tree = work / "commit"
     tree.mkdir()
     archive = work / "commit.tar"
-    run("git", "archive", "--output", archive, "HEAD", folder=ROOT)
-    with tarfile.open(archive) as whole:
-        whole.extractall(tree, filter="data")
-    environment = fresh_environment(sys.executable, work / "sdist-venv", ("build", *BUILD))
-    command = [environment, "-m", "build", "--sdist", "--no-isolation", "--outdir", work / "sdist"]
+    as_they_are = ("-c", "core.autocrlf=false", "-c", "core.eol=lf")
+    run("git", *as_they_are, "archive", "--output", archive, "HEAD", folder=ROOT)
+    unpack(archive, tree)
+    mine = fresh_environment(sys.executable, work / "sdist-venv", ("build", *BUILD))
+    command = [mine, "-m", "build", "--sdist", "--no-isolation", "--outdir", work / "sdist"]
     run(*command, folder=tree, SOURCE_DATE_EPOCH=epoch)
     (made,) = (work / "sdist").glob("*.tar.gz")
     target = output / made.name
     plain_tar(made, target, int(epoch))
     return target
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as whole:
+        whole.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # before 3.11.4
 
 
 def plain_tar(source: Path, target: Path, epoch: int) -> None:
@@ -294,16 +320,20 @@ def plain_tar(source: Path, target: Path, epoch: int) -> None:
             new.addfile(member, old.extractfile(member) if member.isfile() else None)
 
 
-def build_wheel(python: Python, arch: str, tree: Path, tools: str, output: Path, work: Path, epoch: str) -> Made:
-    """One wheel, from the unpacked sdist in `tree`, with its bill of materials, checked."""
+def build_wheel(python: Python, arch: str, tree: Path, checker: str, output: Path, work: Path, epoch: str) -> Made:
+    """
+    One wheel, from the unpacked sdist in `tree`, with its bill of materials, checked.
+
+    `checker` is an interpreter that has TOOLS.
+    """
     work.mkdir()
-    environment = work.parent / f"venv-{python.series}"
-    mine = str(environment / "bin/python")
-    if not environment.exists():
-        fresh_environment(python.path, environment, BUILD)
+    venv = work.parent / f"venv-{python.series}"
+    mine = str(venv / "bin/python")
+    if not venv.exists():
+        fresh_environment(python.path, venv, BUILD)
     headers = own_headers(python, work / "include")
     numpy = Path(run(mine, "-c", "import numpy; print(numpy.get_include())").strip())
-    check_sizes(python, tool(arch, "gcc", python.machine), headers, numpy, work)
+    check_sizes(tool(arch, "gcc", python.machine), headers, numpy, work)
     variables = pprint.pformat(build_variables(python, arch, headers, tree))
     (work / "f1buf_build_variables.py").write_text(f"build_time_vars = {variables}\n")
     shutil.rmtree(tree / "build", ignore_errors=True)
@@ -318,31 +348,37 @@ def build_wheel(python: Python, arch: str, tree: Path, tools: str, output: Path,
         _PYTHON_HOST_PLATFORM=f"linux-{arch}",
     )
     (raw,) = (work / "raw").glob("*.whl")
-    run(tools, ROOT / "tools/sbom.py", raw, SOURCE_DATE_EPOCH=epoch, PYTHONHASHSEED="0")
-    verdict = audited(raw, tools)
-    check_symbols(raw, work)
+    run(checker, ROOT / "tools/sbom.py", raw, SOURCE_DATE_EPOCH=epoch, PYTHONHASHSEED="0")
+    verdict = audited(raw, checker)
+    check_modules(raw, work)
     return Made(Path(shutil.copy(raw, output)), verdict)
 
 
-def audited(wheel: Path, tools: str) -> str:
+def audited(wheel: Path, checker: str) -> str:
     """auditwheel's verdict: for which platforms its symbols do; an error where it is not for GLIBC."""
-    told = json.loads(run(tools, "-m", "auditwheel", "show", "--json", wheel))
+    told = json.loads(run(checker, "-m", "auditwheel", "show", "--json", wheel))
     tag = told["overall_tag"]
     version = re.fullmatch(r"manylinux_(\d+)_(\d+)_\w+", tag)
-    if version is None or tuple(map(int, version.groups())) > GLIBC or told["external_libs"] or told["unsupported_isa"]:
+    if version is None or tuple(map(int, version.groups())) > GLIBC or told["external_libs"]:
         needs = {name: versions[-1] for name, versions in told["versioned_symbols"].items()}
         raise Failed(
             f"auditwheel says {tag} of {wheel.name}, expected {platform_tag('...')} or older: it needs {needs}, "
-            f"newer instructions: {told['unsupported_isa']}; see tools/old_glibc.hpp"
+            f"libraries: {[*told['external_libs']]}; see tools/old_glibc.hpp"
         )
     return tag
 
 
-def check_symbols(wheel: Path, work: Path) -> None:
-    """Refuse a symbol of unknown origin: one without a version must be Python's. auditwheel reads versions alone."""
+def check_modules(wheel: Path, work: Path) -> None:
+    """
+    Refuse a symbol of unknown origin: one without a version must be Python's. auditwheel reads versions alone.
+
+    And a path of whoever built it, where libraries would be looked for.
+    """
     folder = work / "symbols"
     shutil.unpack_archive(wheel, folder, "zip")
     for module in sorted(folder.rglob("*.so")):
+        if re.search(r"\((RPATH|RUNPATH)\)", run("readelf", "--dynamic", "--wide", module)):
+            raise Failed(f"{module.name} names a folder to look for libraries in (RPATH); expected none")
         for line in run("readelf", "--dyn-syms", "--wide", module).splitlines():
             words = line.split()
             if len(words) < 8 or words[6] != "UND" or words[4] == "WEAK" or "@" in words[7]:
@@ -352,24 +388,24 @@ def check_symbols(wheel: Path, work: Path) -> None:
 
 
 def build(pythons: list[Python], arches: list[str], output: Path) -> list[Made]:
+    """All of it; what was made is in `output` once all is."""
     epoch = commit_time()
-    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        finished = work / "finished"
+        finished.mkdir()
         say("the sdist")
-        sdist = build_sdist(output, work, epoch)
-        made = [Made(sdist, "")]
-        if not pythons:
-            return made
-        with tarfile.open(sdist) as archive:
-            archive.extractall(work / "tree", filter="data")
-        (tree,) = (work / "tree").iterdir()
-        tools = fresh_environment(sys.executable, work / "tools", TOOLS)
+        made = [Made(build_sdist(finished, work, epoch), "")]
+        if pythons:
+            unpack(made[0].path, work / "tree")
+            (tree,) = (work / "tree").iterdir()
+            checker = fresh_environment(sys.executable, work / "tools", TOOLS)
         for python in pythons:
             for arch in arches:
                 say(f"Python {python.series}, {arch}")
-                made.append(build_wheel(python, arch, tree, tools, output, work / f"{python.series}-{arch}", epoch))
-    return made
+                its = work / f"{python.series}-{arch}"
+                made.append(build_wheel(python, arch, tree, checker, finished, its, epoch))
+        return [Made(Path(shutil.move(one.path, output)), one.verdict) for one in made]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -386,7 +422,12 @@ def table(made: list[Made]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def refuse_what_is_there(output: Path) -> None:
+def make_ready(output: Path) -> None:
+    """Make the folder; refuse one that has wheels already."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"--output {output}: {error.strerror}; expected a folder that can be made") from None
     if there := [*output.glob("*.whl"), *output.glob("*.tar.gz")]:
         raise Failed(f"{output} has {there[0].name} already; expected a folder without wheels: give another --output")
 
@@ -410,25 +451,45 @@ def main() -> int:
     parser.add_argument("--sdist", action="store_true", help="the sdist alone")
     parser.add_argument("--check-reproducible", action="store_true", help="build all twice, and compare the bytes")
     arguments = parser.parse_args()
-    arches = arguments.arch or list(COMPILERS)
+    if arguments.sdist and (arguments.python or arguments.arch):
+        parser.error("--sdist is for every Python and processor; expected it without --python and --arch")
+    os.umask(0o022)  # the modes of files are in a wheel
     try:
-        refuse_what_is_there(arguments.output)
-        refuse_changes()
-        pythons = []
-        if not arguments.sdist:
-            pythons = given_pythons(arguments.python) if arguments.python else find_pythons()
-        made = build(pythons, arches, arguments.output.absolute())
-        print(table(made))
-        if arguments.check_reproducible:
-            with contextlib.ExitStack() as stack:
-                again = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                different = differences(made, build(pythons, arches, again))
-            print(f"built twice: {', '.join(different) + ' differ' if different else 'the same bytes'}")
-            return 1 if different else 0
+        make_all(arguments)
     except Failed as error:
         say(f"wheels: error: {error}")
         return 1
     return 0
+
+
+def make_all(arguments: argparse.Namespace) -> None:
+    refuse_changes()
+    arches = arguments.arch or list(COMPILERS)
+    pythons = []
+    if not arguments.sdist:
+        pythons = given_pythons(arguments.python) if arguments.python else find_pythons()
+    for python in pythons:
+        for arch in arches:  # before anything takes time
+            check_compiler(python, arch)
+    make_ready(arguments.output)
+    made = build(pythons, arches, arguments.output.absolute())
+    print(table(made))
+    if arguments.check_reproducible:
+        with tempfile.TemporaryDirectory() as again:
+            different = differences(made, build(pythons, arches, Path(again)))
+        if different:
+            raise Failed(f"built twice: {', '.join(different)} differ")
+        print("built twice: the same bytes")
+    if not arguments.sdist and not arguments.python:
+        say_what_is_missing(pythons)
+
+
+def say_what_is_missing(pythons: list[Python]) -> None:
+    if missing := [series for series in SERIES if series not in (python.series for python in pythons)]:
+        raise Failed(
+            f"not built: Python {', '.join(missing)}, of which PATH and ~/.pyenv have no interpreter with headers; "
+            "--python names what is to be built"
+        )
 
 
 if __name__ == "__main__":
