@@ -13,26 +13,30 @@ A root is a Debian of its own, made by mmdebstrap and kept in --cache (~/.cache/
     forky-amd64      Debian testing, its CPython 3.14 and 3.15
     trixie-arm64     Debian 13 for aarch64, under qemu-user (Debian: qemu-user-static, binfmt-support)
     bookworm-arm64   Debian 12 for aarch64
+    forky-arm64      Debian testing for aarch64
     trixie-i386      Debian 13 for 32 bits: the sdist alone, on Debian's own numpy
+    here             no root: this machine, with those Pythons that tools/wheels.py finds and no root has
 
 The wheels are tried where there is no compiler, which is looked at first; the sdist in a copy of the root with one.
 Each trial: install into a fresh virtual environment; `f1buf run --duration 5 --json`, all of whose readings must have
-been analysed; tests of rings, shared rings and queues, of the sdist, against what is installed. A wheel for another
-Python than a root has is left out there, and named. Needs root, for mounts that are gone when it ends, and the network.
+been analysed; tests of rings, shared rings and queues, of the sdist, against what is installed. Needs root, for mounts
+that are gone when it ends, and the network.
 
-Prints a line for each trial; what it ran is in the cache, beside the root (ROOT.log). Exit status: 1 where one failed.
+Prints a line for each trial, and at the end the wheels that were not tried; what it ran is in the cache, beside the
+root (ROOT.log). Exit status: 1 where one failed, or there was none.
 """
 
 import argparse
 import dataclasses
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from wheels import unpack
+from wheels import environment, find_pythons, unpack
 
 ROOT = Path(__file__).parents[1]
 MIRROR = "http://deb.debian.org/debian"
@@ -58,6 +62,7 @@ class Root:
     compiled_python: bool = False
     own_numpy: bool = False  # Debian's: PyPI has no wheels
     tests: tuple[str, ...] = TESTS
+    sdist: bool = True
 
     @property
     def name(self) -> str:
@@ -73,7 +78,16 @@ ROOTS = {
         Root("bullseye", "amd64", ("3.11",), "x86_64", packages=(), compiled_python=True, numpys=BOTH_NUMPYS),
         Root("forky", "amd64", ("3.14", "3.15"), "x86_64", packages=("python3.14-venv", "python3.15-venv")),
         Root("trixie", "arm64", ("3.13",), "aarch64", tests=EMULATED_TESTS),
-        Root("bookworm", "arm64", ("3.11",), "aarch64", tests=EMULATED_TESTS),
+        Root("bookworm", "arm64", ("3.11",), "aarch64", tests=EMULATED_TESTS, sdist=False),
+        Root(
+            "forky",
+            "arm64",
+            ("3.14", "3.15"),
+            "aarch64",
+            packages=("python3.14-venv", "python3.15-venv"),
+            tests=EMULATED_TESTS,
+            sdist=False,
+        ),
         Root(
             "trixie",
             "i386",
@@ -149,8 +163,8 @@ def in_root(folder: Path, root: Root, script: str, arguments: list[str], shared:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).unlink(missing_ok=True)
             shutil.copy(Path("/", name), folder / name)
-    environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    environment |= {
+    its = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    its |= {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
@@ -172,7 +186,7 @@ exec chroot '{folder}' /bin/bash -euc "$@"
     command = ["unshare", "--mount", "--pid", "--fork", "bash", "-c", mounts, "try_wheels", script, "bash", *arguments]
     if root.arch == "i386":
         command = ["setarch", "linux32", *command]
-    logged(command, log, environment)
+    logged(command, log, its)
 
 
 def made_root(root: Root, cache: Path, log: Path) -> Path:
@@ -212,8 +226,10 @@ def with_compiler(root: Root, folder: Path, cache: Path, log: Path) -> Path:
 # -- trials -----------------------------------------------------------------------------------------------------------
 
 
-def try_one(what: str, folder: Path, root: Root, series: str, made: Path, tests: str, numpy: str, log: Path) -> bool:
-    """One trial; prints what came of it."""
+def try_one(
+    what: str, root: Root, folder: Path | None, python: str, made: Path, tests: str, numpy: str, log: Path
+) -> bool:
+    """One trial, in the root that is this folder, or on this machine; prints what came of it."""
     is_sdist = made.name.endswith(".tar.gz")
     if root.own_numpy:  # Debian's, and its pytest and hypothesis
         install = 'pip install -q "setuptools>=77" "Cython>=3.3"\npip install -q --no-build-isolation "$2"'
@@ -221,14 +237,16 @@ def try_one(what: str, folder: Path, root: Root, series: str, made: Path, tests:
         install = f'pip install -q {"" if is_sdist else "--only-binary :all: "}"$2" "{numpy}" pytest hypothesis'
     script = TRIAL.format(
         options="--system-site-packages" if root.own_numpy else "",
-        compilerless="false" if is_sdist else "true",
+        compilerless="true" if folder is not None and not is_sdist else "false",
         install=install,
         tests=" ".join(root.tests),
     )
-    python = f"/opt/python/bin/python{series}" if root.compiled_python else f"python{series}"
     mark = log.stat().st_size if log.exists() else 0
     try:
-        in_root(folder, root, script, [python, f"{SHARED}/{made.name}", f"{SHARED}/{tests}"], made.parent, log)
+        if folder is None:
+            logged(["bash", "-euc", script, "bash", python, str(made), str(made.parent / tests)], log, environment())
+        else:
+            in_root(folder, root, script, [python, f"{SHARED}/{made.name}", f"{SHARED}/{tests}"], made.parent, log)
     except Failed as error:
         print(f"FAILED  {what}\n{error}", flush=True)
         return False
@@ -239,33 +257,49 @@ def try_one(what: str, folder: Path, root: Root, series: str, made: Path, tests:
     return True
 
 
-def try_root(root: Root, dist: Path, tests: str, cache: Path, kinds: set[str]) -> bool:
-    log = cache / f"{root.name}.log"
-    folder = made_root(root, cache, log)
-    good = True
-    for made in sorted(dist.glob(f"*_{root.machine}.whl")) if "wheels" in kinds else []:
-        series = wheel_series(made)
-        if series not in root.pythons:
-            print(f"left out  {root.name}: {made.name}: the root has Python {', '.join(root.pythons)}")
-            continue
-        for numpy in root.numpys:
-            good &= try_one(f"{root.name}: {made.name}, {numpy}", folder, root, series, made, tests, numpy, log)
-    for made in dist.glob("*.tar.gz") if "sdist" in kinds else []:
-        compiler = with_compiler(root, folder, cache, log)
-        what = f"{root.name}: {made.name}, with g++"
-        good &= try_one(what, compiler, root, root.pythons[0], made, tests, "numpy", log)
-    return good
-
-
 def wheel_series(wheel: Path) -> str:
     """The Python that a wheel is for: 3.13 of cp313-cp313, 3.13t of cp313-cp313t."""
     return "3." + wheel.stem.split("-")[3].removeprefix("cp3")
 
 
+def try_root(root: Root, dist: Path, tests: str, cache: Path, kinds: set[str]) -> dict[Path, bool]:
+    """What was tried there, and whether all of it was good."""
+    log = cache / f"{root.name}.log"
+    folder = made_root(root, cache, log)
+    bin_folder = "/opt/python/bin/" if root.compiled_python else ""
+    wheels = sorted(dist.glob(f"*_{root.machine}.whl")) if "wheels" in kinds else []
+    came = {}
+    for made in wheels:
+        if (series := wheel_series(made)) in root.pythons:
+            python = f"{bin_folder}python{series}"
+            trials = [(f"{root.name}: {made.name}, {numpy}", numpy) for numpy in root.numpys]
+            passed = [try_one(what, root, folder, python, made, tests, numpy, log) for what, numpy in trials]
+            came[made] = all(passed)
+    for made in dist.glob("*.tar.gz") if "sdist" in kinds and root.sdist else []:
+        compiler = with_compiler(root, folder, cache, log)
+        what = f"{root.name}: {made.name}, with g++"
+        python = f"{bin_folder}python{root.pythons[0]}"
+        came[made] = try_one(what, root, compiler, python, made, tests, "numpy", log)
+    return came
+
+
+def try_here(dist: Path, tests: str, cache: Path) -> dict[Path, bool]:
+    """The same of what no root has a Python for, with those of this machine."""
+    machine = platform.machine()
+    elsewhere = {series for root in ROOTS.values() if root.machine == machine for series in root.pythons}
+    pythons = {python.series: python.path for python in find_pythons() if python.series not in elsewhere}
+    here = Root("here", "", tuple(pythons), machine)
+    came = {}
+    for made in sorted(dist.glob(f"*_{machine}.whl")):
+        if python := pythons.get(wheel_series(made)):
+            came[made] = try_one(f"here: {made.name}", here, None, python, made, tests, "numpy", cache / "here.log")
+    return came
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dist", type=Path, help="the folder that tools/wheels.py has filled")
-    parser.add_argument("--root", action="append", choices=ROOTS, help="default: all")
+    parser.add_argument("--root", action="append", choices=[*ROOTS, "here"], help="default: all")
     parser.add_argument("--wheels", action="store_true", help="wheels alone")
     parser.add_argument("--sdist", action="store_true", help="the sdist alone")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/f1buf-roots", metavar="DIR")
@@ -278,17 +312,26 @@ def main() -> int:
     if os.geteuid() != 0:
         parser.error("not root: expected root's rights, for chroot and mounts")
     cache.mkdir(parents=True, exist_ok=True)
+    came: dict[Path, list[bool]] = {}
     good = True
     with tempfile.TemporaryDirectory(dir=dist) as work:
         unpack(sdists[0], Path(work))
         tests = f"{Path(work).name}/{next(Path(work).iterdir()).name}"
-        for name in arguments.root or ROOTS:
+        for name in arguments.root or [*ROOTS, "here"]:
             try:
-                good &= try_root(ROOTS[name], dist, tests, cache, kinds)
+                if name in ROOTS:
+                    its = try_root(ROOTS[name], dist, tests, cache, kinds)
+                else:
+                    its = try_here(dist, tests, cache) if "wheels" in kinds else {}
             except Failed as error:
                 print(f"FAILED  {name}: {error}", flush=True)
                 good = False
-    return 0 if good else 1
+                continue
+            for made, passed in its.items():
+                came.setdefault(made, []).append(passed)
+    for made in sorted({*dist.glob("*.whl"), *sdists} - came.keys()):
+        print(f"not tried  {made.name}")
+    return 0 if good and came and all(map(all, came.values())) else 1
 
 
 if __name__ == "__main__":
