@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,9 +98,15 @@ def add_bill(wheel: Path, epoch: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH", OLDEST))
-    for wheel in parser.parse_args().wheels:
-        add_bill(wheel, max(epoch, OLDEST))
+    wheels = parser.parse_args().wheels
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", str(OLDEST))
+    if not epoch.isdecimal():
+        parser.error(f"SOURCE_DATE_EPOCH is {epoch!r}; expected seconds since 1970")
+    for wheel in wheels:
+        if not zipfile.is_zipfile(wheel):
+            parser.error(f"{wheel}: no wheel; expected files that tools/wheels.py or cibuildwheel has made")
+    for wheel in wheels:
+        add_bill(wheel, max(int(epoch), OLDEST))
 
 
 if __name__ == "__main__":
