@@ -66,9 +66,10 @@ def __getattr__(name: str) -> "Any":
     try:
         home = import_module(_HOMES[name])
     except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("f1buf."):
+        missing = error.name or ""
+        if not _why_not_here() and not missing.startswith("f1buf."):
             raise
-        raise _missing(error.name) from error
+        raise _missing(missing) from error
     value = globals()[name] = getattr(home, name)
     return value
 
@@ -121,8 +122,22 @@ def _check_archive() -> None:
         raise _missing("f1buf.core.sync")
 
 
+def _why_not_here() -> str:
+    """Why f1buf is not compiled for this system, in the words of setup.py; empty where it is meant for it."""
+    if sys.platform != "linux":
+        wsl = "; on Windows, use WSL" if sys.platform in ("win32", "cygwin") else ""
+        return f"runs on Linux alone (futexes, eventfd, locks of open files), and this is {sys.platform}{wsl}"
+    if sys.implementation.name != "cpython":
+        import platform
+
+        return f"runs on CPython alone, and this is {platform.python_implementation()}: use CPython 3.11 or newer"
+    return ""
+
+
 def _missing(name: str) -> ImportError:
     """The error where a module of f1buf, most likely a compiled one, is not found."""
+    if here := _why_not_here():
+        return ImportError(f"f1buf {here}", name=name)
     archive = getattr(__spec__.loader, "archive", None)
     if getattr(sys, "frozen", False):
         why = (
