@@ -93,20 +93,49 @@ def use_sample():
     assert ring.get_many().tolist() == [0, 1, 2, 3, 0]
 
 
-def test_what_was_built_for_other_c_calls_is_refused_at_its_import(tmp_path):
+# How an f1buf with other C calls declares RingBuffer, and what the import of a module says that was built for it.
+OTHER_LAYOUTS = {
+    "as large": ("", ["ImportError"]),
+    "larger": ("cdef uint64_t[8] more", ["ValueError"]),
+    "smaller": (None, ["RuntimeWarning", "ImportError"]),
+}
+REFUSED = {
+    "ImportError": "f1buf.ring.ring does not export expected C variable c_api_0__rebuild_your_module_for_this_f1buf",
+    "ValueError": "f1buf.ring.ring.RingBuffer size changed, may indicate binary incompatibility",
+    "RuntimeWarning": "f1buf.ring.ring.RingBuffer size changed, may indicate binary incompatibility",
+}
+IMPORT = """
+import sys, warnings
+sys.path.append({!r})
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    try:
+        import stale
+    except Exception as error:
+        told.append(warnings.WarningMessage(error, type(error), "", 0))
+for each in told:
+    print(each.category.__name__, each.message, sep="|")
+"""
+
+
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS)
+def test_what_was_built_for_other_c_calls_is_refused_at_its_import(tmp_path, layout):
     """Built against an f1buf whose number is another one."""
     other = tmp_path / "other/f1buf"
     shutil.copytree(Path(f1buf.get_include()), other, ignore=shutil.ignore_patterns("*.cpp", "__pycache__"))
     declarations = other / "ring/ring.pxd"
     text = declarations.read_text(encoding="utf-8")
-    assert text.count("cdef int c_api_1__") == 1
+    last = "cdef object __weakref__"
+    assert (text.count("cdef int c_api_1__"), text.count(last)) == (1, 1)
+    added, kinds = OTHER_LAYOUTS[layout]
+    text = text.replace(last, "" if added is None else f"{last}\n    {added}")
     declarations.write_text(text.replace("cdef int c_api_1__", "cdef int c_api_0__"), encoding="utf-8")
     source = "from f1buf cimport RingBuffer\n\ndef end(RingBuffer ring): ring.shut_down(True)\n"
     built = compile_module(tmp_path, "stale", source, package=other)
-    told = run_python(
-        f"import sys; sys.path.append({str(built)!r})\ntry: import stale\nexcept ImportError as error: print(error)\n"
-    )
-    assert told.strip() == "f1buf.ring.ring does not export expected C variable c_api_0__build_this_module_anew"
+    told = [line.split("|") for line in run_python(IMPORT.format(str(built))).splitlines()]
+    assert [kind for kind, _ in told] == kinds
+    for kind, message in told:
+        assert message.startswith(REFUSED[kind])
 
 
 def test_where_the_headers_are_is_told_without_numpy():
