@@ -118,19 +118,66 @@ def test_who_reads_the_pinned_versions_is_there():
     assert "-c tools/build-constraints.txt" in hosted["before-build"]
 
 
+C_FILES = ("ring/ring.pxd", "core/sync.pxd", "core/sync.hpp")
+
+
 def without_comments(text):
     return re.sub(r"\s+", " ", re.sub(r"(#|//).*", "", text))
 
 
-def test_the_number_of_the_c_calls_is_counted_up_with_their_layout():
+C_CALLS = {name: (ROOT / "f1buf" / name).read_text(encoding="utf-8") for name in C_FILES}
+
+
+def digest_of(files):
+    """(number, hash) of all that another project's module compiles in: the class, its calls, and what these are given.
+
+    Of sync.pxd and sync.hpp that is what the class is made of, and what `f1buf/__init__.pxd` takes from there:
+    Outcome (not what is inside only), FOREVER, and `now_ns`, whose clock the deadlines are on.
+    """
+    ring, sync, data = (files[name] for name in C_FILES)
+    number = re.search(r"c_api_(\d+)__rebuild_your_module_for_this_f1buf", ring)[1]
+    parts = [
+        ring[ring.index("cdef class RingBuffer") :].replace(f"c_api_{number}__", ""),
+        data[data.index("struct Waiter {") : data.index("inline void lock(Monitor")],
+        re.search(r"cdef enum Outcome:.*?(?=# Inside only)", sync, re.DOTALL)[0],
+        re.search(r"constexpr std::int64_t FOREVER = .*", data)[0],
+        re.search(r"inline std::int64_t now_ns\(\).*?\n}\n", data, re.DOTALL)[0],
+    ]
+    return number, hashlib.sha256("".join(map(without_comments, parts)).encode()).hexdigest()[:12]
+
+
+def test_the_number_of_the_c_calls_is_counted_up_with_what_modules_compile_in():
     """Where this fails: count up `c_api_N__` in `f1buf/ring/ring.pxd`, then write the new pair here."""
-    declarations = (ROOT / "f1buf/ring/ring.pxd").read_text(encoding="utf-8")
-    number = re.search(r"c_api_(\d+)__rebuild_your_module_for_this_f1buf", declarations)[1]
-    data = (ROOT / "f1buf/core/sync.hpp").read_text(encoding="utf-8")
-    data = data[data.index("struct Waiter {") : data.index("inline void lock(Monitor")]
-    layout = without_comments(declarations[declarations.index("cdef class RingBuffer") :]) + without_comments(data)
-    layout = layout.replace(f"c_api_{number}__", "")
-    assert (number, hashlib.sha256(layout.encode()).hexdigest()[:12]) == ("1", "636884acf3d8")
+    assert digest_of(C_CALLS) == ("1", "a0cbfee16175")
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("core/sync.pxd", "FULL = 1", "FULL = 2"),
+        ("core/sync.pxd", "    CLOSED = 9 ", "    LATE = 10\n    CLOSED = 9 "),
+        ("core/sync.hpp", "FOREVER = INT64_MAX", "FOREVER = INT64_MAX - 1"),
+        ("core/sync.hpp", "steady_clock::now()", "system_clock::now()"),
+        ("core/sync.hpp", "int step = 0;", "long step = 0;"),
+        ("ring/ring.pxd", "deadline_after(double seconds)", "deadline_after(float seconds)"),
+        ("ring/ring.pxd", "    cdef size_t itemsize ", "    cdef int itemsize "),
+    ],
+)
+def test_a_change_of_what_modules_compile_in_is_seen(name, before, after):
+    assert C_CALLS[name].count(before) == 1
+    assert digest_of({**C_CALLS, name: C_CALLS[name].replace(before, after)}) != digest_of(C_CALLS)
+
+
+def test_what_other_projects_may_cimport_is_looked_at():
+    text = (ROOT / "f1buf/__init__.pxd").read_text(encoding="utf-8")
+    names = {name for line in re.findall(r"^from .* cimport (.*)", text, re.MULTILINE) for name in line.split(", ")}
+    assert names == {"FOREVER", "Outcome", "RingBuffer", "deadline_after", "now_ns"}  # else see `digest_of`
+
+
+def test_what_is_only_inside_changes_nothing():
+    edited = C_CALLS["core/sync.pxd"].replace("    TICKED ", "    TOLD\n    TICKED ")
+    assert edited != C_CALLS["core/sync.pxd"]
+    assert digest_of({**C_CALLS, "core/sync.pxd": edited}) == digest_of(C_CALLS)
 
 
 # -- the sdist, and a wheel -------------------------------------------------------------------------------------------

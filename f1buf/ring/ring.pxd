@@ -132,8 +132,8 @@ cdef class RingBuffer:
 # imported that cimports it: where the number is another one, that is an ImportError, and the name is its message: "...
 # does not export expected C variable c_api_1__rebuild_your_module_for_this_f1buf". Before that it compares the size of
 # the class: a ValueError where the module was built for a larger one, a RuntimeWarning where for a smaller one. Count
-# the number up with each change of the class, of what it is made of, and of the order of its calls;
-# `tests/test_wheels.py` notices.
+# the number up with each change of the class, of what it is made of, of the order of its calls, and of what modules
+# compile in (Outcome, FOREVER, `now_ns`); `tests/test_wheels.py` notices.
 cdef int c_api_1__rebuild_your_module_for_this_f1buf
 
 # The absolute deadline so many seconds from now, for the calls above; from 292 years on it is FOREVER. 0, what is
