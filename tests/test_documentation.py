@@ -201,6 +201,44 @@ def test_what_shows_the_feature_tables_entries_exists():
             assert re.search(rf"^(?:async )?def {name}\(", text, re.MULTILINE), f"{file} has no {name}"
 
 
+DECLARED = re.compile(r"(?:std::atomic<[^;()]*?>|\batomic\[[^\]]*\]|\b(?:Word|Number)) +(\w[^;=(\n]*)")
+
+
+def atomics_of(source):
+    """The names of the atomics that C++ or Cython declares: words that threads share without a lock."""
+    source = re.sub(r"(//|#| ctypedef | using ).*", "", source)
+    return {re.match(r"\w+", name)[0] for names in DECLARED.findall(source) for name in re.split(r", *", names.strip())}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("std::atomic<std::uint64_t> forwarded{0}, failed{0};  // Word more", {"forwarded", "failed"}),
+        ("    cdef atomic[int] mode   # a Mode", {"mode"}),
+        ("  alignas(128) Number seq;\n  Number intent[3];\n  Word id{0};", {"seq", "intent", "id"}),
+        ("using Word = std::atomic<int>;\n    ctypedef atomic[int] Word\n    Number* intent\nf(Word *word)", set()),
+    ],
+)
+def test_what_an_atomic_is(source, names):
+    assert atomics_of(source) == names
+
+
+def test_each_atomic_has_its_place_in_the_argument_about_memory_order():
+    section = re.search(
+        r"### On a processor that reorders\n(.*?)(?=\n##|\Z)", PAGES["docs/architecture.md"], re.DOTALL
+    )[1]
+    named = {name for quoted in re.findall(r"`([^`]*)`", section) for name in re.findall(r"\w+", quoted)}
+    found = 0
+    for path in sorted((ROOT / "f1buf").rglob("*.*")):
+        if path.suffix in (".hpp", ".pxd", ".pxi", ".pyx"):
+            atomics = atomics_of(path.read_text(encoding="utf-8"))
+            assert atomics <= named, (
+                f"{path.name}: say in docs/architecture.md why the order of {atomics - named} suffices"
+            )
+            found += len(atomics)
+    assert found > 60
+
+
 @each_page
 def test_tables_have_the_same_cells_in_each_row(name):
     for table in re.findall(r"(?:^\|.*\n)+", PAGES[name], re.MULTILINE):
