@@ -19,7 +19,7 @@ from helpers import REPEATS, WATCHDOG, Task, seeded, wait_until
 pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
-from nats_helpers import Server, limit_stream, published, publishing
+from nats_helpers import Server, limit_stream, published, publishing, state
 from shared_helpers import child as forked
 from shared_helpers import stay
 
@@ -270,6 +270,8 @@ def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty
     task.result()
     server.start()
     parts = sorted(map(read_footer, folder.glob("spool-*")), key=lambda part: (part.number, part.progress["first"]))
+    name = url.rpartition("/")[2]
+    end = state(url, name).last_seq + len(parts[:late])
     looked, coming = publisher_module._end_of_stream, [parts[:late]]
 
     async def end_of_stream(link, info):
@@ -292,6 +294,7 @@ def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty
         assert second.as_dict()["spool"]["found"] == sum(part.rows for part in parts[late:] if late)
         put(second, 1000, 5000)
     check(taken(url), 6000)
+    assert second.messages == state(url, name).last_seq - end
     assert os.listdir(folder) == []
 
 

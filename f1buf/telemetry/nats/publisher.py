@@ -257,6 +257,7 @@ class Publisher:
             answer = await link.client.request(first.subject, first.data, timeout=link.answer_s, headers=headers)
             if "error" not in json.loads(answer.data):
                 self._has_begun = True
+                self.messages, self.bytes = 1, len(first.data)
                 return
 
     # -- the thread ---------------------------------------------------------------------------------------------------
