@@ -202,6 +202,7 @@ def made_root(root: Root, cache: Path, log: Path) -> Path:
     subprocess.run(["rm", "-rf", "--one-file-system", folder], check=True)
     packages = ",".join(("ca-certificates", *root.packages))
     options = ["--variant=minbase", f"--architectures={root.arch}", f"--include={packages}"]
+    options += ['--aptopt=Acquire::Check-Valid-Until "false"']  # of a mirror that is a snapshot, or of an old release
     logged(["mmdebstrap", *options, root.suite, str(folder), MIRROR], log)
     if root.compiled_python:
         in_root(folder, root, COMPILE_PYTHON, [], ROOT, log)
