@@ -111,13 +111,23 @@ cdef class _Mutex:
         The thread that forked is, where it did so in a signal handler or a hook: it goes on holding the lock, and is
         told to look again where it waits.
         """
+        cdef bint is_first
         if self.made_after.load() == forks:
             return 0
-        self.made_after.store(forks)
+        queue = self.queue()
+        lock = threading.Lock()
+        if queue is not None:
+            (<_QueueCore> queue).monitor.slot_lock.lock()
+        is_first = self.made_after.load() != forks  # of the child's threads: one renews it, the others find that done
         # (Other threads of the child may have got the names of the parent's.)
-        if self.holder.load(memory_order_relaxed) != main_thread:
+        if is_first and self.holder.load(memory_order_relaxed) != main_thread:
             self.holder.store(0, memory_order_relaxed)
-            self.lock = threading.Lock()
+            lock, self.lock = self.lock, lock  # nothing ends until the slot lock is free
+        self.made_after.store(forks)  # last: who finds this takes the lock that stands there
+        if queue is not None:
+            (<_QueueCore> queue).monitor.slot_lock.unlock()
+        if not is_first:
+            return 0
         for waiters in self.waiters:
             while waiters:
                 try:

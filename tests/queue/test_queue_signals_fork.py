@@ -611,6 +611,37 @@ def test_a_child_can_use_a_queue_whose_mutex_its_parents_threads_hold(name):
     assert drained(queue) == [1]
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held by the parent"])
+def test_one_thread_of_the_child_gets_the_mutex(held):
+    """Whichever of them makes it anew, since a thread of the parent's may have it."""
+    queue, over = Queue(), threading.Event()
+    with queue.mutex:
+        pass  # it is converted
+
+    def hold():
+        with queue.mutex:
+            over.wait()
+
+    def check():
+        begin, end = threading.Barrier(4), threading.Barrier(4)
+
+        def take():
+            begin.wait()
+            taken = queue.mutex.acquire(False)
+            end.wait()
+            return taken
+
+        tasks = [Task(take) for _ in range(4)]
+        assert sum(task.result() for task in tasks) == 1
+
+    holder = parked(hold) if held else None
+    for _ in range(20 * REPEATS):
+        in_fork(check)
+    over.set()
+    if held:
+        holder.result()
+
+
 @each_algorithm
 def test_a_child_of_a_child_can_use_the_queue(kind):
     queue = kind(1)
