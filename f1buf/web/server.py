@@ -8,8 +8,8 @@ How it is divided
     connection.
 
 What it costs
-    After a round that took t seconds of the processor, with the messages to browsers, there is none for 50 t, but for a
-    second at most: that is 2 % of one processor, with very many browsers somewhat more. With many of them the page
+    After a round that took t seconds of the processor, with the messages to browsers, there is none for 100 t, but for
+    a second at most: that is 1 % of one processor, with very many browsers somewhat more. With many of them the page
     moves less often. What requests cost is not counted: whoever sends many must not stop the page for others.
 
 Who may read it
@@ -51,7 +51,7 @@ __all__ = ["PageError", "WebPage"]
 
 _INBOX = 262_144  # readings between two looks: all of a second at 262,000 a second
 _PERIOD = 0.1  # [s] between two looks, at least
-_REST = 50.0  # times as long as a round took
+_REST = 100.0  # times as long as a round took
 _LONGEST_REST = 1.0  # [s]
 _SLICE = 0.05  # [s] how often it looks meanwhile whether the run has ended
 _MOST_PAGES = 64  # browsers' pages that are open at once
