@@ -749,6 +749,15 @@ def compile_module(folder, name, source, package=None):
     return run_setup(folder, package)
 
 
+def not_where_detaching_may_crash(scenario):
+    """A parameter: at whose end daemon threads come to Python and let it go all the time."""
+    reason = (
+        "CPython 3.13 without the GIL may end in a segmentation fault where a daemon thread lets its state go (in "
+        "PyEval_SaveThread) while the main thread clears it: docs/pythons.md"
+    )
+    return pytest.param(scenario, marks=pytest.mark.skipif(not WITH_GIL and sys.version_info < (3, 14), reason=reason))
+
+
 def end_in_children(scenario):
     """`REPEATS` times through the interpreter's whole end, and another time by the caller."""
     for _ in range(REPEATS):

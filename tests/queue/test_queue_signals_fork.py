@@ -42,6 +42,7 @@ from helpers import (
     interrupt_once,
     interrupted_at_random,
     keep_calling,
+    not_where_detaching_may_crash,
     parked,
     put_amid_interrupts,
     put_now_and_then,
@@ -1032,7 +1033,7 @@ def wait_at_the_very_end():
 LEAVING = [
     leave_threads_waiting,
     leave_threads_waiting_on_one,
-    leave_threads_busy,
+    not_where_detaching_may_crash(leave_threads_busy),
     leave_threads_waiting_for_the_lock,
     leave_a_thread_amid_a_hook,
     leave_an_executor_like_pool,

@@ -32,6 +32,7 @@ from helpers import (
     each_call,
     in_fork,
     keep_calling,
+    not_where_detaching_may_crash,
     parked,
     reading,
     ring_with,
@@ -389,7 +390,11 @@ def use_at_the_very_end(ring):
     time.sleep(0.05)  # the threads' life, not a wait for something
 
 
-LEAVING = [leave_threads_waiting, leave_threads_waiting_for_a_copy, leave_threads_busy, leave_threads_looking]
+LEAVING = [
+    leave_threads_waiting,
+    leave_threads_waiting_for_a_copy,
+    *map(not_where_detaching_may_crash, (leave_threads_busy, leave_threads_looking)),
+]
 
 
 @thorough(but=("leave_threads_waiting", "leave_threads_busy"))
