@@ -2,7 +2,7 @@
 
     python tools/try_wheels.py dist                                  all wheels of dist/, the sdist, and every root
     python tools/try_wheels.py dist --root trixie-amd64              this root; may be given several times
-    python tools/try_wheels.py dist --root trixie-arm64 --wheels     the wheels alone: under emulation g++ takes its time
+    python tools/try_wheels.py dist --root trixie-arm64 --wheels     the wheels alone: emulated, g++ takes its time
 
 A root is a Debian of its own, made by mmdebstrap and kept in --cache (~/.cache/f1buf-roots; each 300 to 900 MB):
 
