@@ -167,7 +167,9 @@ async def asks_ahead(client: Any, stream: str, messages: int, take: Callable[[by
     config = {"name": name, "ack_policy": "none", "deliver_policy": "all", "mem_storage": True,
               "inactive_threshold": 60_000_000_000}  # fmt: skip
     body = {"stream_name": stream, "config": config, "action": "create"}
-    await client.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", json.dumps(body).encode(), timeout=PATIENCE_S)
+    create = f"$JS.API.CONSUMER.CREATE.{stream}.{name}"
+    said = json.loads((await client.request(create, json.dumps(body).encode(), timeout=PATIENCE_S)).data)
+    require("error" not in said, stream, str(said))
     asked = count = 0
     while count < messages:
         if asked <= IN_FLIGHT // 2:
@@ -178,6 +180,9 @@ async def asks_ahead(client: Any, stream: str, messages: int, take: Callable[[by
             there.clear()
             await there.wait()
         message = came.popleft()
+        if not count and (message.headers or {}).get("Status") == "503":
+            asked = 0  # one of a cluster answers before all of its servers know of the consumer
+            continue
         require(message.reply.startswith("$JS.ACK."), stream, f"{message.headers}")
         take(message.data)
         count, asked = count + 1, asked - 1

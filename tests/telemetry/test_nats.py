@@ -35,6 +35,7 @@ from nats_helpers import (
 from f1buf import RingBuffer
 from f1buf.telemetry import SPEED, Channel, F1TelemetrySystem, Threshold
 from f1buf.telemetry.nats import publisher as publisher_module
+from f1buf.telemetry.nats.reader import Reader
 
 _numbers = itertools.count()
 LIMITS = (Threshold("SPEED", above=10, message="fäst"),)
@@ -284,6 +285,22 @@ def test_from_a_time(url):
     assert taken(Subscriber(url, start=between))["value"].tolist() == list(range(10, 20))
     past = datetime.datetime(2000, 1, 1)  # of this machine's zone
     assert are_numbered(taken(Subscriber(url, start=past)), 20)
+
+
+def test_a_server_that_does_not_know_of_the_consumer_yet(url, monkeypatch):
+    """In a cluster its creation may be answered before the server that is asked has heard of it: 503, no responders."""
+    published(url, numbered(1000), batch=100)
+    tried, ask = [], Reader._ask
+
+    async def ask_too_early(reader):
+        tried.append(reader._name)
+        if len(tried) == 1:
+            reader._name = "nobody"
+        await ask(reader)
+
+    monkeypatch.setattr(Reader, "_ask", ask_too_early)
+    assert are_numbered(taken(Subscriber(url)), 1000)
+    assert len(tried) >= 2
 
 
 def test_from_now_on(url):

@@ -84,8 +84,6 @@ class Reader:
     ----------
     position : int
         The number of the last message that was yielded; 0 before the first one.
-    anew : int
-        How many times a consumer was made again.
     forgotten : int
         How many messages behind the place to begin at the stream had, and dropped before they were read.
     """
@@ -96,7 +94,6 @@ class Reader:
         self.forgotten = 0
         # Behind the shard that is least far; of the others what is known already is passed over.
         self.position = min(place.sequence for place in done.values())
-        self.anew = -1
         self._last = max((place for place in done.values() if place.publisher), default=None)
         self._known = max(place.sequence for place in done.values())  # up to there some were read before
         self._link, self._stream = link, link.address.stream
@@ -158,7 +155,6 @@ class Reader:
     # -- the consumer -------------------------------------------------------------------------------------------------
 
     async def _make_consumer(self) -> None:
-        self.anew += 1
         self._came.clear()
         self._name, self._inbox = os.urandom(8).hex(), self._link.client.new_inbox()
         self._listening = await self._link.client.subscribe(
@@ -237,6 +233,8 @@ class Reader:
         """A sign of life; or the end of a request, which says how many of its messages did not come."""
         if headers.get("Status") == "100":
             return
+        # Among others 503, no responders: the consumer is gone; or it is new, and one server of a cluster has said that
+        # it is made before the server that was asked knows of it. A new consumer mends both.
         if "Nats-Pending-Messages" not in headers:
             raise _Odd
         self._asked -= int(headers["Nats-Pending-Messages"])
