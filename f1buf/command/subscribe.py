@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "keep what was done under this name, so that the next subscriber of it goes on there, whatever ends this one"
     )
     parser.add_argument("--durable", metavar="NAME", help=f"{durable}; with --record it is kept in the recording")
-    wait = "how long to wait for the stream (default: not at all)"
+    wait = "how long to wait for the stream, and for a time of --from that is to come (default: not at all)"
     parser.add_argument("--timeout", type=number(0), metavar="S", help=wait)
     add_common_options(parser, 8192, "default", "the publisher's")
 

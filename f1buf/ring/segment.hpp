@@ -232,7 +232,7 @@ class Openings {
   void forget(int file) noexcept {
     list.erase(std::remove_if(list.begin(), list.end(), [=](const Opening &one) { return one.file == file; }), list.end());
   }
-  void become_childs() noexcept {
+  void pass_to_child() noexcept {
     const std::thread::id me = std::this_thread::get_id();
     for (const Opening &one : list) {
       if (one.by == me) {

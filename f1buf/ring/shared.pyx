@@ -134,7 +134,7 @@ cdef extern from "ring/segment.hpp" namespace "f1buf" nogil:
     cppclass Openings:
         int open(const char*, int) noexcept
         void forget(int) noexcept
-        void become_childs() noexcept
+        void pass_to_child() noexcept
 
     cppclass Thread "std::thread":
         pass
@@ -1148,7 +1148,7 @@ cdef void after_fork_in_parent() noexcept nogil:
 cdef void after_fork_in_child() noexcept nogil:
     """(Where no file can be opened, the ring is closed here.)"""
     cdef Attachment* here = registry
-    openings.become_childs()
+    openings.pass_to_child()
     while here != NULL:
         close_lists(here)
         here.locking.store(0)

@@ -303,6 +303,32 @@ def test_a_server_that_does_not_know_of_the_consumer_yet(url, monkeypatch):
     assert len(tried) >= 2
 
 
+def test_from_a_time_that_is_to_come(url):
+    """The server would begin with whatever comes next."""
+    with publishing(url) as publisher:
+        publisher.ring.put_many(numbered(10))
+        wait_until(lambda: publisher.published == 10)
+        moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=6)
+        task = Task(Subscriber, url, start=moment, timeout=60)
+        publisher.ring.put_many(numbered(10, 10))
+        wait_until(lambda: publisher.published == 20)
+        assert datetime.datetime.now(datetime.UTC) < moment
+        source = task.result()
+        assert datetime.datetime.now(datetime.UTC) >= moment
+        publisher.ring.put_many(numbered(10, 20))
+        wait_until(lambda: publisher.published == 30)
+    assert taken(source)["value"].tolist() == list(range(20, 30))
+
+
+def test_from_a_time_that_is_too_far_away(url):
+    published(url, numbered(10))
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    with pytest.raises(StreamError) as error:
+        Subscriber(url, start=moment)
+    said = f"{url}: {moment.isoformat()} is 3,600 s in the future, by the server's clock; "
+    assert str(error.value) == said + "expected a time that has come, or 'new'; or wait for it (--timeout)"
+
+
 def test_from_now_on(url):
     with publishing(url) as publisher:
         publisher.ring.put_many(numbered(10))

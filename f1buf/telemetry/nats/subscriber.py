@@ -47,6 +47,7 @@ _POLL = 0.1  # [s] how often it looks for a stream
 _T = TypeVar("_T")
 _KEEP_IDLE = 0.5  # [s] the same where all was read
 _KEEP = 2.5  # [s] between two times that what was done is kept: as often as a recorder completes a part
+_SKEW = 5.0  # [s] by which two machines' clocks may differ
 _JOINING = 15.0  # [s] until the server has kept that there is one more subscriber of a durable name
 _PATIENCE = 5.0  # [s] for a server that is away at the end
 _FOLLOWED = 256  # publishers and shards whose counts are kept: the latest
@@ -73,11 +74,12 @@ class Subscriber(DescribingSource):
         `f1buf.telemetry.nats.link.StreamAddress`.
     start : {"start", "new"}, int or datetime.datetime
         Where to begin: with the oldest message that the stream has, with what comes from now on, with the message of
-        this number, or with the first one that was stored at this time or later.
+        this number, or with the first one that was stored at this time or later, by the server's clock.
     follow : bool
         Whether to go on where the publisher has ended, for the next one.
     timeout : float, optional
-        How long to wait for a stream that has a message [s]; without it there must be one now.
+        How long to wait for a stream that has a message, and for a `start` that is to come [s]; without it there must
+        be one now, and a time that is to come is waited for where clocks may differ by that, for 5 s.
     durable : str, optional
         A name under which the server keeps what was done, so that another subscriber of it goes on there, whatever
         ends this one. Several subscribers of one name share the stream's shards. Without a `keeper` what was yielded
@@ -115,7 +117,7 @@ class Subscriber(DescribingSource):
     ------
     StreamError
         No server answers, it refuses the credentials or has no JetStream, there is no such stream, it is another
-        program's, or nats-py or pyarrow is not installed.
+        program's, the time to begin at is too far in the future, or nats-py or pyarrow is not installed.
     """
 
     def __init__(
@@ -183,6 +185,8 @@ class Subscriber(DescribingSource):
                 await asyncio.sleep(_POLL)
             self._last = last = int(info["state"]["last_seq"])
             # By its number: what begins later, or anew, must not begin anywhere else.
+            if isinstance(self._start, datetime.datetime):
+                await self._until_it_is(self._start, link, max(_SKEW, until - time.monotonic()))
             self._behind = await self._number_before(link, last)
             shards = check_stream(link, info)
             if self._durable is not None:
@@ -208,6 +212,20 @@ class Subscriber(DescribingSource):
             f"{self._address}: the stream has gone back behind message {place:,}, which was read already: "
             f"{went_back('take another durable name to read it anew')}"
         )
+
+    async def _until_it_is(self, moment: datetime.datetime, link: Link, patience: float) -> None:
+        """Wait until the server's clock is there: before that the server takes any new message for a later one."""
+        while True:
+            now = (await link.request(f"STREAM.INFO.{self._address.stream}"))["ts"]
+            ahead = (moment.astimezone(datetime.UTC) - datetime.datetime.fromisoformat(now)).total_seconds()
+            if ahead > patience:
+                raise StreamError(
+                    f"{self._address}: {moment.isoformat()} is {ahead:,.0f} s in the future, by the server's clock; "
+                    "expected a time that has come, or 'new'; or wait for it (--timeout)"
+                )
+            if ahead <= 0:
+                return
+            await asyncio.sleep(ahead)
 
     async def _number_before(self, link: Link, last: int) -> int:
         """Return the number of the message behind which to begin."""
