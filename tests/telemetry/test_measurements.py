@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from export_helpers import SESSION, as_text, by_series, described_by, odd_readin
 from helpers import WATCHDOG
 
 from f1buf import READING
-from f1buf.telemetry import Threshold, channels
+from f1buf.telemetry import Channel, Threshold, ThresholdTable, channels
 from f1buf.telemetry.channels import channel_by_number
 from f1buf.telemetry.exports.write import export
 from f1buf.telemetry.sources import RecordingError, mf4
@@ -114,6 +115,7 @@ def test_a_file_that_is_cut_off(own, share):
     recording = open_mcap(path)
     readings, describe, failure = read(recording)
     assert failure is None
+    assert recording.thresholds == ((Threshold("SPEED", above=1, message="fast"),) if share else ())
     assert recording.rejected == {"missing end": 1}
     assert recording.notes == ["the file is cut off, or its writer was stopped: what is there was read"]
     expected, found = by_series(rows_of(stream)), by_series(rows_of(readings, described_of(describe)))
@@ -121,6 +123,24 @@ def test_a_file_that_is_cut_off(own, share):
     assert (len(readings) > 0) >= (share > 0.5)
     if share > 0.99:
         assert len(readings) == len(stream)
+
+
+def test_thresholds_of_channels_that_only_the_file_names(tmp_path, mcap):
+    """This process has not heard of them; of the second one no reading is in the file."""
+    stream = odd_readings(10)
+    stream["channel"] = Channel("only in own.mcap", "V").number
+    thresholds = [
+        Threshold("only in own.mcap", above=1, message="a"),
+        Threshold("in no reading of own.mcap", above=1, message="b"),
+    ]
+    export([stream], tmp_path / "own.mcap", "mcap", described_by, thresholds=thresholds)
+    script = f"""
+from f1buf.telemetry import ThresholdTable
+from f1buf.telemetry.sources.mcap import open_mcap
+print(len(ThresholdTable(open_mcap({str(tmp_path / "own.mcap")!r}).thresholds).rules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG)
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 def described_of(describe):
@@ -364,6 +384,17 @@ def test_numbers_of_another_program(tmp_path, mcap):
     }
 
 
+def test_channels_of_another_program_are_known_once_the_file_is_open(tmp_path, mcap):
+    said = {"early": 1}, {"in": {"a": {"late one": 2}}}
+    messages = [*(("/x", at, each, "json") for at, each in enumerate(said)), ("/y", 3, {}, "cdr")]
+    recording = write_mcap(tmp_path / "a.mcap", messages)
+    table = ThresholdTable([Threshold("in.a.late one", above=1, message="late")])
+    assert (recording.rejected, recording.notes) == ({}, [])
+    readings, describe, _ = read(recording)
+    assert table.check(readings).seen.tolist() == [1]
+    assert describe(1, 0)["part"] == "/x"
+
+
 def test_a_file_without_an_index_is_read_as_it_comes_and_checked(tmp_path, mcap):
     from mcap.writer import IndexType
 
@@ -415,6 +446,14 @@ def saved(path, asammdf, *groups):
             )
         file.save(path)
     return open_mf4(path)
+
+
+def test_channels_of_a_measurement_are_known_once_the_file_is_open(tmp_path, asammdf):
+    recording = saved(tmp_path / "a.mf4", asammdf, (np.arange(3.0), ("only in a.mf4", np.arange(3.0), "V", None)))
+    table = ThresholdTable([Threshold("only in a.mf4", above=1, message="a")])
+    assert (recording.rejected, recording.notes) == ({}, [])
+    readings, _, _ = read(recording)
+    assert (table.check(readings).seen.tolist(), set(readings["sensor_id"].tolist())) == ([3], {0})
 
 
 @pytest.mark.parametrize("piece", [16, 1 << 16])

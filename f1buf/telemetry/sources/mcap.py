@@ -5,6 +5,9 @@ time, in the file's order. Of another file each field of a message that is a num
 (``pose.x``), is a sensor whose channel has the field's name; its part is the message's topic, its time the log time, in
 whose order they come.
 
+The channels are known once the file is open, so that thresholds may name them: what `f1buf export` has written says
+them; another file is read for that once more.
+
 Checksums are compared, where the file has them. Of a file that was not finished (it has no index) all that is there is
 read, in its order, and that is said. Neither needs more memory than a few of the file's chunks.
 """
@@ -13,7 +16,8 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from f1buf.ring.reading import READING
-from f1buf.telemetry.channels import MAX_CHANNELS, Channel
+from f1buf.telemetry.channels import MAX_CHANNELS, Channel, channels_by_name
 from f1buf.telemetry.sources import RecordingError
 from f1buf.telemetry.sources.played import Sensors
 from f1buf.telemetry.text import one_line
@@ -123,6 +127,15 @@ class McapRecording:
             self.rejected["missing end"] = 1
             self.notes.append("the file is cut off, or its writer was stopped: what is there was read")
 
+    def _learn(self) -> None:
+        """Make the channels known by reading the file; what is wrong with it the next reader is told."""
+        with suppress(RecordingError):
+            for _ in self.batches():
+                pass
+        self.rejected.clear()
+        self.notes.clear()
+        self.sensors = Sensors()
+
     def _damaged(self, count: int, why: str) -> RecordingError:
         return RecordingError(f"{self.path}: damaged (after message {count:,}): {why}; copy it again")
 
@@ -192,6 +205,12 @@ class _OwnFields(_Fields):
     def readings(self, said: dict[str, Any], log_time: int, rejected: Counter[str]) -> list[Row]:
         time, lap = _float(_TIME, said.pop(_TIME, None)), _whole("the lap", said.pop(_LAP, None))
         return [(time, *self._meaning(field, lap), _float(field, value)) for field, value in said.items()]
+
+    def learn(self) -> None:
+        """Make the channels known that the metadata name."""
+        for about in self._about.values():
+            if isinstance(about, dict):
+                _channel_number(about)
 
     def _meaning(self, field: str, lap: int | None) -> tuple[int, int, int]:
         """Return the sensor's number, the channel's, and the flags that stand for what is known."""
@@ -326,17 +345,49 @@ def open_mcap(path: str | os.PathLike[str]) -> McapRecording:
             reader = SeekingReader(file, validate_crcs=True)
             own = reader.get_header().profile == _KEY
             summary = reader.get_summary() if finished else None
-            thresholds: tuple[Threshold, ...] | None = () if own else None
-            if own and summary is not None:
-                about = next((each.metadata for each in reader.iter_metadata() if each.name == _KEY), {})
-                thresholds = loads(about.get("thresholds", ""))
-            return McapRecording(path, thresholds, indexed=bool(summary and summary.chunk_indexes), finished=finished)
+            thresholds = _thresholds(file, finished) if own else None
+        indexed = bool(summary and summary.chunk_indexes)
+        recording = McapRecording(path, thresholds, indexed=indexed, finished=finished)
+        if own and summary is not None:
+            _learn_of(summary.channels.values())
+        else:
+            recording._learn()
+        for threshold in thresholds or ():
+            if not channels_by_name(threshold.channel):
+                Channel(threshold.channel, "")  # none of its readings is in the file
+        return recording
     except RecordingError:
         raise
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}; expected an MCAP file") from error
     except Exception as error:  # the library fails in many ways
         raise RecordingError(f"{path}: damaged: {one_line(error)}; copy it again") from error
+
+
+def _thresholds(file: BinaryIO, finished: bool) -> tuple[Threshold, ...]:
+    """Return what the readings of a file of f1buf's own were checked against: it stands before the first of them."""
+    from mcap.records import Chunk, Message, Metadata
+    from mcap.stream_reader import StreamReader
+
+    file.seek(0)
+    try:
+        for record in StreamReader(file, emit_chunks=True).records:
+            if isinstance(record, Metadata) and record.name == _KEY:
+                return loads(record.metadata.get("thresholds", ""))
+            if isinstance(record, Chunk | Message):
+                break
+    except Exception:  # the library fails in many ways
+        if finished:
+            raise
+    return ()
+
+
+def _learn_of(channels: Iterable[Any]) -> None:
+    """Make known what channels of a file of f1buf's own say; what is wrong with them the next reader is told."""
+    for channel in channels:
+        if _KEY in channel.metadata:
+            with suppress(ValueError, OverflowError):
+                _OwnFields(channel, Sensors()).learn()
 
 
 def _is_finished(path: Path, file: BinaryIO) -> bool:

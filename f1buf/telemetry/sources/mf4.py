@@ -2,16 +2,17 @@
 
 Each signal that is a number is a sensor, whose channel has the signal's name and unit; its part is the name of the
 signal's source, or of its group. Where a conversion has only texts for the numbers, the numbers are read as they are
-stored. Times are the file's start and the sample's time together: Unix time, or what it was in a file that `f1buf
-export` has written. Frames of a CAN bus in it are not read: `f1buf.telemetry.sources.can.log`.
+stored. The channels are known once the file is open, so that thresholds may name them. Times are the file's start and
+the sample's time together: Unix time, or what it was in a file that `f1buf export` has written. Frames of a CAN bus in
+it are not read: `f1buf.telemetry.sources.can.log`.
 
 Of each signal a piece is in memory at a time: a fragment of `PIECE` bytes, and the block of the file that it is of.
 """
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Mf4Recording:
         self.notes: list[str] = []
         self.sensors = Sensors()
 
-    def batches(self) -> Iterator[Array]:
+    def batches(self) -> Generator[Array, None, None]:
         """Iterate over the file, by time.
 
         Yields
@@ -99,6 +100,14 @@ class Mf4Recording:
             raise RecordingError(f"{self.path}: damaged or no measurement file: {reason_of(error)}") from error
         finally:
             self.notes += libraries.said()
+
+    def _learn(self) -> None:
+        """Make the channels known by a look at each signal; what is wrong with the file the next reader is told."""
+        with suppress(RecordingError), closing(self.batches()) as batches:
+            next(batches, None)
+        self.rejected.clear()
+        self.notes.clear()
+        self.sensors = Sensors()
 
     def _read(self) -> Generator[Array, None, None]:
         with open_mdf(self.path) as file:
@@ -295,4 +304,6 @@ def open_mf4(path: str | os.PathLike[str]) -> Mf4Recording:
         raise RecordingError(f"{path}: {error.strerror}; expected a measurement file") from error
     if not begin.startswith((b"MDF ", b"UnFinMF")):
         raise RecordingError(f"{path}: no measurement file")
-    return Mf4Recording(path)
+    recording = Mf4Recording(path)
+    recording._learn()
+    return recording
