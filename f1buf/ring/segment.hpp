@@ -53,6 +53,7 @@ constexpr std::memory_order PUBLISH = std::memory_order_seq_cst;
 #endif
 
 // What a process has done: whether others may count on it.
+constexpr std::uint32_t NO_ROLE = 0;
 constexpr std::uint32_t PUTS = 1;
 constexpr std::uint32_t GETS = 2;
 

@@ -87,6 +87,7 @@ cdef extern from "ring/segment.hpp" namespace "f1buf" nogil:
     const int PLACES
     const uint64_t NOBODY
     const memory_order PUBLISH
+    const uint32_t NO_ROLE
     const uint32_t PUTS
     const uint32_t GETS
     const uint32_t CONTENDED
@@ -647,7 +648,7 @@ cdef class SharedRingBuffer(RingBuffer):
     cdef uint64_t copy_newest(self, char* out, uint64_t room, Wait* w, Outcome* outcome) noexcept nogil:
         cdef uint64_t n
         cdef uint64_t there
-        outcome[0] = enter(self, GETS)
+        outcome[0] = enter(self, NO_ROLE)
         if outcome[0] != DONE:
             return 0
         outcome[0] = acquire(self, &self.here.segment.gets, w, False)
@@ -1023,7 +1024,7 @@ def users_of(int file, own=0):
     for i in range(PLACES):
         if i == place_of(own) or others_hold(file, i, 1) == 1:
             processes.append(int.from_bytes(places[i * sizeof(Place) + 4 : i * sizeof(Place) + 8], sys.byteorder))
-    return processes
+    return [process for process in processes if process]  # 0: it is just coming or leaving
 
 
 cdef object attached(object cls, object name, object timeout, object token):

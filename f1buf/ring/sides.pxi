@@ -253,7 +253,7 @@ cdef inline Outcome enter(SharedRingBuffer self, uint32_t role) noexcept nogil:
 
 cdef inline void tell_role(SharedRingBuffer self, uint32_t role) noexcept nogil:
     """From now on the others know that this process puts, or gets."""
-    if self.here.roles.load(memory_order_acquire) & role == 0:
+    if self.here.roles.load(memory_order_acquire) & role != role:
         self.here.segment.places[place_of(self.here.id.load())].roles.fetch_or(role)
         self.here.segment.roles.fetch_or(role)
         self.here.roles.fetch_or(role)  # last: another thread that finds this goes on, and the others must know by then

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from f1buf.core.errors import ShutDown
+from f1buf.core.errors import Abandoned, ShutDown
 from f1buf.ring.convert import to_record, to_records
 from f1buf.ring.ring import RingBuffer
 
@@ -27,7 +27,8 @@ class Tee:
     -----
     The timeout governs the first ring. What that accepted then goes to each other ring in turn, however long that
     takes: a full ring with ``overflow="block"`` makes the put wait. A ring that is shut down is skipped, and the
-    next one takes its place; when all are, puts raise `ShutDown`.
+    next one takes its place; when all are, puts raise `ShutDown`. A shared ring that is full, and that every process has
+    left that took from it, is none of these: puts raise `Abandoned`, once all other rings have the records.
 
     Safe from any thread, but the rings may see the records of different producers in different orders. An exception
     from a signal handler ends a put that waits for a later ring, and so does a lack of memory for its waiting: the
@@ -76,6 +77,9 @@ class Tee:
             The first ring had no room in time; none has the record.
         ShutDown
             Every ring is shut down.
+        Abandoned
+            Nobody takes from a `SharedRingBuffer` any more, which is full. Where it is the first ring, none has the
+            record; else all others have it.
         TypeError, ValueError
             The record does not fit the dtype; nothing has changed.
         """
@@ -102,13 +106,13 @@ class Tee:
 
         Raises
         ------
-        queue.Full, ShutDown, TypeError, ValueError
+        queue.Full, ShutDown, Abandoned, TypeError, ValueError
             As `put`.
         """
         return self._put_array(to_records(records, self._rings[0].dtype), block, timeout)
 
     def _put_array(self, records: Any, block: bool, timeout: float | None) -> int:
-        accepted = None
+        accepted = abandoned = None
         began = time.monotonic()
         for ring in self._rings:
             try:
@@ -117,13 +121,21 @@ class Tee:
                     if accepted < len(records):  # else nothing that follows needs memory, unless a ring must wait
                         records = records[:accepted]
                 else:
-                    ring.put_many(records)
+                    put = ring.put_many(records)
+                    while put < len(records):  # why, it says now
+                        put += ring.put_many(records[put:])
+            except Abandoned as error:
+                if accepted is None:
+                    raise
+                abandoned = error
             except ShutDown:
                 if timeout is not None:  # the ring that takes its place has what is left of it
                     timeout = max(0.0, float(min(timeout, _FOR_EVER)) - (time.monotonic() - began))
                     began = time.monotonic()
         if accepted is None:
             raise ShutDown("cannot put into the Tee: all its rings are shut down")
+        if abandoned is not None:
+            raise abandoned
         return accepted
 
     def shutdown(self, immediate: bool = False) -> None:

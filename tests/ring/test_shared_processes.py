@@ -47,7 +47,7 @@ from shared_helpers import (
     stay,
 )
 
-from f1buf import Abandoned, Empty, Full, SharedRingBuffer, ShutDown
+from f1buf import Abandoned, Empty, Full, RingBuffer, SharedRingBuffer, ShutDown, Tee
 from f1buf.ring import segments
 
 SOON = 0.03  # [s] timeouts that are to be over
@@ -708,6 +708,38 @@ def test_nobody_is_abandoned_by_processes_that_have_not_come_yet():
         ring.put(1)
         with pytest.raises(Full):
             ring.put(2, timeout=0.6)
+
+
+def look_and_stay(pipe, ring):
+    stay(pipe, ring.snapshot().tolist())
+
+
+def test_who_only_looks_has_not_taken():
+    with shared(1, "i8") as ring:
+        ring.put(1)
+        with child(look_and_stay, ring) as other:
+            assert other.hear() == [1]
+            other.kill()
+        with pytest.raises(Full):
+            ring.put(2, timeout=0.6)
+
+
+def test_a_tee_tells_that_nobody_takes_from_a_later_ring_any_more():
+    """The other rings have it all by then; nothing goes past the later one without a word."""
+    first, last = RingBuffer(100, "i8"), RingBuffer(100, "i8")
+    with shared(2, "i8") as later:
+        tee = Tee(first, later, last)
+        later.put(0)
+        with child(get_and_stay, later) as other:
+            other.hear()
+            other.kill()
+        for records in ([1, 2, 3, 4], [5]):
+            with pytest.raises(Abandoned):
+                tee.put_many(records)
+        with pytest.raises(Abandoned):  # as the first one it refuses for all
+            Tee(later, first).put(6)
+        assert first.get_many(9).tolist() == last.get_many(9).tolist() == [1, 2, 3, 4, 5]
+        assert later.get_many(9).tolist() == [1, 2]
 
 
 def test_nobody_is_abandoned_while_one_is_left():

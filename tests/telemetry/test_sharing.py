@@ -356,6 +356,28 @@ def test_what_was_dropped_since_the_first_batch_is_missed(name, overflow):
     assert sharer.as_dict()["dropped"] == 8
 
 
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_what_was_dropped_before_the_first_batch_is_missed_too(name, overflow):
+    sharer = Sharer(name, capacity=10, overflow=overflow)
+    sharer.shared.put_many(readings(np.arange(12.0)))
+    source = SharedSource(name)
+    if overflow == "drop_newest":
+        assert len(SharedRingBuffer.attach(name).get_many(4)) == 4
+    sharer.shared.put_many(readings(np.arange(15.0)))
+    sharer.shared.shutdown()
+    # The first ten are older than the source.
+    expected = (10, 5) if overflow == "drop_oldest" else (10, 11)
+    assert (len(taken(source)), source.missed) == expected
+
+
+def test_refused_and_taken_by_others_add_up(name):
+    sharer, source, batches = shared_by_hand(name, "drop_newest")
+    sharer.shared.put_many(readings(np.arange(15.0)))
+    SharedRingBuffer.attach(name).get_many(3)
+    next(batches)
+    assert source.missed == 5 + 3
+
+
 def test_what_another_process_takes_is_missed(name):
     sharer, source, batches = shared_by_hand(name, "drop_oldest")
     sharer.shared.put_many(readings(np.arange(5.0)))
@@ -494,13 +516,13 @@ def test_a_source_waits_for_a_sharer(name):
     assert len(taken(source)) == 1
 
 
-def sharing_process(name):
-    """A process that shares three readings, and then stays."""
+def sharing_process(name, count=3):
+    """A process that shares some readings, and then stays."""
     program = f"""if True:
         import time
         from f1buf.telemetry import Sharer, SpeedSensor
         sharer = Sharer({name!r})
-        sharer.shared.put_many(SpeedSensor(1, seed=1).read_batch(3))
+        sharer.shared.put_many(SpeedSensor(1, seed=1).read_batch(3)[:{count}])
         print(flush=True)
         time.sleep({WATCHDOG})
     """
@@ -521,3 +543,14 @@ def test_the_process_that_shares_is_killed(name):
             SharedSource(name)
         process.wait(WATCHDOG)
     share(Sharer(name)).result()  # takes the name over
+
+
+def test_the_process_that_shares_is_killed_before_the_first_reading(name):
+    with sharing_process(name, 0) as process:
+        source, other = SharedSource(name), SharedSource(name)
+        waiting = Task(taken, source)
+        process.kill()
+        process.wait(WATCHDOG)
+        for task in waiting, Task(taken, other):
+            with pytest.raises(SharingError, match=f"the process that shared '{name}' was killed, or has left"):
+                task.result()

@@ -56,7 +56,15 @@ class ParquetRecording:
         Lines for people on what else there is to know.
     """
 
-    def __init__(self, path: Path, parts: "list[Footer]", missing: list[tuple[int, int]], *, whole: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parts: "list[Footer]",
+        missing: list[tuple[int, int]],
+        *,
+        whole: bool,
+        damage: RecordingError | None = None,
+    ) -> None:
         self.path = path
         self.source = parts[-1].source
         self.thresholds = parts[-1].thresholds
@@ -65,9 +73,10 @@ class ParquetRecording:
         self.notes: list[str] = []
         self._parts = parts
         self._missing = missing
+        self._damage = damage  # of the part behind these
         if missing:
             self.rejected["missing part"] = sum(last - first + 1 for first, last in missing)
-        if whole and parts[-1].last is False:
+        if whole and parts[-1].last is False and damage is None:
             self.rejected["missing end"] = 1
             self.notes.append("the recording goes on: it is still recorded, was cut off, or its last parts are missing")
         if any(part.data is None for part in parts):
@@ -95,12 +104,15 @@ class ParquetRecording:
         Raises
         ------
         RecordingError
-            A part turns out to be damaged, or has been removed; or, when all were read, parts are missing.
+            A part is damaged, or has been removed; or, when all were read, parts are missing. What came before was
+            yielded.
         """
         from f1buf.telemetry.parts import read_rows
 
         for part in self._parts:
             yield from read_rows(part, ROWS, is_wanted)
+        if self._damage is not None:
+            raise self._damage
         if self._missing:
             raise RecordingError(f"{self.path}: {self._what_is_missing()}; the others were read: copy the folder again")
 
@@ -126,8 +138,9 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     Raises
     ------
     RecordingError
-        There is no such folder, no part in it, a part is damaged or not f1buf's or of a newer version or of another
-        recording than the first one, has another part's name, or pyarrow is not installed.
+        There is no such folder, no part in it, the first part is damaged or not f1buf's or of a newer version, a part
+        is of another recording than the first one or has another part's name, or pyarrow is not installed. (Where a
+        later part is damaged, those before it are read.)
     """
     path = Path(path)
     whole = not path.is_file()
@@ -137,12 +150,20 @@ def open_parquet(path: str | os.PathLike[str]) -> ParquetRecording:
     except ImportError:
         raise RecordingError(f"{path}: reading it needs pyarrow: pip install 'f1buf[record]'") from None
     parts: list[Footer] = []
+    damage: RecordingError | None = None
     for number, each in found:
-        parts.append(read_footer(each))
+        try:
+            parts.append(read_footer(each))
+        except RecordingError as error:
+            if not parts:
+                raise
+            damage = error
+            break
         if whole:
             _check_place(parts, number)
     gaps = [(before + 1, number - 1) for before, number in pairwise([0, *(number for number, _ in found)])]
-    return ParquetRecording(path, parts, [(first, last) for first, last in gaps if first <= last], whole=whole)
+    missing = [(first, last) for first, last in gaps if first <= last]
+    return ParquetRecording(path, parts, missing, whole=whole, damage=damage)
 
 
 def _parts_in(folder: Path) -> list[tuple[int, Path]]:

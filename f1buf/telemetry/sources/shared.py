@@ -38,7 +38,8 @@ class SharedSource(DescribingSource):
     name : str
         For error messages and the names of threads.
     missed : int
-        How many readings went past: dropped by the shared ring, which was full, or taken by another process.
+        How many of the readings that came since this was made went past: dropped by the shared ring, which was full,
+        or taken by another process.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class SharedSource(DescribingSource):
         self._about: AboutReader | None = None
         self.missed = 0
         self._following: int | None = None  # the number of the reading that is to come
-        self._gaps = self._dropped_before = 0
+        self._gaps = 0
         if isinstance(ring, SharedRingBuffer):
             self._ring = ring
         else:
@@ -59,6 +60,10 @@ class SharedSource(DescribingSource):
         if self._ring.dtype != READING:
             raise SharingError(f"{self._ring.name}: is a ring of {self._ring.dtype!s}; expected f1buf.READING")
         self.name = f"attached to {self._ring.name}"
+        stats = self._ring.stats()
+        # What is older was there before; where the ring drops what comes, that has no number.
+        self._came = stats.offered if self._ring.overflow == "drop_oldest" else 0
+        self._dropped_before = stats.dropped
 
     @property
     def source(self) -> str:
@@ -102,14 +107,14 @@ class SharedSource(DescribingSource):
                 self._about.close()
 
     def _count_missed(self, first: int, count: int) -> None:
-        """Readings that came before the first batch are not missed; refused ones have no numbers, and make no gap."""
-        dropped = self._ring.stats().dropped
-        if self._following is None:
-            self._dropped_before = dropped
-        else:
+        """Dropped readings leave a gap in the numbers; those that are refused, under "drop_newest", have none."""
+        if self._following is not None:
             self._gaps += first - self._following
+        elif self._ring.overflow == "drop_oldest":
+            self._gaps = max(0, first - self._came)
         self._following = first + count
-        self.missed = max(self._gaps, dropped - self._dropped_before)
+        refused = self._ring.overflow == "drop_newest"
+        self.missed = self._gaps + (self._ring.stats().dropped - self._dropped_before if refused else 0)
 
     def _check_end(self) -> None:
         if self._following is not None:
