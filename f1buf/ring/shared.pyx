@@ -511,6 +511,11 @@ cdef class SharedRingBuffer(RingBuffer):
         self.must_be_open()
         return users_of(self.here.file, self.here.id.load())
 
+    def _will_put(self):
+        """From now on whoever waits for a record is told where this process is gone, as if it had put one already."""
+        self.must_be_open()
+        tell_role(self, PUTS)
+
     def __reduce_ex__(self, protocol):
         """Unpickled, in whatever process, it is attached to the same ring."""
         self.must_be_open()

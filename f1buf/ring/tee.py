@@ -27,8 +27,8 @@ class Tee:
     -----
     The timeout governs the first ring. What that accepted then goes to each other ring in turn, however long that
     takes: a full ring with ``overflow="block"`` makes the put wait. A ring that is shut down is skipped, and the
-    next one takes its place; when all are, puts raise `ShutDown`. A shared ring that is full, and that every process has
-    left that took from it, is none of these: puts raise `Abandoned`, once all other rings have the records.
+    next one takes its place; when all are, puts raise `ShutDown`. Not so a shared ring that is full, and that all who
+    took from it have left: puts raise `Abandoned`, once all other rings have the records.
 
     Safe from any thread, but the rings may see the records of different producers in different orders. An exception
     from a signal handler ends a put that waits for a later ring, and so does a lack of memory for its waiting: the

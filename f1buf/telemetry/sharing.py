@@ -97,8 +97,7 @@ class Sharer:
             self.shared = SharedRingBuffer(capacity, READING, name=name, overflow=overflow)  # type: ignore[arg-type]
             try:
                 self._about = AboutWriter(name, source, thresholds)
-                # Of no reading: from now on whoever waits for one notices where this process is gone.
-                self.shared.put_many(np.empty(0, READING))
+                self.shared._will_put()
             except BaseException:
                 self.shared.unlink()
                 raise
