@@ -65,6 +65,8 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError("needs nats-py and pyarrow: pip install 'f1buf[nats]'") from None
     if args.durable is not None and args.publish is not None:
         raise UsageError("--durable is of no use with --publish: after a crash some readings would be published twice")
+    if args.publish is not None and is_same(args.url, args.publish):
+        raise UsageError(f"--publish is the stream that is read, {args.url.rpartition('/')[2]}; expected another one")
     if (args.durable is not None and args.overflow != "block") or args.record_overflow not in (None, "block"):
         raise UsageError("--durable is of no use with readings that are dropped; expected --overflow block")
     try:
@@ -90,6 +92,17 @@ def execute(args: argparse.Namespace) -> int:
         with suppress(StreamError):
             source.close()
         raise
+
+
+def is_same(url: str, other: str) -> bool:
+    """Return whether two addresses are of one stream; one that is no address is not."""
+    from f1buf.telemetry.nats.link import StreamAddress
+
+    try:
+        one, two = StreamAddress(url), StreamAddress(other)
+    except StreamError:
+        return False
+    return one.stream == two.stream and not set(one.servers).isdisjoint(two.servers)
 
 
 def losses(source: "Subscriber") -> dict[str, int]:

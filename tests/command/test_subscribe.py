@@ -218,6 +218,19 @@ def test_what_is_no_name_of_a_stream(name):
     both_refuse(url, f"{url}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ behind the")
 
 
+def test_the_stream_of_durable_names_is_no_place_for_readings(server):
+    url = f"{server.url}/f1buf-progress"
+    both_refuse(url, f"{url}: f1buf-progress is where the server keeps durable names; expected another name")
+
+
+def test_a_stream_is_not_published_to_itself(url):
+    call("run", *MANY, "--publish", url).ended()
+    other = url.replace("//", "//me:secret@")
+    said = refused("subscribe", url, "--publish", other)
+    assert said == f"--publish is the stream that is read, {url.rpartition('/')[2]}; expected another one"
+    assert call("subscribe", url, "--json").ended().summary["analysed"] == 10_000
+
+
 def test_people_are_told_why_nothing_comes(tmp_path, crossed):
     with Server(tmp_path / "nats") as server:
         url = f"{server.url}/race"
@@ -297,6 +310,18 @@ def test_wrong_credentials(tmp_path, who):
 def test_a_file_of_credentials_that_is_missing(server):
     pytest.importorskip("nkeys", reason="a file of credentials needs it")
     both_refuse(f"{server.url}/race?creds=/nowhere/at.all", f"{server.url}/race: /nowhere/at.all: No such file or di")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", "-----BEGIN USER NKEY SEED-----\nSUXXX\n------END USER NKEY SEED------\n"]
+)
+def test_a_file_of_credentials_that_holds_none(tmp_path, text):
+    pytest.importorskip("nkeys", reason="a file of credentials needs it")
+    (tmp_path / "bad.creds").write_text(text)
+    key = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+    with Server(tmp_path, f"authorization {{ users: [{{ nkey: {key} }}] }}") as server:
+        said = f"{server.url}/race: {tmp_path}/bad.creds: no credentials as NATS makes them: "
+        both_refuse(f"{server.url}/race?creds={tmp_path}/bad.creds", said)
 
 
 def test_a_file_of_credentials_needs_a_package(server, monkeypatch):

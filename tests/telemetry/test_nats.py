@@ -303,6 +303,15 @@ def test_a_server_that_does_not_know_of_the_consumer_yet(url, monkeypatch):
     assert len(tried) >= 2
 
 
+@pytest.mark.parametrize("behind", [1, 4])
+def test_from_between_the_ends_of_shards(url, behind):
+    """Of a shard that has ended before the beginning nothing is waited for."""
+    publisher = published(url, numbered(1000), shards=5)
+    source = Subscriber(url, start=publisher.messages + 1 - behind)
+    assert list(source.batches()) == []
+    assert source.ended
+
+
 def test_from_a_time_that_is_to_come(url):
     """The server would begin with whatever comes next."""
     with publishing(url) as publisher:

@@ -24,11 +24,10 @@ from typing import Any
 import nats.errors
 
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import Link, RefusedError
+from f1buf.telemetry.nats.link import PROGRESS, Link, RefusedError
 
 __all__ = ["Group"]
 
-_STREAM = "f1buf-progress"
 _PAUSE = 0.05  # [s] between attempts
 _ANSWER = 2.0  # [s] for an answer
 _FILES = 256  # of which the record tells: those that were changed last
@@ -63,7 +62,7 @@ class Group:
         self.owned: list[int] = []
         self.record = copy.deepcopy(_EMPTY)
         stream_name = stream["config"]["name"]
-        self._subject = f"{_STREAM}.{stream_name}.{name}"
+        self._subject = f"{PROGRESS}.{stream_name}.{name}"
         self._said = f"the durable name {name!r} of the stream {stream_name!r}"
         self._created, self._replicas = str(stream["created"]), int(stream["config"].get("num_replicas", 1))
         self._shards, self._lease = [str(shard) for shard in range(shards)], lease
@@ -117,18 +116,18 @@ class Group:
     async def _make_stream(self, link: Link) -> None:
         """Have a stream for the record, on as many servers as the one that is read: it lives as long."""
         config = {
-            "name": _STREAM, "subjects": [f"{_STREAM}.>"], "storage": "file", "max_msgs_per_subject": 1,
+            "name": PROGRESS, "subjects": [f"{PROGRESS}.>"], "storage": "file", "max_msgs_per_subject": 1,
             "num_replicas": self._replicas,
         }  # fmt: skip
         try:
             try:
-                await link.request(f"STREAM.CREATE.{_STREAM}", **config)
+                await link.request(f"STREAM.CREATE.{PROGRESS}", **config)
             except RefusedError as error:
                 if error.code != _OTHER_CONFIG:
                     raise
-                config = (await link.request(f"STREAM.INFO.{_STREAM}"))["config"]
+                config = (await link.request(f"STREAM.INFO.{PROGRESS}"))["config"]
                 if config["num_replicas"] < self._replicas:
-                    await link.request(f"STREAM.UPDATE.{_STREAM}", **config | {"num_replicas": self._replicas})
+                    await link.request(f"STREAM.UPDATE.{PROGRESS}", **config | {"num_replicas": self._replicas})
         except RefusedError as error:
             raise StreamError(f"{link.address}: the server keeps no progress: {error}") from error
 
@@ -263,7 +262,7 @@ class Group:
         from nats.js.errors import NotFoundError
 
         try:  # of the leader, not of any replica
-            message = await link.client.jetstream(timeout=_ANSWER).get_last_msg(_STREAM, self._subject)
+            message = await link.client.jetstream(timeout=_ANSWER).get_last_msg(PROGRESS, self._subject)
         except NotFoundError:
             return 0, copy.deepcopy(_EMPTY)
         return message.seq or 0, json.loads(message.data or b"{}")

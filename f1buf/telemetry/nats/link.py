@@ -33,6 +33,7 @@ __all__ = [
 _T = TypeVar("_T")
 _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/race"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+PROGRESS = "f1buf-progress"  # the stream in which the server keeps durable names
 _PATIENCE = 15.0  # [s] for the first connection; over a satellite a round trip takes 0.8 s, and TLS several of them
 _CONNECTING = 5.0  # [s] for each later one
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
@@ -87,6 +88,8 @@ class StreamAddress:
         name = parts.path.removeprefix("/")
         if parts.scheme not in ("nats", "tls") or parts.fragment or set(options) - {"creds", "ca"}:
             raise StreamError(f"{self}: no address of a stream; {_EXPECTED}")
+        if name == PROGRESS:
+            raise StreamError(f"{self}: {name} is where the server keeps durable names; expected another name")
         if not _NAME.fullmatch(name):
             raise StreamError(
                 f"{self}: the stream's name is {name!r}; expected up to 64 letters, digits, - and _ behind the host, "
@@ -167,6 +170,7 @@ class Link:
         self.trouble = ""
         self.answer_s = _FIRST_ANSWER
         self.on_change: Callable[[], None] = lambda: None
+        self.is_left = False  # it is closed on purpose
 
     async def request(self, subject: str, **body: Any) -> dict[str, Any]:
         """Ask JetStream.
@@ -199,6 +203,8 @@ class Link:
 
     async def note_loss(self) -> None:
         """The connection is lost; nats-py connects again."""
+        if self.is_left:
+            return
         self.generation += 1
         self.trouble = "the connection is lost"
         self.on_change()
@@ -239,12 +245,17 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
                 await link.client.connect(**told, **for_ever, **watched, pending_size=_PENDING)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise StreamError(f"{address}: {_why(error, link.trouble)}") from error
+        except Exception as error:  # nats-py and nkeys fail in many ways where a file, or a greeting, is odd
+            creds = address.options.get("creds")
+            what = "no greeting of a NATS server" if creds is None else f"{creds}: no credentials as NATS makes them"
+            raise StreamError(f"{address}: {what}: {one_line(error)}") from error
         finally:
             await _close(first)
         link.trouble = ""
         yield link
     finally:
         link.on_change = lambda: None
+        link.is_left = True
         await _close(link.client)
 
 

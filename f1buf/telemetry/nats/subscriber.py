@@ -154,6 +154,7 @@ class Subscriber(DescribingSource):
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that receives
         self._link: Link | None = None
         self._kept_at = -math.inf
+        self._ended_before: set[int] = set()  # shards whose publisher has ended before the beginning
         self._behind = 0  # the number of the message behind which to begin with a shard that nobody has read
         self.rejected: Counter[str] = Counter()
         self._unpacker = Unpacker()
@@ -166,6 +167,7 @@ class Subscriber(DescribingSource):
         self._shards = prepared(self._address, self._prepare(timeout))
         self._owned = list(range(self._shards)) if self._group is None else self._group.owned
         self._go_on()
+        self._ends |= self._ended_before
         self._round = _Round(0, dict(self._places), frozenset(self._ends))
 
     # -- before anything starts ---------------------------------------------------------------------------------------
@@ -192,6 +194,8 @@ class Subscriber(DescribingSource):
             if self._durable is not None:
                 self._group = Group(info, self._durable, shards, self._lease)
                 await self._join(link, self._group, last)
+            elif 0 < self._behind < last:
+                self._ended_before = await self._ended_up_to(link, self._behind, shards)
             await self._learn(link)
             return shards
 
@@ -241,6 +245,18 @@ class Subscriber(DescribingSource):
         with contextlib.suppress(RefusedError):
             await link.request(f"CONSUMER.DELETE.{stream}.{name}")
         return int(told["delivered"]["stream_seq"])
+
+    async def _ended_up_to(self, link: Link, place: int, shards: int) -> set[int]:
+        """Return the shards whose publisher has ended there before this message or with it: nothing comes of them."""
+        from nats.js.errors import NotFoundError
+
+        ended, manager = set(), link.client.jetstream(timeout=link.answer_s)
+        for shard in range(shards):
+            with contextlib.suppress(NotFoundError):
+                message = await manager.get_last_msg(self._address.stream, f"{self._address.stream}.{shard}")
+                if (message.seq or 0) <= place and LAST in (message.headers or {}):
+                    ended.add(shard)
+        return ended
 
     async def _info(self, link: Link) -> dict[str, Any] | None:
         """What the server says of the stream; None where there is none."""
