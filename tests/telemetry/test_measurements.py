@@ -165,6 +165,21 @@ def test_a_bit_that_is_flipped(own, finished, share):
     assert (len(readings) > 0) >= (share > 0.7)
 
 
+def test_a_bit_that_is_flipped_in_the_index(own):
+    """All is read without it; mcap's own reader would miss what the index does not tell of."""
+    path, stream = own
+    data = bytearray(path.read_bytes())
+    start = int.from_bytes(data[-28:-20], "little")
+    data[(start + len(data) - 28) // 2] ^= 1
+    path.write_bytes(data)
+    recording = open_mcap(path)
+    readings, describe, failure = read(recording)
+    assert failure is not None
+    assert failure.startswith(f"{path}: damaged (after message ")
+    assert recording.thresholds == (Threshold("SPEED", above=1, message="fast"),)
+    check_own(readings, describe, stream)
+
+
 def write_own(path, messages, fields=None, finished=True, **about):
     """Write a file that says it is f1buf's own, with one field unless told otherwise."""
     from mcap.writer import Writer

@@ -15,6 +15,8 @@ read, in its order, and that is said. Neither needs more memory than a few of th
 import json
 import math
 import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -41,6 +43,7 @@ _KEPT = 1 << 16  # meanings kept of each channel in a file of f1buf's own; tests
 _KEY, _TIME, _LAP = "f1buf", "time", "lap"  # as `f1buf.telemetry.exports.mcap` writes them
 _SHOWN = 40  # characters of a name or value
 _MAGIC = b"\x89MCAP0\r\n"
+_FOOTER, _CHECKSUM_SIZE = struct.Struct("<QQI"), 4  # where the index begins, where its offsets do, and its checksum
 
 
 class McapRecording:
@@ -66,7 +69,15 @@ class McapRecording:
     One thread at a time may iterate.
     """
 
-    def __init__(self, path: Path, thresholds: tuple[Threshold, ...] | None, *, indexed: bool, finished: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        thresholds: tuple[Threshold, ...] | None,
+        *,
+        indexed: bool,
+        finished: bool,
+        sound: bool,
+    ) -> None:
         self.path = path
         self.thresholds = thresholds
         self.rejected: Counter[str] = Counter()
@@ -74,6 +85,7 @@ class McapRecording:
         self.sensors = Sensors()
         self._indexed = indexed
         self._finished = finished
+        self._sound = sound  # the index is as it was written
         self._fields: dict[int, _Fields] = {}  # by the number of the file's channel
 
     def batches(self) -> Iterator[Array]:
@@ -121,6 +133,8 @@ class McapRecording:
                     rows = []
         if rows:
             yield np.array(rows, READING)
+        if failure is None and not self._sound:
+            failure = self._damaged(count, "its index, without which all was read, has another checksum")
         if failure is not None:
             raise failure
         if not self._finished:
@@ -341,13 +355,14 @@ def open_mcap(path: str | os.PathLike[str]) -> McapRecording:
     try:
         with path.open("rb") as file:
             finished = _is_finished(path, file)
+            sound = not finished or _is_index_sound(file)
             file.seek(0)
             reader = SeekingReader(file, validate_crcs=True)
             own = reader.get_header().profile == _KEY
-            summary = reader.get_summary() if finished else None
+            summary = reader.get_summary() if finished and sound else None
             thresholds = _thresholds(file, finished) if own else None
         indexed = bool(summary and summary.chunk_indexes)
-        recording = McapRecording(path, thresholds, indexed=indexed, finished=finished)
+        recording = McapRecording(path, thresholds, indexed=indexed, finished=finished, sound=sound)
         if own and summary is not None:
             _learn_of(summary.channels.values())
         else:
@@ -388,6 +403,19 @@ def _learn_of(channels: Iterable[Any]) -> None:
         if _KEY in channel.metadata:
             with suppress(ValueError, OverflowError):
                 _OwnFields(channel, Sensors()).learn()
+
+
+def _is_index_sound(file: BinaryIO) -> bool:
+    """Compare the index with its checksum, which mcap does not; 0 stands for none (MCAP specification, "Footer")."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - len(_MAGIC) - _FOOTER.size))
+    footer = file.read(_FOOTER.size)
+    start, _, checksum = _FOOTER.unpack(footer) if len(footer) == _FOOTER.size else (0, 0, 0)
+    if start == 0 or checksum == 0:
+        return True
+    file.seek(min(start, size))
+    index = file.read()[: -len(_MAGIC) - _CHECKSUM_SIZE]
+    return zlib.crc32(index) == int(checksum)
 
 
 def _is_finished(path: Path, file: BinaryIO) -> bool:
