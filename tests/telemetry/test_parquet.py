@@ -489,6 +489,18 @@ def test_parts_that_are_cut_off(part, share):
     assert refusal(part.parent, part).startswith("damaged or unreadable: ")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_parts_before_one_that_is_cut_off_are_read(tmp_path, share):
+    in_parts(tmp_path, *(numbered(10, start) for start in range(0, 40, 10)))
+    cut = tmp_path / "part-000003.parquet"
+    cut.write_bytes(cut.read_bytes()[: round(share * cut.stat().st_size)])
+    recording = open_parquet(tmp_path)
+    values, failure = played(recording)
+    assert values == list(range(20))
+    assert failure.startswith(f"{cut}: damaged or unreadable: ")
+    assert (recording.rejected, recording.notes, recording.count) == ({}, [], 20)
+
+
 def test_a_part_that_is_no_file(part):
     part.unlink()
     os.mkfifo(part)
