@@ -122,7 +122,7 @@ class Tee:
                         records = records[:accepted]
                 else:
                     put = ring.put_many(records)
-                    while put < len(records):  # why, it says now
+                    while put < accepted:  # why, it says now
                         put += ring.put_many(records[put:])
             except Abandoned as error:
                 if accepted is None:
