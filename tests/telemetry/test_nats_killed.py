@@ -21,6 +21,7 @@ from nats_helpers import (
     Taker,
     are_numbered,
     asked,
+    free_port,
     numbered,
     publish,
     published,
@@ -267,11 +268,12 @@ class Cluster:
 
     def __init__(self, folder):
         first = [Server(folder / f"n{number}") for number in range(3)]
-        routes = ", ".join(f'"nats://127.0.0.1:{server.port + 10_000}"' for server in first)
+        ports = [free_port() for _ in first]  # at which they talk to each other
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
         for number, server in enumerate(first):
             path = server.folder / "nats.conf"
             text = path.read_text().replace("server_name: f1buf", f"server_name: n{number}")
-            listen = f'listen: "127.0.0.1:{server.port + 10_000}"'
+            listen = f'listen: "127.0.0.1:{ports[number]}"'
             path.write_text(f"{text}cluster {{ name: c, {listen}, routes: [{routes}] }}\n")
         self.servers = first
 
