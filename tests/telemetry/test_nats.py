@@ -35,6 +35,7 @@ from nats_helpers import (
 from f1buf import RingBuffer
 from f1buf.telemetry import SPEED, Channel, F1TelemetrySystem, Threshold
 from f1buf.telemetry.nats import publisher as publisher_module
+from f1buf.telemetry.nats.link import StreamAddress, connected
 from f1buf.telemetry.nats.reader import Reader
 
 _numbers = itertools.count()
@@ -310,6 +311,18 @@ def test_from_between_the_ends_of_shards(url, behind):
     source = Subscriber(url, start=publisher.messages + 1 - behind)
     assert list(source.batches()) == []
     assert source.ended
+
+
+def test_a_connection_that_is_closed_on_purpose_is_no_loss(url):
+    published(url, numbered(1))
+
+    async def connect():
+        async with connected(StreamAddress(url)) as link:
+            pass
+        return link
+
+    link = asyncio.run(connect())
+    assert (link.trouble, link.generation) == ("", 0)
 
 
 def test_from_a_time_that_is_to_come(url):

@@ -186,9 +186,9 @@ class Subscriber(DescribingSource):
                     )
                 await asyncio.sleep(_POLL)
             self._last = last = int(info["state"]["last_seq"])
-            # By its number: what begins later, or anew, must not begin anywhere else.
             if isinstance(self._start, datetime.datetime):
                 await self._until_it_is(self._start, link, max(_SKEW, until - time.monotonic()))
+            # By its number: what begins later, or anew, must not begin anywhere else.
             self._behind = await self._number_before(link, last)
             shards = check_stream(link, info)
             if self._durable is not None:

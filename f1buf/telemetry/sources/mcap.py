@@ -42,6 +42,7 @@ _BATCH = 4096  # readings put together
 _KEPT = 1 << 16  # meanings kept of each channel in a file of f1buf's own; tests make it smaller
 _KEY, _TIME, _LAP = "f1buf", "time", "lap"  # as `f1buf.telemetry.exports.mcap` writes them
 _SHOWN = 40  # characters of a name or value
+_PIECE = 1 << 20  # bytes whose checksum is computed at once
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _CHECKSUM_SIZE = struct.Struct("<QQI"), 4  # where the index begins, where its offsets do, and its checksum
 
@@ -414,8 +415,10 @@ def _is_index_sound(file: BinaryIO) -> bool:
     if start == 0 or checksum == 0:
         return True
     file.seek(min(start, size))
-    index = file.read()[: -len(_MAGIC) - _CHECKSUM_SIZE]
-    return zlib.crc32(index) == int(checksum)
+    found, left = 0, max(0, size - start - len(_MAGIC) - _CHECKSUM_SIZE)
+    while piece := file.read(min(left, _PIECE)):  # a damaged footer may take all of the file for the index
+        found, left = zlib.crc32(piece, found), left - len(piece)
+    return found == int(checksum)
 
 
 def _is_finished(path: Path, file: BinaryIO) -> bool:

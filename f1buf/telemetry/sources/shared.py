@@ -61,8 +61,8 @@ class SharedSource(DescribingSource):
             raise SharingError(f"{self._ring.name}: is a ring of {self._ring.dtype!s}; expected f1buf.READING")
         self.name = f"attached to {self._ring.name}"
         stats = self._ring.stats()
-        # What is older was there before; where the ring drops what comes, that has no number.
-        self._came = stats.offered if self._ring.overflow == "drop_oldest" else 0
+        # The numbers of the oldest reading that is there, and of the next one that comes.
+        self._oldest, self._next = stats.taken + stats.dropped + stats.discarded, stats.offered
         self._dropped_before = stats.dropped
 
     @property
@@ -107,14 +107,17 @@ class SharedSource(DescribingSource):
                 self._about.close()
 
     def _count_missed(self, first: int, count: int) -> None:
-        """Dropped readings leave a gap in the numbers; those that are refused, under "drop_newest", have none."""
+        """Dropped readings leave a gap in the numbers; those that a full ring refuses have none."""
         if self._following is not None:
             self._gaps += first - self._following
         elif self._ring.overflow == "drop_oldest":
-            self._gaps = max(0, first - self._came)
+            self._gaps = max(0, first - self._next)
+            self._dropped_before += max(0, min(first, self._next) - self._oldest)  # they were there before
         self._following = first + count
-        refused = self._ring.overflow == "drop_newest"
-        self.missed = self._gaps + (self._ring.stats().dropped - self._dropped_before if refused else 0)
+        dropped = self._ring.stats().dropped - self._dropped_before
+        # Under "drop_newest" the gaps are what others took. Else they are dropped, too; and where a put could not drop
+        # the oldest ones at once, and dropped what it brought, there are fewer of them.
+        self.missed = self._gaps + dropped if self._ring.overflow == "drop_newest" else max(self._gaps, dropped)
 
     def _check_end(self) -> None:
         if self._following is not None:
