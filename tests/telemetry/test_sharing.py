@@ -370,6 +370,15 @@ def test_what_was_dropped_before_the_first_batch_is_missed_too(name, overflow):
     assert (len(taken(source)), source.missed) == expected
 
 
+def test_what_others_took_before_the_first_batch_is_missed_too(name):
+    sharer = Sharer(name, capacity=10)
+    source = SharedSource(name)
+    sharer.shared.put_many(readings(np.arange(5.0)))
+    assert len(SharedRingBuffer.attach(name).get_many(3)) == 3
+    sharer.shared.shutdown()
+    assert (len(taken(source)), source.missed) == (2, 3)
+
+
 def test_refused_and_taken_by_others_add_up(name):
     sharer, source, batches = shared_by_hand(name, "drop_newest")
     sharer.shared.put_many(readings(np.arange(15.0)))
