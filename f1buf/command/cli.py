@@ -39,7 +39,7 @@ def build_parser(command: str | None = None) -> Parser:
     layout = argparse.RawDescriptionHelpFormatter
     for name, module in COMMANDS.items():
         added = commands.add_parser(name, help=module.HELP, epilog=module.EXAMPLES, formatter_class=layout)
-        added.set_defaults(execute=module.execute, prog=added.prog)
+        added.set_defaults(check=lambda args: None, execute=module.execute, prog=added.prog)
         if name == command:
             module.add_options(added)
     return parser
@@ -57,6 +57,7 @@ def run_arguments(arguments: list[str]) -> int:
         command = next((each for each in arguments if not each.startswith("-")), None)
         args = build_parser(command).parse_args(arguments)
         prog = args.prog
+        args.check(args)
         status: int = args.execute(args)
     except (UsageError, CanError) as error:
         say_error(f"{prog}: error: {error}")

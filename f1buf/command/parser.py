@@ -1,4 +1,4 @@
-"""The command line's parser, and the options that `run`, `replay`, `listen` and `can` have in common."""
+"""The command line's parser, and the options that all sub-commands which analyse have in common."""
 
 import argparse
 import math
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import f1buf
-from f1buf.command.status import BAD_USAGE
+from f1buf.command.status import BAD_USAGE, UsageError
 from f1buf.command.streams import at_end, print_data, say_error
 from f1buf.telemetry import PROFILES
 from f1buf.telemetry.text import clean, one_line
@@ -128,4 +128,24 @@ def add_common_options(parser: argparse.ArgumentParser, buffer_size: int, thresh
     option("--web", type=web_address, metavar="[HOST:]PORT", help=f"{page}; beyond this machine the link has a token")
     option("--plain", action="store_true", help="no live view: lines, as where standard error is no terminal")
     option("--json", action="store_true", help="print the summary as one JSON object on standard output")
-    parser.set_defaults(default_buffer_size=buffer_size, default_thresholds=thresholds)
+    parser.set_defaults(check=check_options, default_buffer_size=buffer_size, default_thresholds=thresholds)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse common options that contradict each other, before anything is opened or waited for."""
+    if args.json and args.alerts == "-":
+        raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
+    if args.record is None and args.record_overflow is not None:
+        raise UsageError("--record-overflow is of no use without --record DIR")
+    if args.share is None and (args.share_overflow, args.share_size) != (None, None):
+        raise UsageError("--share-overflow and --share-size are of no use without --share NAME")
+    publishing = args.publish_overflow, args.publish_shards, args.publish_spool, args.replicas
+    if args.publish is None and any(each is not None for each in publishing):
+        options = "--publish-overflow, --publish-shards, --publish-spool and --replicas"
+        raise UsageError(f"{options} are of no use without --publish URL")
+    if args.analyzers == 0:
+        if args.share is None and args.publish is None and args.record is None:
+            ways = "--share NAME, --publish URL or --record DIR"
+            raise UsageError(f"--analyzers 0: nobody would take the readings; expected {ways}")
+        if args.alerts is not None or args.fail_on_alert or getattr(args, "classic", False):
+            raise UsageError("--analyzers 0 is of no use with --alerts, --fail-on-alert and --classic")

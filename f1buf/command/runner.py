@@ -63,26 +63,10 @@ def check_channels(args: argparse.Namespace, system: F1TelemetrySystem) -> None:
 class Runner:
     """Runs a system until it ends or is told to stop, and reports; `args` has the options that all sub-commands share.
 
-    A UsageError says where they contradict each other, or no system can be made with them.
+    A UsageError says where no system can be made with them.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        if args.json and args.alerts == "-":
-            raise UsageError("--json and --alerts - both want standard output; write the alerts to a file")
-        if args.record is None and args.record_overflow is not None:
-            raise UsageError("--record-overflow is of no use without --record DIR")
-        if args.share is None and (args.share_overflow, args.share_size) != (None, None):
-            raise UsageError("--share-overflow and --share-size are of no use without --share NAME")
-        publishing = args.publish_overflow, args.publish_shards, args.publish_spool, args.replicas
-        if args.publish is None and any(each is not None for each in publishing):
-            options = "--publish-overflow, --publish-shards, --publish-spool and --replicas"
-            raise UsageError(f"{options} are of no use without --publish URL")
-        if args.analyzers == 0:
-            if args.share is None and args.publish is None and args.record is None:
-                ways = "--share NAME, --publish URL or --record DIR"
-                raise UsageError(f"--analyzers 0: nobody would take the readings; expected {ways}")
-            if args.alerts is not None or args.fail_on_alert or getattr(args, "classic", False):
-                raise UsageError("--analyzers 0 is of no use with --alerts, --fail-on-alert and --classic")
         self.args = args
         self._is_classic = getattr(args, "classic", False)
         # The demonstration is about its lines, and a view would draw over data on the same terminal.
@@ -96,7 +80,7 @@ class Runner:
         self._sharer: Sharer | None = None
         self._publisher: Publisher | None = None
         self._page: WebPage | None = None
-        self._trouble = ""  # of the publisher, as people were told
+        self._troubles = {"publisher": "", "sharer": ""}  # what these wait for, as people were told
         self._failed: set[str] = set()  # consumers
         self._not_told: dict[str, str] = {}  # what people could not be told meanwhile, and why
         self._interrupts = 0
@@ -225,7 +209,8 @@ class Runner:
 
         def status() -> dict[str, Any]:
             progress = watched.progress(time.monotonic(), Said(), self._is_draining).as_dict()
-            return progress | {"publisher": f"waiting: {self._trouble}" if self._trouble else ""}
+            waits = {name: f"waiting: {why}" if why else "" for name, why in self._troubles.items()}
+            return progress | waits
 
         host, port = self.args.web
         try:
@@ -329,10 +314,14 @@ class Runner:
     def _say_notices(self) -> None:
         for text in self._feed.notices():
             self.console.line(text)
-        trouble = "" if self._publisher is None else self._publisher.trouble
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self.console.line(f"f1buf: waiting to publish: {trouble}" if trouble else "f1buf: publishing again")
+        self._say_trouble(self._publisher, "waiting to publish", "publishing again")
+        self._say_trouble(self._sharer, "waiting to share", "sharing again")
+
+    def _say_trouble(self, consumer: "Publisher | Sharer | None", waiting: str, again: str) -> None:
+        """Say why a consumer waits, and holds up the run, once that is another reason; and when it goes on."""
+        if consumer is not None and consumer.trouble != self._troubles[consumer.name]:
+            self._troubles[consumer.name] = trouble = consumer.trouble
+            self.console.line(f"f1buf: {waiting}: {trouble}" if trouble else f"f1buf: {again}")
 
     def _on_alert(self, alert: Alert) -> None:
         if self.args.alerts != "-":  # otherwise they are on standard output already

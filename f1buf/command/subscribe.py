@@ -67,8 +67,10 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError("--durable is of no use with --publish: after a crash some readings would be published twice")
     if args.publish is not None and is_same(args.url, args.publish):
         raise UsageError(f"--publish is the stream that is read, {args.url.rpartition('/')[2]}; expected another one")
-    if (args.durable is not None and args.overflow != "block") or args.record_overflow not in (None, "block"):
-        raise UsageError("--durable is of no use with readings that are dropped; expected --overflow block")
+    drops = args.overflow != "block" or args.record_overflow not in (None, "block")
+    if args.durable is not None and drops:
+        options = "--overflow and --record-overflow"
+        raise UsageError(f"--durable is of no use with readings that are dropped; expected block for {options}")
     try:
         source = Subscriber(args.url, start=args.start, follow=args.follow, timeout=args.timeout, durable=args.durable)
     except StreamError as error:

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from f1buf import Empty, SharedRingBuffer
+from f1buf.ring.segments import LONGEST_NAME, checked_name
 from f1buf.telemetry.channels import MAX_CHANNELS, Channel, known_channels
 from f1buf.telemetry.described import DescribedSensors
 from f1buf.telemetry.errors import SharingError
 from f1buf.telemetry.thresholds import Threshold, dumps, loads
 
 CAPACITY = 4 << 20  # [bytes]
+_ABOUT = "-about"
 _BEGIN, _END = b"\x1e", b"\n"
 _TOGETHER = 512  # sensors in one text
 _PATIENCE = 1.0  # [s] for a reader that looks, until the oldest texts can be taken out
@@ -36,8 +38,11 @@ Sensor = tuple[int, int, dict[str, Any]]
 
 
 def about_name(name: str) -> str:
-    """Return the name of the ring beside the ring of this name."""
-    return f"{name}-about"
+    """Return the name of the ring beside the ring of this name, which must leave room for what it has more."""
+    size, longest = len(checked_name(name).encode(errors="surrogateescape")), LONGEST_NAME - len(_ABOUT)
+    if size > longest:
+        raise ValueError(f"name is {name!r}, of {size} bytes; expected at most {longest} to share readings by")
+    return name + _ABOUT
 
 
 class AboutWriter:

@@ -1,5 +1,6 @@
 """The sharer: gives every reading to other processes, through shared memory."""
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,6 +24,10 @@ _BATCH = 4096  # readings shared at once
 PATIENCE = {"block": 5.0, "drop_oldest": 1.0, "drop_newest": 1.0}
 _LOOK = 0.1  # [s] how often it looks meanwhile
 _LOOK_AT_END = 0.005
+
+
+def _processes(ids: list[int]) -> str:
+    return f"{'process' if len(ids) == 1 else 'processes'} {', '.join(map(str, ids))}"
 
 
 class Sharer:
@@ -58,6 +63,8 @@ class Sharer:
         Of READING: put readings here, and shut it down to end the sharing.
     shared : SharedRingBuffer
         Of READING: what others attach to. After the last reading it is shut down, and loses its name.
+    trouble : str
+        Under "block": who has taken nothing for five seconds, so that all wait for it; empty while all is well.
 
     Raises
     ------
@@ -92,6 +99,7 @@ class Sharer:
         self._describe = describe
         self._told: set[int] = set()  # of which sensors with which flags
         self._readings = 0  # since it was emptied
+        self.trouble = ""
         try:
             # In this order: whoever finds the second one finds the first one, too.
             self.shared = SharedRingBuffer(capacity, READING, name=name, overflow=overflow)  # type: ignore[arg-type]
@@ -153,10 +161,13 @@ class Sharer:
 
     def _put(self, readings: NDArray[Any]) -> None:
         """Under "block" wait for room, as long as somebody else is attached."""
-        alone_since = time.monotonic()
+        patience = PATIENCE[self.shared.overflow]
+        alone_since = full_since = time.monotonic()
         while len(readings):
             try:
                 readings = readings[self.shared.put_many(readings, timeout=_LOOK) :]
+                full_since = time.monotonic()
+                self.trouble = ""
             except Abandoned:
                 if not self._others():
                     raise self._nobody_takes("everybody who took readings is gone") from None
@@ -164,9 +175,12 @@ class Sharer:
             except ShutDown:
                 raise SharingError(f"another process has shut the ring {self.shared.name!r} down") from None
             except Full:
-                if self._others():
-                    alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > PATIENCE[self.shared.overflow]:
+                now = time.monotonic()
+                if others := self._others():
+                    alone_since = now
+                    if now - full_since > patience:
+                        self.trouble = f"{_processes(others)} took nothing of {self.shared.name!r} for {patience:g} s"
+                elif now - alone_since > patience:
                     raise self._nobody_takes("nobody has attached") from None
 
     def _wait_for_others(self) -> None:
@@ -179,9 +193,11 @@ class Sharer:
                 return
             time.sleep(_LOOK_AT_END)
 
-    def _others(self) -> bool:
-        """Whether somebody else has the shared ring open."""
-        return len(self.shared.attached) > 1
+    def _others(self) -> list[int]:
+        """Who else has the shared ring open: process ids. This process may have it open again, to take from it."""
+        others = self.shared.attached
+        others.remove(os.getpid())
+        return others
 
     def _nobody_takes(self, why: str) -> SharingError:
         return SharingError(

@@ -1,5 +1,6 @@
 """`--share` and `f1buf attach`: a run in two processes, and what each says when the other one goes."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -8,6 +9,7 @@ import pytest
 from cli_helpers import (
     CROSSED,
     PATIENCE,
+    Captured,
     call,
     command,
     finish,
@@ -19,13 +21,14 @@ from cli_helpers import (
     telemetry,
     write_recording,
 )
-from helpers import Task
+from helpers import Task, wait_until
 
 from f1buf.command import attach
+from f1buf.command.cli import main
 from f1buf.telemetry import SharedSource, Sharer, sharing
 
 MANY = ("--count", 2000, "--rate", "max", "--seed", 7)
-STAYING = ("--rate", 1000, "--plain")
+STAYING = ("--rate", "1000", "--plain")
 TIMEOUT = ("--timeout", 60)
 _numbers = itertools.count()
 
@@ -162,6 +165,22 @@ def test_what_cannot_be_shared(options, said):
     assert refused(*options).startswith(said)
 
 
+LONGEST = "x" * 195  # such a name is right for a ring alone
+
+
+@pytest.mark.parametrize("options", [("run", "--share"), ("attach",)], ids=["share", "attach"])
+def test_a_name_leaves_room_for_what_its_second_ring_has_more(options):
+    said = f"name is {LONGEST!r}, of 195 bytes; expected at most 194 to share readings by"
+    assert call(*options, LONGEST).ended(2).error.endswith(said)
+
+
+def test_bad_options_are_refused_before_anything_is_waited_for(monkeypatch):
+    monkeypatch.setattr(attach, "SharedSource", lambda *waits: pytest.fail("it waits"))
+    done = call("attach", "nobody", *TIMEOUT, "--json", "--alerts", "-").ended(2)
+    said = "f1buf attach: error: --json and --alerts - both want standard output; write the alerts to a file"
+    assert done.error == said
+
+
 # One of them goes -----------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +222,29 @@ def test_under_block_the_attached_process_is_killed(name, crossed):
         first.send_signal(signal.SIGINT)
         done = finish(first).ended(1)
     assert done.summary["readings"] == done.summary["analysed"]
+
+
+def test_under_block_people_are_told_for_whom_a_run_waits(name, monkeypatch):
+    monkeypatch.setitem(sharing.PATIENCE, "block", 0.2)
+    err = Captured()
+
+    def take_late():
+        source = SharedSource(name, timeout=PATIENCE)
+        wait_until(lambda: "waiting to share" in err.getvalue())
+        interrupted = False
+        for _ in source.batches():
+            if not interrupted and "sharing again" in err.getvalue():
+                interrupted = True
+                os.kill(os.getpid(), signal.SIGINT)
+
+    taker = Task(take_late)
+    with contextlib.redirect_stderr(err):
+        status = main(["run", *STAYING, "--share", name, "--share-overflow", "block", "--share-size", "10"])
+    taker.result()
+    told = [line for line in err.getvalue().splitlines() if "shar" in line]
+    waits = f"f1buf: waiting to share: process {os.getpid()} took nothing of {name!r} for 0.2 s"
+    assert told[1:3] == [waits, "f1buf: sharing again"]
+    assert status == 0
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------

@@ -392,6 +392,17 @@ def test_a_durable_subscriber_does_not_publish(url):
     )
 
 
+@pytest.mark.parametrize(
+    "drops", [("--overflow", "drop_oldest"), ("--record", "kept", "--record-overflow", "drop_newest")]
+)
+def test_a_durable_subscriber_drops_nothing_and_others_may(url, tmp_path, drops, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("run", "--count", 10, "--rate", "max", "--publish", url).ended()
+    said = refused("subscribe", url, "--durable", "wall", *drops)
+    assert said.startswith("--durable is of no use with readings that are dropped; expected block for --overflow")
+    call("subscribe", url, *drops).ended()
+
+
 def refused_by_parser(*args):
     done = call(*args)
     assert done.status == 2

@@ -195,6 +195,7 @@ function showStatus() {
     item("p99", seconds(status.latency_s.p99));
     item("recorder", status.recorder);
     item("publisher", status.publisher ?? "", true);
+    item("sharer", status.sharer ?? "", true);
     item("draining", status.draining ? `${whole(status.draining)} left` : "");
   }
   item("not shown here", status.passed_over ? whole(status.passed_over) : "");
