@@ -346,16 +346,14 @@ def test_of_those_that_create_a_name_at_the_same_time_one_wins(name, is_left):
 def test_nobody_is_attached_to_a_ring_whose_name_is_taken_over(name):
     """Several attach all the time, while creators are killed and followed by others."""
 
-    def attach_again_and_again(pipe, stop):
-        found = 0
+    def attach_again_and_again(pipe, stop, found):
         while not stop[0]:
             with contextlib.suppress(FileNotFoundError):
                 ring = SharedRingBuffer.attach(name, timeout=SOON)
                 # It is open here: so the name stays its own.
                 assert SharedRingBuffer.attach(name).attached.count(os.getpid()) == 2
                 ring.close()
-                found += 1
-        assert found
+                found[0] += 1
 
     def create_at_last(pipe):
         while True:
@@ -365,13 +363,16 @@ def test_nobody_is_attached_to_a_ring_whose_name_is_taken_over(name):
                 continue
             stay(pipe, len(ring.attached))
 
-    stop = np.frombuffer(mmap.mmap(-1, 8), "i8")
+    stop, *found = np.frombuffer(mmap.mmap(-1, 3 * 8), "i8").reshape(3, 1)
     with contextlib.ExitStack() as stack:
-        attachers = [stack.enter_context(child(attach_again_and_again, stop)) for _ in range(2)]
-        for _ in range(2 * ROUNDS):
+        attachers = [stack.enter_context(child(attach_again_and_again, stop, each)) for each in found]
+        rounds = 0
+        while rounds < 2 * ROUNDS or not all(found):  # an attacher may come late
             with child(create_at_last) as creator:
                 creator.hear()
                 creator.kill()
+            assert not any(one.has_ended() for one in attachers), "one has failed, see standard error"
+            rounds += 1
         stop[0] = 1
         for one in attachers:
             assert one.end() == 0
@@ -683,6 +684,7 @@ def test_another_process_may_put_where_one_is_gone():
     with shared(1, "i8") as ring:
         for _ in range(2):
             with child(put_and_stay, ring) as other:
+                other.hear()  # until it has put, a get would be told that all who have are gone
                 assert ring.get(timeout=LATE) == 0
                 other.kill()
             with pytest.raises(Abandoned):
@@ -694,6 +696,7 @@ def test_another_process_may_get_where_one_is_gone():
         ring.put(1)
         for number in range(2):
             with child(get_and_stay, ring) as other:
+                other.hear()  # until it has got, a put would be told that all who have are gone
                 ring.put(number, timeout=LATE)
                 other.kill()
             with pytest.raises(Abandoned):
