@@ -24,6 +24,7 @@ import pytest
 
 import f1buf
 from f1buf import Empty, Full, RingBuffer, ShutDown
+from f1buf.ring.shared import _unlink_created
 
 WATCHDOG = 120.0  # [s] how long a test waits for what must come, on a machine however busy
 SEEN = 1.0  # [s] within which a thread is seen to wait, mostly: the timeout of one that then times out
@@ -664,9 +665,10 @@ def in_fork(check, limit=2 * WATCHDOG):  # in which `attempts` may take one
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
         finally:
-            for name in Path("/dev/shm").glob(f"f1buf-{os.getpid()}-*"):  # of shared rings; os._exit leaves them there
-                name.unlink(missing_ok=True)
-            os._exit(status)
+            try:
+                _unlink_created()  # the names of shared rings; os._exit leaves them there
+            finally:
+                os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0, f"the child ended by signal {-status}" if status < 0 else "the child failed, see standard error"
 

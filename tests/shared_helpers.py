@@ -20,12 +20,14 @@ from f1buf.ring import segments
 
 KILLED = -signal.SIGKILL  # how such a child ends, as `Child.end` tells it
 
+# A container may share /dev/shm with others in which the same numbers are other processes.
+_NUMBERED_BY = os.stat("/proc/self/ns/pid").st_ino
 _numbers = itertools.count()
 
 
 def some_name():
     """A name for a shared ring that no other test has."""
-    return f"test-{os.getpid()}-{next(_numbers)}"
+    return f"test-{_NUMBERED_BY}-{os.getpid()}-{next(_numbers)}"
 
 
 def assert_gone(name):
@@ -87,6 +89,13 @@ class Child:
         self.signal(signal.SIGKILL)
         assert self.end() == KILLED
 
+    def put_down(self):
+        """Kill it, unless it has been waited for: its number may be another process' by then."""
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                self.signal(signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+
     def _wait(self, how):
         seen = []
 
@@ -119,10 +128,7 @@ def child(function, *args, **how):
     try:
         yield one
     finally:
-        with contextlib.suppress(ChildProcessError, ProcessLookupError):
-            if os.waitpid(one.pid, os.WNOHANG)[0] == 0:
-                one.signal(signal.SIGKILL)
-                os.waitpid(one.pid, 0)
+        one.put_down()
 
 
 def stay(pipe, word=None):

@@ -209,8 +209,7 @@ class Crowd:
     def clean_up(self):
         self.ring.unlink()
         for member in self.living:
-            with contextlib.suppress(ProcessLookupError):
-                member.child.signal(signal.SIGKILL)
+            member.child.put_down()
 
     def members(self, role):
         return [member for member in self.living + self.killed if member.role == role]
