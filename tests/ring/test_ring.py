@@ -1467,15 +1467,19 @@ def test_importing_leaves_the_gil_off_on_free_threaded_builds():
 
 
 def allocated_at_most(call, *args):
-    """Bytes while the call runs, and what a look at them takes by itself."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        call(*args)  # the first one makes what the interpreter keeps for later calls
+    """Bytes while the call runs, and what a look at them takes by itself; it is called four times."""
+
+    def allocated():
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         call(*args)
         return tracemalloc.get_traced_memory()[1] - before
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        call(*args)  # the first one makes what the interpreter keeps for later calls
+        return min(allocated() for _ in range(3))  # amid one another thread, of pytest-xdist, may allocate, too
     finally:
         tracemalloc.stop()
 
@@ -1510,7 +1514,7 @@ def test_arrays_go_in_and_out_without_an_allocation(count):
     ring, records = RingBuffer(1000, READING), np.zeros(count, READING)
     nothing = allocated_at_most(len, records)
     assert allocated_at_most(ring.put_many, records) == nothing
-    assert ring.qsize() == 2 * count
+    assert ring.qsize() == 4 * count
     assert allocated_at_most(ring.get_into, records) == nothing
     assert ring.empty()
 

@@ -528,11 +528,15 @@ def test_waits_leave_no_memory_behind(calls, what):
         for _ in range(times):
             calls.module.call(what, ring, bytes(8), n=1, deadline=1)
 
+    def grown():
+        before = resident()
+        wait(200_000)
+        return resident() - before
+
     ring = stuck(what)
     wait(1000)
-    before = resident()
-    wait(200_000)
-    assert resident() - before < 4 << 20  # waiters would be 9 MB
+    # Waiters would be 9 MB, each time. What the process does beside, and huge pages, are not.
+    assert any(grown() < 4 << 20 for _ in range(3))
 
 
 @pytest.mark.threads_only(reason="the child of a fork has the same shared ring, not a copy")
