@@ -29,7 +29,7 @@ from f1buf.ring.shared import _unlink_created
 WATCHDOG = 120.0  # [s] how long a test waits for what must come, on a machine however busy
 SEEN = 1.0  # [s] within which a thread is seen to wait, mostly: the timeout of one that then times out
 # [s] What is promised within 100 ms must be there by then, however busy the machine is; bench/interrupts.py measures.
-LATE = 15.0
+LATE = 30.0
 
 
 # Threads --------------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def stalling_signals(handler=lambda *_: None):
                 os.write(writer, filling)
     os.set_blocking(writer, True)
     # Without the GIL the thread may be held where it has one of CPython's own locks, and then nobody here can read.
-    rescue = [sys.executable, "-I", "-S", "-c", "import os, time; time.sleep(20); os.read(0, 1 << 16)"]
+    rescue = [sys.executable, "-I", "-S", "-c", "import os, time; time.sleep(60); os.read(0, 1 << 16)"]
     rescuer = None if WITH_GIL else subprocess.Popen(rescue, stdin=reader)
     try:
         yield reader

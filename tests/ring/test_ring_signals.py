@@ -149,14 +149,14 @@ def test_ctrl_c_ends_a_put_many_whose_records_trickle():
 
 @forked
 def test_ctrl_c_ends_a_put_many_that_never_waits():
-    """Half a minute of small copies."""
+    """Half a minute of small copies, or more."""
     ring = RingBuffer(1, "u1", overflow="drop_oldest")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sender = interrupt_once(lambda: ring.stats().dropped)
     with pytest.raises(KeyboardInterrupt):
         ring.put_many(np.zeros(10**9, "u1"))
     assert time.monotonic() - sender.result() < LATE
-    assert ring.stats().offered == ring.stats().dropped + 1
+    assert ring.stats().offered == ring.stats().dropped + 1 < 10**9
     check_balance(ring)
 
 

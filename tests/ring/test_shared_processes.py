@@ -27,6 +27,7 @@ from helpers import (
     FULL,
     LATE,
     STRESS_SECONDS,
+    WATCHDOG,
     Task,
     check_balance,
     in_fork,
@@ -132,7 +133,7 @@ def test_a_timeout_that_is_none_is_refused(name, timeout):
 
 
 def test_attach_waits_for_the_name(name):
-    attacher = Task(SharedRingBuffer.attach, name, timeout=LATE)
+    attacher = Task(SharedRingBuffer.attach, name, timeout=WATCHDOG)
     wait_until(lambda: sleeps(attacher))
     with child(create_and_stay, name, 7) as creator:
         creator.hear()
@@ -792,7 +793,7 @@ def test_the_child_of_a_fork_is_a_process_of_its_own():
 
     def put_what_it_is_told(_, ring):
         while True:
-            ring.put(numbers.get(timeout=LATE))
+            ring.put(numbers.get(timeout=WATCHDOG))
 
     with shared(4, "i8") as numbers, shared(4, "i8") as ring, child(parent, ring) as middle:
         grandchild, pid = middle.hear()
