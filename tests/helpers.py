@@ -103,6 +103,13 @@ def wait_parked(thread):
     assert _parks(thread), "it did not wait"
 
 
+def wait_parked_anew(thread):
+    """Wait until a thread that is parked has been awake, to look for signals say, and is parked again."""
+    before = _switches_of_sleeper(thread)
+    wait_until(lambda: _switches_of_sleeper(thread) not in (None, before), f"{thread} to wake up", every=1e-3)
+    wait_parked(thread)
+
+
 def _parks(thread):
     """Wait for the same; False where it has ended instead.
 

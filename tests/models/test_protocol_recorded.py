@@ -20,7 +20,7 @@ import time
 import numpy as np
 import pytest
 from explorer import Violation, insist
-from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, seeded, wait_parked
+from helpers import STRESS_SECONDS, WITH_GIL, Crowd, StopError, attempts, seeded, wait_parked, wait_parked_anew
 from mutations import MUTATIONS, mutated
 from programs import BLOCK, FOR_EVER, MANY, NOT, TIMED, Scenario, operation, scenario
 from protocol_model import (
@@ -549,7 +549,12 @@ def main_thread_gets(large):
 @each_size
 def test_the_main_thread_is_followed_as_it_looks_for_signals(large):
     """It waits for longer than it goes without looking."""
-    done = run(main_thread_gets(large), seeded(), large, first=functools.partial(time.sleep, 0.12))
+
+    def until_it_has_looked():
+        wait_parked(threading.main_thread())
+        wait_parked_anew(threading.main_thread())
+
+    done = run(main_thread_gets(large), seeded(), large, first=until_it_has_looked)
     assert "RETURN, SIGNALS" in [step for _, step, _ in done.events]
     accept(done)
 
@@ -687,7 +692,7 @@ def test_a_recording_of_the_code_is_rejected_by_a_model_of_something_else(name):
     mutation = MUTATIONS[name]
     rng = seeded()
     scenario = recordable(SCENARIOS[mutation.scenario])
-    runs = (run(scenario, rng) for _ in range(200))
+    runs = (run(scenario, rng) for _ in attempts())
     with pytest.raises(Violation):
         all(accept(done, mutation) is None for done in runs)
 
