@@ -830,7 +830,7 @@ def test_a_put_many_of_more_than_the_capacity_waits_for_a_reservation_between_it
             over.wait(WATCHDOG)
             block.array[:] = -1
 
-    putter = parked(ring.put_many, range(1000))
+    putter = parked(ring.put_many, range(30_000))
     reserver = parked(reserve)
     while not entered.wait(0.001):
         with contextlib.suppress(Empty):
@@ -842,10 +842,10 @@ def test_a_put_many_of_more_than_the_capacity_waits_for_a_reservation_between_it
     assert len(ring) == 0
     over.set()
     reserver.result()
-    while len(taken) < 1001:
+    while len(taken) < 30_001:
         taken += ring.get_many(timeout=WATCHDOG).tolist()
-    assert putter.result() == 1000
-    assert [number for number in taken if number != -1] == list(range(1000))
+    assert putter.result() == 30_000
+    assert [number for number in taken if number != -1] == list(range(30_000))
     check_balance(ring)
 
 
