@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -94,6 +95,29 @@ def calls(tmp_path_factory):
 def stuck(what, overflow="block"):
     """A ring on which that call would have to wait: full or empty."""
     return ring_with(1, 2, overflow=overflow) if "push" in what else RingBuffer(2, "i8", overflow=overflow)
+
+
+class ForeignThread(NamedTuple):
+    """One that Python knows nothing of."""
+
+    native_id: int
+
+    def is_alive(self):
+        return self.native_id in threads()
+
+
+def threads():
+    return set(map(int, os.listdir("/proc/self/task")))
+
+
+def parked_in_call(call, *args, how, **options):
+    """As `parked`; where a foreign thread makes the call, that one has been seen to wait, too."""
+    before = threads()
+    task = parked(call, *args, how=how, **options)
+    if how == "foreign":  # its caller waits for its end, whether or not it has begun
+        (made,) = threads() - before - {task.native_id}
+        wait_parked(ForeignThread(made))
+    return task
 
 
 @contextlib.contextmanager
@@ -213,7 +237,7 @@ def test_records_of_any_size(calls, how):
 @each_waiting
 def test_a_waiter_is_served(calls, what, how):
     ring = stuck(what)
-    waiter = parked(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
+    waiter = parked_in_call(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
     if "push" in what:
         assert ring.get() == 1
         assert waiter.result() == "DONE"
@@ -238,7 +262,7 @@ def test_more_than_the_capacity_can_be_pushed(calls, how):
 @waiting_hows
 def test_a_pop_waits_for_the_least_and_takes_all_there_are(calls, how):
     ring = RingBuffer(10, "i8")
-    popper = parked(calls.pop, ring, 9, least=3, deadline=calls.module.NEVER, how=how)
+    popper = parked_in_call(calls.pop, ring, 9, least=3, deadline=calls.module.NEVER, how=how)
     ring.put_many([1, 2])
     wait_parked(popper)
     ring.put_many([3, 4])
@@ -319,10 +343,10 @@ def test_the_main_thread_is_served(calls, what):
 def test_a_copy_in_progress_is_waited_for(calls, how):
     """By the try_* forms, too: that ends by itself."""
     with writing() as ring:
-        pusher = parked(calls.module.call, "try_push", ring, bytes(ring.dtype.itemsize), how=how)
+        pusher = parked_in_call(calls.module.call, "try_push", ring, bytes(ring.dtype.itemsize), how=how)
     assert pusher.result()[0] == "DONE"
     with reading(spare=1) as ring:
-        popper = parked(calls.outcome, "try_pop", ring, how=how)
+        popper = parked_in_call(calls.outcome, "try_pop", ring, how=how)
     assert popper.result() == "EMPTY"
 
 
@@ -386,7 +410,7 @@ def test_the_records_left_after_a_shutdown_can_be_popped(calls, pop, how):
 @pytest.mark.parametrize("immediate", [False, True])
 def test_a_shutdown_wakes_a_waiter(calls, what, how, immediate):
     ring = stuck(what)
-    waiter = parked(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
+    waiter = parked_in_call(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
     ring.shutdown(immediate)
     assert waiter.result() == "SHUT_DOWN"
     check_balance(ring)
@@ -395,12 +419,12 @@ def test_a_shutdown_wakes_a_waiter(calls, what, how, immediate):
 @waiting_hows
 def test_a_call_that_a_shutdown_ends_says_how_many_it_moved(calls, how):
     ring = RingBuffer(3, "i8")
-    pusher = parked(calls.push, ring, range(5), deadline=calls.module.NEVER, how=how)
+    pusher = parked_in_call(calls.push, ring, range(5), deadline=calls.module.NEVER, how=how)
     ring.shutdown()
     assert pusher.result() == ("SHUT_DOWN", 3)
     assert contents(ring) == [0, 1, 2]
     ring = ring_with(1, 2, capacity=4)
-    popper = parked(calls.pop, ring, 4, least=3, deadline=calls.module.NEVER, how=how)
+    popper = parked_in_call(calls.pop, ring, 4, least=3, deadline=calls.module.NEVER, how=how)
     ring.shutdown()
     assert popper.result() == ("SHUT_DOWN", [1, 2])
 
@@ -464,7 +488,7 @@ def test_a_ring_is_not_drained_while_records_are_peeked_at(calls, pop, how):
 def test_a_block_is_waited_for_where_there_is_time(calls, what, how):
     ring = ring_with(1, 2, capacity=4)
     with held(ring.reserve(1) if "push" in what else ring.peek(1)):
-        waiter = parked(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
+        waiter = parked_in_call(calls.outcome, what, ring, deadline=calls.module.NEVER, how=how)
     assert waiter.result() == "DONE"
 
 
@@ -553,7 +577,7 @@ def test_a_ring_that_a_fork_has_torn(calls):
 def test_the_child_of_a_fork_goes_on(calls):
     """Beside a waiter of its parent's."""
     ring = RingBuffer(1, "i8")
-    waiter = parked(calls.outcome, "pop", ring, deadline=calls.module.NEVER, how="foreign")
+    waiter = parked_in_call(calls.outcome, "pop", ring, deadline=calls.module.NEVER, how="foreign")
 
     def use():
         assert calls.outcome("push", ring, how="foreign") == "DONE"
