@@ -44,6 +44,7 @@ from helpers import (
     send,
     timeouts,
     wait_parked,
+    wait_until,
 )
 from test_ring_signals import signal_first_of_two, stop
 
@@ -766,8 +767,9 @@ def test_a_put_into_a_full_ring_waits_for_the_room_that_a_peek_makes():
         assert_times_out("put", ring, block=False)
         putter = parked(ring.put, 3)
         reserver = parked(enter_and_leave, ring, "reserve")
-    putter.result()
+    wait_until(ring.full, "one of them to be served")  # between processes it may be either
     assert ring.get() == 2
+    putter.result()
     assert reserver.result()[0] == 1
     check_balance(ring)
 

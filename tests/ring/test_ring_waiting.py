@@ -386,11 +386,11 @@ def test_one_batch_serves_as_many_as_it_can():
     ring = RingBuffer(10, "i8")
     waiters = [parked(ring.get) for _ in range(5)]
     ring.put_many(range(4))
-    wait_until(ring.empty)
-    assert sorted(waiter.result() for waiter in waiters[:4]) == [0, 1, 2, 3]
-    wait_parked(waiters[4])
+    wait_until(lambda: sum(waiter.is_alive() for waiter in waiters) == 1, "all but one to be served")
+    assert ring.empty()
+    wait_parked(next(waiter for waiter in waiters if waiter.is_alive()))  # between processes it may be any of them
     ring.put(4)
-    assert waiters[4].result() == 4
+    assert sorted(waiter.result() for waiter in waiters) == [0, 1, 2, 3, 4]
 
 
 def test_one_large_get_makes_room_for_as_many_as_it_can():
@@ -721,7 +721,8 @@ def test_get_nowait_beside_a_long_put_finds_records_in_order():
     putter = Task(ring.put_many, np.arange(MANY))
     wait_until(ring.qsize)
     while putter.is_alive():
-        taken.append(ring.get_nowait())
+        if ring.qsize():  # the putter may be stopped between two of its pieces
+            taken.append(ring.get_nowait())
     assert putter.result() == MANY
     assert taken == list(range(len(taken)))
     check_balance(ring)
