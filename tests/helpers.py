@@ -167,8 +167,7 @@ def stalling_signals(handler=lambda *_: None):
                 os.write(writer, filling)
     os.set_blocking(writer, True)
     # Without the GIL the thread may be held where it has one of CPython's own locks, and then nobody here can read.
-    rescue = [sys.executable, "-I", "-S", "-c", "import os, time; time.sleep(60); os.read(0, 1 << 16)"]
-    rescuer = None if WITH_GIL else subprocess.Popen(rescue, stdin=reader)
+    rescuer = None if WITH_GIL else subprocess.Popen([sys.executable, "-I", "-S", "-c", _RESCUE], stdin=reader)
     try:
         yield reader
     finally:
@@ -179,6 +178,15 @@ def stalling_signals(handler=lambda *_: None):
         signal.signal(signal.SIGUSR1, handler_before)
         os.close(reader)
         os.close(writer)
+
+
+_RESCUE = """
+import os, time
+parent, until = os.getppid(), time.monotonic() + 60
+while os.getppid() == parent and time.monotonic() < until:
+    time.sleep(0.1)
+os.read(0, 1 << 16)
+"""
 
 
 def let_go(thread, reader):
