@@ -536,7 +536,7 @@ def test_no_memory_to_wait_with(calls, what, how):
     with calm(ring):
         sync._fail_wait(1)
         try:
-            assert calls.outcome(what, ring, deadline=in_ms(1000), how=how) == "OUT_OF_MEMORY"
+            assert calls.outcome(what, ring, deadline=in_ms(1000 * LATE), how=how) == "OUT_OF_MEMORY"
         finally:
             assert sync._fail_wait(0) == 0
     assert calls.outcome(what, ring, deadline=in_ms(1), how=how) in ("FULL", "EMPTY")
