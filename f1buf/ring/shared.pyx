@@ -308,8 +308,8 @@ cdef class SharedRingBuffer(RingBuffer):
     Examples
     --------
     >>> from f1buf import SharedRingBuffer
-    >>> ring = SharedRingBuffer(1024, "i8", name="of-an-example")
-    >>> other = SharedRingBuffer.attach("of-an-example")  # in this process or in another one
+    >>> ring = SharedRingBuffer(1024, "i8")
+    >>> other = SharedRingBuffer.attach(ring.name)  # in this process or in another one
     >>> ring.put_many([1, 2, 3])
     3
     >>> other.get_many().tolist()

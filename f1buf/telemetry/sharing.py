@@ -73,10 +73,12 @@ class Sharer:
 
     Examples
     --------
+    >>> import os
     >>> from f1buf.telemetry import F1TelemetrySystem, Sharer
     >>> from f1buf.telemetry.sources.shared import SharedSource
-    >>> sharer = Sharer("of-an-example")
-    >>> source = SharedSource("of-an-example")  # in this process or in another one
+    >>> name = f"of-an-example-{os.getpid()}"
+    >>> sharer = Sharer(name)
+    >>> source = SharedSource(name)  # in this process or in another one
     >>> F1TelemetrySystem().run(rate=None, count=100, consumers=[sharer]).readings
     500
     >>> sum(len(readings) for readings in source.batches())
