@@ -527,7 +527,8 @@ async def test_a_batch_that_waits_for_room_takes_less_where_the_bound_falls():
     task = await waiting(queue.aput_many([1, 2, 3]))
     queue.maxsize = 2
     assert queue.get_many() == [0, 0]
-    await asyncio.sleep(0.01)
+    while not queue.full():
+        await asyncio.sleep(0)
     assert queue.get_many() == [1, 2]
     assert await task == 3
     assert queue.get_many() == [3]
@@ -539,7 +540,8 @@ async def test_a_batch_that_does_not_fit_the_queue_is_put_piece_by_piece(kind):
     queue = kind(4)
     task = await waiting(queue.aput_many(range(10)))
     assert queue.get_many() == [0, 1, 2, 3]
-    await asyncio.sleep(0.01)
+    while not queue.full():
+        await asyncio.sleep(0)
     queue.shutdown()
     assert await task == 8
     assert queue.get_many() == [4, 5, 6, 7]
@@ -1307,8 +1309,7 @@ def test_the_child_of_a_fork_rings_no_bell_of_its_parents():
         queue = Queue()
         with queue.mutex:
             pass
-        task = asyncio.create_task(queue.aget())
-        await asyncio.sleep(0)
+        task = await waiting(queue.aget())
         (waiter,) = queue.not_empty._waiters
 
         def check():
