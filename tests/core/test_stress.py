@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import STRESS_SECONDS, Crowd, hand_over_one_by_one, hand_over_to_takers_that_give_up, seeded
+from helpers import STRESS_SECONDS, Crowd, hand_over_one_by_one, hand_over_to_takers_that_give_up, seeded, wait_until
 
 from f1buf import Empty, Full, RingBuffer, ShutDown
 
@@ -146,6 +146,7 @@ def run(ring, producers, consumers, put, take):
     for number, producer in enumerate(producers):
         makers.start(producer, ring, number, random.Random(rng.random()), put, stop, done)
     time.sleep(STRESS_SECONDS)  # the length of the run, not a wait for something
+    wait_until(lambda: ring.stats().offered or makers.errors, "a record")  # they may not have run yet
     stop.set()
     makers.join()
     ring.shutdown()

@@ -25,6 +25,7 @@ from helpers import (
     hand_over_to_takers_that_give_up,
     seeded,
     wait_parked,
+    wait_until,
 )
 
 from f1buf import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
@@ -485,6 +486,7 @@ def test_cycles_go_through_the_queue_and_are_collected():
         crowd.start(drop)
     crowd.start(collect_garbage, queue, seeded(), stop)
     time.sleep(STRESS_SECONDS)
+    wait_until(lambda: made or crowd.errors, "an item")  # they may not have run yet
     stop.set()
     crowd.join()
     queue.clear()
