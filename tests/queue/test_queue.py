@@ -3086,7 +3086,7 @@ def free_with_heirs():
 
 
 def test_garbage_may_use_the_queue_at_any_moment():
-    run_python("from test_queue import use_from_garbage; use_from_garbage()", timeout=60)
+    run_python("from test_queue import use_from_garbage; use_from_garbage()")
 
 
 def use_from_garbage():
@@ -3132,7 +3132,7 @@ def use_from_garbage():
 
 
 def test_heirs_use_the_queue_from_many_threads():
-    run_python("from test_queue import use_from_heirs_in_threads; use_from_heirs_in_threads()", timeout=60)
+    run_python("from test_queue import use_from_heirs_in_threads; use_from_heirs_in_threads()")
 
 
 def use_from_heirs_in_threads():

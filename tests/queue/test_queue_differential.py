@@ -905,7 +905,7 @@ SCENES = [
     *(Scene(full_one, put, end) for end in (clears_under_mutex, notifies_of_nothing_and_gets)),
     *(Scene(one_with_a_task, join, end) for end in (finishes, finishes_under_mutex, shuts_down_immediately)),
 ]
-LONG = 20.0  # [s]; none of these calls may take that long
+LONG = 60.0  # [s]; none of these calls may take that long
 WAITED_ON = [
     ("Queue", None),
     ("Queue", LONG),
