@@ -39,8 +39,10 @@ CALLS: dict[str, Callable[[], object]] = {
 def delay_of(call: Callable[[], object], pause: float) -> float:
     """How long after a SIGINT that comes so long after its beginning a wait ends [s]."""
     sent: list[float] = []
+    begins = threading.Event()
 
     def send() -> None:
+        begins.wait()
         time.sleep(pause)  # into the wait, at any moment of a tick
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
@@ -48,6 +50,7 @@ def delay_of(call: Callable[[], object], pause: float) -> float:
     thread = threading.Thread(target=send)
     thread.start()
     try:
+        begins.set()  # here, where the SIGINT may come: on a busy machine this thread may stand still for longer
         call()
     except KeyboardInterrupt:
         delay = time.monotonic() - sent[0]

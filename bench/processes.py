@@ -63,7 +63,7 @@ from compare import (
 )
 from native import limits
 from peers import CYCLE, FORK, Flow, numbered_blocks, put_each, put_renumbered
-from process_peers import PEERS, Check, Ends, left_out
+from process_peers import PEERS, Check, Ends, Peer, left_out
 from workloads import Run
 
 from f1buf import READING, ShutDown
@@ -71,6 +71,7 @@ from f1buf import READING, ShutDown
 BATCHES = (1, 16, 256, 4096)
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 HUNG_S = 20.0  # a run takes a tenth of a second, with qpipe-rs some seconds
+OURS_HUNG_S = 120.0  # a peer's run that did not end is said, one of f1buf's ends the script: not on a busy machine
 hung: list[str] = []  # runs of peers that did not end
 
 
@@ -110,7 +111,7 @@ def body(prepare: Prepare, barrier: Any, pipe: Any, limit: float) -> None:
         barrier.abort()
 
 
-def run_together(prepares: Sequence[Prepare], what: object, limit: float = HUNG_S) -> list[Part]:
+def run_together(prepares: Sequence[Prepare], what: object, limit: float = OURS_HUNG_S) -> list[Part]:
     """Each in a process of its own; AssertionError with what went wrong in the first that fails."""
     barrier = FORK.Barrier(len(prepares))
     parts: list[Any] = [None] * len(prepares)
@@ -142,6 +143,10 @@ def run_together(prepares: Sequence[Prepare], what: object, limit: float = HUNG_
             for end in ends:
                 end.close()
     return parts
+
+
+def patience(peer: Peer) -> float:
+    return OURS_HUNG_S if peer.ours else HUNG_S
 
 
 def run_of(parts: list[Part], amount: int, **more: Any) -> Run:
@@ -199,7 +204,7 @@ def cross(flow: Flow, records: int, full: bool) -> Run:
     with PEERS[flow.peer].open(flow) as ends:
         consumers = [consumer(flow, ends, records, full, marks) for _ in range(flow.consumers)]
         producers = [producer(flow, ends, records, index) for index in range(flow.producers)]
-        parts = run_together(consumers + producers, flow)
+        parts = run_together(consumers + producers, flow, patience(PEERS[flow.peer]))
     counts = [part.result for part in parts[: flow.consumers]]
     require(sum(count for count, _ in counts) == records, flow, f"{counts} records arrived, not {records}")
     require(sum(wrong for _, wrong in counts) == 0, flow, f"{counts}: records or batches that should not have come")
@@ -262,7 +267,7 @@ def round_trips(trip: Trip, n: int) -> Run:
         pinging = lambda check: (there.sender(), back.receiver(check))  # noqa: E731
         ponging = lambda check: (there.receiver(check), back.sender())[::-1]  # noqa: E731
         sides = [side(ping, trip, what, pinging, cpus()[0]), side(pong, trip, what, ponging, cpus()[-1])]
-        parts = run_together(sides, trip)
+        parts = run_together(sides, trip, patience(peer))
     return run_of(parts, n, samples=np.array(parts[0].result))
 
 

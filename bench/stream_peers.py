@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def unpack(message: bytes) -> Any:
 
 
 async def publish_async(client: Any, stream: str, packed: Iterator[bytes]) -> None:
-    js, subject = client.jetstream(), f"{stream}.0"
+    js, subject = client.jetstream(timeout=PATIENCE_S), f"{stream}.0"
     under_way = []
     for data in packed:
         under_way.append(await js.publish_async(subject, data, wait_stall=PATIENCE_S))
@@ -143,8 +144,8 @@ PUBLISHERS = {
 
 
 async def fetch(client: Any, stream: str, messages: int, take: Callable[[bytes], None]) -> int:
-    config = ConsumerConfig(ack_policy="none")
-    subscription = await client.jetstream().pull_subscribe(f"{stream}.*", stream=stream, config=config)
+    js, config = client.jetstream(timeout=PATIENCE_S), ConsumerConfig(ack_policy="none")
+    subscription = await js.pull_subscribe(f"{stream}.*", stream=stream, config=config)
     count = 0
     while count < messages:
         for message in await subscription.fetch(min(IN_FLIGHT, messages - count), timeout=PATIENCE_S):
@@ -167,9 +168,7 @@ async def asks_ahead(client: Any, stream: str, messages: int, take: Callable[[by
     config = {"name": name, "ack_policy": "none", "deliver_policy": "all", "mem_storage": True,
               "inactive_threshold": 60_000_000_000}  # fmt: skip
     body = {"stream_name": stream, "config": config, "action": "create"}
-    create = f"$JS.API.CONSUMER.CREATE.{stream}.{name}"
-    said = json.loads((await client.request(create, json.dumps(body).encode(), timeout=PATIENCE_S)).data)
-    require("error" not in said, stream, str(said))
+    await answer_of(client, f"CONSUMER.CREATE.{stream}.{name}", body)
     asked = count = 0
     while count < messages:
         if asked <= IN_FLIGHT // 2:
@@ -217,16 +216,32 @@ SUBSCRIBERS = {
 # -- around them -----------------------------------------------------------------------------------------------------
 
 
+async def answer_of(client: Any, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask JetStream something; again, where a cluster has no leader just now: it says so by 503, or nothing at all."""
+    said, give_up, error = json.dumps(body).encode() if body else b"", time.monotonic() + PATIENCE_S, {"code": 0}
+    while True:
+        before = error["code"]
+        try:
+            answer = dict(json.loads((await client.request(f"$JS.API.{subject}", said, timeout=10)).data))
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as none:
+            answer = {"error": {"code": 503, "description": repr(none)}}
+        error = answer.get("error", {"code": 0})
+        if error["code"] != 503 or time.monotonic() > give_up:
+            break
+        await asyncio.sleep(0.1)  # who leads by now, nobody tells
+    gone = error["code"] == 404 and before == 503 and subject.startswith("STREAM.DELETE.")  # by what was not answered
+    require(error["code"] == 0 or gone, subject, str(error))
+    return answer
+
+
 def ask(url: str, subject: str, **body: Any) -> dict[str, Any]:
-    """Ask JetStream something."""
+    """The same, by a connection of its own."""
 
     async def main() -> dict[str, Any]:
         client = await nats.connect(url)
-        said = json.dumps(body).encode() if body else b""
-        answer = json.loads((await client.request(f"$JS.API.{subject}", said, timeout=10)).data)
+        answer = await answer_of(client, subject, body)
         await client.close()
-        require("error" not in answer, subject, str(answer.get("error")))
-        return dict(answer)
+        return answer
 
     return asyncio.run(main())
 

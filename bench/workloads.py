@@ -629,11 +629,12 @@ def check(mixed: Mixed, seconds: float) -> Run:
     batches = [stream[at : at + mixed.batch] for at in range(0, mixed.batch * 16, mixed.batch)]
     tracker, done = Tracker(table), 0
     with collector_off():
-        before, began = usage(), time.perf_counter()
-        while (took := time.perf_counter() - began) < seconds:
+        before, began, took = usage(), time.perf_counter(), 0.0
+        while not done or took < seconds:  # once at least, however long the machine stood still meanwhile
             for batch in batches:
                 tracker.merge(table.check(batch), done)
                 done += len(batch)
+            took = time.perf_counter() - began
         used = usage().since(before)
     seen = sum(each["readings"] for each in tracker.counts())
     require(seen == done, mixed, f"{seen} readings were counted, not {done}")
@@ -649,4 +650,5 @@ def pipeline(spec: Pipeline, seconds: float) -> Run:
         before, began = usage(), time.perf_counter()
         rate = PIPELINES[spec.kind](spec, seconds)
         took = time.perf_counter() - began
-        return Run(int(rate * took), took, usage().since(before))
+        # One at least: a rate is divided by, though the machine stood still meanwhile.
+        return Run(max(1, int(rate * took)), took, usage().since(before))
