@@ -63,7 +63,12 @@ def pytest_configure(config):
     from helpers import examples  # which looks at F1BUF_STRESS as it is imported
 
     hypothesis.settings.register_profile(
-        "repeatable", derandomize=True, database=None, deadline=None, max_examples=examples(100)
+        "repeatable",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it goes by the clock, as the deadline does
+        max_examples=examples(100),
     )
     hypothesis.settings.load_profile("repeatable")  # the same examples each time
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
