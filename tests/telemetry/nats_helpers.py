@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -26,15 +28,39 @@ Subscriber = pytest.importorskip("f1buf.telemetry.nats.subscriber").Subscriber
 
 __all__ = ["Publisher", "Server", "StreamError", "Subscriber", "nats", "pa"]
 
-PATIENCE = 120.0  # [s] how long the server may take to start or to end, on a machine however busy
+PATIENCE = 120.0  # [s] how long the server may take to start, to answer or to end, on a machine however busy
+
+# How long publishers and subscribers wait before anything starts, by module; and for answers of a server afterwards.
+BEFORE = {"link": ("_PATIENCE", "_CONNECTING", "_FIRST_ANSWER"), "subscriber": ("_JOINING",)}
+ANSWERS = {"link": ("_ANSWER",), "publisher": ("_ANSWERED",), "group": ("_ANSWER",), "subscriber": ("_PATIENCE",)}
+
+
+@contextlib.contextmanager
+def unhurried(waits):
+    """Let publishers and subscribers of this process wait (for `BEFORE`, `ANSWERS`) as long as a test does.
+
+    Not for the answers of a server that the test kills: what was asked of it last is never answered.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in waits.items():
+            for name in names:
+                patch.setattr(f"f1buf.telemetry.nats.{module}.{name}", PATIENCE)
+        yield
 
 
 def free_port():
-    """A port that nobody listens at: below those that the kernel gives out, so that it is still free later."""
+    """A port that nobody listens at, nor gets while this process lives: not even while a server is killed.
+
+    A socket keeps it that never listens. Who says SO_REUSEADDR may listen there all the same, as NATS does; who does
+    not, as another test that looks for a port, finds it taken. (It is below those that the kernel gives out: it may be
+    used where that cannot be seen, in another network.)
+    """
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError), socket.socket() as keeper:
+            keeper.bind(("127.0.0.1", port))
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keeper.detach()  # it stays open
             return port
 
 
@@ -85,6 +111,11 @@ class Server:
         self.process.kill()
         self.process.wait(PATIENCE)
 
+    def pause(self):
+        """SIGSTOP; returns once it does nothing any more."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
     def stop(self):
         """SIGTERM; returns the exit status once it is gone."""
         self.process.terminate()
@@ -122,7 +153,7 @@ def publish(publisher, *batches):
 @contextlib.contextmanager
 def publishing(url, *args, **options):
     """A publisher at work; at the end its ring is shut down, and what its thread raised is raised."""
-    publisher = Publisher(url, *args, **options)
+    publisher = Publisher(url, *args, **{"patience": PATIENCE, **options})
     task = Task(publisher.run)
     try:
         yield publisher
@@ -133,7 +164,7 @@ def publishing(url, *args, **options):
 
 def published(url, *batches, **options):
     """A publisher that has published these batches and ended."""
-    publisher = Publisher(url, **options)
+    publisher = Publisher(url, **{"patience": PATIENCE, **options})
     publish(publisher, *batches).result()
     return publisher
 
@@ -164,10 +195,17 @@ class Taker:
 
     def wait_for(self, count):
         """Wait until so many readings have come."""
-        wait_until(lambda: self.count >= count or not self._task.is_alive(), f"{count} readings", every=1e-3)
-        if self.count < count:
+        self._wait_until(lambda: self.count >= count, f"{count} readings")
+
+    def wait_for_value(self, value):
+        """Wait until the last reading that has come has at least this value."""
+        self._wait_until(lambda: self._batches and self._batches[-1]["value"][-1] >= value, f"the value {value}")
+
+    def _wait_until(self, condition, what):
+        wait_until(lambda: condition() or not self._task.is_alive(), what, every=1e-3)
+        if not condition():
             self._task.result()
-            raise AssertionError(f"it ended after {self.count} readings; expected {count}")
+            raise AssertionError(f"it ended after {self.count} readings; expected {what}")
 
     def result(self):
         """All readings, once it has ended by itself; raises what it raised."""
@@ -194,7 +232,7 @@ def asked(url, call, timeout=PATIENCE):
     """What a coroutine function that is given nats-py's connection and JetStream returns."""
 
     async def ask():
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await nats.connect(url, allow_reconnect=False, connect_timeout=PATIENCE)
         try:
             return await call(client, client.jetstream(timeout=timeout))
         finally:

@@ -14,6 +14,7 @@ import pytest
 from cli_helpers import child_options, watchdog
 from helpers import FULL, LONG_WATCHDOG, WATCHDOG, Task, seeded, thorough, wait_until
 from nats_helpers import (
+    BEFORE,
     Publisher,
     Server,
     StreamError,
@@ -22,9 +23,10 @@ from nats_helpers import (
     are_numbered,
     asked,
     free_port,
+    nats,
     numbered,
-    publish,
     published,
+    unhurried,
 )
 
 from f1buf import ShutDown
@@ -34,7 +36,7 @@ ROUNDS = 50 if FULL else 3  # with F1BUF_STRESS=10
 
 @pytest.fixture(autouse=True)
 def bounded():
-    with watchdog(10 * LONG_WATCHDOG):
+    with watchdog(10 * LONG_WATCHDOG), unhurried(BEFORE):
         yield
 
 
@@ -75,7 +77,7 @@ class Feeder:
 @pytest.mark.parametrize("by", ["killed", "stopped"])
 def test_the_server_is_killed_amid_publishing_and_subscribing(server, by):
     url, random = f"{server.url}/race", seeded()
-    publisher = Publisher(url, batch=100, delay=0.005)
+    publisher = Publisher(url, batch=100, delay=0.005, patience=WATCHDOG)
     thread, feeder = Task(publisher.run), Feeder(publisher)
     taker = Taker(Subscriber(url, timeout=WATCHDOG))
     for _ in range(ROUNDS if by == "killed" else 2):
@@ -93,7 +95,7 @@ def test_the_server_is_killed_amid_publishing_and_subscribing(server, by):
 
 def test_the_server_is_killed_before_the_first_new_message(server):
     url = f"{server.url}/race"
-    publisher = Publisher(url)
+    publisher = Publisher(url, patience=WATCHDOG)
     thread = Task(publisher.run)
     publisher.ring.put_many(numbered(10))
     wait_until(lambda: publisher.published == 10)
@@ -122,7 +124,10 @@ def test_a_subscriber_is_stopped_before_the_server_has_come_back(server):
     source = Subscriber(f"{server.url}/race")
     server.kill()
     assert len(Taker(source).end()) == 0
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(source.name)]
+    wait_until(
+        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith(source.name)],
+        "the thread that receives to end",
+    )
 
 
 def test_a_subscriber_is_stopped_while_the_server_is_away(server):
@@ -147,7 +152,7 @@ def test_a_server_that_hangs_at_the_end(server):
     thread = Task(publisher.run)
     publisher.ring.put_many(numbered(10))
     wait_until(lambda: publisher.published == 10)
-    server.process.send_signal(signal.SIGSTOP)
+    server.pause()
     try:
         publisher.ring.put_many(numbered(500_000, 10))  # more than a connection holds
         publisher.ring.shutdown()
@@ -209,7 +214,7 @@ def subscribe_and_tell(url, start):
 def test_the_subscriber_is_killed(server):
     """The next process goes on behind what the one before has told of."""
     url, random = f"{server.url}/race", seeded()
-    publisher = Publisher(url, batch=100, delay=0.005)
+    publisher = Publisher(url, batch=100, delay=0.005, patience=WATCHDOG)
     thread, feeder = Task(publisher.run), Feeder(publisher)
     wait_until(lambda: publisher.published)
     values, position = [], 0
@@ -247,7 +252,7 @@ def test_the_publisher_is_killed(server):
         with child(f"publish_for_ever({url!r}, {first})") as process:
             process.stdout.readline()
             taker = taker or Taker(Subscriber(url, timeout=WATCHDOG))
-            taker.wait_for(taker.count + 2000)
+            taker.wait_for_value(first + 2000)  # of this publisher: those of the one before may come late
             process.kill()
     published(url, numbered(10, 10**12))
     values = taker.result()["value"]
@@ -304,17 +309,28 @@ class Cluster:
         wait_until(led, "a leader", every=0.1)
         return self.servers[int(found[0][1])]
 
-    def publisher(self):
-        """A publisher of a stream on all three, once they have found each other."""
+    def made(self, make):
+        """What is made, once the servers have found each other and agree on who leads: before, they refuse it."""
         made = []
 
-        def make():
-            with contextlib.suppress(StreamError):
-                made.append(Publisher(self.url("race"), batch=100, delay=0.005, replicas=3, patience=WATCHDOG))
+        def try_to_make():
+            with contextlib.suppress(StreamError, nats.errors.Error, TimeoutError):
+                made.append(make())
             return made
 
-        wait_until(make, "a cluster", every=0.2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("f1buf.telemetry.nats.link._FIRST_ANSWER", 5.0)  # without a leader none ever comes
+            wait_until(try_to_make, "a cluster", every=0.2)
         return made[0]
+
+    def publisher(self):
+        """A publisher of a stream on all three."""
+        how = {"batch": 100, "delay": 0.005, "replicas": 3, "patience": WATCHDOG}
+        return self.made(lambda: Publisher(self.url("race"), **how))
+
+    def taker(self, **options):
+        """Takes the readings of that stream."""
+        return Taker(self.made(lambda: Subscriber(self.url("race"), timeout=WATCHDOG, **options)))
 
     def is_whole(self, name):
         info = self.info(name)
@@ -336,11 +352,11 @@ class Cluster:
 def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
     """On as many servers as the stream; also where a stream for it was there before, on one."""
     with Cluster(tmp_path) as cluster:
-        url, publisher = cluster.url("race"), cluster.publisher()
+        publisher = cluster.publisher()
         single = {"name": "f1buf-progress", "subjects": ["f1buf-progress.>"], "max_msgs_per_subject": 1}
-        asked(cluster.servers[0].url, lambda _, stream: stream.add_stream(**single))
+        cluster.made(lambda: asked(cluster.servers[0].url, lambda _, stream: stream.add_stream(**single), 5.0))
         thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)
-        taker = Taker(Subscriber(url, timeout=WATCHDOG, durable="wall"))
+        taker = cluster.taker(durable="wall")
         for name in ("race", "f1buf-progress"):
             taker.wait_for(taker.count + 2000)
             wait_until(lambda name=name: cluster.is_whole(name), "three servers", every=0.2)
@@ -356,9 +372,9 @@ def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
 @thorough
 def test_a_cluster_loses_its_leader(tmp_path):
     with Cluster(tmp_path) as cluster:
-        url, publisher = cluster.url("race"), cluster.publisher()
+        publisher = cluster.publisher()
         thread, feeder = Task(publisher.run), Feeder(publisher, pause=0.02)  # slow enough for two to catch up
-        taker = Taker(Subscriber(url, timeout=WATCHDOG))
+        taker = cluster.taker()
         for _ in range(max(2, ROUNDS // 10)):
             taker.wait_for(taker.count + 3000)
             leader = cluster.leader("race")
@@ -393,8 +409,13 @@ def fill(folder):
     with Server(folder) as server:
         url = f"{server.url}/race"
         publisher = Publisher(url, batch=4096, patience=0.5)
+        thread = Task(publisher.run)
+        publisher.ring.put_many(numbered(10))
+        wait_until(lambda: publisher.published == 10)  # from the end on it is waited for half a second only
+        publisher.ring.put_many(numbered(499_990, 10))
+        publisher.ring.shutdown()
         with pytest.raises(StreamError, match="readings are not known to be stored"):
-            publish(publisher, numbered(500_000)).result()
+            thread.result()
         count = publisher.published
         assert 0 < count < 500_000
         taker = Taker(Subscriber(url))
