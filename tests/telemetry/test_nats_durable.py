@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_helpers import mixed_stream, watchdog
+from cli_helpers import Clock, mixed_stream, watchdog
 from helpers import FULL, WATCHDOG, Task, wait_until
 from nats_helpers import (
+    ANSWERS,
+    BEFORE,
     Server,
     StreamError,
     Subscriber,
@@ -26,6 +29,7 @@ from nats_helpers import (
     published,
     publishing,
     state,
+    unhurried,
 )
 
 from f1buf import READING
@@ -41,6 +45,7 @@ from f1buf.telemetry import (
     ThresholdTable,
     Tracker,
 )
+from f1buf.telemetry.nats import group
 from f1buf.telemetry.nats.group import Group
 from f1buf.telemetry.nats.keeper import Keeper, file_name
 from f1buf.telemetry.nats.link import StreamAddress, connected
@@ -55,7 +60,7 @@ LIMITS = (
 
 @pytest.fixture(autouse=True)
 def bounded():
-    with watchdog(4 * WATCHDOG):
+    with watchdog(4 * WATCHDOG), unhurried(BEFORE):
         yield
 
 
@@ -69,7 +74,8 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def url(shared):
     """The address of a stream that no other test uses."""
-    return f"{shared.url}/durable-{next(_numbers)}"
+    with unhurried(ANSWERS):
+        yield f"{shared.url}/durable-{next(_numbers)}"
 
 
 # How an analysis stands -----------------------------------------------------------------------------------------------
@@ -295,14 +301,14 @@ def test_alerts_that_cannot_be_written_keep_nothing():
 # Groups ---------------------------------------------------------------------------------------------------------------
 
 
-def in_group(url, test, members=2, shards=4, lease=60.0):
+def in_group(url, test, members=2, shards=4):
     """Run a coroutine with a link and so many members of one name, which have not joined."""
 
     async def run():
         address = StreamAddress(url)
         async with connected(address) as link:
             stream = {"config": {"name": address.stream}, "created": "today"}
-            await test(link, *(Group(stream, "wall", shards, lease) for _ in range(members)))
+            await test(link, *(Group(stream, "wall", shards, 60.0) for _ in range(members)))
 
     asyncio.run(run())
 
@@ -335,45 +341,92 @@ def test_a_member_has_what_was_kept_and_gives_others_their_share(url):
     in_group(url, test)
 
 
-def test_a_member_that_gives_no_sign_loses_its_shards_and_is_told(url):
+@pytest.fixture
+def clock(monkeypatch):
+    """By which nobody stands still because the machine is busy."""
+    clock = Clock()
+    monkeypatch.setattr(group, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+def test_a_member_that_gives_no_sign_loses_its_shards_and_is_told(url, clock):
     async def test(link, first, second):
         await first.join(link)
         await first.keep(link, done(0, 1, 2, 3, to=5), {})
         await second.join(link)
-        while not second.owned:
-            await second.keep(link, {}, {})
+        clock.now += 59.0
+        await second.keep(link, {}, {})
+        assert second.owned == []
+        clock.now += 2.0
+        await second.keep(link, {}, {})
         assert second.owned == [0, 1, 2, 3]
         await second.keep(link, done(0, 1, 2, 3, to=9), {})
         for step in (first.give_sign(link), first.keep(link, done(0, 1, 2, 3, to=7), {})):
-            with pytest.raises(StreamError, match=r"stood still for more than 0\.2 s, and another one of the durable"):
+            with pytest.raises(StreamError, match=r"stood still for more than 60 s, and another one of the durable"):
                 await step
         await second.keep(link, done(0, to=10), {})
         assert [second.progress(shard)["readings"] for shard in range(4)] == [10, 9, 9, 9]
 
-    in_group(url, test, lease=0.2)
+    in_group(url, test)
 
 
-def test_a_server_that_is_away_makes_nobody_stand_still(tmp_path):
+async def share(link, first, second):
+    """Have each own two shards, and know the other one's latest sign."""
+    await first.join(link)
+    await second.join(link)
+    await first.keep(link, {}, {})
+    await second.keep(link, {}, {})
+    await first.keep(link, {}, {})
+    assert (len(first.owned), len(second.owned)) == (2, 2)
+
+
+@pytest.mark.parametrize("asks", ["before the loss", "then", "not"])
+def test_a_server_that_is_away_makes_nobody_stand_still(tmp_path, clock, asks):
+    """Whether what was asked meanwhile is lost, or answered once the connection is there again."""
     with Server(tmp_path) as server:
 
         async def test(link, first, second):
-            await first.join(link)
-            await second.join(link)
-            for member in (first, second):
-                while len(member.owned) != 2:
-                    await member.keep(link, {}, {})
-            await first.keep(link, {}, {})  # it has seen the other one's latest sign
+            with unhurried({"group": ("_ANSWER",)}):
+                await share(link, first, second)
             server.kill()
-            sign = asyncio.create_task(first.give_sign(link))
-            await asyncio.sleep(1.0)  # far longer than the lease
+            asking = []
+            if asks == "before the loss":  # is known here
+                asking.append(asyncio.create_task(first.give_sign(link)))
+            while not link.trouble:
+                await asyncio.sleep(0.01)
+            if asks == "then":
+                asking.append(asyncio.create_task(first.give_sign(link)))
+                await asyncio.sleep(0)
+            clock.now += 100.0  # far longer than the lease
             await asyncio.to_thread(server.start)
-            await sign
+            while link.trouble:
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*asking)
             await first.keep(link, {}, {})  # before the other one has said anything
-            assert (len(first.owned), len(second.owned)) == (2, 2)
             await second.keep(link, {}, {})
             assert (len(first.owned), len(second.owned)) == (2, 2)
 
-        in_group(f"{server.url}/race", test, lease=0.5)
+        in_group(f"{server.url}/race", test)
+
+
+def test_a_server_that_answers_late_makes_nobody_stand_still(url, clock, monkeypatch):
+    async def test(link, first, second):
+        await share(link, first, second)
+        request = link.client.request
+
+        async def late(*args, **options):
+            answer = await request(*args, **options)
+            clock.now += 100.0
+            return answer
+
+        monkeypatch.setattr(link.client, "request", late)
+        await first.give_sign(link)
+        monkeypatch.setattr(link.client, "request", request)
+        await first.keep(link, {}, {})
+        await second.keep(link, {}, {})
+        assert (len(first.owned), len(second.owned)) == (2, 2)
+
+    in_group(url, test)
 
 
 def test_a_record_that_the_server_does_not_take(url):
@@ -527,7 +580,7 @@ def test_a_name_that_cannot_be(url):
 def test_two_share_the_shards_and_each_reading_comes_once(url):
     with publishing(url, shards=4, delay=0.001) as publisher:
         publisher.ring.put_many(numbered(1000, sensors=8))
-        first, second = (Taker(Subscriber(url, durable="wall", timeout=WATCHDOG)) for _ in range(2))
+        first, second = (Taker(Subscriber(url, durable="wall", timeout=WATCHDOG, lease=WATCHDOG)) for _ in range(2))
         start = 1000
         while min(first.count, second.count) == 0:  # until the second one has its share, and readings of it
             publisher.ring.put_many(numbered(100, start, sensors=8))
@@ -576,9 +629,9 @@ def test_a_subscriber_that_is_killed_loses_and_doubles_nothing(tmp_path, url):
     with publishing(url, thresholds=LIMITS, batch=64) as publisher:
         for part in np.array_split(stream, 25 if FULL else 2):
             process = subscriber_process(url, tmp_path)
+            parts = len(list(tmp_path.glob("race/part-*")))  # before there is anything for the next one
             publisher.ring.put_many(part)
             wait_until(lambda: publisher.lost == 0, "the server has all")
-            parts = len(list(tmp_path.glob("race/part-*")))
             wait_until(lambda: len(list(tmp_path.glob("race/part-*"))) > parts or process.poll(), "a part", every=0.01)  # noqa: B023
             process.send_signal(signal.SIGKILL)
             process.wait()

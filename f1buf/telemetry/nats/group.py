@@ -69,6 +69,7 @@ class Group:
         self._me = os.urandom(8).hex()
         self._number = 0  # of the message that holds the record
         self._signs: dict[str, tuple[int, float]] = {}  # of other members: their number, and since when it stands still
+        self._generation = 0  # of the connection, at the last step
         self._changing = asyncio.Lock()
 
     def progress(self, shard: int) -> dict[str, Any] | None:
@@ -180,6 +181,11 @@ class Group:
             if self._signs.get(member, (None, 0.0))[0] != said["sign"]:
                 self._signs[member] = said["sign"], now
 
+    def _excuse(self) -> None:
+        """Let the others' leases begin anew: nobody could give a sign, though nothing that was asked failed."""
+        now = time.monotonic()
+        self._signs = {member: (sign, now) for member, (sign, _) in self._signs.items()}
+
     def _divide(self, record: dict[str, Any], *, gives_back: bool) -> None:
         """Free the shards of members that are gone; take, or give back, so that each member has its share."""
         now = time.monotonic()
@@ -218,6 +224,9 @@ class Group:
         async with self._changing:
             once = os.urandom(8).hex()
             while True:
+                if link.generation != self._generation:  # the connection was lost since
+                    self._generation = link.generation
+                    self._excuse()
                 if stays:
                     self._check(self.record, link)
                 record = copy.deepcopy(self.record)
@@ -225,7 +234,11 @@ class Group:
                 if stays:
                     record["members"][self._me] = {"sign": sign, "lease": self._lease, "once": once}
                 step(record)
-                if await self._write(link, record):
+                asked = time.monotonic()
+                is_written = await self._write(link, record)
+                if time.monotonic() - asked > self._lease / 2:  # a sign takes as long, and is given in time before that
+                    self._excuse()
+                if is_written:
                     return
                 await asyncio.sleep(_PAUSE)
                 try:
