@@ -6,6 +6,7 @@ import datetime
 import itertools
 import json
 import re
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
-from helpers import WATCHDOG, Task, wait_until
+from helpers import WATCHDOG, Task, thorough, wait_until
 from nats_helpers import (
     ANSWERS,
     BEFORE,
@@ -478,6 +479,25 @@ def test_a_full_stream_is_waited_for(url):
     assert (publisher.messages, publisher.trouble) == (32, "")
 
 
+def test_an_answer_that_is_lost_leaves_no_trouble(url, monkeypatch):
+    """The stream itself tells then that all is stored."""
+    lost, answered = [], publisher_module._Outbox._answered
+
+    async def all_but_one_answered(outbox, answer):
+        if answer.subject.endswith("-1") and not lost:  # of the message that has the readings
+            lost.append(answer)
+        else:
+            await answered(outbox, answer)
+
+    monkeypatch.setattr(publisher_module._Outbox, "_answered", all_but_one_answered)
+    monkeypatch.setattr(publisher_module, "_ANSWERED", 0.1)
+    with publishing(url) as publisher:
+        publisher.ring.put_many(numbered(10))
+        wait_until(lambda: publisher.published == 10)
+        assert lost
+        wait_until(lambda: not publisher.trouble, "an end of the trouble")
+
+
 def test_a_stream_that_is_full_at_the_end(url):
     make_stream(url, url.rpartition("/")[2], max_msgs=10, discard="new")
     publisher = Publisher(url, batch=10, patience=0.2)
@@ -503,6 +523,18 @@ def test_a_long_pause_before_the_end_is_no_reason_to_give_up(server, monkeypatch
     server.start()
     task.result()
     assert are_numbered(taken(Subscriber(f"{server.url}/race")), 20)
+
+
+@thorough
+def test_a_server_that_greets_late(server):
+    """Later than nats-py would wait by itself."""
+    url = f"{server.url}/race"
+    published(url, numbered(10))
+    server.pause()
+    task = Task(Subscriber, url)
+    task.join(2.5)
+    server.process.send_signal(signal.SIGCONT)
+    assert len(taken(task.result())) == 10
 
 
 def test_a_server_that_is_away_at_the_end(server):

@@ -35,7 +35,7 @@ _EXPECTED = "expected nats://HOST[:PORT]/STREAM, such as nats://127.0.0.1:4222/r
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PROGRESS = "f1buf-progress"  # the stream in which the server keeps durable names
 _PATIENCE = 15.0  # [s] for the first connection; over a satellite a round trip takes 0.8 s, and TLS several of them
-_CONNECTING = 5.0  # [s] for each later one
+_CONNECTING = 5.0  # [s] for each step of a connection, such as the greeting, where nats-py would wait 2 s
 _ANSWER = 2.0  # [s] for an answer; without one the request is made again
 _FIRST_ANSWER = 10.0  # [s] before anything starts, where a request is made once: a disk may be busy with others' fsyncs
 _CLOSING = 2.0  # [s] for what is still to be sent
@@ -231,7 +231,9 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
     """
     link, told, first = Link(address), _told(address), _Client(address.is_encrypted)
     # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
-    once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+    once: dict[str, Any] = {
+        "allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0, "connect_timeout": _CONNECTING
+    }  # fmt: skip
     for_ever: dict[str, Any] = {
         "max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": _CONNECTING
     }  # fmt: skip

@@ -738,6 +738,8 @@ class _Outbox:
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
+        if not self._window:
+            self._publisher.trouble = ""  # no answer will come that says so
 
     async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
