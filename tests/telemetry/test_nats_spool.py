@@ -19,7 +19,7 @@ from helpers import REPEATS, WATCHDOG, Task, seeded, wait_until
 pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
-from nats_helpers import Server, limit_stream, published, publishing, state
+from nats_helpers import BEFORE, PATIENCE, Server, limit_stream, published, publishing, state, unhurried
 from shared_helpers import child as forked
 from shared_helpers import stay
 
@@ -34,14 +34,15 @@ from f1buf.telemetry.nats.subscriber import Subscriber
 from f1buf.telemetry.parts import read_footer, read_rows
 from f1buf.telemetry.recorder import Recorder
 
-SMALL = {"capacity": 1000, "batch": 15}  # 64 messages and the ring hold far less than is put; takes leave a rest
+# 64 messages and the ring hold far less than is put; takes leave a rest. A server that comes back is waited for.
+SMALL = {"capacity": 1000, "batch": 15, "patience": WATCHDOG}
 MANY = 12_000
 _numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
 def bounded():
-    with watchdog(4 * WATCHDOG):
+    with watchdog(4 * WATCHDOG), unhurried(BEFORE):
         yield
 
 
@@ -163,8 +164,16 @@ def test_what_was_known_of_a_sensor_when_its_readings_came(server, url, folder):
     server.kill()
     task = Task(publisher.run)
     put(publisher, 5000)
-    wait_until(lambda: len(publisher.ring) <= 500, "the spool to have what the ring cannot hold")
-    spooled = publisher.as_dict()["spool"]["readings"]
+
+    def spooled():
+        return publisher.as_dict()["spool"]["readings"]
+
+    # What is in neither is being described.
+    wait_until(
+        lambda: spooled() + len(publisher.ring) == 5000 and len(publisher.ring) <= 500,
+        "the spool to have what the ring cannot hold",
+    )
+    so_far = spooled()
     now["lap"] = 2
     put(publisher, 200, 5000)
     server.start()
@@ -177,7 +186,7 @@ def test_what_was_known_of_a_sensor_when_its_readings_came(server, url, folder):
             laps[said["lap"]].add(value)
             assert said | {"lap": 0} == {"lap": 0, "driver": f"driver {sensor}", "car": sensor, "session": 1 << 63}
     assert max(laps[1]) < min(laps[2])
-    assert (len(laps[1]) >= spooled > 3000, len(laps[1] | laps[2])) == (True, 5200)
+    assert (len(laps[1]) >= so_far > 3000, len(laps[1] | laps[2])) == (True, 5200)
 
 
 def test_a_server_that_keeps_up_has_nothing_written(url, folder):
@@ -212,7 +221,7 @@ def test_a_ring_that_drops_the_oldest(server, url, folder):
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("before", [0, 300], ids=["from the first reading on", "amid"])
 def test_what_is_left_at_the_end_is_sent_by_the_next_one(server, url, folder, hasty, before, shards):
-    first = Publisher(url, shards=shards, spool=folder, **SMALL, **hasty)
+    first = Publisher(url, shards=shards, spool=folder, **SMALL | hasty)
     if not before:
         server.kill()
     task = Task(first.run)
@@ -240,7 +249,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_one(server, url, folder, ha
 
 @pytest.mark.usefixtures("hasty")
 def test_what_is_left_has_its_own_source_and_thresholds(server, url, folder, hasty):
-    first = Publisher(url, source="the race", spool=folder, **SMALL, **hasty)
+    first = Publisher(url, source="the race", spool=folder, **SMALL | hasty)
     server.kill()
     task = Task(first.run)
     put(first, 500)
@@ -260,7 +269,7 @@ def test_what_is_left_has_its_own_source_and_thresholds(server, url, folder, has
 @pytest.mark.parametrize("late", [1, None], ids=["some", "all"])
 def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty, late, monkeypatch):
     """Its connection may hold messages while the next publisher looks where the stream ends."""
-    first = Publisher(url, spool=folder, **SMALL, **hasty)
+    first = Publisher(url, spool=folder, **SMALL | hasty)
     task = Task(first.run)
     put(first, 300)
     wait_until(lambda: first.published == 300, "the first readings to be stored")
@@ -284,7 +293,7 @@ def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty
             more = {"F1buf-Number": f"{number}", "F1buf-First": f"{count}", "F1buf-Crc32": checksum(message)}
             more["F1buf-Publisher"] = headers["F1buf-Publisher"]
             more[spool.REACHED] = f"{part.number}:{part.progress['first'] + len(rows.readings)}"
-            answer = await link.client.request(f"{link.address.stream}.0", message, headers=more)
+            answer = await link.client.request(f"{link.address.stream}.0", message, PATIENCE, headers=more)
             assert b"error" not in answer.data
             count += len(rows.readings)
         return last, headers
@@ -301,7 +310,7 @@ def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty
 @pytest.mark.usefixtures("hasty")
 def test_the_next_one_waits_for_room_in_a_full_stream(server, url, folder, hasty):
     name = url.rpartition("/")[2]
-    first = Publisher(url, spool=folder, **SMALL, **hasty)
+    first = Publisher(url, spool=folder, **SMALL | hasty)
     server.kill()
     task = Task(first.run)
     put(first, 5000)
@@ -476,7 +485,7 @@ def test_a_disk_without_room_makes_puts_wait(server, url, folder, monkeypatch, p
 
 def test_a_disk_without_room_at_the_end(server, url, folder, monkeypatch, hasty):
     FullDisk(monkeypatch, 2)
-    first = Publisher(url, spool=folder, **SMALL, **hasty)
+    first = Publisher(url, spool=folder, **SMALL | hasty)
     server.kill()
     task, putting = Task(first.run), Task(put, first, MANY)
     wait_until(lambda: "No space left" in first.trouble and first.ring.full(), "a ring that is full")
@@ -500,7 +509,7 @@ def test_a_disk_without_room_at_the_end(server, url, folder, monkeypatch, hasty)
 
 def leave_some(server, url, folder, hasty, count=5000):
     """Have a spool with readings for a stream; the server is there again."""
-    publisher = Publisher(url, spool=folder, **SMALL, **hasty)
+    publisher = Publisher(url, spool=folder, **SMALL | hasty)
     server.kill()
     task = Task(publisher.run)
     put(publisher, count)
@@ -595,7 +604,7 @@ def test_damaged_parts(server, url, folder, hasty):
     assert said.endswith("it was to be published: move it away to publish what is behind it")
 
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])  # seen when it is to be sent
-    publisher = Publisher(url, spool=folder)
+    publisher = Publisher(url, spool=folder, patience=WATCHDOG)
     publisher.ring.shutdown()
     with pytest.raises(StreamError, match=r"its checksum is .*; it was to be published: move it away"):
         publisher.run()
@@ -641,11 +650,11 @@ def test_the_command_at_whose_end_the_server_is_away(server, url, folder, hasty,
         return made[0]
 
     monkeypatch.setattr("f1buf.telemetry.nats.publisher.Publisher", away)
-    how = ["--duration", "0.1", "--plain", "--json", "--publish", url, "--publish-spool", str(folder)]
+    how = ["--count", "100", "--rate", "max", "--plain", "--json", "--publish", url, "--publish-spool", str(folder)]
     assert main(["run", *how]) == 0
     out, err = capsys.readouterr()
     said = json.loads(out)
-    assert said["publishing"]["spool"]["left"] == said["readings"] > 0
+    assert said["publishing"]["spool"]["left"] == said["readings"] == 500
     assert said["publishing"]["lost"] == 0
     assert "are left in it for the next run" in err
     server.start()
