@@ -47,7 +47,7 @@ _LEAST_BLOCK = 4096  # readings; in shorter pieces arrays and puts are faster, s
 _PATIENCE_FOR_ROOM = 0.1  # [s] for a whole block; then the source puts arrays, which come in piece by piece
 # Times `stop_timeout`, for a consumer: a last fsync beside other programs' writes has taken over 10 s.
 _PATIENCE_WITH_DISKS = 6
-_LOOK = 0.05  # [s] how often who waits for the analysis looks whether it has failed
+_LOOK = 0.05  # [s] how often who waits for the analysis, or for the end, looks how it stands
 
 
 @dataclass(frozen=True)
@@ -636,14 +636,16 @@ class _Run:
             self._fail("on_step", error)
 
     def _join(self, threads: list[threading.Thread], patience: float) -> list[str]:
-        progress, since = -1, time.monotonic()
+        # Looks are counted, not seconds: where the process was stopped (Ctrl-Z), no thread could make progress.
+        progress, looks = -1, 0
         for thread in threads:
             while thread.is_alive():
-                thread.join(0.05)
+                thread.join(_LOOK)
                 if progress != (done := self._progress()):
-                    progress, since = done, time.monotonic()
-                elif time.monotonic() - since > patience:
+                    progress, looks = done, 0
+                elif looks * _LOOK > patience:
                     return [each.name for each in threads if each.is_alive()]
+                looks += 1
         return []
 
     def _progress(self) -> int:
