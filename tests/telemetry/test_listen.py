@@ -5,6 +5,7 @@ import ctypes
 import errno
 import ipaddress
 import os
+import re
 import socket
 import struct
 import sys
@@ -229,8 +230,12 @@ def test_all_networks_of_both_kinds():
 
 @needs_ipv6
 def test_an_ipv6_address_leaves_ipv4_alone():
-    with Listener(Decoder(), "::1", 0) as listener, Listener(Decoder(), "127.0.0.1", listener.address[1]) as other:
-        assert other.address[1] == listener.address[1]
+    def listen_twice(port):
+        with Listener(Decoder(), "::1", port) as listener, Listener(Decoder(), "127.0.0.1", port) as other:
+            return listener.address[1], other.address[1]
+
+    port, ports = at_a_free_port(listen_twice)
+    assert ports == (port, port)
 
 
 def test_a_name_means_its_ipv4_address_first(monkeypatch):
@@ -330,9 +335,25 @@ def plain_socket(host="127.0.0.1"):
         yield sock, sock.getsockname()[:2]
 
 
+@contextlib.contextmanager
 def closed_port():
-    with plain_socket() as (_, address):
-        return address
+    """An address that nobody listens at, nor can: its socket takes only what comes from itself."""
+    with plain_socket() as (sock, address):
+        sock.connect(address)
+        yield address
+
+
+def at_a_free_port(call):
+    """A port, and what a call with it returns; with another one where somebody else has taken it meanwhile."""
+    for _ in range(100):
+        with plain_socket() as (_, (_, port)):
+            pass
+        try:
+            return port, call(port)
+        except ListenError as error:
+            if os.strerror(errno.EADDRINUSE) not in str(error):
+                raise
+    raise AssertionError("each of 100 ports was taken")
 
 
 @thorough(but=("127.0.0.1",))
@@ -360,8 +381,11 @@ def test_forwarding_leaves_nothing_out_and_changes_nothing(race, host):
 
 def test_datagrams_that_nobody_hears_are_counted_and_harm_no_other_destination(race):
     datagrams = [datagram for _, datagram in race[:300]]
-    nobody = closed_port()
-    with plain_socket() as (_, somebody), Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener:
+    with (
+        closed_port() as nobody,
+        plain_socket() as (_, somebody),
+        Listener(Decoder(), port=0, forward=[nobody, somebody]) as listener,
+    ):
         heard = Heard(listener)
         send(listener, datagrams)
         assert timeless(heard.readings()) == decoded(datagrams)
@@ -386,9 +410,16 @@ def test_datagrams_that_nobody_hears_are_counted_and_harm_no_other_destination(r
     ],
 )
 def test_forwarding_in_a_circle_is_refused(host, destination):
-    _, port = closed_port()
-    with pytest.raises(ListenError, match=rf"forwarding to .*:{port}: that is where it is heard; expected another"):
+    tried = []
+
+    def forward_to_itself(port):
+        tried.append(port)
         Listener(Decoder(), host, port, forward=[(destination, port)])
+
+    with pytest.raises(ListenError) as caught:
+        at_a_free_port(forward_to_itself)
+    said = rf"forwarding to .*:{tried[-1]}: that is where it is heard; expected another"
+    assert re.search(said, str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -401,8 +432,8 @@ def test_forwarding_in_a_circle_is_refused(host, destination):
     ],
 )
 def test_addresses_that_cannot_be_forwarded_to(destination, message):
-    with pytest.raises(ListenError, match=message):
-        Listener(Decoder(), port=0, forward=[closed_port(), destination])
+    with closed_port() as nobody, pytest.raises(ListenError, match=message):
+        Listener(Decoder(), port=0, forward=[nobody, destination])
 
 
 # What is not to be trusted --------------------------------------------------------------------------------------------
