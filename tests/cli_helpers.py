@@ -6,11 +6,14 @@ faster and shows the same.
 
 import contextlib
 import faulthandler
+import functools
 import io
+import itertools
 import json
 import math
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -320,11 +323,11 @@ def finish(process):
     return Done(process.returncode, out, err)
 
 
-def interrupted(*args, after=CROSSED, by=(signal.SIGINT,), pause=0.0, **options):
-    """Run the command in a process of its own; send it these signals once it has said `after`; return the run."""
+def interrupted(*args, after=CROSSED, times=1, by=(signal.SIGINT,), **options):
+    """Run the command in a process of its own; send it signals once it has said `after` so often; return the run."""
     with running(*args, **options) as process:
-        read_until(process.stderr, after)
-        time.sleep(pause)  # no line tells when its buffer is full
+        for _ in range(times):
+            read_until(process.stderr, after)
         for number in by:
             process.send_signal(number)
             time.sleep(0.05 * (len(by) > 1))  # signals that come at once are one
@@ -339,3 +342,32 @@ def read_until(stream, text):
         if text in line:
             return read
     raise AssertionError(f"{text!r} did not come:\n{read}")
+
+
+# Ports ----------------------------------------------------------------------------------------------------------------
+
+
+def free_port():
+    """A port that nobody listens at, and that no other test takes: it stays free, also when a server has ended."""
+    for port in _ports():
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
+
+
+@functools.cache
+def _ports():
+    """This process' own ports in turn, without an end; they are below those that the kernel gives out.
+
+    As long as this process lives, a socket with a name keeps all others away from them, those of other test runs, too.
+    """
+    for first in range(10_000, 20_000, 100):
+        mine = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            mine.bind(f"\0f1buf-tests-ports-{first}")  # an abstract one: it leaves no file
+        except OSError:
+            mine.close()
+        else:
+            mine.detach()  # left open, and not for the collector to find
+            return itertools.cycle(range(first, first + 100))
+    raise AssertionError("all ports for tests are taken by other processes")

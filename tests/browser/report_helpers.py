@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from cli_helpers import free_port
 
 DRIVEN_BY = ("chromium", "chromedriver")  # Debian: apt install chromium chromium-driver
 
@@ -24,7 +25,7 @@ def chromium():
     options.add_argument("--disable-dev-shm-usage")  # it is small in containers
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # there is none for root
-    driver = webdriver.Chrome(options, webdriver.ChromeService(found[1]))
+    driver = webdriver.Chrome(options, webdriver.ChromeService(found[1], free_port()))
     try:
         yield driver
     finally:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 from browser_helpers import DESKTOP, PHONE, browsing
-from cli_helpers import readings
+from cli_helpers import free_port, readings
 
 pytest.importorskip("selenium", reason="a browser is driven by selenium")
 pytest.importorskip("uvicorn", reason="the live page needs uvicorn")
@@ -297,7 +297,7 @@ def test_the_keyboard_alone_is_enough(browser, page):
 
 
 def test_the_page_says_that_the_run_ended_and_then_finds_the_next_one(browser):
-    with served() as page:
+    with served(port=free_port()) as page:
         shown(browser, page)
         page.ring.put_many(lap(5, 1))
         page.ring.shutdown()
@@ -312,7 +312,7 @@ def test_the_page_says_that_the_run_ended_and_then_finds_the_next_one(browser):
 
 
 def test_a_server_that_is_away_is_told(browser):
-    with served() as page:
+    with served(port=free_port()) as page:
         shown(browser, page)
         page.close()
         browser.until("document.querySelector('#state').textContent === 'Connection lost; trying again'")

@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
-from cli_helpers import PATIENCE, call, finish, read_until, running
+from cli_helpers import PATIENCE, call, finish, free_port, read_until, running
 from documentation import ROOT, blocks
 from helpers import wait_until
-from nats_helpers import Server, free_port, wait_for_greeting
+from nats_helpers import Server, wait_for_greeting
 
 from f1buf.telemetry.nats import server as module
 from f1buf.telemetry.nats.server import ServerError, configuration, find_server, room_for

@@ -13,6 +13,7 @@ from cli_helpers import (
     call,
     command,
     finish,
+    free_port,
     json_lines,
     participants,
     read_until,
@@ -22,7 +23,7 @@ from cli_helpers import (
 )
 from documentation import ROOT, blocks
 from helpers import WATCHDOG, thorough
-from nats_helpers import Server, asked, free_port, numbered, published
+from nats_helpers import Server, asked, numbered, published
 
 MANY = ("--count", 2000, "--rate", "max", "--seed", 7)
 TIMEOUT = ("--timeout", WATCHDOG)

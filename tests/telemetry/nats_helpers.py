@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import readings
+from cli_helpers import free_port, readings
 from helpers import Task, wait_until
 
 from f1buf import READING
@@ -46,22 +45,6 @@ def unhurried(waits):
             for name in names:
                 patch.setattr(f"f1buf.telemetry.nats.{module}.{name}", PATIENCE)
         yield
-
-
-def free_port():
-    """A port that nobody listens at, nor gets while this process lives: not even while a server is killed.
-
-    A socket keeps it that never listens. Who says SO_REUSEADDR may listen there all the same, as NATS does; who does
-    not, as another test that looks for a port, finds it taken. (It is below those that the kernel gives out: it may be
-    used where that cannot be seen, in another network.)
-    """
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as keeper:
-            keeper.bind(("127.0.0.1", port))
-            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            keeper.detach()  # it stays open
-            return port
 
 
 def greeting(port):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import child_options, watchdog
+from cli_helpers import child_options, free_port, watchdog
 from helpers import FULL, LONG_WATCHDOG, WATCHDOG, Task, seeded, thorough, wait_until
 from nats_helpers import (
     BEFORE,
@@ -22,7 +22,6 @@ from nats_helpers import (
     Taker,
     are_numbered,
     asked,
-    free_port,
     nats,
     numbered,
     published,
