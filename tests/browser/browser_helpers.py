@@ -4,9 +4,9 @@ import contextlib
 import json
 import time
 
+from helpers import WATCHDOG
 from report_helpers import chromium
 
-PATIENCE = 30.0  # [s]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
@@ -21,7 +21,7 @@ class Browser:
 
     def until(self, script, *args):
         """Wait until the script's result is true; return it."""
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + WATCHDOG
         while not (result := self.script(f"return {script}", *args)):
             assert time.monotonic() < give_up, f"never true: {script}\n{self.text()}"
             time.sleep(0.02)

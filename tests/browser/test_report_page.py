@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from cli_helpers import call, readings
+from helpers import wait_until
 from recorder_helpers import record
 from report_cases import HTML, page_of, short_race
 from report_helpers import chromium, drawn, logged, show, tab_to
@@ -149,9 +150,12 @@ def test_the_pointer_reads_values(browser, race):
     show(browser, f"{address}#cars=1%20BOB&channels=SPEED")
     over = browser.find_element("css selector", "#charts .u-over")
     ActionChains(browser).move_to_element(over).perform()
-    label, at = texts(browser, "#charts .legend li")
-    assert label == " 1 BOB 210 km/h"
-    assert at.startswith("at 22.")
+
+    def read():
+        label, at = texts(browser, "#charts .legend li")
+        return label == " 1 BOB 210 km/h" and at.startswith("at 22.")
+
+    wait_until(read, "the values under the pointer", every=0.02)
 
 
 def test_a_table_wider_than_a_phone_scrolls_within_itself_and_shows_it(browser, race):
