@@ -83,10 +83,12 @@ def test_the_alerts_are_those_without_a_page(tmp_path):
 
 
 def test_a_browser_that_never_reads_does_not_hold_the_command_up():
-    with watchdog(), running("run", "--web", "0", "--count", 80) as process:
+    with watchdog(), running("run", "--web", "0") as process:
         port = urlsplit(page_of(process)).port
         with socket.create_connection(("127.0.0.1", port)) as silent:
             silent.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert silent.recv(8) == b"HTTP/1.1"  # nothing more
+            process.send_signal(signal.SIGINT)
             finish(process).ended()
 
 
