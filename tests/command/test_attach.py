@@ -29,7 +29,16 @@ from f1buf.telemetry import SharedSource, Sharer, sharing
 
 MANY = ("--count", 2000, "--rate", "max", "--seed", 7)
 STAYING = ("--rate", "1000", "--plain")
-TIMEOUT = ("--timeout", 60)
+TIMEOUT = ("--timeout", PATIENCE)
+# The command, which waits for others longer than its few seconds: until they are there, on a machine however busy.
+PATIENT = (
+    "-c",
+    "import sys\n"
+    "from f1buf.command.cli import main\n"
+    "from f1buf.telemetry import sharing\n"
+    f"sharing.PATIENCE['block'] = {PATIENCE}\n"
+    "sys.exit(main())",
+)
 _numbers = itertools.count()
 
 
@@ -54,7 +63,7 @@ def attachable(name, monkeypatch):
 def both(name, first, *attach_options):
     """`f1buf attach` that waits, and a command that shares so that nothing is lost; both runs, once they are over."""
     with running("attach", name, *TIMEOUT, *attach_options) as attached:
-        done = command(*first, "--share", name, "--share-overflow", "block")
+        done = command(*first, "--share", name, "--share-overflow", "block", program=PATIENT)
         return done, finish(attached)
 
 
@@ -214,7 +223,8 @@ def test_the_process_that_shares_is_killed(name):
 def test_under_block_the_attached_process_is_killed(name, crossed):
     limits = ("--thresholds", crossed, "--plain")
     sharing = ("--share", name, "--share-overflow", "block", "--share-size", 10)
-    with running("attach", name, *TIMEOUT, *limits) as second, running("run", *STAYING, *sharing, "--json") as first:
+    sharer = running("run", *STAYING, *sharing, "--json", program=PATIENT)
+    with running("attach", name, *TIMEOUT, *limits) as second, sharer as first:
         read_until(second.stderr, CROSSED)  # it has taken readings
         second.send_signal(signal.SIGKILL)
         said = read_until(first.stderr, "f1buf: the sharer failed")

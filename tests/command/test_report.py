@@ -4,9 +4,9 @@ import base64
 import hashlib
 import os
 import re
+import resource
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +145,16 @@ def test_the_real_race(real_race, tmp_path):
     assert odd == [21]  # all others have exactly 110 °C
 
 
+def processor_seconds():
+    """What children that have ended took of the processors: less than the clock says where others want them, too."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_real_race_makes_a_small_page_soon(real_race, tmp_path):
-    began = time.perf_counter()
+    before = processor_seconds()
     command("report", real_race, "-o", tmp_path / "race.html").ended()
-    assert time.perf_counter() - began < 5 * 3  # 5 s on a machine that has nothing else to do
+    assert processor_seconds() - before < 5 * 3  # 5 s on a machine that has nothing else to do
     assert (tmp_path / "race.html").stat().st_size < 10e6
 
 
