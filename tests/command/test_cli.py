@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 import tomllib
@@ -33,7 +32,7 @@ from cli_helpers import (
     write_recording,
     write_thresholds,
 )
-from helpers import thorough
+from helpers import thorough, wait_until
 
 from f1buf.command.cli import build_parser
 from f1buf.command.runner import Runner
@@ -95,10 +94,27 @@ def test_summary_for_people():
 # Options of run -------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def duration_from(readings):
+    """A run of this process counts its ``--duration`` from when it has analysed so many: it may begin late."""
+    watch = Runner.watch
+
+    def watch_then(runner):
+        wait_until(lambda: runner.system.analysed >= readings, f"{readings} readings")
+        watch(runner)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, "watch", watch_then)
+        yield
+
+
 def test_no_options_but_a_duration():
-    done = call("run", "--duration", 0.3, "--json").ended()
+    began = time.monotonic()
+    with duration_from(5):
+        done = call("run", "--duration", 0.3, "--json").ended()
+    assert time.monotonic() - began >= 0.3
     assert 5 <= done.summary["analysed"] == done.summary["readings"]
-    assert done.summary["seconds"] > 0.05
+    assert 0 < done.summary["seconds"] < time.monotonic() - began
 
 
 @pytest.mark.parametrize(
@@ -119,7 +135,8 @@ def test_how_many_readings(options, readings):
 
 
 def test_duration_ends_a_count():
-    done = call("run", "--count", 10**9, "--duration", 0.2, *FAST, "--json").ended()
+    with duration_from(1):
+        done = call("run", "--count", 10**9, "--duration", 0.2, *FAST, "--json").ended()
     assert 0 < done.summary["readings"] == done.summary["analysed"] < 10**9
 
 
@@ -151,14 +168,16 @@ def test_rate_paces():
 @thorough
 @pytest.mark.parametrize("rate", ["0.001", "0.02"])
 def test_a_low_rate_makes_its_first_reading_and_stops_in_time(rate):
-    done = command("run", "--rate", rate, "--duration", 0.2, "--json").ended()
+    with duration_from(5):
+        done = call("run", "--rate", rate, "--duration", 0.2, "--json").ended()
     assert done.summary["readings"] == done.summary["analysed"] == 5
 
 
 @pytest.mark.parametrize("rate", ["1e9", "1e300"])
 def test_a_rate_that_nothing_reaches(rate):
     """The run is as fast as it can be, or refused; no sensor fails."""
-    done = call("run", "--rate", rate, "--duration", 0.2, "--json")
+    with duration_from(6):
+        done = call("run", "--rate", rate, "--duration", 0.2, "--json")
     if done.status == 2:
         assert "--rate" in done.error
     else:
@@ -466,11 +485,14 @@ def test_an_interrupt_while_sensors_are_imported(modules):
 @thorough
 def test_classic_shows_the_textbooks_lines(crossed):
     """The buffer is so small that sensors wait."""
-    done = command("run", "--classic", "--duration", 1.5, "--buffer-size", 2, "--thresholds", crossed, "--json").ended()
-    lines = done.err.splitlines()
+    with running("run", "--classic", "--buffer-size", 2, "--thresholds", crossed, "--json") as process:
+        said = "".join(read_until(process.stderr, " processed ") for _ in range(8))
+        process.send_signal(signal.SIGINT)
+        done = finish(process).ended()
+    lines = (said + done.err).splitlines()
     recorded = [line for line in lines if " recorded " in line]
     processed = [line for line in lines if " processed " in line]
-    assert len(recorded) == len(processed) == done.summary["readings"] == done.summary["analysed"] > 5
+    assert len(recorded) == len(processed) == done.summary["readings"] == done.summary["analysed"] >= 8
     for line in recorded:
         assert re.match(r"\w+Sensor [0-4] recorded [A-Z_]+ -?[\d.]+ \S+  \[buffer [0-2]/2\]$", line), line
     for line in processed:
@@ -483,7 +505,7 @@ def test_classic_shows_the_textbooks_lines(crossed):
     )
     assert stopping < draining < ended
     assert any(stopping < lines.index(line) < ended for line in processed)
-    assert "5 sensors, 3 analyzers, a buffer of 2" in done.err
+    assert "5 sensors, 3 analyzers, a buffer of 2" in said
 
 
 @thorough
@@ -558,7 +580,8 @@ def test_replay_is_as_fast_as_recorded_unless_told_otherwise():
 @thorough(but=("1e-300",))
 @pytest.mark.parametrize("speed", ["1e-9", "1e-12", "1e-300"])
 def test_a_replay_in_extreme_slow_motion_can_be_stopped(race, speed):
-    done = call("replay", race, "--speed", speed, "--duration", 0.2, "--json").ended()
+    with duration_from(12):
+        done = call("replay", race, "--speed", speed, "--duration", 0.2, "--json").ended()
     assert done.summary["readings"] == 12
 
 
@@ -695,7 +718,7 @@ def test_an_absurd_timestamp_of_a_row_does_not_stop_a_paced_replay(tmp_path, tim
     else:
         rows[0] = (10.0, participants(10.0, "A"))
     path = write_recording(tmp_path / "clock.sqlite3", rows)
-    done = call("replay", path, "--duration", 3, "--json")
+    done = call("replay", path, "--duration", 60, "--json")  # it takes a tenth of a second
     readable = isinstance(timestamp, float) and timestamp != float("inf")
     assert done.status == (0 if readable or where == "amid" else 2)  # without participants nothing can be used
     lost = 0 if readable else 2 if where == "first" else 1
@@ -885,7 +908,8 @@ def test_a_run_in_this_process_leaves_its_signals_alone():
 # Signals --------------------------------------------------------------------------------------------------------------
 
 SLOW = ("--analyzer-delay", 0.01, "--buffer-size", 50, "--analyzers", 2)
-BACKLOG = ("--analyzer-delay", 0.01, "--buffer-size", 30, "--analyzers", 1)  # in 0.3 s 150 are made, 30 analysed
+# While 10 are analysed, 250 would be made; what the buffer holds then takes 1.5 s.
+BACKLOG = ("--analyzer-delay", 0.05, "--buffer-size", 30, "--analyzers", 1, "--alert-samples")
 ENDLESS = ("--analyzer-delay", 0.2, "--buffer-size", 500, "--analyzers", 1, "--rate", 1000)
 
 
@@ -894,13 +918,14 @@ ENDLESS = ("--analyzer-delay", 0.2, "--buffer-size", 500, "--analyzers", 1, "--r
 @pytest.mark.parametrize("options", [(), ("--rate", "max"), SLOW], ids=["paced", "full speed", "slow analyzers"])
 def test_the_first_signal_ends_in_order_with_nothing_lost(crossed, number, options):
     # Where the analyzers are slow, the buffer is full by then.
-    done = interrupted("run", "--thresholds", crossed, *options, "--json", by=[number], pause=0.3).ended()
-    assert 5 < done.summary["readings"] == done.summary["analysed"]
+    options = ("--thresholds", crossed, "--alert-samples", *options, "--json")
+    done = interrupted("run", *options, times=60, by=[number]).ended()
+    assert 60 <= done.summary["readings"] == done.summary["analysed"]
     assert f"{done.summary['readings']:,} made" in done.err
 
 
 def test_a_replay_is_interrupted_likewise(race, crossed):
-    done = interrupted("replay", race, "--speed", 0.1, "--thresholds", crossed, "--json").ended()
+    done = interrupted("replay", race, "--speed", 0.01, "--thresholds", crossed, "--json").ended()
     assert 0 < done.summary["readings"] == done.summary["analysed"] < RACE_READINGS
 
 
@@ -913,7 +938,7 @@ def test_fail_on_alert_after_an_interrupt(crossed):
 @each_look
 def test_a_drain_shows_how_many_are_left(crossed, program):
     """Also where there is no view."""
-    done = interrupted("run", "--thresholds", crossed, *BACKLOG, program=program, pause=0.3).ended()
+    done = interrupted("run", "--thresholds", crossed, *BACKLOG, program=program, times=10).ended()
     before_summary = done.err.partition(" made, ")[0]
     assert re.search(r"\d+ (readings )?left", before_summary)
 
@@ -921,11 +946,11 @@ def test_a_drain_shows_how_many_are_left(crossed, program):
 @thorough(but=("SIGINT",))
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_second_interrupt_ends_a_long_drain_at_once(crossed, first):
-    with running("run", "--thresholds", crossed, *ENDLESS) as process:
-        read_until(process.stderr, CROSSED)
+    with running("run", "--thresholds", crossed, "--alert-samples", *ENDLESS) as process:
+        for _ in range(3):  # the buffer is full by then
+            read_until(process.stderr, CROSSED)
         process.send_signal(first)
-        with pytest.raises(subprocess.TimeoutExpired):  # it drains: hundreds of readings at 0.2 s each
-            process.wait(0.5)
+        read_until(process.stderr, "readings left")  # it drains: hundreds of readings at 0.2 s each
         process.send_signal(signal.SIGINT)
         done = finish(process)
     assert done.status == 130  # a drain that comes to its end gives another status
@@ -949,7 +974,7 @@ def test_a_second_interrupt_ends_at_once_though_the_terminal_is_gone(monkeypatch
 
 @thorough
 def test_a_second_sigterm_does_not_end_a_drain(crossed):
-    done = interrupted("run", "--thresholds", crossed, *BACKLOG, "--json", by=[signal.SIGTERM] * 3, pause=0.3).ended()
+    done = interrupted("run", "--thresholds", crossed, *BACKLOG, "--json", by=[signal.SIGTERM] * 3, times=10).ended()
     assert done.summary["readings"] == done.summary["analysed"]
 
 

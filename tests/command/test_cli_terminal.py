@@ -38,7 +38,7 @@ CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
 PROGRESS = re.compile(r"[\d,]+ readings/s +[\d,]+ analysed +buffer \S+ [\d,]+/[\d,]+")
 DRAINING = re.compile(r"draining: ([\d,]+) left")
-OVERLOAD = ("--analyzer-delay", 0.01, "--analyzers", 1, "--buffer-size", 100)  # a full buffer takes a second
+OVERLOAD = ("--analyzer-delay", 0.03, "--analyzers", 1, "--buffer-size", 100)  # a full buffer takes 3 seconds
 ENDLESS = ("--analyzer-delay", 0.2, "--analyzers", 1, "--buffer-size", 500, "--rate", 1000)
 
 
@@ -87,7 +87,8 @@ class Terminal:
         """Read until the condition is true."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert self.read() or self.process.poll() is None, f"{what} did not come:\n{self.shown}"
+            has_ended = self.process.poll() is not None
+            assert self.read() or not has_ended, f"{what} did not come:\n{self.shown}"
             assert time.monotonic() < deadline, f"{what} did not come:\n{self.shown}"
 
     def frames(self):
@@ -308,7 +309,7 @@ def test_lines_that_a_sensor_prints_are_shown_and_kept(tmp_path):
     ids=["terminal", "NO_COLOR empty", "NO_COLOR", "dumb"],
 )
 def test_colours(crossed, env, coloured):
-    with terminal("run", "--thresholds", crossed, "--duration", 0.3, env=env) as screen:
+    with terminal("run", "--thresholds", crossed, "--count", 50, env=env) as screen:
         screen.finish()
         assert CROSSED in screen.shown
         assert bool(COLOUR.search(screen.shown)) is coloured
@@ -318,16 +319,16 @@ def test_colours(crossed, env, coloured):
 @pytest.mark.parametrize(
     ("options", "env"),
     [
-        (["--plain"], {}),
-        ([], {"TERM": "dumb"}),
-        ([], {"TTY_INTERACTIVE": "0"}),
-        (["--alerts", "-"], {}),
-        (["--classic"], {}),
+        (["--count", 50, "--plain"], {}),
+        (["--count", 50], {"TERM": "dumb"}),
+        (["--count", 50], {"TTY_INTERACTIVE": "0"}),
+        (["--count", 50, "--alerts", "-"], {}),
+        (["--count", 1, "--classic"], {}),
     ],
     ids=["plain", "dumb", "not interactive", "data there", "classic"],
 )
 def test_without_a_view_there_are_lines(crossed, options, env):
-    with terminal("run", "--thresholds", crossed, "--duration", 0.5, *options, env=env) as screen:
+    with terminal("run", "--thresholds", crossed, *options, env=env) as screen:
         screen.finish()
         assert CROSSED in screen.shown
         assert not re.search(r"\x1b\[[^m]*[A-Za-ln-z]", screen.shown)  # none but colours
@@ -353,17 +354,18 @@ def test_without_rich_a_terminal_gets_plain_lines(crossed):
 
 @thorough
 def test_data_in_a_pipe_beside_a_terminal(crossed):
-    with terminal("run", "--thresholds", crossed, "--duration", 0.5, "--json", stdout=subprocess.PIPE) as screen:
+    with terminal("run", "--thresholds", crossed, "--json", stdout=subprocess.PIPE) as screen:
         out = screen.process.stdout
-        screen.finish()
+        screen.wait_for(PROGRESS)
+        screen.wait_for(r"\d\d analysed")
+        screen.stop()
         assert strict_json(out.read().decode())["analysed"] > 5
         out.close()
-        assert PROGRESS.search(plain(screen.shown))
 
 
 @thorough
 def test_no_view_where_standard_error_is_no_terminal(crossed):
-    with terminal("run", "--thresholds", crossed, "--duration", 0.5, "--json", stderr=subprocess.PIPE) as screen:
+    with terminal("run", "--thresholds", crossed, "--count", 50, "--json", stderr=subprocess.PIPE) as screen:
         err = screen.process.stderr
         screen.finish()
         said = err.read().decode()
