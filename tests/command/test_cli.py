@@ -310,10 +310,10 @@ def test_alerts_appear_as_they_happen(crossed, tmp_path):
     path = tmp_path / "alerts.jsonl"
     with running("run", "--thresholds", crossed, "--alerts", path) as process:
         read_until(process.stderr, CROSSED)
-        while not path.read_text(encoding="utf-8").endswith("\n"):
+        while not (found := path.read_text(encoding="utf-8")).endswith("\n"):
             assert process.poll() is None
             time.sleep(0.01)  # nothing tells that another process has written a file
-        assert json_lines(path.read_text(encoding="utf-8"))[0]["message"] == CROSSED
+        assert json_lines(found)[0]["message"] == CROSSED
 
 
 @pytest.mark.parametrize("message", ["too hot :fire:", "[bold]hot[/bold]", "[red]", "100 % \\o/", "a" * 300])

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 from cli_helpers import Clock, readings
+from helpers import WATCHDOG
 
 from f1buf import READING, RingBuffer
 from f1buf.telemetry import (
@@ -778,10 +779,10 @@ def test_an_alert_does_not_wait_for_a_frame(console, monkeypatch):
 
     def draw(self, progress, now):
         drawing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(WATCHDOG)
 
     def report():
-        assert drawing.wait(10)
+        assert drawing.wait(WATCHDOG)
         console.alert(alert_of(1))
         console.line("a line")
         go_on.set()

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_helpers import Given, mixed_stream, pieces, readings, watchdog
+from cli_helpers import Given, free_port, mixed_stream, pieces, readings, watchdog
 from helpers import WATCHDOG, Task, thorough, wait_until
 from nats_helpers import (
     ANSWERS,
@@ -40,6 +40,7 @@ from nats_helpers import (
 
 from f1buf import RingBuffer
 from f1buf.telemetry import SPEED, Channel, F1TelemetrySystem, Threshold
+from f1buf.telemetry.nats import link as link_module
 from f1buf.telemetry.nats import publisher as publisher_module
 from f1buf.telemetry.nats.link import StreamAddress, connected
 from f1buf.telemetry.nats.reader import Reader
@@ -330,6 +331,25 @@ def test_a_connection_that_is_closed_on_purpose_is_no_loss(url):
 
     link = asyncio.run(connect())
     assert (link.trouble, link.generation) == ("", 0)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_server_that_answers_late_is_waited_for(url, monkeypatch, others):
+    """nats-py gives up after 2 s, which a busy machine or a satellite may take; but no server takes all the time."""
+    published(url, numbered(1))
+    connect, told = link_module._Client.connect, []
+
+    def noted(self, **options):
+        told.append((len(options["servers"]), options["connect_timeout"]))
+        return connect(self, **options)
+
+    monkeypatch.setattr(link_module._Client, "connect", noted)
+    away = "".join(f"127.0.0.1:{free_port()}," for _ in range(others))
+    assert len(taken(Subscriber(url.replace("//", f"//{away}")))) == 1
+    count, first = told[0]
+    assert count == 1 + others
+    assert first > 3
+    assert count * first < link_module._PATIENCE
 
 
 def test_from_a_time_that_is_to_come(url):

@@ -230,9 +230,11 @@ async def connected(address: StreamAddress) -> AsyncIterator[Link]:
         No server answers, it refuses the credentials, or the connection cannot be encrypted.
     """
     link, told, first = Link(address), _told(address), _Client(address.is_encrypted)
-    # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too.
+    # A first try that ends: with endless attempts nats-py would go on for ever with a wrong password, too. Each server,
+    # and the connection after that, has its share of the time: nats-py alone would wait 2 s for it.
     once: dict[str, Any] = {
-        "allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0, "connect_timeout": _CONNECTING
+        "allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0,
+        "connect_timeout": _PATIENCE / (len(address.servers) + 1)
     }  # fmt: skip
     for_ever: dict[str, Any] = {
         "max_reconnect_attempts": -1, "reconnect_time_wait": _BETWEEN, "connect_timeout": _CONNECTING
