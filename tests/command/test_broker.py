@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -194,7 +195,9 @@ def documented(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in blocks(PAGE):
         if block.what == "file":
-            Path(block.value).write_text(block.text, encoding="utf-8")
+            # NATS waits for 2 s by itself, which a client may be held up for
+            patient = re.sub(r"^(authorization|tls) {", r"\1 {\n  timeout: 60", block.text, flags=re.MULTILINE)
+            Path(block.value).write_text(patient, encoding="utf-8")
 
 
 def test_the_guides_users(documented, tmp_path):

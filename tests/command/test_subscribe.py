@@ -262,14 +262,16 @@ def test_people_are_told_of_other_thresholds(url, crossed):
 
 
 def test_a_password_with_any_characters(tmp_path):
-    with Server(tmp_path / "nats", 'authorization { users: [{ user: "c@r", password: "p/w#?%:@" }] }') as server:
+    with Server(
+        tmp_path / "nats", 'authorization { timeout: 60, users: [{ user: "c@r", password: "p/w#?%:@" }] }'
+    ) as server:
         url = server.url.replace("//", "//c%40r:p%2Fw%23%3F%25%3A%40@") + "/race"
         call("run", *MANY, "--publish", url).ended()
         assert call("subscribe", url, "--json").ended().summary["analysed"] == 10_000
 
 
 def test_a_token(tmp_path):
-    with Server(tmp_path / "nats", 'authorization { token: "s3cret" }') as server:
+    with Server(tmp_path / "nats", 'authorization { timeout: 60, token: "s3cret" }') as server:
         call("run", *MANY, "--publish", server.url.replace("//", "//s3cret@") + "/race").ended()
 
 
@@ -297,7 +299,7 @@ def test_an_unknown_host():
 
 @pytest.mark.parametrize("who", ["", "me:wrong@", "you:secret@"])
 def test_wrong_credentials(tmp_path, who):
-    with Server(tmp_path, 'authorization { user: "me", password: "secret" }\n') as server:
+    with Server(tmp_path, 'authorization { timeout: 60, user: "me", password: "secret" }\n') as server:
         address = server.url.removeprefix("nats://")
         right = f"nats://me:secret@{address}/race"
         call("run", "--count", 10, "--rate", "max", "--publish", right).ended()
@@ -320,7 +322,7 @@ def test_a_file_of_credentials_that_holds_none(tmp_path, text):
     pytest.importorskip("nkeys", reason="a file of credentials needs it")
     (tmp_path / "bad.creds").write_text(text)
     key = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
-    with Server(tmp_path, f"authorization {{ users: [{{ nkey: {key} }}] }}") as server:
+    with Server(tmp_path, f"authorization {{ timeout: 60, users: [{{ nkey: {key} }}] }}") as server:
         said = f"{server.url}/race: {tmp_path}/bad.creds: no credentials as NATS makes them: "
         both_refuse(f"{server.url}/race?creds={tmp_path}/bad.creds", said)
 
