@@ -265,10 +265,10 @@ def test_the_page_rests_in_proportion_to_its_work(page, monkeypatch):
     monkeypatch.setattr(page, "_rest", noted)
     while len(rounds) < 10:
         before = page._watcher.shown
-        page.ring.put_many(readings(np.arange(2000.0), sensors=2000))
+        page.ring.put_many(readings(np.arange(100.0), sensors=100))
         wait_until(lambda before=before: page._watcher.shown > before)
     assert all(lasted > 0.99 * min(100 * cost, 1.0) for cost, lasted in rounds)
-    assert max(cost for cost, _ in rounds) > 1e-4  # [s] to take in so many series
+    assert max(lasted for _, lasted in rounds) > 0.005  # though it need not rest at all, but for its work
 
 
 # Who may read it ------------------------------------------------------------------------------------------------------
