@@ -682,8 +682,7 @@ def _spot(base, cell):
 # The fuzzer -----------------------------------------------------------------------------------------------------------
 
 TARGETS = {"decoder": DecoderTarget, "recording": RecordingTarget, **LOG_TARGETS}
-MEMORY = 4 << 30  # [bytes] of addresses
-
+MEMORY = 4 << 30  # [bytes] of addresses, beside those that the child begins with: a test's process may have many
 
 CASES = TESTS / "telemetry" / "cases"
 MOST_CASES = 10  # that one run keeps: a fault is met again and again
@@ -729,8 +728,9 @@ def try_case(file, target=None):
 
 def _try_inputs(target, inputs, end, rng, shared):
     if "asan" not in os.environ.get("LD_PRELOAD", ""):  # which takes as many addresses as there are
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most, hard = pages * resource.getpagesize() + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
     corpus, outcomes, count = target.seeds(), set(), 0
 
     def outcome_of(data):

@@ -6,6 +6,7 @@ are tried again. (None that crashes other software belongs there.)
 
 import contextlib
 import ctypes
+import mmap
 import os
 import re
 import signal
@@ -119,6 +120,12 @@ def test_a_crash_is_found(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     found("decoder", tmp_path, 1000, f"the child ended by signal {signal.SIGKILL}; seed", target=Crashing())
+
+
+def test_addresses_that_the_process_has_already_are_no_fault(tmp_path):
+    """Earlier tests may have left as many as an input may take."""
+    with contextlib.closing(mmap.mmap(-1, fuzz.MEMORY, prot=mmap.PROT_READ)):
+        assert fuzz.fuzz("decoder", seed=1, inputs=10, cases=tmp_path) == 10
 
 
 def with_a_bug(self):
