@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import PATIENCE, call, finish, free_port, read_until, running
 from documentation import ROOT, blocks
-from helpers import Task, wait_until
+from helpers import Task, in_fork, wait_until
 from nats_helpers import Server, wait_for_greeting
 
 from f1buf.telemetry.nats import server as module
@@ -326,6 +326,23 @@ def test_a_folder_that_another_broker_uses(tmp_path):
         process.wait()
     with broker(tmp_path):
         pass
+
+
+def test_the_folder_is_free_with_the_servers_end_whoever_watched_its_start(tmp_path):
+    """The process that does may be held up before it has done anything."""
+
+    def watch_and_end():
+        reader, writer = os.pipe()
+        lock = module._lock(tmp_path)
+        signal.signal = lambda *_: os.read(reader, 1)  # the first that the watching process does
+        module._watch_start(tmp_path / "log", lock)
+        os.close(lock)  # as the server's end does
+        try:
+            os.close(module._lock(tmp_path))
+        finally:
+            os.write(writer, b"x")  # or it would be held up for ever
+
+    in_fork(watch_and_end)
 
 
 def test_a_port_that_is_taken(tmp_path):

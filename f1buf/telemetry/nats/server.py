@@ -341,10 +341,10 @@ def _watch_start(log: Path, lock: int) -> None:
         os.set_inheritable(server, True)
         return
     try:
+        os.close(lock)  # before anybody else goes on: it is the server's alone
         if not _fork():  # a child of nobody: the server does not expect any
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(server)
-            os.close(lock)
             _tell_failure(log, begin, alive)
     finally:
         os._exit(0)
