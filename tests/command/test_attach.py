@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import signal
+import threading
 
 import pytest
 from cli_helpers import (
@@ -25,6 +26,7 @@ from helpers import Task, wait_until
 
 from f1buf.command import attach
 from f1buf.command.cli import main
+from f1buf.command.runner import Runner
 from f1buf.telemetry import SharedSource, Sharer, sharing
 
 MANY = ("--count", 2000, "--rate", "max", "--seed", 7)
@@ -238,8 +240,15 @@ def test_under_block_people_are_told_for_whom_a_run_waits(name, monkeypatch):
     monkeypatch.setitem(sharing.PATIENCE, "block", 0.2)
     err = Captured()
 
+    attached, start = threading.Event(), Runner._start
+
+    def start_late(runner):  # once there is somebody for whom it waits
+        assert attached.wait(PATIENCE)
+        start(runner)
+
     def take_late():
         source = SharedSource(name, timeout=PATIENCE)
+        attached.set()
         wait_until(lambda: "waiting to share" in err.getvalue())
         interrupted = False
         for _ in source.batches():
@@ -247,6 +256,7 @@ def test_under_block_people_are_told_for_whom_a_run_waits(name, monkeypatch):
                 interrupted = True
                 os.kill(os.getpid(), signal.SIGINT)
 
+    monkeypatch.setattr(Runner, "_start", start_late)
     taker = Task(take_late)
     with contextlib.redirect_stderr(err):
         status = main(["run", *STAYING, "--share", name, "--share-overflow", "block", "--share-size", "10"])
