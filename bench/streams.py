@@ -83,13 +83,13 @@ class Server:
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens at: below those that the kernel gives out, so that they are still free later."""
     found: list[int] = []
-    for port in random.SystemRandom().sample(range(10_000, 12_000), 2000):
+    for port in random.SystemRandom().sample(range(20_000, 21_000), 1000):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             found.append(port)
         if len(found) == count:
             return found
-    raise SystemExit("no ports are free from 10,000 to 12,000: the servers need some of them")
+    raise SystemExit("no ports are free from 20,000 to 21,000: the servers need some of them")
 
 
 def configuration(folder: Path, sync: str, cluster: str = "") -> str:

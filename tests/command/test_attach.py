@@ -1,7 +1,6 @@
 """`--share` and `f1buf attach`: a run in two processes, and what each says when the other one goes."""
 
 import contextlib
-import itertools
 import os
 import signal
 import threading
@@ -23,6 +22,7 @@ from cli_helpers import (
     write_recording,
 )
 from helpers import Task, wait_until
+from shared_helpers import some_name, take_away
 
 from f1buf.command import attach
 from f1buf.command.cli import main
@@ -41,13 +41,14 @@ PATIENT = (
     f"sharing.PATIENCE['block'] = {PATIENCE}\n"
     "sys.exit(main())",
 )
-_numbers = itertools.count()
 
 
 @pytest.fixture
 def name():
-    """A name that no other test uses."""
-    return f"test-attach-{os.getpid()}-{next(_numbers)}"
+    """A name that no other test uses; no ring has it afterwards, though its process was killed."""
+    name = some_name()
+    yield name
+    take_away(name)
 
 
 @pytest.fixture

@@ -358,7 +358,9 @@ def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
         taker = cluster.taker(durable="wall")
         for name in ("race", "f1buf-progress"):
             taker.wait_for(taker.count + 2000)
-            wait_until(lambda name=name: cluster.is_whole(name), "three servers", every=0.2)
+            # Both: what has not come to a second server is away with the first.
+            for each in ("race", "f1buf-progress"):
+                wait_until(lambda each=each: cluster.is_whole(each), "three servers", every=0.2)
             leader = cluster.leader(name)
             leader.kill()
             taker.wait_for(taker.count + 5000)  # longer than from one time that is kept to the next

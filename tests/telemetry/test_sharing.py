@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cli_helpers import Given, child_options, mixed_stream, pieces, readings, watchdog
 from helpers import WATCHDOG, Task, wait_until
+from shared_helpers import some_name, take_away
 
 from f1buf import READING, RingBuffer, SharedRingBuffer
 from f1buf.telemetry import (
@@ -29,8 +30,6 @@ from f1buf.telemetry import (
 from f1buf.telemetry.about import AboutReader, AboutWriter
 from f1buf.telemetry.channels import known_channels
 
-_numbers = itertools.count()
-
 
 @pytest.fixture(autouse=True)
 def bounded():
@@ -40,8 +39,10 @@ def bounded():
 
 @pytest.fixture
 def name():
-    """A name that no other test uses."""
-    return f"test-sharing-{os.getpid()}-{next(_numbers)}"
+    """A name that no other test uses; no ring has it afterwards, though its process was killed."""
+    name = some_name()
+    yield name
+    take_away(name)
 
 
 @pytest.fixture(autouse=True)
@@ -322,8 +323,8 @@ def test_a_text_that_has_not_come_whole_is_read_later():
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"channels": [[1]]}', b'{"channels": [[99999, "A", "", 0, 1]]}'])
-def test_what_makes_no_sense_is_refused(text):
-    ring = SharedRingBuffer(1000, "u1", name=f"test-sharing-{os.getpid()}-{next(_numbers)}")
+def test_what_makes_no_sense_is_refused(name, text):
+    ring = SharedRingBuffer(1000, "u1", name=name)
     ring.put_many(np.frombuffer(b"\x1e" + text + b"\n", "u1"))
     with pytest.raises(SharingError, match=f"what '{ring.name}' says makes no sense: "):
         AboutReader(ring)
