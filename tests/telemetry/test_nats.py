@@ -454,6 +454,28 @@ def test_batches_that_are_left(url):
     assert publisher.messages >= 1002  # more where readings waited for 50 ms
 
 
+@pytest.mark.parametrize("where", ["_make_consumer", "_ask"])
+def test_a_cancellation_that_is_lost_is_heeded_all_the_same(url, monkeypatch, where):
+    """As `asyncio.wait_for` loses one beside an answer, before Python 3.12."""
+    reached, real = threading.Event(), getattr(Reader, where)
+
+    async def loses_it(reader):
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(WATCHDOG)
+        await real(reader)
+
+    monkeypatch.setattr(Reader, where, loses_it)
+    with publishing(url) as publisher:
+        publisher.ring.put_many(numbered(10))
+        wait_until(lambda: publisher.published == 10)
+        source = Subscriber(url, start="new")  # nothing comes: what was read could not be handed over, and end it
+        taker = Taker(source)
+        assert reached.wait(WATCHDOG)
+        assert len(taker.end()) == 0
+        wait_until(lambda: not threads_of(source), "the thread that receives to end", patience=WATCHDOG / 4)
+
+
 def threads_of(source):
     return [thread for thread in threading.enumerate() if thread.name.startswith(source.name)]
 

@@ -24,7 +24,7 @@ from typing import Any
 import nats.errors
 
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import PROGRESS, Link, RefusedError
+from f1buf.telemetry.nats.link import PROGRESS, Link, RefusedError, heed_cancellation
 
 __all__ = ["Group"]
 
@@ -224,6 +224,7 @@ class Group:
         async with self._changing:
             once = os.urandom(8).hex()
             while True:
+                heed_cancellation()
                 if link.generation != self._generation:  # the connection was lost since
                     self._generation = link.generation
                     self._excuse()

@@ -26,6 +26,7 @@ __all__ = [
     "check_stream",
     "connected",
     "connected_in_time",
+    "heed_cancellation",
     "prepared",
     "went_back",
 ]
@@ -275,6 +276,16 @@ async def _close(client: Client) -> None:
         transport._io_writer.transport.abort()
 
 
+def heed_cancellation() -> None:
+    """Raise CancelledError in a task that was cancelled and goes on.
+
+    Before Python 3.12 `asyncio.wait_for`, by which nats-py waits, loses a cancellation that comes beside an answer.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 @asynccontextmanager
 async def connected_in_time(address: StreamAddress, note_away: Callable[[str], None]) -> AsyncIterator[Link]:
     """`connected`, which waits for a server that is away.
@@ -296,6 +307,7 @@ async def connected_in_time(address: StreamAddress, note_away: Callable[[str], N
             note_away(str(error))
         await asyncio.sleep(_BETWEEN)
     try:
+        heed_cancellation()
         yield link
     finally:
         await context.__aexit__(None, None, None)

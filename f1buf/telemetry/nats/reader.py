@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import nats.errors
 
 from f1buf.telemetry.errors import StreamError
-from f1buf.telemetry.nats.link import Link, RefusedError, went_back
+from f1buf.telemetry.nats.link import Link, RefusedError, heed_cancellation, went_back
 from f1buf.telemetry.nats.publisher import NUMBER, PUBLISHER
 
 __all__ = ["Message", "Place", "Reader"]
@@ -112,6 +112,7 @@ class Reader:
             The stream was removed, or the server has lost messages that were yielded already.
         """
         while True:
+            heed_cancellation()
             try:
                 await self._check_position()
                 await self._make_consumer()
@@ -197,6 +198,7 @@ class Reader:
         """Iterate over what the consumer delivers, as long as all is as it should be."""
         await self._ask()
         while True:
+            heed_cancellation()
             if not self._came:
                 self._arrived.clear()
                 async with asyncio.timeout(2 * _HEARTBEAT):

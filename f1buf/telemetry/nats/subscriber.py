@@ -29,6 +29,7 @@ from f1buf.telemetry.nats.link import (
     connected,
     connected_in_time,
     explained,
+    heed_cancellation,
     prepared,
     went_back,
 )
@@ -543,6 +544,7 @@ class Subscriber(DescribingSource):
     async def _give_signs(self, link: Link) -> None:
         """Tell the other subscribers of the durable name that this one is alive, for ever."""
         while True:
+            heed_cancellation()
             await asyncio.sleep(self._lease / 5)
             if self._group is not None:
                 await self._group.give_sign(link)
