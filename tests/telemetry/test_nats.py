@@ -594,8 +594,7 @@ def test_a_server_that_is_away_at_the_end(server):
     assert publisher.trouble
 
 
-@pytest.mark.parametrize("side", ["publisher", "subscriber"])
-def test_a_stream_that_is_removed(url, side):
+def test_a_stream_that_is_removed(url):
     name = url.rpartition("/")[2]
     publisher = Publisher(url)
     thread = Task(publisher.run)
