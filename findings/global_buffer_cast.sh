@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # global-buffer 1.1.3: numbers that the declared type cannot hold are written as others, without a word.
 #
-# A buffer declares its dtype, and `write` refuses another shape; but what has another dtype is converted as C does it: into
-# uint8 300.7 goes in as 44, and -1 as 255. (The declaration reads like a check, as the shape's is one.)
+# A buffer declares its dtype, and `write` refuses another shape; but what has another dtype is converted as C does it:
+# into uint8 300.7 goes in as 44, and -1 as 255. (The declaration reads like a check, as the shape's is one.)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # global-buffer 1.1.3: a sample whose filling raised is published all the same, half of it from what was there before.
 #
-# `with buffer.reserve() as view` publishes in its `finally`. Where the block raises (a sensor that cannot be read), readers
-# get a sample of which the rest is the slot's older content, and it has a number like any other.
+# `with buffer.reserve() as view` publishes in its `finally`. Where the block raises (a sensor that cannot be read),
+# readers get a sample of which the rest is the slot's older content, and it has a number like any other.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

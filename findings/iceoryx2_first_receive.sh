@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # iceoryx2 0.10.0: "retry until delivered" does not hold for a subscriber that has not yet called receive.
 #
-# A publisher without safe overflow, whose strategy is RetryUntilDelivered, waits where a subscriber's buffer is full. But a
-# subscriber learns of a publisher that came after it only by its own next receive(). Until then send_copy fills the
-# buffer, and after that returns 0 at once: what it sends is gone, and no error says so. One receive() that finds
-# nothing, before the publisher sends, makes all the difference. So a consumer has to look once after each producer has come,
-# and a producer has to look at what send_copy returns.
+# A publisher without safe overflow, whose strategy is RetryUntilDelivered, waits where a subscriber's buffer is full.
+# But a subscriber learns of a publisher that came after it only by its own next receive(). Until then send_copy fills
+# the buffer, and after that returns 0 at once: what it sends is gone, and no error says so. One receive() that finds
+# nothing, before the publisher sends, makes all the difference. So a consumer has to look once after each producer has
+# come, and a producer has to look at what send_copy returns.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,8 +2,8 @@
 # iceoryx2 0.10.0: a send that waits for a slow subscriber keeps the GIL, so every thread of its process stands still.
 #
 # Its other waits (a listener's timed_wait, a wait set, node.wait) let other threads run. send_copy with the strategy
-# RetryUntilDelivered does not: in a process with a thread that ticks a thousand times a second that thread ticks next to never
-# while a send waits a second for another process. A consumer in the publisher's own process could never make the room.
+# RetryUntilDelivered does not: in a process with a thread that ticks a thousand times a second that thread ticks next
+# to never while a send waits a second for another process.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

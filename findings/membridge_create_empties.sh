@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # membridge 1.0.0: creating a segment whose name is in use succeeds, and its ring empties the other one's.
 #
-# SharedMemory.create does not refuse a name that exists: it opens what is there. spsc() on what was "created" then writes the
-# ring's header anew, and the messages that wait in it are gone for the consumer that is attached. (spsc() on what was
-# opened keeps them.) So a producer that is started again, as one that was killed is, throws away what it had handed over.
+# SharedMemory.create does not refuse a name that exists: it opens what is there. spsc() on what was "created" then
+# writes the ring's header anew, and the messages that wait in it are gone for the consumer that is attached. (spsc() on
+# what was opened keeps them.) So a producer that is started again, as one that was killed is, throws away what it had
+# handed over.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

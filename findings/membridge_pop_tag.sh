@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # membridge 1.0.0: a pop whose tag does not fit the message raises, and the message is gone.
 #
-# One would expect to find it there, to read it by another tag. And where it is long enough, any tag fits: what was pushed as
-# a number comes out as another one, since a message does not say of which type it is.
+# One would expect to find it there, to read it by another tag. And where it is long enough, any tag fits: what was
+# pushed as a number comes out as another one, since a message does not say of which type it is.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # msgq-ipc 1.0: a subscriber that falls behind by one segment loses everything, also what the segment still holds.
 #
-# One would expect that it loses the oldest messages, and goes on with the oldest one that is there. It goes on with
-# the next one that will be sent: of 1,100 messages of 1 kB in a segment of 1 MiB, which holds the newest thousand, it
-# gets none; of 900 it gets all. No error, no count and no number tells.
+# One would expect that it loses the oldest messages, and goes on with the oldest one that is there. It goes on with the
+# next one that will be sent: of 1,100 messages of 1 kB in a segment of 1 MiB, which holds the newest thousand, it gets
+# none; of 900 it gets all. No error, no count and no number tells.
 set -euo pipefail
 folder=$(mktemp -d)
 name=finding-$$

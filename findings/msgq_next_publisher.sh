@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# msgq-ipc 1.0: where a publisher takes the place of another one, subscribers lose what they have not read, and what comes
-# next.
+# msgq-ipc 1.0: where a publisher takes the place of another one, subscribers lose what they have not read, and what
+# comes next.
 #
-# The one that comes clears the list of subscribers. Each registers again by its next look, and begins behind all that was
-# sent by then: a message that waited in the segment and all that the new publisher sent before that look are gone,
+# The one that comes clears the list of subscribers. Each registers again by its next look, and begins behind all that
+# was sent by then: a message that waited in the segment and all that the new publisher sent before that look are gone,
 # and nothing tells. So a publisher that is started again after a crash is not heard from its first message on, however
 # fast its subscribers are; it has to wait until all_readers_updated() says that somebody is there.
 set -euo pipefail

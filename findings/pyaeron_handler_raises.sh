@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# pyaeron 0.1.0: where a handler raises, the messages behind that one are lost, as many as the poll would have handed out.
+# pyaeron 0.1.0: where a handler raises, the messages behind that one are lost, as many as the poll would have handed
+# out.
 #
-# Subscription.poll(handler, limit) raises what the handler raised. One would expect the next poll to go on with the next
-# message. It goes on behind the whole run of messages that it had looked at: of five the handler has two, and raises at the
-# second; the other three never come. With a limit of one nothing is lost. (Aeron's own C client cannot meet this: its
-# handlers raise nothing.)
+# Subscription.poll(handler, limit) raises what the handler raised. One would expect the next poll to go on with the
+# next message. It goes on behind the whole run of messages that it had looked at: of five the handler has two, and
+# raises at the second; the other three never come. With a limit of one nothing is lost. (Aeron's own C client cannot
+# meet this: its handlers raise nothing.)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

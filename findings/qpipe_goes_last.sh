@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# qpipe-rs 1.8.2: what was under way to a consumer that closes is not lost, but comes last, behind all that was sent later.
+# qpipe-rs 1.8.2: what was under way to a consumer that closes is not lost, but comes last, behind all that was sent
+# later.
 #
-# A consumer takes the first of ten messages and closes. The broker had sent it the second one by then, and puts that at the
-# queue's end: the next consumer gets 2 to 9, then 1. With one producer and one consumer at a time the order is lost.
+# A consumer takes the first of ten messages and closes. The broker had sent it the second one by then, and puts that at
+# the queue's end: the next consumer gets 2 to 9, then 1. With one producer and one consumer at a time the order is
+# lost.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'kill "${broker:-}" 2>/dev/null || true; rm -rf "$folder"' EXIT

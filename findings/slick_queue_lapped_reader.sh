@@ -2,8 +2,8 @@
 # slick-queue-py 2.3.0: a reader that was lapped loses also items that are still in the queue, up to nearly all of them.
 #
 # One would expect the oldest item that is there. The reader goes on with whatever stands in the slot at which it was:
-# having read three items, it looks at slot 3 of 8 when 20 more have come. That slot has item 19, counted from 0, and
-# so it gets the items 19 to 22, of the eight (15 to 22) that the queue holds; loss_count() says 16.
+# having read three items, it looks at slot 3 of 8 when 20 more have come. That slot has item 19, counted from 0, and so
+# it gets the items 19 to 22, of the eight (15 to 22) that the queue holds; loss_count() says 16.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
