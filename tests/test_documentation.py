@@ -189,7 +189,7 @@ def tables(page):
 
 
 def test_what_shows_the_feature_tables_entries_exists():
-    features, _killed, shown = tables(PAGES["docs/features.md"])
+    features, _killed, _lost, shown = tables(PAGES["docs/features.md"])
     assert {len(row) for row in features} == {8}
     tests = {name: re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell) for name, cell in shown}
     without = {"made of"}  # which says what f1buf has not
