@@ -30,7 +30,7 @@ __all__ = ["Publisher", "Server", "StreamError", "Subscriber", "nats", "pa"]
 PATIENCE = 120.0  # [s] how long the server may take to start, to answer or to end, on a machine however busy
 
 # How long publishers and subscribers wait before anything starts, by module; and for answers of a server afterwards.
-BEFORE = {"link": ("_PATIENCE", "_CONNECTING", "_FIRST_ANSWER"), "subscriber": ("_JOINING",)}
+BEFORE = {"link": ("_PATIENCE", "_FIRST_ANSWER"), "subscriber": ("_JOINING",)}
 ANSWERS = {"link": ("_ANSWER",), "publisher": ("_ANSWERED",), "group": ("_ANSWER",), "subscriber": ("_PATIENCE",)}
 
 
@@ -38,7 +38,8 @@ ANSWERS = {"link": ("_ANSWER",), "publisher": ("_ANSWERED",), "group": ("_ANSWER
 def unhurried(waits):
     """Let publishers and subscribers of this process wait (for `BEFORE`, `ANSWERS`) as long as a test does.
 
-    Not for the answers of a server that the test kills: what was asked of it last is never answered.
+    Not for the answers of a server that the test kills: what was asked of it last is never answered, and a connection
+    that is begun as it dies may come to nothing. Another one is tried after that.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module, names in waits.items():
