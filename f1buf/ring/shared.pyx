@@ -464,9 +464,9 @@ cdef class SharedRingBuffer(RingBuffer):
         """
         Leave the ring: this process has it open no more. It goes on for the others.
 
-        Puts, gets, blocks and snapshots raise ValueError from now on, also those that wait in another thread; `shutdown`
-        does nothing any more. May be called more than once. The name stays; see `unlink`. The memory is unmapped with
-        the object.
+        Puts, gets, blocks and snapshots raise ValueError from now on, also those that wait in another thread, and
+        `shutdown` does nothing any more. May be called more than once. The name stays; see `unlink`. The memory is
+        unmapped with the object.
 
         Raises
         ------
