@@ -38,7 +38,7 @@ Sensor = tuple[int, int, dict[str, Any]]
 
 
 def about_name(name: str) -> str:
-    """Return the name of the ring beside the ring of this name, which must leave room for what it has more."""
+    """Return the name of the ring beside the ring of this name; a ValueError where it would be too long."""
     size, longest = len(checked_name(name).encode(errors="surrogateescape")), LONGEST_NAME - len(_ABOUT)
     if size > longest:
         raise ValueError(f"name is {name!r}, of {size} bytes; expected at most {longest} to share readings by")

@@ -25,6 +25,7 @@ from nats_helpers import (
     are_numbered,
     asked,
     limit_stream,
+    nats,
     numbered,
     published,
     publishing,
@@ -422,6 +423,33 @@ def test_a_server_that_answers_late_makes_nobody_stand_still(url, clock, monkeyp
         monkeypatch.setattr(link.client, "request", late)
         await first.give_sign(link)
         monkeypatch.setattr(link.client, "request", request)
+        await first.keep(link, {}, {})
+        await second.keep(link, {}, {})
+        assert (len(first.owned), len(second.owned)) == (2, 2)
+
+    in_group(url, test)
+
+
+@pytest.mark.parametrize("refusal", [None, {"err_code": 10077, "description": "maximum bytes exceeded"}])
+def test_a_server_that_keeps_nothing_for_a_while_makes_nobody_stand_still(url, clock, monkeypatch, refusal):
+    """It does not answer for want of a leader, or has no room: each time at once, and the connection stays."""
+
+    async def test(link, first, second):
+        await share(link, first, second)
+        request, refused = link.client.request, []
+
+        async def refuse(subject, *args, **options):
+            if subject.startswith("$JS.API.") or len(refused) == 3:
+                return await request(subject, *args, **options)
+            refused.append(subject)
+            clock.now += 25.0  # longer than the lease in all
+            if refusal is None:
+                raise nats.errors.NoRespondersError
+            return SimpleNamespace(data=json.dumps({"error": refusal}))
+
+        monkeypatch.setattr(link.client, "request", refuse)
+        await first.give_sign(link)
+        assert len(refused) == 3
         await first.keep(link, {}, {})
         await second.keep(link, {}, {})
         assert (len(first.owned), len(second.owned)) == (2, 2)

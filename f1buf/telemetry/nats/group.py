@@ -182,7 +182,7 @@ class Group:
                 self._signs[member] = said["sign"], now
 
     def _excuse(self) -> None:
-        """Let the others' leases begin anew: nobody could give a sign, though nothing that was asked failed."""
+        """Let the others' leases begin anew: nobody could give a sign."""
         now = time.monotonic()
         self._signs = {member: (sign, now) for member, (sign, _) in self._signs.items()}
 
@@ -245,7 +245,6 @@ class Group:
                 try:
                     self._number, self.record = await self._read(link)
                 except (TimeoutError, nats.errors.Error, RefusedError):
-                    self._signs.clear()  # nobody could give a sign
                     continue
                 self._watch(self.record)
                 if self.record["members"].get(self._me, {}).get("once") == once:
@@ -262,12 +261,15 @@ class Group:
                 f"most {link.client.max_payload:,}; expected a server with a larger max_payload"
             ) from error
         except (TimeoutError, nats.errors.Error):
-            self._signs.clear()  # nor could the others give a sign
+            self._excuse()
             return False
         said = json.loads(answer.data)
         if "error" in said:
-            if said["error"].get("err_code") not in _WRONG_NUMBER:
+            if (
+                said["error"].get("err_code") not in _WRONG_NUMBER
+            ):  # such as no room: the others' signs have none, either
                 link.trouble = str(said["error"].get("description"))
+                self._excuse()
             return False
         self._number, self.record = int(said["seq"]), record
         return True

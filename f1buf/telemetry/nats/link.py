@@ -279,7 +279,8 @@ async def _close(client: Client) -> None:
 def heed_cancellation() -> None:
     """Raise CancelledError in a task that was cancelled and goes on.
 
-    Before Python 3.12 `asyncio.wait_for`, by which nats-py waits, loses a cancellation that comes beside an answer.
+    Before Python 3.12 `asyncio.wait_for`, by which nats-py waits, loses a cancellation that comes beside an answer. To
+    cancel such a task again would interrupt one that is closing what it has opened.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
