@@ -265,11 +265,9 @@ class Group:
             return False
         said = json.loads(answer.data)
         if "error" in said:
-            if (
-                said["error"].get("err_code") not in _WRONG_NUMBER
-            ):  # such as no room: the others' signs have none, either
+            if said["error"].get("err_code") not in _WRONG_NUMBER:
                 link.trouble = str(said["error"].get("description"))
-                self._excuse()
+                self._excuse()  # where there is no room, say, the others' signs have none, either
             return False
         self._number, self.record = int(said["seq"]), record
         return True
