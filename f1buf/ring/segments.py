@@ -111,7 +111,10 @@ def allocate(size: int, what: str, files: Files) -> int:
 
 
 def publish(file: int, name: str, users: Callable[[int], list[int]], files: Files) -> None:
-    """Give a finished file its name, also where that is a dead ring's. `users` tells who has a file open."""
+    """Give a finished file its name, also where that is a dead ring's. `users` tells who has a file open.
+
+    That is told by locks alone, as anybody may have written over the numbers of the processes.
+    """
     while True:
         try:
             # With a folder's descriptor, though the path is absolute: without, `os.link` follows no link.
@@ -138,10 +141,11 @@ def _retire(name: str, users: Callable[[int], list[int]], files: Files) -> None:
         if not is_segment(_start_of(old)):
             raise FileExistsError(errno.EEXIST, f"{taken}, by no ring that this f1buf knows; choose another name")
         processes = users(old)
-        if processes:
+        if processes:  # also one that has no number yet, or no longer
+            numbers = ", ".join(str(process) for process in processes if process != 0)
             raise FileExistsError(
                 errno.EEXIST,
-                f"{taken}: the ring is open in process {', '.join(map(str, processes))}; "
+                f"{taken}: the ring is open in {f'process {numbers}' if numbers else 'another process'}; "
                 f"use SharedRingBuffer.attach({name!r}), or choose another name",
             )
         os.pwrite(old, b"\1\0\0\0", _FIELDS.size - 4)

@@ -510,7 +510,7 @@ cdef class SharedRingBuffer(RingBuffer):
     def attached(self):
         """The ids of the processes that have the ring open, this one too; one for each time that it is open."""
         self.must_be_open()
-        return users_of(self.here.file, self.here.id.load())
+        return [process for process in users_of(self.here.file, self.here.id.load()) if process != 0]
 
     def _will_put(self):
         """From now on whoever waits for a record is told where this process is gone, as if it had put one already."""
@@ -1024,13 +1024,13 @@ cdef void count_both(SharedRingBuffer self, Counters* c) noexcept nogil:
 # -- who is there -------------------------------------------------------------------------------------------------
 
 def users_of(int file, own=0):
-    """The processes that have a segment's file open; of an `own` id it is known."""
+    """The processes that have a segment's file open; 0: one is just coming or leaving. Of an `own` id it is known."""
     processes = []
     places = os.pread(file, PLACES * sizeof(Place), PLACES_AT)
     for i in range(PLACES):
         if i == place_of(own) or others_hold(file, i, 1) == 1:
             processes.append(int.from_bytes(places[i * sizeof(Place) + 4 : i * sizeof(Place) + 8], sys.byteorder))
-    return [process for process in processes if process]  # 0: it is just coming or leaving
+    return processes
 
 
 cdef object attached(object cls, object name, object timeout, object token):

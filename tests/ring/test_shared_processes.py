@@ -1086,6 +1086,14 @@ def test_numbers_that_make_no_sense_are_an_error(call):
             ring._check()
 
 
+def test_a_name_is_not_taken_over_though_the_numbers_of_its_processes_are_gone():
+    with shared(4, "i8") as ring:
+        write_over(segments.path_of(ring.name), PLACES.start, bytes(len(PLACES)))
+        with pytest.raises(FileExistsError, match="the ring is open in another process; use"):
+            SharedRingBuffer(4, "i8", name=ring.name)
+        assert ring.attached == []
+
+
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
 @pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS)
 def test_a_segment_that_is_scribbled_over_is_an_error_or_wrong_data_and_nothing_else(region, overflow):
