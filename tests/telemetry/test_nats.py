@@ -631,6 +631,28 @@ def test_others_messages_are_counted(url):
     }
 
 
+def test_a_last_message_that_was_removed_is_stored_all_the_same(url, monkeypatch):
+    """The publisher, whose answer was lost, does not send it once more."""
+    answered, removed = publisher_module._Outbox._answered, []
+
+    async def remove_second_message(outbox, answer):
+        if removed or int(json.loads(answer.data)["seq"]) < 3:  # the first one takes the stream over
+            await answered(outbox, answer)
+            return
+        removed.append(answer)
+        await outbox._link.client.jetstream(timeout=WATCHDOG).delete_msg(outbox._address.stream, 3)
+        outbox._unsure("the answer was lost")
+
+    monkeypatch.setattr(publisher_module._Outbox, "_answered", remove_second_message)
+    with publishing(url) as publisher:
+        for start in (0, 10, 20):
+            publisher.ring.put_many(numbered(10, start))
+            wait_until(lambda end=start + 10: publisher.published == end)
+    assert removed
+    assert publisher.resent == 0
+    assert taken(Subscriber(url))["value"].tolist() == [*range(10), *range(20, 30)]
+
+
 # Several publishers ---------------------------------------------------------------------------------------------------
 
 

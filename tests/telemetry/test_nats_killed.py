@@ -391,12 +391,17 @@ def test_a_cluster_loses_its_leader(tmp_path):
 
 def test_a_full_file_system(tmp_path):
     """What is told to be stored is; the publisher waits for room, and gives up at the end."""
+    in_full_file_system("fill", tmp_path, "8m")
+
+
+def in_full_file_system(function, folder, size):
+    """Call a function of this module with a folder that is a file system of that size."""
     unshare = shutil.which("unshare")
-    mount = f'mount -t tmpfs -o size=8m none {tmp_path} && exec "$@"'
+    mount = f'mount -t tmpfs -o size={size} none {folder} && exec "$@"'
     namespace = unshare, "--mount", "sh", "-c", mount, "sh"
     if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
         pytest.skip("this user may not mount a file system of its own")
-    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.fill({str(tmp_path)!r})"))
+    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.{function}({str(folder)!r})"))
     here = Path(__file__).parent
     how["env"]["PYTHONPATH"] += os.pathsep.join(["", str(here), str(here.parent)])
     how["args"] = [*namespace, *how["args"]]
@@ -423,6 +428,51 @@ def fill(folder):
         taker.wait_for(count)
         assert are_numbered(taker.end()[:count], count)
     print("ok")
+
+
+def test_a_file_system_that_is_full_as_the_server_begins_a_new_file(tmp_path):
+    """The stream then says that it has reached a number of which there is no message: that one is not stored."""
+    in_full_file_system("fill_at_new_file", tmp_path, "30m")
+
+
+def fill_at_new_file(folder):
+    filler = Path(folder) / "filler"
+    with Server(folder) as server:
+        url = f"{server.url}/race"
+        published(url, numbered(10))
+        fill_file_of_stream(url)
+        publisher = Publisher(url, batch=4096, patience=WATCHDOG)
+        thread = Task(publisher.run)
+        wait_until(lambda: publisher.messages == 1, "the stream to be taken over")
+        publisher.ring.put_many(numbered(10, 10))
+        wait_until(lambda: publisher.published == 10)
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 20))
+        publisher.ring.put_many(numbered(50_000, 20))
+        wait_until(lambda: publisher.resent > 20 or publisher.published > 10, "two tries")
+        assert publisher.published == 10
+        later = Subscriber(url, start="new")
+        filler.unlink()
+        server.kill()  # from version 2.14 on it stores no more until it is started again
+        server.start()
+        publisher.ring.shutdown()
+        thread.result()
+        taker, late = Taker(Subscriber(url)), Taker(later)
+        assert are_numbered(taker.result(), 50_020)
+        assert taker.subscriber.forgotten == 0
+        assert late.result()["value"].tolist() == list(range(20, 50_020))
+    print("ok")
+
+
+def fill_file_of_stream(url, stream="race", file=8 << 20, size=100_000):
+    """Publish until a file of the stream has no room for a message of that size any more."""
+
+    async def fill(_, manager):
+        while (await manager.stream_info(stream)).state.bytes + size < file:
+            await manager.publish(f"{stream}.0", bytes(size - 1000))
+
+    asked(url, fill)
 
 
 @thorough

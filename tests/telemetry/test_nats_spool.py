@@ -284,19 +284,19 @@ def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty
     looked, coming = publisher_module._end_of_stream, [parts[:late]]
 
     async def end_of_stream(link, info):
-        last, headers = await looked(link, info)
-        number, count = int(headers["F1buf-Number"]), 300
+        end = await looked(link, info)
+        number, count = int(end.headers["F1buf-Number"]), 300
         for part in coming.pop() if coming else ():
             [rows] = read_rows(part, 1 << 20)
             number += 1
             message = Packer().pack(rows.readings)
             more = {"F1buf-Number": f"{number}", "F1buf-First": f"{count}", "F1buf-Crc32": checksum(message)}
-            more["F1buf-Publisher"] = headers["F1buf-Publisher"]
+            more["F1buf-Publisher"] = end.headers["F1buf-Publisher"]
             more[spool.REACHED] = f"{part.number}:{part.progress['first'] + len(rows.readings)}"
             answer = await link.client.request(f"{link.address.stream}.0", message, PATIENCE, headers=more)
             assert b"error" not in answer.data
             count += len(rows.readings)
-        return last, headers
+        return end
 
     monkeypatch.setattr(publisher_module, "_end_of_stream", end_of_stream)
     with publishing(url, spool=folder, **SMALL) as second:

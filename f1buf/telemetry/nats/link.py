@@ -202,6 +202,17 @@ class Link:
             return None
         return message.headers or {}
 
+    async def last_message(self) -> tuple[int, dict[str, str]]:
+        """Return the number and the headers of the stream's last message; 0 where there is none."""
+        from nats.js.errors import NotFoundError
+
+        manager, stream = self.client.jetstream(timeout=self.answer_s), self.address.stream
+        try:
+            message = await manager.get_last_msg(stream, f"{stream}.*")
+        except NotFoundError:
+            return 0, {}
+        return message.seq or 0, message.headers or {}
+
     async def note_loss(self) -> None:
         """The connection is lost; nats-py connects again."""
         if self.is_left:

@@ -9,6 +9,12 @@ in time, a connection that is lost) leaves it open how many are stored; then the
 number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
 its number is not expected any more.
 
+Where the disk becomes full as the server begins a new file of a stream, the number that the server says the stream has
+reached is of no message (`findings/nats_server_number_never_stored.sh`); up to version 2.12 it rises with each attempt.
+So a last number without a message is no sign that anything was stored. The refusal of a message that expects a number
+that no stream reaches tells the one that the server goes on behind; and the headers of the last message that is there
+tell what of this publisher's is stored.
+
 The first message has no readings and expects nothing: it takes the stream over, and its answer tells behind which
 number the others are to come. A publisher that goes on with the spool of an earlier one takes the stream over before
 anything else: its first message expects the end at which it has looked how much of the spool is stored. The earlier one
@@ -29,12 +35,13 @@ import asyncio
 import json
 import math
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 import numpy as np
@@ -74,6 +81,7 @@ _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that doe
 _LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
 _DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 _EXPECTED_LAST = "Nats-Expected-Last-Sequence"
+_NEVER = 1 << 62  # a number that no stream reaches
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -86,6 +94,19 @@ class _Message:
     headers: dict[str, str]
     readings: int
     place: Place | None  # with a spool
+
+
+class _End(NamedTuple):
+    """Where a stream ends."""
+
+    number: int
+    """The next message has to expect it."""
+    last: int
+    """The number of the last message; 0 where there is none, or those up to `number` were removed."""
+    headers: dict[str, str]
+    """That message's."""
+    has_gap: bool = False
+    """Whether the server has given numbers to messages that it did not store."""
 
 
 class _AwayError(StreamError):
@@ -243,17 +264,17 @@ class Publisher:
         """Find out what of the spool is stored; if it holds more, take the stream over right behind that."""
         while True:
             info = await explained(self._address, link.request(f"STREAM.INFO.{self._address.stream}"))
-            last, headers = await _end_of_stream(link, info)
-            said = headers or {}
-            spool.begin(self._who, info, said.get(PUBLISHER, ""), said.get(REACHED, ""), self._shards)
+            end = await _end_of_stream(link, info)
+            said = end.headers
+            spool.begin(self._who, info, end.number, said.get(PUBLISHER, ""), said.get(REACHED, ""), self._shards)
             if not spool.found:
                 self._base = None  # nothing has to come right behind what is there
                 return
-            if last == self._base:
+            if end.number == self._base:
                 return  # it was refused for another reason, as by a full stream: the thread tries again
-            self._base = last
+            self._base = end.number
             [first] = self._messages(_largest(link), 0, np.empty(0, READING))
-            headers = first.headers | _numbered(first, self._who, 0) | {_EXPECTED_LAST: str(last)}
+            headers = first.headers | _numbered(first, self._who, 0) | {_EXPECTED_LAST: str(end.number)}
             answer = await link.client.request(first.subject, first.data, timeout=link.answer_s, headers=headers)
             if "error" not in json.loads(answer.data):
                 self._has_begun = True
@@ -681,7 +702,7 @@ class _Outbox:
             self._changed.set()
 
     def _begin_behind(self, last: int) -> None:
-        """The stream had reached this number before this publisher's first message."""
+        """The stream had reached this number before this publisher's first message, or would have, without a gap."""
         self._base = last
         if self._publisher._spool is not None:
             self._publisher._spool.note_base(last)
@@ -708,7 +729,7 @@ class _Outbox:
             self._epoch += 1
             self._look, self._generation = False, self._link.generation
             try:
-                last, headers = await self._end_of_stream()
+                end = await self._end_of_stream()
                 break
             except RefusedError as error:
                 if error.code == 10059:  # no such stream
@@ -719,29 +740,34 @@ class _Outbox:
             self._give_up_at_the_end()
             await asyncio.sleep(_PAUSE)
         self._give_up_at_the_end()
-        is_own = headers is not None and headers.get(PUBLISHER) == self._who
-        if self._base is None and headers is not None and is_own:
-            self._begin_behind(last - 1 - int(headers[NUMBER]))
-        if self._base is None:
+        is_own = end.headers.get(PUBLISHER) == self._who
+        if is_own:
+            stored = int(end.headers[NUMBER]) + 1
+            base = end.number - stored
+        elif self._base is None:
             self._sent = 0
             return
-        stored = last - self._base
-        if (last > self._base and headers is not None and not is_own) or stored > self._put:
+        else:
+            base = self._base
+            stored = 0 if end.has_gap else end.number - base
+        if (not is_own and end.last > base) or stored > self._put:
             raise StreamError(
                 f"{self._address}: another publisher has taken the stream over; one at a time may publish"
             )
         if stored < self._first:
             raise StreamError(
-                f"{self._address}: the stream ends at message {last:,}, and {self._base + self._first:,} had been "
+                f"{self._address}: the stream ends at message {end.number:,}, and {base + self._first:,} had been "
                 f"stored: {went_back('begin another stream')}"
             )
+        if end.number - stored != self._base:
+            self._begin_behind(end.number - stored)
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
         if not self._window:
             self._publisher.trouble = ""  # no answer will come that says so
 
-    async def _end_of_stream(self) -> tuple[int, dict[str, str] | None]:
+    async def _end_of_stream(self) -> _End:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
         return await _end_of_stream(self._link, info)
 
@@ -771,8 +797,23 @@ def _numbered(message: _Message, who: str, number: int) -> dict[str, str]:
     }  # fmt: skip
 
 
-async def _end_of_stream(link: Link, info: dict[str, Any]) -> tuple[int, dict[str, str] | None]:
-    """Return the number of a stream's last message, and its headers; None where it is no more."""
-    last = int(info["state"]["last_seq"])
-    there = info["state"]["messages"] and last
-    return last, await link.message_at(last) if there else None
+async def _end_of_stream(link: Link, info: dict[str, Any]) -> _End:
+    """See where a stream ends, of which STREAM.INFO says this."""
+    said, count = int(info["state"]["last_seq"]), info["state"]["messages"]
+    if count and said and (headers := await link.message_at(said)) is not None:
+        return _End(said, said, headers)
+    if not (count or said):
+        return _End(0, 0, {})
+    number = await _number_reached(link)
+    return _End(number, 0, {}) if number == said else _End(number, *await link.last_message(), has_gap=True)
+
+
+async def _number_reached(link: Link) -> int:
+    """Return the number that the next message has to expect, which may be less than STREAM.INFO says."""
+    headers = {_EXPECTED_LAST: str(_NEVER)}
+    answer = await link.client.request(f"{link.address.stream}.0", b"", timeout=link.answer_s, headers=headers)
+    error = json.loads(answer.data).get("error", {})
+    told = re.fullmatch(r"wrong last sequence: (\d+)", error.get("description", ""))
+    if told is None:
+        raise RefusedError(error.get("err_code", 0), error.get("description", "it does not say where the stream ends"))
+    return int(told[1])

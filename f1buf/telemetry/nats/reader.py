@@ -148,9 +148,10 @@ class Reader:
             f"already: {went_back('read it anew (--from)')}"
         )
 
-    def _note_forgotten(self, first: int) -> None:
-        """The stream has no message between the position and this number any more."""
-        self.forgotten += max(0, first - 1 - max(self.position, self._known))
+    def _note_forgotten(self, first: int, most: int | None = None) -> None:
+        """The stream has no message between the position and this number, and has had this many at most."""
+        gap = max(0, first - 1 - max(self.position, self._known))
+        self.forgotten += gap if most is None else min(gap, most)
         self.position = max(self.position, first - 1)
 
     # -- the consumer -------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class Reader:
             if came.reply.startswith("$JS.ACK."):
                 message = self._message(came)
                 if self._is_whole and self._last is not None:
-                    self._note_forgotten(message.sequence)
+                    self._note_forgotten(message.sequence, _between(self._last, message.place))
                 if message.sequence > self._done[message.shard].sequence:
                     yield message
                     self._last = max(self._last or message.place, message.place)
@@ -240,3 +241,14 @@ class Reader:
         if "Nats-Pending-Messages" not in headers:
             raise _Odd
         self._asked -= int(headers["Nats-Pending-Messages"])
+
+
+def _between(earlier: Place, later: Place) -> int | None:
+    """Return how many messages a publisher has published between two; None where these are not of one publisher.
+
+    The stream may have more numbers between them: a server whose disk was full leaves some out
+    (`findings/nats_server_number_never_stored.sh`).
+    """
+    if earlier.publisher != later.publisher or not (earlier.number.isdecimal() and later.number.isdecimal()):
+        return None
+    return max(0, int(later.number) - int(earlier.number) - 1)

@@ -231,7 +231,7 @@ class Spool:
                 "which the stream may have some already"
             ) from error
 
-    def begin(self, who: str, info: dict[str, Any], publisher: str, reached: str, shards: int) -> None:
+    def begin(self, who: str, info: dict[str, Any], last: int, publisher: str, reached: str, shards: int) -> None:
         """Find out what of it is stored, and note down who goes on; again, where the stream has gone on meanwhile.
 
         Parameters
@@ -240,6 +240,8 @@ class Spool:
             The publisher.
         info : dict
             What STREAM.INFO says.
+        last : int
+            The number that the next message has to expect.
         publisher, reached : str
             Who published the stream's last message, and what its header `REACHED` says; empty where there is none.
         shards : int
@@ -250,7 +252,7 @@ class Spool:
         StreamError
             The spool is of another stream, or the stream ends with another publisher's message.
         """
-        stream, created, last = info["config"]["name"], str(info.get("created")), int(info["state"]["last_seq"])
+        stream, created = info["config"]["name"], str(info.get("created"))
         publishers: list[str] = []
         if self._state is not None and self._waiting:
             publishers = self._state["publishers"]

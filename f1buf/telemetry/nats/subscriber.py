@@ -186,22 +186,23 @@ class Subscriber(DescribingSource):
                         "wait longer for it (--timeout)"
                     )
                 await asyncio.sleep(_POLL)
-            self._last = last = int(info["state"]["last_seq"])
+            # Not the number that the stream says it has reached: see `findings/nats_server_number_never_stored.sh`.
+            self._last, _ = await link.last_message()
             if isinstance(self._start, datetime.datetime):
                 await self._until_it_is(self._start, link, max(_SKEW, until - time.monotonic()))
             # By its number: what begins later, or anew, must not begin anywhere else.
-            self._behind = await self._number_before(link, last)
+            self._behind = await self._number_before(link, self._last)
             shards = check_stream(link, info)
             if self._durable is not None:
                 self._group = Group(info, self._durable, shards, self._lease)
-                await self._join(link, self._group, last)
-            elif 0 < self._behind < last:
+                await self._join(link, self._group, int(info["state"]["last_seq"]))
+            elif 0 < self._behind < self._last:
                 self._ended_before = await self._ended_up_to(link, self._behind, shards)
             await self._learn(link)
             return shards
 
     async def _join(self, link: Link, group: Group, last: int) -> None:
-        """Become a member of the group, unless the stream, which ends at message `last`, has gone back."""
+        """Become a member of the group, unless the stream, which has reached the number `last`, has gone back."""
         try:
             async with asyncio.timeout(_JOINING):
                 await group.join(link)
