@@ -1,6 +1,7 @@
 """Streams while a server, a publisher or a subscriber is killed: every reading arrives exactly once."""
 
 import contextlib
+import datetime
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from nats_helpers import (
     nats,
     numbered,
     published,
+    taken,
     unhurried,
 )
 
@@ -394,14 +396,14 @@ def test_a_full_file_system(tmp_path):
     in_full_file_system("fill", tmp_path, "8m")
 
 
-def in_full_file_system(function, folder, size):
+def in_full_file_system(function, folder, size, *more):
     """Call a function of this module with a folder that is a file system of that size."""
     unshare = shutil.which("unshare")
     mount = f'mount -t tmpfs -o size={size} none {folder} && exec "$@"'
     namespace = unshare, "--mount", "sh", "-c", mount, "sh"
     if unshare is None or subprocess.run([*namespace, "true"], capture_output=True).returncode:
         pytest.skip("this user may not mount a file system of its own")
-    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.{function}({str(folder)!r})"))
+    how = child_options([], ("-c", f"import test_nats_killed; test_nats_killed.{function}{(str(folder), *more)}"))
     here = Path(__file__).parent
     how["env"]["PYTHONPATH"] += os.pathsep.join(["", str(here), str(here.parent)])
     how["args"] = [*namespace, *how["args"]]
@@ -430,12 +432,16 @@ def fill(folder):
     print("ok")
 
 
-def test_a_file_system_that_is_full_as_the_server_begins_a_new_file(tmp_path):
-    """The stream then says that it has reached a number of which there is no message: that one is not stored."""
-    in_full_file_system("fill_at_new_file", tmp_path, "30m")
+@pytest.mark.parametrize("ends", ["kill", "stop"])
+def test_a_file_system_that_is_full_as_the_server_begins_a_new_file(tmp_path, ends):
+    """The stream then says that it has reached a number of which there is no message: that one is not stored.
+
+    A server that is killed forgets the number, and one that is stopped keeps it.
+    """
+    in_full_file_system("fill_at_new_file", tmp_path, "30m", ends)
 
 
-def fill_at_new_file(folder):
+def fill_at_new_file(folder, ends):
     filler = Path(folder) / "filler"
     with Server(folder) as server:
         url = f"{server.url}/race"
@@ -452,16 +458,17 @@ def fill_at_new_file(folder):
         publisher.ring.put_many(numbered(50_000, 20))
         wait_until(lambda: publisher.resent > 20 or publisher.published > 10, "two tries")
         assert publisher.published == 10
-        later = Subscriber(url, start="new")
+        later = [Subscriber(url, start=start) for start in ("new", datetime.datetime.now(datetime.UTC))]
         filler.unlink()
-        server.kill()  # from version 2.14 on it stores no more until it is started again
+        getattr(server, ends)()  # from version 2.14 on it stores no more until it is started again
         server.start()
         publisher.ring.shutdown()
         thread.result()
-        taker, late = Taker(Subscriber(url)), Taker(later)
+        taker = Taker(Subscriber(url))
         assert are_numbered(taker.result(), 50_020)
         assert taker.subscriber.forgotten == 0
-        assert late.result()["value"].tolist() == list(range(20, 50_020))
+        for each in later:
+            assert taken(each)["value"].tolist() == list(range(20, 50_020))
     print("ok")
 
 

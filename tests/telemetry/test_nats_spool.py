@@ -19,7 +19,7 @@ from helpers import REPEATS, WATCHDOG, Task, seeded, wait_until
 pytest.importorskip("nats", reason="streams of a NATS server need it")
 pytest.importorskip("pyarrow", reason="streams of a NATS server need it")
 
-from nats_helpers import BEFORE, PATIENCE, Server, limit_stream, published, publishing, state, unhurried
+from nats_helpers import BEFORE, PATIENCE, Server, asked, limit_stream, published, publishing, state, unhurried
 from shared_helpers import child as forked
 from shared_helpers import stay
 
@@ -577,6 +577,23 @@ def test_a_spool_whose_stream_another_one_has_taken_over(server, url, folder, ha
     with publishing(url, spool=folder):
         pass
     assert taken(url)["value"].tolist() == [*range(90_000, 90_010), *range(5000)]
+
+
+def test_a_spool_whose_last_stored_message_was_removed(server, url, folder, hasty):
+    """What the message before it says is older than what was stored."""
+    first = Publisher(url, spool=folder, **SMALL | hasty)
+    task = Task(first.run)
+    put(first, 300)
+    wait_until(lambda: first.published == 300, "the first readings to be stored")
+    server.kill()
+    put(first, 4700, 300)
+    first.ring.shutdown()
+    task.result()
+    server.start()
+    name = url.rpartition("/")[2]
+    last = state(url, name).last_seq
+    asked(url, lambda _, stream: stream.delete_msg(name, last))
+    assert "which has forgotten what it had of these (its limits, a purge, a full disk)" in refused(url, folder)
 
 
 def test_a_spool_of_another_stream(server, url, folder, hasty):

@@ -202,6 +202,15 @@ class Link:
             return None
         return message.headers or {}
 
+    async def last_number(self, info: dict[str, Any]) -> int:
+        """Return the number of the last message, of a stream of which STREAM.INFO says this; 0 where there is none.
+
+        What that says the stream has reached need not be the number of a message
+        (`findings/nats_server_number_never_stored.sh`).
+        """
+        said = int(info["state"]["last_seq"])
+        return said if said and await self.message_at(said) is not None else (await self.last_message())[0]
+
     async def last_message(self) -> tuple[int, dict[str, str]]:
         """Return the number and the headers of the stream's last message; 0 where there is none."""
         from nats.js.errors import NotFoundError

@@ -11,9 +11,12 @@ its number is not expected any more.
 
 Where the disk becomes full as the server begins a new file of a stream, the number that the server says the stream has
 reached is of no message (`findings/nats_server_number_never_stored.sh`); up to version 2.12 it rises with each attempt.
-So a last number without a message is no sign that anything was stored. The refusal of a message that expects a number
-that no stream reaches tells the one that the server goes on behind; and the headers of the last message that is there
-tell what of this publisher's is stored.
+So a last number without a message is no sign that anything was stored; it may as well have been removed. Two messages
+that the server must refuse tell more: of one that expects a number that no stream reaches, it says behind which number
+it goes on; and of one that expects another message before it, which one it has stored last, also if that was removed.
+A server that has been started anew since does not know the latter, and those of a cluster are not asked. Then what the
+headers of the last message that is there say counts as stored, and what was answered. (Messages that were removed
+before their answer came are sent again in that case: better twice than never.)
 
 The first message has no readings and expects nothing: it takes the stream over, and its answer tells behind which
 number the others are to come. A publisher that goes on with the spool of an earlier one takes the stream over before
@@ -81,7 +84,9 @@ _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between questions to a server that doe
 _LOOK_AT_RING = 0.02  # [s] between looks whether the ring fills, while no message has room
 _DUPLICATES = 1_000_000_000  # [ns] how long the server remembers messages; for nothing, but it remembers at least some
 _EXPECTED_LAST = "Nats-Expected-Last-Sequence"
+_EXPECTED_ID = "Nats-Expected-Last-Msg-Id"
 _NEVER = 1 << 62  # a number that no stream reaches
+_WRONG_LAST = 10071  # JetStream's code of "wrong last sequence"
 PUBLISHER, NUMBER, FIRST, LAST = "F1buf-Publisher", "F1buf-Number", "F1buf-First", "F1buf-Last"
 """Headers: who published the message; its number among those of this publisher, from 0; how many readings of this
 publisher's are in the shard before it; whether the publisher ended with it."""
@@ -102,11 +107,13 @@ class _End(NamedTuple):
     number: int
     """The next message has to expect it."""
     last: int
-    """The number of the last message; 0 where there is none, or those up to `number` were removed."""
+    """The number of the last message that is there; 0 where there is none."""
     headers: dict[str, str]
     """That message's."""
-    has_gap: bool = False
-    """Whether the server has given numbers to messages that it did not store."""
+    id: str | None = None
+    """None: the numbers end with that message. Else the ``Nats-Msg-Id`` of what was stored last, which may have been
+    removed; empty where the server does not know it.
+    """
 
 
 class _AwayError(StreamError):
@@ -265,18 +272,25 @@ class Publisher:
         while True:
             info = await explained(self._address, link.request(f"STREAM.INFO.{self._address.stream}"))
             end = await _end_of_stream(link, info)
-            said = end.headers
+            # What was removed since had reached further.
+            said = end.headers if end.id in (None, end.headers.get("Nats-Msg-Id")) else {}
             spool.begin(self._who, info, end.number, said.get(PUBLISHER, ""), said.get(REACHED, ""), self._shards)
             if not spool.found:
                 self._base = None  # nothing has to come right behind what is there
                 return
             if end.number == self._base:
-                return  # it was refused for another reason, as by a full stream: the thread tries again
+                return  # it was refused all the same: the thread tries again
             self._base = end.number
             [first] = self._messages(_largest(link), 0, np.empty(0, READING))
             headers = first.headers | _numbered(first, self._who, 0) | {_EXPECTED_LAST: str(end.number)}
-            answer = await link.client.request(first.subject, first.data, timeout=link.answer_s, headers=headers)
-            if "error" not in json.loads(answer.data):
+            try:
+                answer = await link.client.request(first.subject, first.data, timeout=link.answer_s, headers=headers)
+            except TimeoutError:
+                continue  # from 2.14 on a server does not answer a message that it cannot store
+            error = json.loads(answer.data).get("error")
+            if error is not None and error.get("err_code") != _WRONG_LAST:
+                return  # as by a full stream: the thread tries again
+            if error is None:
                 self._has_begun = True
                 self.messages, self.bytes = 1, len(first.data)
                 return
@@ -657,7 +671,7 @@ class _Outbox:
             elif number:
                 return  # the first message, which expects nothing, takes the stream over: its answer says where it is
             if self._sent:  # else the message before is the one that was looked at, or whose number was answered
-                expected["Nats-Expected-Last-Msg-Id"] = _id(self._who, number - 1)
+                expected[_EXPECTED_ID] = _id(self._who, number - 1)
             reply = f"{self._inbox}.{self._epoch}-{number}"
             self._sent += 1
             await self._link.client.publish(
@@ -740,32 +754,47 @@ class _Outbox:
             self._give_up_at_the_end()
             await asyncio.sleep(_PAUSE)
         self._give_up_at_the_end()
-        is_own = end.headers.get(PUBLISHER) == self._who
-        if is_own:
-            stored = int(end.headers[NUMBER]) + 1
-            base = end.number - stored
-        elif self._base is None:
+        own = self._own_by(end)
+        if self._base is None and own is None:
             self._sent = 0
             return
-        else:
-            base = self._base
-            stored = 0 if end.has_gap else end.number - base
-        if (not is_own and end.last > base) or stored > self._put:
-            raise StreamError(
-                f"{self._address}: another publisher has taken the stream over; one at a time may publish"
-            )
-        if stored < self._first:
-            raise StreamError(
-                f"{self._address}: the stream ends at message {end.number:,}, and {base + self._first:,} had been "
-                f"stored: {went_back('begin another stream')}"
-            )
-        if end.number - stored != self._base:
+        stored = self._stored_by(end, own)
+        if self._base is None:
             self._begin_behind(end.number - stored)
+        self._base = end.number - stored  # more than before by the numbers that the server has left out
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
         if not self._window:
             self._publisher.trouble = ""  # no answer will come that says so
+
+    def _own_by(self, end: _End) -> int | None:
+        """Return how many of this publisher's messages are stored, as a stream's end tells; None where it does not."""
+        told: list[int] = []
+        if end.headers.get(PUBLISHER) == self._who:
+            told.append(int(end.headers[NUMBER]) + 1)
+        who, _, number = (end.id or "").rpartition("-")
+        if who == self._who:
+            told.append(int(number) + 1)
+        return max(told, default=None)
+
+    def _stored_by(self, end: _End, own: int | None) -> int:
+        """Return how many messages are stored, of which the stream's end tells `own`."""
+        base = end.number if self._base is None else self._base
+        if own is None and (end.last > base or (end.id and self._first)):
+            raise StreamError(
+                f"{self._address}: another publisher has taken the stream over; one at a time may publish"
+            )
+        if end.id is None:
+            stored = end.number - base if own is None else own
+        else:  # what was answered may have been removed
+            stored = max(own or 0, self._first if end.number >= base + self._first else 0)
+        if stored < self._first:
+            raise StreamError(
+                f"{self._address}: the stream ends at message {end.number:,}, and {base + self._first:,} had been "
+                f"stored: {went_back('begin another stream')}"
+            )
+        return min(stored, self._put)  # what was sent before the thread ran, and was not answered, may have come
 
     async def _end_of_stream(self) -> _End:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
@@ -804,16 +833,22 @@ async def _end_of_stream(link: Link, info: dict[str, Any]) -> _End:
         return _End(said, said, headers)
     if not (count or said):
         return _End(0, 0, {})
-    number = await _number_reached(link)
-    return _End(number, 0, {}) if number == said else _End(number, *await link.last_message(), has_gap=True)
+    number = int(await _refusal(link, {_EXPECTED_LAST: str(_NEVER)}, r"wrong last sequence: (\d+)"))
+    if count and not number:  # a server of 2.10, see `went_back`
+        raise RefusedError(0, "has messages, and says that it has reached none: start the server again")
+    who = ""
+    # A stream of several servers is not asked: those of version 2.15 take such a refusal for a failure of their own.
+    # Up to 2.11 it may be a message that was refused, where the number is higher than the stream's.
+    if info["config"].get("num_replicas", 1) == 1 and number <= said:
+        who = await _refusal(link, {_EXPECTED_LAST: str(number), _EXPECTED_ID: "none"}, r"wrong last msg ID: (.*)")
+    return _End(number, *await link.last_message(), id=who)
 
 
-async def _number_reached(link: Link) -> int:
-    """Return the number that the next message has to expect, which may be less than STREAM.INFO says."""
-    headers = {_EXPECTED_LAST: str(_NEVER)}
+async def _refusal(link: Link, headers: dict[str, str], expected: str) -> str:
+    """Return what a server says that refuses a message with these headers: the group of the pattern."""
     answer = await link.client.request(f"{link.address.stream}.0", b"", timeout=link.answer_s, headers=headers)
     error = json.loads(answer.data).get("error", {})
-    told = re.fullmatch(r"wrong last sequence: (\d+)", error.get("description", ""))
+    told = re.fullmatch(expected, error.get("description", ""))
     if told is None:
         raise RefusedError(error.get("err_code", 0), error.get("description", "it does not say where the stream ends"))
-    return int(told[1])
+    return told[1]

@@ -298,9 +298,9 @@ class Spool:
             return int(known[1]), int(known[2])
         raise StreamError(
             f"{self.folder}: holds {self.left:,} readings for the stream {stream}, which another publisher has taken "
-            "over since, or which has forgotten what it had of these (its limits, a purge): they may be older than "
-            f"what is there, or in it twice; choose another folder, or remove {_STATE} in it to send all of them all "
-            "the same"
+            "over since, or which has forgotten what it had of these (its limits, a purge, a full disk): they may be "
+            f"older than what is there, or in it twice; choose another folder, or remove {_STATE} in it to send all "
+            "of them all the same"
         )
 
     def note_base(self, last: int) -> None:

@@ -186,8 +186,7 @@ class Subscriber(DescribingSource):
                         "wait longer for it (--timeout)"
                     )
                 await asyncio.sleep(_POLL)
-            # Not the number that the stream says it has reached: see `findings/nats_server_number_never_stored.sh`.
-            self._last, _ = await link.last_message()
+            self._last = await link.last_number(info)
             if isinstance(self._start, datetime.datetime):
                 await self._until_it_is(self._start, link, max(_SKEW, until - time.monotonic()))
             # By its number: what begins later, or anew, must not begin anywhere else.
@@ -240,13 +239,17 @@ class Subscriber(DescribingSource):
         if not isinstance(self._start, datetime.datetime):
             return 0 if self._start == "start" else int(self._start) - 1
         name, moment = os.urandom(8).hex(), self._start.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
-        config = {"name": name, "deliver_policy": "by_start_time", "opt_start_time": moment, "ack_policy": "none"}
+        config = {
+            "name": name, "deliver_policy": "by_start_time", "opt_start_time": moment, "ack_policy": "none",
+            "mem_storage": True, "num_replicas": 1,
+        }  # fmt: skip
         stream = self._address.stream
         subject = f"CONSUMER.CREATE.{stream}.{name}"
         told = await link.request(subject, stream_name=stream, config=config, action="create")
         with contextlib.suppress(RefusedError):
             await link.request(f"CONSUMER.DELETE.{stream}.{name}")
-        return int(told["delivered"]["stream_seq"])
+        behind = int(told["delivered"]["stream_seq"])
+        return min(behind, await link.last_number(await link.request(f"STREAM.INFO.{stream}")))
 
     async def _ended_up_to(self, link: Link, place: int, shards: int) -> set[int]:
         """Return the shards whose publisher has ended there before this message or with it: nothing comes of them."""
