@@ -37,7 +37,8 @@ class FullStream:
         self.reached = behind  # what STREAM.INFO says
         self.last = 0  # the number of the last message
         self.is_full, self.says_so = False, True
-        self.refused = 0
+        self.refused = self.under_way = self.most_under_way = 0
+        self.config = {}
         self._answers = None
         self._behind = behind  # what the next message has to expect
         self._id = ""  # of the message that was stored last
@@ -60,11 +61,17 @@ class FullStream:
     async def publish(self, subject, data, reply, headers):
         said = self._store(data, headers)
         answer = SimpleNamespace(subject=reply, headers=None, data=json.dumps(said).encode())
-        asyncio.get_running_loop().create_task(self._answers(answer))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        asyncio.get_running_loop().create_task(self._answer(answer))
+
+    async def _answer(self, answer):
+        self.under_way -= 1
+        await self._answers(answer)
 
     async def request(self, subject, data=b"", timeout=None, headers=None):
         if subject.startswith("STREAM.INFO."):
-            return {"state": {"last_seq": self.reached, "messages": len(self.messages)}, "config": {}}
+            return {"state": {"last_seq": self.reached, "messages": len(self.messages)}, "config": self.config}
         return SimpleNamespace(data=json.dumps(self._store(data, headers)).encode())
 
     async def message_at(self, number):
@@ -78,6 +85,7 @@ class FullStream:
     def _store(self, data, headers):
         expected = int(headers.get("Nats-Expected-Last-Sequence", self._behind))
         before = headers.get("Nats-Expected-Last-Msg-Id")
+        assert before is None or "num_replicas" not in self.config
         if expected != self._behind:
             return {"error": {"err_code": 10071, "description": f"wrong last sequence: {self._behind}"}}
         if before not in (None, self._id):
@@ -125,6 +133,7 @@ def test_numbers_that_a_full_server_leaves_out_are_no_messages(publisher, base, 
         wait_until(lambda end=start + 1000: publisher.published == end, "the rest to be stored")
     publisher.ring.shutdown()
     task.result()
+    assert stream.most_under_way > 1
     unpacker = Unpacker()
     assert are_numbered(np.concatenate([unpacker.unpack(data).readings for data in stream.stored]), 2000)
     assert stream.last - 100 > len(stream.stored) == publisher.messages
@@ -151,6 +160,23 @@ def test_numbers_that_were_left_out_are_no_forgotten_messages():
         reader = Reader(link, {0: earlier}, is_whole=True)
         reader._note_forgotten(later.sequence, _between(earlier, later))
         assert (reader.forgotten, reader.position) == (forgotten, 8)
+
+
+def test_one_message_at_a_time_is_under_way_to_several_servers(publisher):
+    """It expects a number alone, also where the stream is full."""
+    stream = FullStream(publisher._address, 100)
+    stream.config = {"num_replicas": 3}
+    task = Task(lambda: asyncio.run(publisher._send_all(stream)))
+    publisher.ring.put_many(numbered(1000))
+    wait_until(lambda: publisher.published == 1000 or not task.is_alive(), "the first readings to be stored")
+    stream.is_full = True
+    publisher.ring.put_many(numbered(1000, 1000))
+    wait_until(lambda: stream.refused >= 3 or not task.is_alive(), "three tries")
+    stream.is_full = False
+    publisher.ring.shutdown()
+    task.result()
+    assert (publisher.published, publisher.messages) == (2000, len(stream.stored))
+    assert stream.most_under_way == 1
 
 
 # What a stream's end tells --------------------------------------------------------------------------------------------

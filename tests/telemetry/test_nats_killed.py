@@ -350,6 +350,26 @@ class Cluster:
 
 
 @thorough
+def test_a_publisher_takes_over_what_a_cluster_holds(tmp_path):
+    """While the older one has messages under way; the servers go on."""
+    with Cluster(tmp_path) as cluster:
+        older, newer = cluster.publisher(), cluster.publisher()
+        thread, feeder = Task(older.run), Feeder(older, pause=0.0005)
+        wait_until(lambda: older.published > 1000, "the older one to publish")
+        other = Task(newer.run)
+        newer.ring.put_many(numbered(1000, 10**6))
+        newer.ring.shutdown()
+        other.result()
+        feeder.end()
+        with pytest.raises(StreamError, match="another publisher has taken the stream over"):
+            thread.result()
+        values = cluster.taker().result()["value"].tolist()
+    assert values[-1000:] == list(range(10**6, 10**6 + 1000))
+    assert values[:-1000] == list(range(len(values) - 1000))
+    assert len(values) - 1000 >= older.published
+
+
+@thorough
 def test_a_cluster_keeps_what_a_durable_subscriber_has_done(tmp_path):
     """On as many servers as the stream; also where a stream for it was there before, on one."""
     with Cluster(tmp_path) as cluster:

@@ -3,11 +3,12 @@
 One publisher a stream. Each message says which number it expects the stream to have reached
 (``Nats-Expected-Last-Sequence``), and which message to be there (``Nats-Expected-Last-Msg-Id``), so the server stores
 it only behind the one before it. (The number alone would not do: a message of another publisher's would take the place
-of one that is under way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way. An answer
-with a number tells that this message is stored, and so are all before it. Whatever else happens (a refusal, no answer
-in time, a connection that is lost) leaves it open how many are stored; then the publisher asks for the stream's last
-number and message, forgets what is stored, and sends the rest again. A message of before that comes late is refused, as
-its number is not expected any more.
+of one that is under way, and the next would be stored behind that.) Up to `IN_FLIGHT` messages are under way; of a
+stream that several servers hold, one, without the latter (see `_is_replicated`). An answer with a number tells that
+this message is stored, and so are all before it. Whatever else happens (a refusal, no answer in time, a connection that
+is lost) leaves it open how many are stored; then the publisher asks for the stream's last number and message, forgets
+what is stored, and sends the rest again. A message of before that comes late is refused, as its number is not expected
+any more.
 
 Where the disk becomes full as the server begins a new file of a stream, the number that the server says the stream has
 reached is of no message (`findings/nats_server_number_never_stored.sh`); up to version 2.12 it rises with each attempt.
@@ -603,6 +604,7 @@ class _Outbox:
         self._first = int(publisher._has_begun)  # the number of the window's first message
         self._put = self._first  # the number of the next message
         self._sent = 0  # how many of the window have been sent since the stream was looked at last
+        self._most = 1  # how many may be under way
         self._base = publisher._base  # the stream's number before message 0
         self._look = True  # the stream is to be looked at: it is not known what of the window is stored
         self._epoch = 0  # counts these looks: answers to what was sent before one mean nothing
@@ -661,9 +663,13 @@ class _Outbox:
             await self._send()
             await self._wait()
 
+    @property
+    def _has_to_send(self) -> bool:
+        return self._sent < min(len(self._window), self._most)
+
     async def _send(self) -> None:
         """Send what of the window has not been sent."""
-        while self._sent < len(self._window) and not self._look and self._link.generation == self._generation:
+        while self._has_to_send and not self._look and self._link.generation == self._generation:
             message, number = self._window[self._sent], self._first + self._sent
             expected = {}
             if self._base is not None:
@@ -680,7 +686,7 @@ class _Outbox:
 
     async def _wait(self) -> None:
         """Wait until there is something to do."""
-        may_send = self._sent < len(self._window) and not (self._base is None and self._sent)
+        may_send = self._has_to_send and not (self._base is None and self._sent)
         if self._look or may_send or (self._finished and not self._window):
             return
         self._changed.clear()
@@ -798,6 +804,7 @@ class _Outbox:
 
     async def _end_of_stream(self) -> _End:
         info = await self._link.request(f"STREAM.INFO.{self._address.stream}")
+        self._most = 1 if _is_replicated(info) else IN_FLIGHT
         return await _end_of_stream(self._link, info)
 
     def _give_up_at_the_end(self) -> None:
@@ -837,11 +844,19 @@ async def _end_of_stream(link: Link, info: dict[str, Any]) -> _End:
     if count and not number:  # a server of 2.10, see `went_back`
         raise RefusedError(0, "has messages, and says that it has reached none: start the server again")
     who = ""
-    # A stream of several servers is not asked: those of version 2.15 take such a refusal for a failure of their own.
     # Up to 2.11 it may be a message that was refused, where the number is higher than the stream's.
-    if info["config"].get("num_replicas", 1) == 1 and number <= said:
+    if not _is_replicated(info) and number <= said:
         who = await _refusal(link, {_EXPECTED_LAST: str(number), _EXPECTED_ID: "none"}, r"wrong last msg ID: (.*)")
     return _End(number, *await link.last_message(), id=who)
+
+
+def _is_replicated(info: dict[str, Any]) -> bool:
+    """Return whether several servers hold a stream of which STREAM.INFO says this.
+
+    Then a message expects a number alone, and one is under way at a time: with more, servers of version 2.15 can all
+    let go of the stream, until they are started again.
+    """
+    return int(info["config"].get("num_replicas", 1)) > 1
 
 
 async def _refusal(link: Link, headers: dict[str, str], expected: str) -> str:
