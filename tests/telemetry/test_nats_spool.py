@@ -269,15 +269,7 @@ def test_what_is_left_has_its_own_source_and_thresholds(server, url, folder, has
 @pytest.mark.parametrize("late", [1, None], ids=["some", "all"])
 def test_what_a_killed_publisher_sent_last_comes_late(server, url, folder, hasty, late, monkeypatch):
     """Its connection may hold messages while the next publisher looks where the stream ends."""
-    first = Publisher(url, spool=folder, **SMALL | hasty)
-    task = Task(first.run)
-    put(first, 300)
-    wait_until(lambda: first.published == 300, "the first readings to be stored")
-    server.kill()
-    put(first, 4700, 300)
-    first.ring.shutdown()
-    task.result()
-    server.start()
+    store_some_and_leave_the_rest(server, url, folder, hasty)
     parts = sorted(map(read_footer, folder.glob("spool-*")), key=lambda part: (part.number, part.progress["first"]))
     name = url.rpartition("/")[2]
     end = state(url, name).last_seq + len(parts[:late])
@@ -519,6 +511,19 @@ def leave_some(server, url, folder, hasty, count=5000):
     return publisher
 
 
+def store_some_and_leave_the_rest(server, url, folder, hasty):
+    """Have 300 readings in a stream, and the 4,700 behind them in the spool."""
+    publisher = Publisher(url, spool=folder, **SMALL | hasty)
+    task = Task(publisher.run)
+    put(publisher, 300)
+    wait_until(lambda: publisher.published == 300, "the first readings to be stored")
+    server.kill()
+    put(publisher, 4700, 300)
+    publisher.ring.shutdown()
+    task.result()
+    server.start()
+
+
 def refused(url, folder):
     with pytest.raises(StreamError) as caught:
         Publisher(url, spool=folder)
@@ -581,15 +586,7 @@ def test_a_spool_whose_stream_another_one_has_taken_over(server, url, folder, ha
 
 def test_a_spool_whose_last_stored_message_was_removed(server, url, folder, hasty):
     """What the message before it says is older than what was stored."""
-    first = Publisher(url, spool=folder, **SMALL | hasty)
-    task = Task(first.run)
-    put(first, 300)
-    wait_until(lambda: first.published == 300, "the first readings to be stored")
-    server.kill()
-    put(first, 4700, 300)
-    first.ring.shutdown()
-    task.result()
-    server.start()
+    store_some_and_leave_the_rest(server, url, folder, hasty)
     name = url.rpartition("/")[2]
     last = state(url, name).last_seq
     asked(url, lambda _, stream: stream.delete_msg(name, last))

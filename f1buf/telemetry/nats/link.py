@@ -211,13 +211,13 @@ class Link:
         said = int(info["state"]["last_seq"])
         return said if said and await self.message_at(said) is not None else (await self.last_message())[0]
 
-    async def last_message(self) -> tuple[int, dict[str, str]]:
-        """Return the number and the headers of the stream's last message; 0 where there is none."""
+    async def last_message(self, shard: int | str = "*") -> tuple[int, dict[str, str]]:
+        """Return the number and the headers of the last message of a shard, or of the stream; 0 where there is none."""
         from nats.js.errors import NotFoundError
 
         manager, stream = self.client.jetstream(timeout=self.answer_s), self.address.stream
         try:
-            message = await manager.get_last_msg(stream, f"{stream}.*")
+            message = await manager.get_last_msg(stream, f"{stream}.{shard}")
         except NotFoundError:
             return 0, {}
         return message.seq or 0, message.headers or {}

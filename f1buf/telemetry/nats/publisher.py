@@ -273,7 +273,7 @@ class Publisher:
         while True:
             info = await explained(self._address, link.request(f"STREAM.INFO.{self._address.stream}"))
             end = await _end_of_stream(link, info)
-            # What was removed since had reached further.
+            # Where a later message was stored, and removed, this one does not tell how much of the spool is stored.
             said = end.headers if end.id in (None, end.headers.get("Nats-Msg-Id")) else {}
             spool.begin(self._who, info, end.number, said.get(PUBLISHER, ""), said.get(REACHED, ""), self._shards)
             if not spool.found:
@@ -767,7 +767,7 @@ class _Outbox:
         stored = self._stored_by(end, own)
         if self._base is None:
             self._begin_behind(end.number - stored)
-        self._base = end.number - stored  # more than before by the numbers that the server has left out
+        self._base = end.number - stored  # it grows by the numbers that the server has left out
         self._publisher.resent += max(0, self._sent - (stored - self._first))
         self._stored_until(stored)
         self._sent = 0
@@ -844,7 +844,7 @@ async def _end_of_stream(link: Link, info: dict[str, Any]) -> _End:
     if count and not number:  # a server of 2.10, see `went_back`
         raise RefusedError(0, "has messages, and says that it has reached none: start the server again")
     who = ""
-    # Up to 2.11 it may be a message that was refused, where the number is higher than the stream's.
+    # A server up to 2.11 whose account is full tells of a message that it refused; its number is higher then.
     if not _is_replicated(info) and number <= said:
         who = await _refusal(link, {_EXPECTED_LAST: str(number), _EXPECTED_ID: "none"}, r"wrong last msg ID: (.*)")
     return _End(number, *await link.last_message(), id=who)

@@ -253,15 +253,8 @@ class Subscriber(DescribingSource):
 
     async def _ended_up_to(self, link: Link, place: int, shards: int) -> set[int]:
         """Return the shards whose publisher has ended there before this message or with it: nothing comes of them."""
-        from nats.js.errors import NotFoundError
-
-        ended, manager = set(), link.client.jetstream(timeout=link.answer_s)
-        for shard in range(shards):
-            with contextlib.suppress(NotFoundError):
-                message = await manager.get_last_msg(self._address.stream, f"{self._address.stream}.{shard}")
-                if (message.seq or 0) <= place and LAST in (message.headers or {}):
-                    ended.add(shard)
-        return ended
+        last = [await link.last_message(shard) for shard in range(shards)]
+        return {shard for shard, (number, headers) in enumerate(last) if number <= place and LAST in headers}
 
     async def _info(self, link: Link) -> dict[str, Any] | None:
         """What the server says of the stream; None where there is none."""
@@ -443,21 +436,11 @@ class Subscriber(DescribingSource):
                 raise self._gone_back(place)
             for shard in range(self._shards):
                 place = (self._group.progress(shard) or {"place": [0]})["place"][0]
-                if await self._last_of(link, shard) > place:
+                if (await link.last_message(shard))[0] > place:
                     return False
         except (TimeoutError, nats.errors.Error, RefusedError):  # the server is away: it is looked at again
             return False
         return True
-
-    async def _last_of(self, link: Link, shard: int) -> int:
-        """The number of the last message of a shard; 0 where there is none."""
-        from nats.js.errors import NotFoundError
-
-        try:
-            subject = f"{self._address.stream}.{shard}"
-            return (await link.client.jetstream().get_last_msg(self._address.stream, subject)).seq or 0
-        except NotFoundError:
-            return 0
 
     def _progress(self, shard: int, analysis: dict[str, Any] | None) -> dict[str, Any]:
         """What is to be kept of a shard."""
